@@ -1,0 +1,116 @@
+//! What is stored for a session.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::{ModelName, RouteDecision, RouteName};
+
+/// The generation of a pin. It grows with every change of a key's pin, also across a release and a
+/// new claim, so that a change made for an older pin cannot hit a newer one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u64);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A model that was chosen, and what the choice was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Selection {
+    model: ModelName,
+    route: Option<RouteName>,
+    candidates: Box<[ModelName]>,
+}
+
+impl Selection {
+    /// The choice of `model` alone, without a route or other candidates.
+    #[must_use]
+    pub fn of(model: ModelName) -> Self {
+        Self { candidates: Box::new([model.clone()]), model, route: None }
+    }
+
+    /// The best candidate of `decision`, `None` when no route matched.
+    #[must_use]
+    pub fn best(decision: RouteDecision) -> Option<Self> {
+        let model = decision.models.first()?.clone();
+        Some(Self { model, route: decision.route, candidates: decision.models.into() })
+    }
+
+    /// The same route and candidates with another model in use.
+    #[must_use]
+    pub fn with_model(&self, model: ModelName) -> Self {
+        Self { model, ..self.clone() }
+    }
+
+    /// The model in use.
+    #[must_use]
+    pub fn model(&self) -> &ModelName {
+        &self.model
+    }
+
+    /// The route that matched, if one did.
+    #[must_use]
+    pub fn route(&self) -> Option<&RouteName> {
+        self.route.as_ref()
+    }
+
+    /// All candidates as the router ranked them, best first.
+    #[must_use]
+    pub fn candidates(&self) -> &[ModelName] {
+        &self.candidates
+    }
+}
+
+/// A stored selection. Cloning one shares the selection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// What is pinned.
+    pub selection: Arc<Selection>,
+    /// The generation of this pin.
+    pub epoch: Epoch,
+    /// When the session was claimed. For people to read: expiry follows the store's own clock.
+    pub claimed_at: SystemTime,
+}
+
+/// How long a pin lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    ttl: Duration,
+    max_age: Option<Duration>,
+}
+
+impl Expiry {
+    /// A pin ends `ttl` after the claim, used or not.
+    #[must_use]
+    pub const fn fixed(ttl: Duration) -> Self {
+        Self { ttl, max_age: None }
+    }
+
+    /// A pin ends `idle` after its last use, and `max_age` after the claim at the latest.
+    #[must_use]
+    pub const fn sliding(idle: Duration, max_age: Duration) -> Self {
+        Self { ttl: idle, max_age: Some(max_age) }
+    }
+
+    /// What a pin made now has left.
+    #[must_use]
+    pub fn initial(&self) -> Duration {
+        self.max_age.map_or(self.ttl, |max_age| self.ttl.min(max_age))
+    }
+
+    /// What a pin of `age` has left after a use, `None` when a use changes nothing.
+    #[must_use]
+    pub fn after_use(&self, age: Duration) -> Option<Duration> {
+        self.max_age.map(|max_age| self.ttl.min(max_age.saturating_sub(age)))
+    }
+}
+
+impl Default for Expiry {
+    /// Fixed, 600 s.
+    fn default() -> Self {
+        Self::fixed(Duration::from_secs(600))
+    }
+}

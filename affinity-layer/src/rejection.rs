@@ -1,0 +1,117 @@
+//! Refusals: requests that the layer answers itself.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+use serde_json::json;
+
+use crate::InvalidPart;
+
+/// Why a request was refused. It is also put into the extensions of the response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The session header is present but not usable: 400 `invalid_session_id`.
+    InvalidSessionId(InvalidPart),
+    /// A tenant header is configured and the request has none: 400 `missing_scope`.
+    MissingScope,
+    /// The tenant header is present but not usable: 400 `invalid_scope`.
+    InvalidScope(InvalidPart),
+    /// `x-plano-affinity` has a value that is not known: 400 `invalid_affinity_control`.
+    InvalidControl,
+    /// The body is larger than may be held for routing: 413 `request_too_large`. The limit in
+    /// bytes is given.
+    BodyTooLarge(usize),
+    /// The body could not be read to its end: 400 `invalid_body`.
+    InvalidBody,
+    /// The store did not answer and the layer is strict about it: 503 `store_unavailable`.
+    StoreUnavailable,
+}
+
+impl Rejection {
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The machine-readable code of the answer.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidSessionId(_) => "invalid_session_id",
+            Self::MissingScope => "missing_scope",
+            Self::InvalidScope(_) => "invalid_scope",
+            Self::InvalidControl => "invalid_affinity_control",
+            Self::BodyTooLarge(_) => "request_too_large",
+            Self::InvalidBody => "invalid_body",
+            Self::StoreUnavailable => "store_unavailable",
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    /// For the client: it names the rule and never the value that broke it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidSessionId(why) => write!(f, "the session id {why}"),
+            Self::MissingScope => f.write_str("a session id needs the tenant header beside it"),
+            Self::InvalidScope(why) => write!(f, "the tenant {why}"),
+            Self::InvalidControl => {
+                f.write_str("x-plano-affinity takes one of: bypass, refresh, final")
+            }
+            Self::BodyTooLarge(limit) => write!(f, "the body is larger than {limit} bytes"),
+            Self::InvalidBody => f.write_str("the body could not be read to its end"),
+            Self::StoreUnavailable => f.write_str("the session store does not answer"),
+        }
+    }
+}
+
+impl std::error::Error for Rejection {}
+
+/// Makes the response for a refused request.
+///
+/// Implemented for every `Fn(&Rejection, &Parts) -> Response<B> + Clone`, so a closure can be given
+/// to [`AffinityLayer::with_rejection_response`](crate::AffinityLayer::with_rejection_response).
+pub trait ResponseForRejection<B>: Clone {
+    /// Makes the response; `parts` are those of the refused request.
+    fn response_for_rejection(&self, rejection: &Rejection, parts: &Parts) -> Response<B>;
+}
+
+impl<F, B> ResponseForRejection<B> for F
+where
+    F: Fn(&Rejection, &Parts) -> Response<B> + Clone,
+{
+    fn response_for_rejection(&self, rejection: &Rejection, parts: &Parts) -> Response<B> {
+        self(rejection, parts)
+    }
+}
+
+/// The default: errors in the shape of the OpenAI API,
+/// `{"error":{"message","type","param","code"}}`.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct OpenAiErrors;
+
+impl<B: From<Bytes>> ResponseForRejection<B> for OpenAiErrors {
+    fn response_for_rejection(&self, rejection: &Rejection, _: &Parts) -> Response<B> {
+        let status = rejection.status();
+        let kind = if status.is_server_error() { "server_error" } else { "invalid_request_error" };
+        let error = json!({"error": {
+            "message": rejection.to_string(),
+            "type": kind,
+            "param": null,
+            "code": rejection.code(),
+        }});
+        let mut response = Response::new(B::from(Bytes::from(error.to_string())));
+        *response.status_mut() = status;
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        response
+    }
+}

@@ -1,0 +1,92 @@
+//! What a router is asked and what it answers.
+
+use bytes::Bytes;
+use http::request::Parts;
+use tower_service::Service;
+
+use crate::{AffinityKey, BoxError, ModelName, RouteName};
+
+/// One question to a router: the client's request, its body whole.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RouteRequest {
+    /// Method, URI, headers and extensions of the client's request.
+    ///
+    /// The headers are the client's own, credentials included; a router that calls out must choose
+    /// what it passes on.
+    pub parts: Parts,
+    /// The body as it came, at most the layer's [`body_limit`](crate::AffinityLayer::body_limit).
+    pub body: Bytes,
+    /// The session that asks, if the request named one.
+    pub key: Option<AffinityKey>,
+}
+
+impl RouteRequest {
+    /// A question without a session.
+    #[must_use]
+    pub fn new(parts: Parts, body: Bytes) -> Self {
+        Self { parts, body, key: None }
+    }
+
+    /// Names the session that asks.
+    #[must_use]
+    pub fn with_key(mut self, key: Option<AffinityKey>) -> Self {
+        self.key = key;
+        self
+    }
+}
+
+/// A router's answer: the models to use, best first, and the route that matched.
+///
+/// An empty list means that no route matched: the request keeps the model it asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RouteDecision {
+    /// Candidates, best first.
+    pub models: Vec<ModelName>,
+    /// The route that matched, if one did.
+    pub route: Option<RouteName>,
+}
+
+impl RouteDecision {
+    /// A decision for `models`, best first.
+    #[must_use]
+    pub fn new(models: impl IntoIterator<Item = ModelName>) -> Self {
+        Self { models: models.into_iter().collect(), route: None }
+    }
+
+    /// No route matched.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Names the route that matched.
+    #[must_use]
+    pub fn with_route(mut self, route: RouteName) -> Self {
+        self.route = Some(route);
+        self
+    }
+}
+
+/// A name for the bound on routers: any cloneable tower service from [`RouteRequest`] to
+/// [`RouteDecision`], be it a `service_fn` or a stack of layers around a client.
+///
+/// It is implemented for every such service; there is nothing to write. Limits on time, retries
+/// and concurrency belong into tower layers around it. Each miss clones the service and drives the
+/// clone to readiness, so a permit is never held by a request that was pinned.
+pub trait RouterService:
+    Service<RouteRequest, Response = RouteDecision, Error: Into<BoxError>, Future: Send>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<T> RouterService for T where
+    T: Service<RouteRequest, Response = RouteDecision, Error: Into<BoxError>, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}

@@ -1,0 +1,1 @@
+//! A small LLM gateway that keeps one session on one model.

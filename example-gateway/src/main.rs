@@ -1,0 +1,2 @@
+//! Arguments and hand-over.
+fn main() {}

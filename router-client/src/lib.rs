@@ -1,0 +1,1 @@
+//! Tower services that decide which model answers a request.

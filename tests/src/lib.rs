@@ -1,0 +1,1 @@
+//! The end-to-end suite; see the files in `tests/`.
