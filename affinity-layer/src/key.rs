@@ -8,6 +8,7 @@ use http::HeaderValue;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 pub use extract::{AFFINITY_HEADERS, KeySource};
+pub(crate) use extract::{asks_a_model, single};
 
 /// Longest session id, in bytes.
 pub const MAX_SESSION_LEN: usize = 256;
@@ -71,7 +72,7 @@ fn parse(text: &str) -> Result<HeaderValue, InvalidPart> {
 /// The tenant that a session belongs to: 1 to [`MAX_SCOPE_LEN`] visible ASCII bytes without comma.
 ///
 /// Put one into the request's extensions to set the scope from an authentication layer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scope(HeaderValue);
 
 impl Scope {
@@ -99,7 +100,7 @@ impl Scope {
 ///
 /// A key is checked when it is made, so an invalid one cannot exist. Its `Debug` form shows no id:
 /// ids are secrets to whoever may not steer the session.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct AffinityKey {
     scope: Option<Scope>,
     session: HeaderValue,

@@ -1,18 +1,136 @@
 //! Tower middleware that pins an agentic session to the model it was first routed to.
+//!
+//! An agent sends many requests for one task. A router that judges each prompt alone changes the
+//! model in mid-task: context fragments, tool-call ids break, the provider's prompt cache goes
+//! cold. With [`AffinityLayer`] the client names its session in one header, the first request is
+//! routed, and every later one is given the same model without asking the router.
+//!
+//! ```
+//! use affinity_layer::{
+//!     AffinityLayer, MemoryStore, ModelName, PinnedModel, RouteDecision, RouteRequest,
+//! };
+//! use axum::{Router, routing::post};
+//! use tower::{BoxError, ServiceExt, service_fn};
+//!
+//! # #[cfg(feature = "axum")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! // Any tower service that ranks models for a request.
+//! let router = service_fn(|request: RouteRequest| async move {
+//!     let hard = request.body.len() > 1000;
+//!     let model = ModelName::new(if hard { "openai/gpt-4o" } else { "openai/gpt-4o-mini" })?;
+//!     Ok::<_, BoxError>(RouteDecision::new([model]))
+//! });
+//!
+//! let app: Router = Router::new()
+//!     .route("/v1/chat/completions", post(|model: PinnedModel| async move {
+//!         model.model().to_string()
+//!     }))
+//!     .layer(AffinityLayer::new(MemoryStore::default(), router));
+//!
+//! let request = |body: String| {
+//!     http::Request::post("/v1/chat/completions")
+//!         .header("x-model-affinity", "task-1")
+//!         .body(axum::body::Body::from(body))
+//! };
+//! let first = app.clone().oneshot(request("short".into())?).await?;
+//! assert_eq!(first.headers()["x-plano-affinity"], "claimed");
+//! let second = app.oneshot(request("long ".repeat(1000))?).await?;
+//! assert_eq!(second.headers()["x-plano-model"], "openai/gpt-4o-mini");
+//! assert_eq!(second.headers()["x-plano-pinned"], "true");
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "axum"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Rules
+//!
+//! 1. A `POST` without a session id is routed each time, and nothing is stored. Other methods and
+//!    upgrades pass untouched.
+//! 2. The first request of a session is routed once, however many arrive together, and claims the
+//!    session. All of them go on with the one model that won the claim.
+//! 3. Later requests are given the pinned model; their bodies are not read.
+//! 4. A pin ends by its [`Expiry`], by eviction, by `x-plano-affinity: final`, or by
+//!    [`PinnedModel::release`].
+//! 5. When the router fails, the request goes on with the model it asks for. Nothing is stored.
+//! 6. When the store fails or stalls, the request goes on within
+//!    [`store_budget`](AffinityLayer::store_budget).
+//! 7. A pin of a model that [`accept_models`](AffinityLayer::accept_models) refuses moves to a new
+//!    decision.
+//! 8. A client that hangs up at any point neither wedges nor fails the others of its session.
+//!
+//! # What happens when
+//!
+//! | request | pin | router is asked | `x-plano-affinity` | `x-plano-pinned` |
+//! |---|---|---|---|---|
+//! | no session id | | yes | `none` | `false` |
+//! | first of a session | claimed | once | `claimed` | `false` |
+//! | beside the first, or first on a second replica | adopted | no, or in vain | `joined` | `true` |
+//! | later | stands | no | `hit` | `true` |
+//! | `x-plano-affinity: bypass` | untouched | yes | `bypass` | `false` |
+//! | `x-plano-affinity: refresh` | moves | yes | `refreshed` | `false` |
+//! | `x-plano-affinity: final` | released at the end | as without | as without | as without |
+//! | its model is not served any more | moves | yes | `repinned` | `false` |
+//! | router fails | none is made | in vain | `router-unavailable` | `false` |
+//! | store fails | none is known | yes | `store-unavailable` | `false` |
+//! | bad session id, scope or control | | no | `none`, status 400 | `false` |
+//!
+//! # Order of layers
+//!
+//! - Authentication goes outside; it may put a [`Scope`] into the request's extensions.
+//! - Layers that change a request's body go outside, so that the router sees what they made.
+//! - [`ReleaseLayer`] goes inside. Without it a `final` request releases its pin when the head of
+//!   the response is there; with it, when the body has ended.
+//! - An inner layer that changes the *response* body type needs `MapResponseBodyLayer` between, or
+//!   [`with_rejection_response`](AffinityLayer::with_rejection_response): a refusal is a response
+//!   with a body of our own. In an axum router this is done already.
+//! - Limits on the router's time, retries and concurrency are tower layers around the router.
+//!
+//! # Security
+//!
+//! Whoever knows a session id can use, move and end that session within its scope. Where clients
+//! do not trust each other, set a scope that they cannot choose: a [`Scope`] extension from
+//! authentication, or a [`tenant_header`](AffinityLayer::tenant_header) that only your proxy sets.
+//! `x-plano-*` headers of clients and upstreams are removed or overwritten. Ids are not logged.
+//!
+//! # Features
+//!
+//! | feature | what |
+//! |---|---|
+//! | `axum` | [`PinnedModel`] as an extractor |
+//! | `conformance` | `store::conformance`, the suite for stores of your own |
 
+mod affinity;
+mod coalesce;
+mod error;
+#[cfg(feature = "axum")]
+mod extractor;
 mod key;
 mod name;
+mod outcome;
 mod pin;
+mod pinned;
 mod rejection;
+pub mod release;
 mod route;
+pub mod store;
 
+pub use affinity::{Affinity, AffinityLayer, ResponseFuture};
+pub use error::{StoreError, StoreErrorKind};
+#[cfg(feature = "axum")]
+pub use extractor::MissingPinnedModel;
 pub use key::{
     AFFINITY_HEADERS, AffinityKey, InvalidPart, KeySource, MAX_SCOPE_LEN, MAX_SESSION_LEN, Scope,
 };
 pub use name::{InvalidName, MAX_NAME_LEN, ModelName, RouteName};
+pub use outcome::{AFFINITY_HEADER, MODEL_HEADER, Outcome, PINNED_HEADER, ROUTE_HEADER};
 pub use pin::{Epoch, Expiry, Pin, Selection};
+pub use pinned::{PinnedModel, RequestedModel};
 pub use rejection::{OpenAiErrors, Rejection, ResponseForRejection};
+pub use release::ReleaseLayer;
 pub use route::{RouteDecision, RouteRequest, RouterService};
+pub use store::{AffinityStore, Claim, MemoryStore, SharedStore};
 
 /// A type-erased error, as tower uses it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -73,12 +73,14 @@ impl RouteDecision {
 /// [`RouteDecision`], be it a `service_fn` or a stack of layers around a client.
 ///
 /// It is implemented for every such service; there is nothing to write. Limits on time, retries
-/// and concurrency belong into tower layers around it. Each miss clones the service and drives the
+/// and concurrency belong into tower layers around it, and a boxed stack is a
+/// `BoxCloneSyncService`. Each miss clones the service and drives the
 /// clone to readiness, so a permit is never held by a request that was pinned.
 pub trait RouterService:
     Service<RouteRequest, Response = RouteDecision, Error: Into<BoxError>, Future: Send>
     + Clone
     + Send
+    + Sync
     + 'static
 {
 }
@@ -87,6 +89,7 @@ impl<T> RouterService for T where
     T: Service<RouteRequest, Response = RouteDecision, Error: Into<BoxError>, Future: Send>
         + Clone
         + Send
+        + Sync
         + 'static
 {
 }

@@ -1,0 +1,212 @@
+//! What all services of one layer share, and the single steps of the protocol.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use tower::ServiceExt;
+
+use super::budget::Budget;
+use super::health::Health;
+use super::settings::Settings;
+use crate::coalesce::Flights;
+use crate::outcome::Outcome;
+use crate::store::{Claim, SharedStore};
+use crate::{
+    AffinityKey, AffinityStore, Epoch, Pin, PinnedModel, Rejection, RouteRequest, RouterService,
+    Selection, StoreError,
+};
+
+/// Store, router and settings of one layer.
+pub(super) struct Core<St, R> {
+    pub(super) store: Arc<St>,
+    pub(super) shared: SharedStore,
+    pub(super) router: R,
+    pub(super) settings: Settings,
+    pub(super) flights: Flights<Settled>,
+    pub(super) health: Arc<Health>,
+}
+
+impl<St, R: Clone> Clone for Core<St, R> {
+    fn clone(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            shared: self.shared.clone(),
+            router: self.router.clone(),
+            settings: self.settings.clone(),
+            flights: self.flights.clone(),
+            health: self.health.clone(),
+        }
+    }
+}
+
+/// What concurrent first requests of a session agree on.
+#[derive(Clone, Debug)]
+pub(super) enum Settled {
+    /// A pin stands; it was won by the request that settled it, or by another replica.
+    Pinned(Claim),
+    /// A decision that the store did not take.
+    Unstored(Arc<Selection>),
+    /// The router gave none.
+    RouterUnavailable,
+}
+
+/// The model of one request, and how it was found.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    selection: Option<Arc<Selection>>,
+    epoch: Option<Epoch>,
+    pub(super) outcome: Outcome,
+    pinned: bool,
+}
+
+impl Verdict {
+    pub(super) fn hit(pin: Pin) -> Self {
+        Self::standing(pin, Outcome::Hit, true)
+    }
+
+    pub(super) fn standing(pin: Pin, outcome: Outcome, pinned: bool) -> Self {
+        Self { selection: Some(pin.selection), epoch: Some(pin.epoch), outcome, pinned }
+    }
+
+    pub(super) fn unpinned(selection: Option<Arc<Selection>>, outcome: Outcome) -> Self {
+        Self { selection, epoch: None, outcome, pinned: false }
+    }
+}
+
+impl<St: AffinityStore, R: RouterService> Core<St, R> {
+    /// The pin of `key` if it can be had without waiting.
+    pub(super) fn at_hand(&self, key: &AffinityKey) -> Option<PinnedModel> {
+        let pin = self.store.peek(key, &self.settings.expiry)?;
+        if !self.settings.accepts(pin.selection.model()) {
+            return None;
+        }
+        self.pinned_model(Verdict::hit(pin), Some(key.clone()), false)
+    }
+
+    /// The pin of `key`, `None` also when the store fails and the layer is not strict about it.
+    pub(super) async fn standing(
+        &self,
+        key: &AffinityKey,
+        budget: &mut Budget,
+    ) -> Result<Option<Pin>, Rejection> {
+        let pin = budget.spend(self.store.get(key, &self.settings.expiry)).await;
+        match self.watched(pin) {
+            Ok(pin) => Ok(pin),
+            Err(_) if self.settings.require_store => Err(Rejection::StoreUnavailable),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Asks the router. `None` when it fails, or names no model that can be served.
+    pub(super) async fn route(
+        &self,
+        parts: &Parts,
+        body: &Bytes,
+        key: Option<&AffinityKey>,
+    ) -> Option<Arc<Selection>> {
+        let question = RouteRequest::new(parts.clone(), body.clone()).with_key(key.cloned());
+        let mut decision = match self.router.clone().oneshot(question).await {
+            Ok(decision) => {
+                self.health.router_answered();
+                decision
+            }
+            Err(error) => {
+                self.health.router_failed(&error.into());
+                return None;
+            }
+        };
+        if decision.models.is_empty() {
+            let requested = self.settings.requested(parts, body)?;
+            return Some(Arc::new(Selection::of(requested)));
+        }
+        decision.models.retain(|model| self.settings.accepts(model));
+        Selection::best(decision).map(Arc::new)
+    }
+
+    /// Stores a decision: claims the key, or moves the pin that stands at epoch `from`.
+    pub(super) async fn keep(
+        &self,
+        key: &AffinityKey,
+        mut from: Option<Epoch>,
+        selection: Arc<Selection>,
+        mut budget: Budget,
+    ) -> Settled {
+        // A second round is needed when the pin to move is gone, or when the one that won names a
+        // model that only another replica's configuration knows.
+        for _ in 0..2 {
+            let stored = budget.spend(self.store_once(key, from, selection.clone())).await;
+            match self.watched(stored) {
+                Ok(Some(claim))
+                    if claim.won || self.settings.accepts(claim.pin.selection.model()) =>
+                {
+                    return Settled::Pinned(claim);
+                }
+                Ok(standing) => from = standing.map(|claim| claim.pin.epoch),
+                Err(_) => break,
+            }
+        }
+        Settled::Unstored(selection)
+    }
+
+    async fn store_once(
+        &self,
+        key: &AffinityKey,
+        from: Option<Epoch>,
+        selection: Arc<Selection>,
+    ) -> Result<Option<Claim>, StoreError> {
+        let expiry = &self.settings.expiry;
+        match from {
+            Some(epoch) => self.store.repin(key, epoch, selection, expiry).await,
+            None => self.store.claim(key, selection, expiry).await.map(Some),
+        }
+    }
+
+    /// The verdict for one of the requests that agreed on `settled`; `made` is what it did if it is
+    /// the one whose decision that was.
+    pub(super) fn verdict(
+        &self,
+        settled: Settled,
+        made: Option<Outcome>,
+        parts: &Parts,
+        body: &Bytes,
+    ) -> Result<Verdict, Rejection> {
+        Ok(match settled {
+            Settled::Pinned(claim) => match made.filter(|_| claim.won) {
+                Some(made) => Verdict::standing(claim.pin, made, false),
+                None => Verdict::standing(claim.pin, Outcome::Joined, true),
+            },
+            Settled::Unstored(_) if self.settings.require_store => {
+                return Err(Rejection::StoreUnavailable);
+            }
+            Settled::Unstored(selection) => {
+                Verdict::unpinned(Some(selection), Outcome::StoreUnavailable)
+            }
+            Settled::RouterUnavailable => {
+                let requested = self.settings.requested(parts, body);
+                let selection = requested.map(|model| Arc::new(Selection::of(model)));
+                Verdict::unpinned(selection, Outcome::RouterUnavailable)
+            }
+        })
+    }
+
+    pub(super) fn pinned_model(
+        &self,
+        verdict: Verdict,
+        key: Option<AffinityKey>,
+        is_final: bool,
+    ) -> Option<PinnedModel> {
+        let Verdict { selection, epoch, outcome, pinned } = verdict;
+        let (selection, store) = (selection?, self.shared.clone());
+        let expiry = self.settings.expiry;
+        Some(PinnedModel { selection, outcome, pinned, key, epoch, is_final, store, expiry })
+    }
+
+    fn watched<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        match &result {
+            Ok(_) => self.health.store_answered(),
+            Err(error) => self.health.store_failed(error),
+        }
+        result
+    }
+}

@@ -1,0 +1,163 @@
+//! The protocol for a request whose pin is not at hand.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+
+use super::budget::Budget;
+use super::core::{Core, Settled, Verdict};
+use super::future::apply;
+use super::payload::Payload;
+use crate::outcome::{Control, Outcome, Stamp};
+use crate::release::ReleasedAtEnd;
+use crate::{AffinityKey, AffinityStore, BoxError, PinnedModel, Rejection, RouterService};
+
+/// What is left to do when the inner service has answered.
+pub(super) struct Answer {
+    stamp: Stamp,
+    to_release: Option<PinnedModel>,
+}
+
+impl Answer {
+    pub(super) async fn finish<B>(self, mut response: Response<B>) -> Response<B> {
+        apply(&self.stamp, &mut response);
+        // With a `ReleaseLayer` below, the response ends with its body; without, with its head.
+        if response.extensions_mut().remove::<ReleasedAtEnd>().is_none()
+            && let Some(model) = self.to_release
+            && let Err(error) = model.release().await
+        {
+            tracing::debug!(%error, "the pin of a final request could not be released");
+        }
+        response
+    }
+}
+
+/// A request with its model in the extensions.
+pub(super) struct Decided<B> {
+    pub(super) request: Request<B>,
+    pub(super) answer: Answer,
+}
+
+/// One request on its way to a model.
+pub(super) struct Turn<St, R> {
+    pub(super) core: Arc<Core<St, R>>,
+    pub(super) key: Option<AffinityKey>,
+    pub(super) control: Control,
+}
+
+impl<St: AffinityStore, R: RouterService> Turn<St, R> {
+    pub(super) async fn decide<B>(
+        self,
+        request: Request<B>,
+    ) -> Result<Decided<B>, (Rejection, Parts)>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + From<Bytes>,
+    {
+        let (mut parts, body) = request.into_parts();
+        let mut body = Payload::new(body, self.core.settings.body_limit);
+        let verdict = match (&self.key, self.control) {
+            (_, Control::Bypass) => self.afresh(&parts, &mut body, Outcome::Bypass).await,
+            (None, _) => self.afresh(&parts, &mut body, Outcome::None).await,
+            (Some(key), Control::Refresh) => self.refreshed(key, &parts, &mut body).await,
+            (Some(key), Control::Use | Control::Final) => self.pinned(key, &parts, &mut body).await,
+        };
+        let verdict = match verdict {
+            Ok(verdict) => verdict,
+            Err(rejection) => return Err((rejection, parts)),
+        };
+        let outcome = verdict.outcome;
+        let model = self.core.pinned_model(verdict, self.key, self.control == Control::Final);
+        let stamp = match &model {
+            Some(model) => {
+                parts.extensions.insert(model.clone());
+                model.stamp()
+            }
+            None => Stamp { outcome, ..Stamp::NONE },
+        };
+        let answer = Answer { stamp, to_release: model.filter(PinnedModel::is_final) };
+        Ok(Decided { request: Request::from_parts(parts, body.into_body()), answer })
+    }
+
+    /// The pin that stands, else one that is made now.
+    async fn pinned<B>(
+        &self,
+        key: &AffinityKey,
+        parts: &Parts,
+        body: &mut Payload<B>,
+    ) -> Result<Verdict, Rejection>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>>,
+    {
+        let core = &*self.core;
+        let flight = core.flights.join(key);
+        let mut budget = Budget::new(core.settings.store_budget);
+        let gone = match core.standing(key, &mut budget).await? {
+            Some(pin) if core.settings.accepts(pin.selection.model()) => {
+                return Ok(Verdict::hit(pin));
+            }
+            gone => gone.map(|pin| pin.epoch),
+        };
+        let body = body.read().await?;
+
+        let mut led = false;
+        let settled = flight.settle(async {
+            led = true;
+            match core.route(parts, &body, Some(key)).await {
+                Some(selection) => core.keep(key, gone, selection, budget).await,
+                None => Settled::RouterUnavailable,
+            }
+        });
+        let settled = settled.await;
+        let made = if gone.is_some() { Outcome::Repinned } else { Outcome::Claimed };
+        core.verdict(settled, led.then_some(made), parts, &body)
+    }
+
+    /// A new decision, to which the pin moves.
+    async fn refreshed<B>(
+        &self,
+        key: &AffinityKey,
+        parts: &Parts,
+        body: &mut Payload<B>,
+    ) -> Result<Verdict, Rejection>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>>,
+    {
+        let core = &*self.core;
+        let mut budget = Budget::new(core.settings.store_budget);
+        let standing = core.standing(key, &mut budget).await?;
+        let body = body.read().await?;
+        let Some(selection) = core.route(parts, &body, Some(key)).await else {
+            // Without a new decision the session stays where it is, rather than nowhere.
+            return match standing {
+                Some(pin) if core.settings.accepts(pin.selection.model()) => {
+                    Ok(Verdict::standing(pin, Outcome::RouterUnavailable, true))
+                }
+                _ => core.verdict(Settled::RouterUnavailable, None, parts, &body),
+            };
+        };
+        let from = standing.map(|pin| pin.epoch);
+        let settled = core.keep(key, from, selection, budget).await;
+        core.verdict(settled, Some(Outcome::Refreshed), parts, &body)
+    }
+
+    /// A decision for this request alone.
+    async fn afresh<B>(
+        &self,
+        parts: &Parts,
+        body: &mut Payload<B>,
+        outcome: Outcome,
+    ) -> Result<Verdict, Rejection>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>>,
+    {
+        let core = &*self.core;
+        let body = body.read().await?;
+        match core.route(parts, &body, self.key.as_ref()).await {
+            Some(selection) => Ok(Verdict::unpinned(Some(selection), outcome)),
+            None => core.verdict(Settled::RouterUnavailable, None, parts, &body),
+        }
+    }
+}

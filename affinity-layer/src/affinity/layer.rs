@@ -1,0 +1,142 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use tower_layer::Layer;
+
+use super::core::Core;
+use super::service::Affinity;
+use super::settings::Settings;
+use crate::store::SharedStore;
+use crate::{AffinityStore, Expiry, ModelName, OpenAiErrors, RouterService};
+
+/// Layer that applies the [`Affinity`] middleware. All settings live here.
+///
+/// Services made from one layer, or from clones of it, share the store and the coalescing of
+/// concurrent first requests. See the [crate docs](crate) for an example.
+#[must_use]
+pub struct AffinityLayer<St, R, Rej = OpenAiErrors> {
+    core: Arc<Core<St, R>>,
+    reject: Rej,
+}
+
+impl<St: AffinityStore, R: RouterService> AffinityLayer<St, R> {
+    /// A layer that keeps pins in `store` and asks `router` when there is none.
+    pub fn new(store: St, router: R) -> Self {
+        let store = Arc::new(store);
+        let core = Core {
+            shared: SharedStore::from_arc(store.clone()),
+            store,
+            router,
+            settings: Settings::default(),
+            flights: Default::default(),
+            health: Default::default(),
+        };
+        Self { core: Arc::new(core), reject: OpenAiErrors::default() }
+    }
+}
+
+impl<St, R, Rej> AffinityLayer<St, R, Rej>
+where
+    St: AffinityStore,
+    R: RouterService,
+{
+    fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut Arc::make_mut(&mut self.core).settings);
+        self
+    }
+
+    /// The headers that may name the session; the first of them that is present wins.
+    ///
+    /// Default: [`AFFINITY_HEADERS`](crate::AFFINITY_HEADERS).
+    pub fn headers(self, headers: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.set(|settings| settings.keys.headers(headers))
+    }
+
+    /// The header that names the tenant. With it, a request that names a session and no tenant is
+    /// refused. Only a trusted proxy may be able to set it.
+    ///
+    /// Default: none. A [`Scope`](crate::Scope) in the request's extensions takes precedence.
+    pub fn tenant_header(self, header: HeaderName) -> Self {
+        self.set(|settings| settings.keys.tenant_header(header))
+    }
+
+    /// How long a pin lives. Default: 600 s from the claim.
+    pub fn expiry(self, expiry: Expiry) -> Self {
+        self.set(|settings| settings.expiry = expiry)
+    }
+
+    /// A pin ends this long after the claim: short for [`Expiry::fixed`].
+    pub fn ttl(self, ttl: Duration) -> Self {
+        self.expiry(Expiry::fixed(ttl))
+    }
+
+    /// The largest body in bytes that is held to be routed; a larger one is refused with 413. A
+    /// request that is pinned is not read. Default: 2 MiB.
+    pub fn body_limit(self, bytes: usize) -> Self {
+        self.set(|settings| settings.body_limit = bytes)
+    }
+
+    /// The time that one request may wait for the store, all calls together. When it is used up the
+    /// request goes on without. Default: 50 ms.
+    pub fn store_budget(self, budget: Duration) -> Self {
+        self.set(|settings| settings.store_budget = budget)
+    }
+
+    /// Whether a request that names a session is refused with 503 when the store fails, instead of
+    /// being served unpinned. Default: no.
+    pub fn require_store(self, require: bool) -> Self {
+        self.set(|settings| settings.require_store = require)
+    }
+
+    /// Whether a request that names no session is routed. When not, it passes untouched and
+    /// without a [`PinnedModel`](crate::PinnedModel): right for an app that routes such requests
+    /// itself. Default: yes.
+    pub fn route_unkeyed(self, route: bool) -> Self {
+        self.set(|settings| settings.route_unkeyed = route)
+    }
+
+    /// The model of a request that names none, for when the router has no answer.
+    pub fn default_model(self, model: ModelName) -> Self {
+        self.set(|settings| settings.default_model = Some(model))
+    }
+
+    /// Which models can be served. A router's candidates beyond them are passed over, and a pin of
+    /// any other model is moved to a new decision. Default: all.
+    pub fn accept_models<F>(self, accepts: F) -> Self
+    where
+        F: Fn(&ModelName) -> bool + Send + Sync + 'static,
+    {
+        self.set(|settings| settings.accepts = Some(Arc::new(accepts)))
+    }
+
+    /// Makes the responses to refused requests, instead of [`OpenAiErrors`]: a closure
+    /// `Fn(&Rejection, &Parts) -> Response<B>`. The [`Rejection`](crate::Rejection) is added to the
+    /// extensions of whatever it returns.
+    pub fn with_rejection_response<T>(self, reject: T) -> AffinityLayer<St, R, T> {
+        AffinityLayer { core: self.core, reject }
+    }
+}
+
+impl<St, R, Rej: Clone> Clone for AffinityLayer<St, R, Rej> {
+    fn clone(&self) -> Self {
+        Self { core: self.core.clone(), reject: self.reject.clone() }
+    }
+}
+
+impl<St, R, Rej> fmt::Debug for AffinityLayer<St, R, Rej> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AffinityLayer")
+            .field("settings", &self.core.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, St, R, Rej: Clone> Layer<S> for AffinityLayer<St, R, Rej> {
+    type Service = Affinity<S, St, R, Rej>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Affinity::new(inner, self.core.clone(), self.reject.clone())
+    }
+}

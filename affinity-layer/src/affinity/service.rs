@@ -1,0 +1,133 @@
+use std::fmt;
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::core::Core;
+use super::decide::Turn;
+use super::future::ResponseFuture;
+use crate::key::asks_a_model;
+use crate::outcome::{Control, Stamp};
+use crate::{AffinityStore, BoxError, Rejection, ResponseForRejection, RouterService};
+
+/// Middleware that gives every request of a session the model of the first one.
+///
+/// See the [crate docs](crate) for an example.
+#[must_use]
+pub struct Affinity<S, St, R, Rej> {
+    inner: S,
+    core: Arc<Core<St, R>>,
+    reject: Rej,
+}
+
+impl<S, St, R, Rej> Affinity<S, St, R, Rej> {
+    pub(super) fn new(inner: S, core: Arc<Core<St, R>>, reject: Rej) -> Self {
+        Self { inner, core, reject }
+    }
+}
+
+impl<S: Clone, St, R, Rej: Clone> Clone for Affinity<S, St, R, Rej> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), self.core.clone(), self.reject.clone())
+    }
+}
+
+impl<S: fmt::Debug, St, R, Rej> fmt::Debug for Affinity<S, St, R, Rej> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Affinity")
+            .field("inner", &self.inner)
+            .field("settings", &self.core.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, St, R, Rej, ReqBody, ResBody> Service<Request<ReqBody>> for Affinity<S, St, R, Rej>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send,
+    St: AffinityStore,
+    R: RouterService,
+    Rej: ResponseForRejection<ResBody> + Send + 'static,
+    ReqBody: Body<Data = Bytes, Error: Into<BoxError>> + From<Bytes> + Send + 'static,
+    ResBody: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, ResBody, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        // Router and store are not polled here: a permit taken now would be lost on every hit.
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let control = Control::take(request.headers_mut());
+        if !asks_a_model(&request) {
+            return ResponseFuture::direct(self.inner.call(request), Stamp::NONE);
+        }
+        let settings = &self.core.settings;
+        let key = match settings.keys.key(request.headers(), request.extensions()) {
+            Ok(key) => key,
+            Err(rejection) => return self.refuse(rejection, request),
+        };
+        let Some(control) = control else {
+            return self.refuse(Rejection::InvalidControl, request);
+        };
+        if let (Some(key), Control::Use) = (&key, control)
+            && let Some(model) = self.core.at_hand(key)
+        {
+            let stamp = model.stamp();
+            request.extensions_mut().insert(model);
+            return ResponseFuture::direct(self.inner.call(request), stamp);
+        }
+        if key.is_none() && control != Control::Bypass && !settings.route_unkeyed {
+            return ResponseFuture::direct(self.inner.call(request), Stamp::NONE);
+        }
+
+        // The clone stays behind and must be driven to readiness anew; the one that is ready now
+        // takes the request.
+        let standby = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, standby);
+        let turn = Turn { core: self.core.clone(), key, control };
+        let reject = self.reject.clone();
+        ResponseFuture::boxed(async move {
+            let decided = match turn.decide(request).await {
+                Ok(decided) => decided,
+                Err((rejection, parts)) => return Ok(respond(&reject, rejection, &parts)),
+            };
+            let response = inner.call(decided.request).await?;
+            Ok(decided.answer.finish(response).await)
+        })
+    }
+}
+
+impl<S, St, R, Rej> Affinity<S, St, R, Rej> {
+    fn refuse<F, ReqBody, ResBody, E>(
+        &self,
+        rejection: Rejection,
+        request: Request<ReqBody>,
+    ) -> ResponseFuture<F, ResBody, E>
+    where
+        Rej: ResponseForRejection<ResBody>,
+    {
+        let (parts, _) = request.into_parts();
+        ResponseFuture::refused(respond(&self.reject, rejection, &parts))
+    }
+}
+
+fn respond<B>(
+    reject: &impl ResponseForRejection<B>,
+    rejection: Rejection,
+    parts: &http::request::Parts,
+) -> Response<B> {
+    tracing::debug!(code = rejection.code(), "request refused");
+    let mut response = reject.response_for_rejection(&rejection, parts);
+    response.extensions_mut().insert(rejection);
+    Stamp::NONE.apply(response.headers_mut());
+    response
+}

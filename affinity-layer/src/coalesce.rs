@@ -1,0 +1,193 @@
+//! One routing call for all concurrent first requests of a key in this process.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use tokio::sync::OnceCell;
+
+use crate::AffinityKey;
+
+/// Requests for keys whose pin is not known yet, and what the first of each decided.
+#[derive(Debug)]
+pub(crate) struct Flights<T>(Arc<DashMap<AffinityKey, Arc<OnceCell<T>>>>);
+
+impl<T> Clone for Flights<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Default for Flights<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T: Clone> Flights<T> {
+    /// Joins the requests of `key` that are under way, or is the first.
+    ///
+    /// Join before asking the store: whoever then finds nothing there is sure to see the outcome of
+    /// every decision that was made meanwhile.
+    pub(crate) fn join(&self, key: &AffinityKey) -> Flight<T> {
+        let cell = self.0.entry(key.clone()).or_default().clone();
+        Flight { flights: self.clone(), key: key.clone(), cell: Some(cell) }
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// One request's part in the decision for its key.
+///
+/// Dropping it at any time is safe: while somebody decides, the others wait; if that one is
+/// dropped, the next one decides in its place; when the last one is gone, nothing is left behind.
+#[derive(Debug)]
+pub(crate) struct Flight<T> {
+    flights: Flights<T>,
+    key: AffinityKey,
+    /// `None` only while dropping.
+    cell: Option<Arc<OnceCell<T>>>,
+}
+
+impl<T: Clone> Flight<T> {
+    /// What was decided for the key: runs `decide` unless another request's decision comes first.
+    pub(crate) async fn settle<F>(&self, decide: F) -> T
+    where
+        F: Future<Output = T>,
+    {
+        let Some(cell) = &self.cell else {
+            return decide.await;
+        };
+        // The cell's lock passes to the next waiter when the future that holds it is dropped.
+        let outcome = cell.get_or_init(|| decide).await.clone();
+        // Requests that come from now on must ask the store: a decision is not a cache.
+        self.flights.0.remove_if(&self.key, |_, current| Arc::ptr_eq(current, cell));
+        outcome
+    }
+}
+
+impl<T> Drop for Flight<T> {
+    fn drop(&mut self) {
+        let mut cell = self.cell.take();
+        self.flights.0.remove_if(&self.key, |_, current| {
+            let ours = cell.take().is_some_and(|cell| Arc::ptr_eq(current, &cell));
+            // Our own reference is gone and nobody can join while the shard is locked, so the
+            // map's is the last one exactly when nobody else is left.
+            ours && Arc::strong_count(current) == 1
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    fn key() -> AffinityKey {
+        AffinityKey::new("s").unwrap()
+    }
+
+    #[tokio::test]
+    async fn concurrent_members_share_one_decision() {
+        let flights = Flights::default();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let tasks: Vec<_> = (0..64)
+            .map(|n| {
+                let (flight, calls) = (flights.join(&key()), calls.clone());
+                tokio::spawn(async move {
+                    flight
+                        .settle(async {
+                            calls.fetch_add(1, Ordering::SeqCst);
+                            tokio::task::yield_now().await;
+                            n
+                        })
+                        .await
+                })
+            })
+            .collect();
+        let mut outcomes = std::collections::HashSet::new();
+        for task in tasks {
+            outcomes.insert(task.await.unwrap());
+        }
+        assert_eq!((outcomes.len(), calls.load(Ordering::SeqCst)), (1, 1));
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn cancelled_leader_hands_over_to_a_waiter() {
+        let flights = Flights::default();
+        let (leader, waiter) = (flights.join(&key()), flights.join(&key()));
+        let mut leading = Box::pin(leader.settle(std::future::pending::<u8>()));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(leading.as_mut().poll(&mut cx).is_pending());
+        let mut waiting = Box::pin(waiter.settle(async { 7 }));
+        assert!(waiting.as_mut().poll(&mut cx).is_pending());
+        drop(leading);
+        drop(leader);
+        assert_eq!(waiting.await, 7);
+        drop(waiter);
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn cancelled_waiter_leaves_the_leader_alone() {
+        let flights = Flights::default();
+        let (leader, waiter) = (flights.join(&key()), flights.join(&key()));
+        let gate = Arc::new(tokio::sync::Notify::new());
+        let opened = gate.clone();
+        let leading = tokio::spawn(async move {
+            leader
+                .settle(async {
+                    opened.notified().await;
+                    1
+                })
+                .await
+        });
+        tokio::task::yield_now().await;
+        let mut waiting = Box::pin(waiter.settle(async { 2 }));
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        drop(waiting);
+        drop(waiter);
+        gate.notify_one();
+        assert_eq!(leading.await.unwrap(), 1);
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[test]
+    fn members_that_never_settle_leave_nothing_behind() {
+        let flights = Flights::<u8>::default();
+        let members: Vec<_> = (0..3).map(|_| flights.join(&key())).collect();
+        assert_eq!(flights.len(), 1);
+        drop(members);
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn panicking_leader_hands_over_to_a_waiter() {
+        let flights = Flights::default();
+        let (leader, waiter) = (flights.join(&key()), flights.join(&key()));
+        let leading = tokio::spawn(async move { leader.settle(async { panic!("router") }).await });
+        assert!(leading.await.is_err());
+        assert_eq!(waiter.settle(async { 7 }).await, 7);
+        drop(waiter);
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_old_leader_cannot_end_a_newer_flight() {
+        let flights = Flights::default();
+        let old = flights.join(&key());
+        assert_eq!(old.settle(async { 1 }).await, 1);
+        let newer = flights.join(&key());
+        drop(old);
+        assert_eq!(flights.len(), 1);
+        let joined = flights.join(&key());
+        assert_eq!(newer.settle(async { 2 }).await, 2);
+        assert_eq!(joined.settle(async { 3 }).await, 2);
+    }
+}

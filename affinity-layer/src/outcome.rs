@@ -1,0 +1,125 @@
+//! What the layer tells about a request.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::Selection;
+use crate::key::single;
+
+/// `x-plano-pinned`: `true` when the model came from a pin that stood before this request's own
+/// routing decision.
+pub const PINNED_HEADER: HeaderName = HeaderName::from_static("x-plano-pinned");
+/// `x-plano-model`: the selected model as configured.
+pub const MODEL_HEADER: HeaderName = HeaderName::from_static("x-plano-model");
+/// `x-plano-route`: the name of the route that matched, if one did.
+pub const ROUTE_HEADER: HeaderName = HeaderName::from_static("x-plano-route");
+/// `x-plano-affinity`: in a request the control, in a response the [`Outcome`].
+pub const AFFINITY_HEADER: HeaderName = HeaderName::from_static("x-plano-affinity");
+
+const OURS: [HeaderName; 4] = [PINNED_HEADER, MODEL_HEADER, ROUTE_HEADER, AFFINITY_HEADER];
+
+/// How the model of a request was found: the value of `x-plano-affinity` in its response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The session had a pin.
+    Hit,
+    /// This request was routed and set the pin.
+    Claimed,
+    /// A concurrent first request set the pin, here or on another replica.
+    Joined,
+    /// The request named no session, or cannot use a model.
+    None,
+    /// The client asked for a routing decision beside the pin.
+    Bypass,
+    /// The client asked for a new decision, and the pin moved to it.
+    Refreshed,
+    /// The pin moved because its model failed or is not configured any more.
+    Repinned,
+    /// The store did not answer; nothing is pinned.
+    StoreUnavailable,
+    /// The router did not answer; nothing new is pinned.
+    RouterUnavailable,
+}
+
+impl Outcome {
+    /// The value of the header.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Claimed => "claimed",
+            Self::Joined => "joined",
+            Self::None => "none",
+            Self::Bypass => "bypass",
+            Self::Refreshed => "refreshed",
+            Self::Repinned => "repinned",
+            Self::StoreUnavailable => "store-unavailable",
+            Self::RouterUnavailable => "router-unavailable",
+        }
+    }
+}
+
+/// What a client may ask for with `x-plano-affinity`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Control {
+    /// No header: use the pin.
+    Use,
+    Bypass,
+    Refresh,
+    Final,
+}
+
+impl Control {
+    /// Takes our headers out of a request, so that no client can speak in our name, and reads the
+    /// control. `None` stands for a value that is not known.
+    pub(crate) fn take(headers: &mut HeaderMap) -> Option<Self> {
+        let control = match single(headers, &AFFINITY_HEADER) {
+            Ok(None) => Some(Self::Use),
+            Ok(Some(value)) => match value.as_bytes() {
+                b"bypass" => Some(Self::Bypass),
+                b"refresh" => Some(Self::Refresh),
+                b"final" => Some(Self::Final),
+                _ => None,
+            },
+            Err(_) => None,
+        };
+        for name in &OURS {
+            headers.remove(name);
+        }
+        control
+    }
+}
+
+/// The layer's headers of one response.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamp {
+    pub(crate) selection: Option<Arc<Selection>>,
+    pub(crate) outcome: Outcome,
+    pub(crate) pinned: bool,
+}
+
+impl Stamp {
+    /// For a request that was not given a model.
+    pub(crate) const NONE: Self = Self { selection: None, outcome: Outcome::None, pinned: false };
+
+    /// Sets our headers; what the upstream sent under these names is gone afterwards.
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+        let pinned = if self.pinned { "true" } else { "false" };
+        headers.insert(PINNED_HEADER, HeaderValue::from_static(pinned));
+        headers.insert(AFFINITY_HEADER, HeaderValue::from_static(self.outcome.as_str()));
+        let selection = self.selection.as_ref();
+        let model = selection.map(|selection| selection.model().header_value());
+        let route = selection.and_then(|selection| selection.route());
+        set(headers, MODEL_HEADER, model);
+        set(headers, ROUTE_HEADER, route.map(|route| route.header_value()));
+    }
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>) {
+    match value {
+        Some(value) => drop(headers.insert(name, value.clone())),
+        None => drop(headers.remove(name)),
+    }
+}

@@ -1,0 +1,136 @@
+//! What handlers and inner layers see of the decision.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::outcome::{Outcome, Stamp};
+use crate::store::{AffinityStore, SharedStore};
+use crate::{AffinityKey, Epoch, Expiry, ModelName, Pin, RouteName, Selection, StoreError};
+
+/// The model that this request is to use, in the extensions of every request that was given one.
+///
+/// With the feature `axum` it is also an extractor. A handler takes the model from
+/// [`model`](Self::model); a layer that fails over moves the pin with [`repin`](Self::repin).
+#[derive(Clone)]
+pub struct PinnedModel {
+    pub(crate) selection: Arc<Selection>,
+    pub(crate) outcome: Outcome,
+    pub(crate) pinned: bool,
+    pub(crate) key: Option<AffinityKey>,
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) is_final: bool,
+    pub(crate) store: SharedStore,
+    pub(crate) expiry: Expiry,
+}
+
+impl PinnedModel {
+    /// The model to use.
+    #[must_use]
+    pub fn model(&self) -> &ModelName {
+        self.selection.model()
+    }
+
+    /// The route that matched, if one did.
+    #[must_use]
+    pub fn route(&self) -> Option<&RouteName> {
+        self.selection.route()
+    }
+
+    /// All candidates as the router ranked them, best first. The model in use is one of them, not
+    /// always the first.
+    #[must_use]
+    pub fn candidates(&self) -> &[ModelName] {
+        self.selection.candidates()
+    }
+
+    /// Whether the model came from a pin that stood before this request's own routing decision: the
+    /// value of `x-plano-pinned`.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        self.pinned
+    }
+
+    /// How the model was found.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// The key of the session, if the request named one.
+    #[must_use]
+    pub fn key(&self) -> Option<&AffinityKey> {
+        self.key.as_ref()
+    }
+
+    /// The generation of the pin behind this request, `None` when no pin stands behind it.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch
+    }
+
+    /// Whether the client sent `x-plano-affinity: final`.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.is_final
+    }
+
+    /// Moves the whole session to `model`, unless its pin has changed since this request read it:
+    /// then the newer pin stands. Returns what stands now, with outcome [`Outcome::Repinned`];
+    /// `None` when there is no pin to move.
+    ///
+    /// Put the returned value into the *response's* extensions, so that the response headers tell
+    /// of the move.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store fails; the pin is then as it was, as far as this side knows.
+    pub async fn repin(&self, model: ModelName) -> Result<Option<Self>, StoreError> {
+        let (Some(key), Some(epoch)) = (&self.key, self.epoch) else {
+            return Ok(None);
+        };
+        let selection = Arc::new(self.selection.with_model(model));
+        let moved = self.store.repin(key, epoch, selection, &self.expiry).await?;
+        Ok(moved.map(|claim| {
+            let Pin { selection, epoch, .. } = claim.pin;
+            let (outcome, epoch) = (Outcome::Repinned, Some(epoch));
+            Self { selection, outcome, pinned: false, epoch, ..self.clone() }
+        }))
+    }
+
+    /// Ends the session's pin if it still is the one that this request saw; says whether it did.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store fails; the pin then stands until it expires.
+    pub async fn release(&self) -> Result<bool, StoreError> {
+        match (&self.key, self.epoch) {
+            (Some(key), Some(epoch)) => self.store.release(key, Some(epoch)).await,
+            _ => Ok(false),
+        }
+    }
+}
+
+impl PinnedModel {
+    pub(crate) fn stamp(&self) -> Stamp {
+        let selection = Some(self.selection.clone());
+        Stamp { selection, outcome: self.outcome, pinned: self.pinned }
+    }
+}
+
+impl fmt::Debug for PinnedModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinnedModel")
+            .field("model", self.model())
+            .field("route", &self.route())
+            .field("outcome", &self.outcome())
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The model a request asks for, for when the router has no answer or no route matches.
+///
+/// Without this extension the layer reads the top-level `model` of a JSON body. A gateway that
+/// resolves aliases sets it, so that the name is the configured one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestedModel(pub ModelName);

@@ -1,0 +1,25 @@
+use tower_layer::Layer;
+
+use super::service::Release;
+
+/// Layer that applies the [`Release`] middleware; it belongs below the affinity layer.
+///
+/// See the [module docs](super).
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use]
+pub struct ReleaseLayer {}
+
+impl ReleaseLayer {
+    /// A layer that releases the pins of final requests.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl<S> Layer<S> for ReleaseLayer {
+    type Service = Release<S>;
+
+    fn layer(&self, inner: S) -> Release<S> {
+        Release::new(inner)
+    }
+}

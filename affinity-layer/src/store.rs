@@ -1,0 +1,91 @@
+//! Where pins are kept.
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod memory;
+mod shared;
+
+use std::future::Future;
+use std::sync::Arc;
+
+pub use memory::MemoryStore;
+pub use shared::SharedStore;
+
+use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
+
+/// What stands under a key after an attempt to set or move its pin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The pin that stands now: everybody who asked is served by this one.
+    pub pin: Pin,
+    /// Whether this attempt made it.
+    pub won: bool,
+}
+
+/// A store of pins: few verbs, each atomic.
+///
+/// The stores of this crate pass the suite in `store::conformance` (feature `conformance`), and so
+/// should yours. Expiry is the store's own business; the layer never asks how old a pin is.
+///
+/// A call may take as long as it takes: the layer bounds all calls of one request together. Once a
+/// caller has dropped the future, the operation must not be applied much later; a write that is
+/// delivered after an outage would bring back a decision that nobody remembers.
+pub trait AffinityStore: Send + Sync + 'static {
+    /// The pin of `key` if it is at hand without waiting.
+    ///
+    /// # Behavior
+    ///
+    /// - `None` means "not known here", not "no pin"; the default knows nothing.
+    /// - Counts as a use, as [`get`](Self::get) does.
+    fn peek(&self, key: &AffinityKey, expiry: &Expiry) -> Option<Pin> {
+        let _ = (key, expiry);
+        None
+    }
+
+    /// The pin of `key`, `None` when there is none.
+    ///
+    /// # Behavior
+    ///
+    /// - Counts as a use: it defers eviction, and expiry when `expiry` slides.
+    /// - An expired pin is none, and so is a value that cannot be read.
+    fn get(
+        &self,
+        key: &AffinityKey,
+        expiry: &Expiry,
+    ) -> impl Future<Output = Result<Option<Pin>, StoreError>> + Send;
+
+    /// Sets the pin of `key` unless there is one, and returns the one that stands.
+    ///
+    /// # Behavior
+    ///
+    /// - Of any number of concurrent claims one wins, and all return the winner's pin.
+    /// - The pin's epoch is greater than that of every earlier pin of the key.
+    fn claim(
+        &self,
+        key: &AffinityKey,
+        selection: Arc<Selection>,
+        expiry: &Expiry,
+    ) -> impl Future<Output = Result<Claim, StoreError>> + Send;
+
+    /// Moves the pin of `key` to `selection` if its epoch is still `from`, and returns the pin that
+    /// stands; `None` when there is no pin any more.
+    ///
+    /// # Behavior
+    ///
+    /// - Of any number of concurrent moves from one epoch one wins, and all return its pin.
+    /// - A move starts the pin's lifetime anew; the time of the claim is kept.
+    fn repin(
+        &self,
+        key: &AffinityKey,
+        from: Epoch,
+        selection: Arc<Selection>,
+        expiry: &Expiry,
+    ) -> impl Future<Output = Result<Option<Claim>, StoreError>> + Send;
+
+    /// Removes the pin of `key`, if `epoch` is given only that generation; says whether it did.
+    fn release(
+        &self,
+        key: &AffinityKey,
+        epoch: Option<Epoch>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}

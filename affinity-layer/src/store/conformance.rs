@@ -1,0 +1,257 @@
+//! The suite that every store must pass, also a store of your own.
+//!
+//! Each function checks one promise of [`AffinityStore`] and panics when it is broken. All keys
+//! start with `namespace`, so that the suite may run beside others on a shared server.
+//!
+//! ```
+//! use affinity_layer::{MemoryStore, store::conformance};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! conformance::run(&MemoryStore::default(), "suite-1", conformance::wait).await;
+//! # }
+//! ```
+// A broken promise is reported by a panic: that is what a test suite is for.
+#![allow(clippy::panic, clippy::expect_used)]
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{AffinityStore, Claim};
+use crate::{AffinityKey, Epoch, Expiry, ModelName, Pin, RouteDecision, RouteName, Selection};
+
+const LONG: Expiry = Expiry::fixed(Duration::from_secs(600));
+
+/// Waits on tokio's clock, which a test may pause when the store follows it too.
+pub fn wait(duration: Duration) -> impl Future<Output = ()> + Send {
+    tokio::time::sleep(duration)
+}
+
+/// Runs every check. `wait` must let the given time pass on the store's clock.
+pub async fn run<St, W, F>(store: &St, namespace: &str, wait: W)
+where
+    St: AffinityStore,
+    W: Fn(Duration) -> F,
+    F: Future<Output = ()>,
+{
+    absence_is_none(store, namespace).await;
+    a_claim_is_found_whole(store, namespace).await;
+    the_first_claim_wins(store, namespace).await;
+    concurrent_claims_agree(store, namespace).await;
+    a_repin_needs_the_epoch(store, namespace).await;
+    concurrent_repins_agree(store, namespace).await;
+    a_release_needs_the_epoch(store, namespace).await;
+    epochs_grow_across_releases(store, namespace).await;
+    keys_do_not_meet(store, namespace).await;
+    a_fixed_pin_ends_though_used(store, namespace, &wait).await;
+    a_sliding_pin_lives_by_use_up_to_its_age(store, namespace, &wait).await;
+    an_expired_pin_can_be_claimed_anew(store, namespace, &wait).await;
+}
+
+fn key(namespace: &str, name: &str) -> AffinityKey {
+    AffinityKey::new(&format!("{namespace}-{name}")).expect("a valid session id")
+}
+
+fn selection(model: &str) -> Arc<Selection> {
+    let models = [model, "other/fallback"].map(|name| ModelName::new(name).expect("a model name"));
+    let route = RouteName::new("it's a route").expect("a route name");
+    let decision = RouteDecision::new(models).with_route(route);
+    Arc::new(Selection::best(decision).expect("a candidate"))
+}
+
+async fn claim<St: AffinityStore>(store: &St, key: &AffinityKey, model: &str) -> Claim {
+    store.claim(key, selection(model), &LONG).await.expect("claim")
+}
+
+async fn get<St: AffinityStore>(store: &St, key: &AffinityKey) -> Option<Pin> {
+    store.get(key, &LONG).await.expect("get")
+}
+
+fn model(pin: Option<&Pin>) -> Option<&str> {
+    pin.map(|pin| pin.selection.model().as_str())
+}
+
+async fn absence_is_none<St: AffinityStore>(store: &St, namespace: &str) {
+    let key = key(namespace, "absent");
+    assert_eq!(get(store, &key).await, None);
+    assert!(store.peek(&key, &LONG).is_none());
+    assert!(!store.release(&key, None).await.expect("release"));
+    let moved = store.repin(&key, Epoch(1), selection("a/a"), &LONG).await.expect("repin");
+    assert_eq!(moved, None);
+    assert_eq!(get(store, &key).await, None, "a repin of nothing makes nothing");
+}
+
+async fn a_claim_is_found_whole<St: AffinityStore>(store: &St, namespace: &str) {
+    let key = key(namespace, "whole");
+    let made = claim(store, &key, "a/one").await;
+    assert!(made.won);
+    assert_eq!(*made.pin.selection, *selection("a/one"));
+    assert_eq!(get(store, &key).await, Some(made.pin.clone()));
+    if let Some(near) = store.peek(&key, &LONG) {
+        assert_eq!(near, made.pin);
+    }
+}
+
+async fn the_first_claim_wins<St: AffinityStore>(store: &St, namespace: &str) {
+    let key = key(namespace, "first");
+    let first = claim(store, &key, "a/first").await;
+    let second = claim(store, &key, "a/second").await;
+    assert!(first.won && !second.won);
+    assert_eq!(second.pin, first.pin);
+}
+
+async fn concurrent_claims_agree<St: AffinityStore>(store: &St, namespace: &str) {
+    let key = key(namespace, "race");
+    let names: Vec<String> = (0..32).map(|n| format!("a/m{n}")).collect();
+    let claims = join_all(names.iter().map(|name| claim(store, &key, name))).await;
+    assert_eq!(claims.iter().filter(|claim| claim.won).count(), 1);
+    let seen: HashSet<_> = claims.iter().map(|claim| claim.pin.epoch).collect();
+    assert_eq!(seen.len(), 1);
+    let pin = get(store, &key).await.expect("the winner's pin");
+    assert!(claims.iter().all(|claim| claim.pin == pin));
+}
+
+async fn a_repin_needs_the_epoch<St: AffinityStore>(store: &St, namespace: &str) {
+    let key = key(namespace, "repin");
+    let first = claim(store, &key, "a/first").await.pin;
+    let moved = store.repin(&key, first.epoch, selection("a/second"), &LONG).await;
+    let moved = moved.expect("repin").expect("a pin");
+    assert!(moved.won);
+    assert!(moved.pin.epoch > first.epoch);
+    assert_eq!(moved.pin.claimed_at, first.claimed_at);
+    let late = store.repin(&key, first.epoch, selection("a/third"), &LONG).await;
+    let late = late.expect("repin").expect("a pin");
+    assert!(!late.won, "the epoch is gone");
+    assert_eq!(late.pin, moved.pin);
+    assert_eq!(model(get(store, &key).await.as_ref()), Some("a/second"));
+}
+
+async fn concurrent_repins_agree<St: AffinityStore>(store: &St, namespace: &str) {
+    let key = key(namespace, "repin-race");
+    let from = claim(store, &key, "a/first").await.pin.epoch;
+    let moves = join_all((0..16).map(|n| {
+        let selection = selection(&format!("a/m{n}"));
+        let key = &key;
+        async move { store.repin(key, from, selection, &LONG).await.expect("repin") }
+    }));
+    let moves: Vec<Claim> = moves.await.into_iter().map(|claim| claim.expect("a pin")).collect();
+    assert_eq!(moves.iter().filter(|claim| claim.won).count(), 1);
+    let pin = get(store, &key).await.expect("the winner's pin");
+    assert!(moves.iter().all(|claim| claim.pin == pin));
+}
+
+async fn a_release_needs_the_epoch<St: AffinityStore>(store: &St, namespace: &str) {
+    let key = key(namespace, "release");
+    let epoch = claim(store, &key, "a/first").await.pin.epoch;
+    assert!(!store.release(&key, Some(Epoch(epoch.0 + 1))).await.expect("release"));
+    assert!(get(store, &key).await.is_some());
+    assert!(store.release(&key, Some(epoch)).await.expect("release"));
+    assert_eq!(get(store, &key).await, None);
+    claim(store, &key, "a/second").await;
+    assert!(store.release(&key, None).await.expect("release"));
+    assert_eq!(get(store, &key).await, None);
+}
+
+async fn epochs_grow_across_releases<St: AffinityStore>(store: &St, namespace: &str) {
+    let key = key(namespace, "epochs");
+    let mut last = Epoch(0);
+    for _ in 0..8 {
+        let epoch = claim(store, &key, "a/one").await.pin.epoch;
+        assert!(epoch > last, "{epoch} after {last}");
+        last = epoch;
+        assert!(store.release(&key, Some(epoch)).await.expect("release"));
+    }
+}
+
+async fn keys_do_not_meet<St: AffinityStore>(store: &St, namespace: &str) {
+    let scoped = |scope: &str, session: &str| {
+        let scope = crate::Scope::new(&format!("{namespace}{scope}")).expect("a scope");
+        AffinityKey::new(session).expect("a session id").with_scope(Some(scope))
+    };
+    let keys = [
+        scoped("a", "b:c"),
+        scoped("a:b", "c"),
+        scoped("a", "B:c"),
+        scoped("a", "b").with_lane("c").expect("a lane"),
+        key(namespace, "a:b:c"),
+        key(namespace, "a").with_lane("b:c").expect("a lane"),
+    ];
+    for (n, key) in keys.iter().enumerate() {
+        assert!(claim(store, key, &format!("a/m{n}")).await.won, "{n}");
+    }
+    for (n, key) in keys.iter().enumerate() {
+        assert_eq!(model(get(store, key).await.as_ref()), Some(format!("a/m{n}").as_str()));
+    }
+}
+
+async fn a_fixed_pin_ends_though_used<St, W, F>(store: &St, namespace: &str, wait: &W)
+where
+    St: AffinityStore,
+    W: Fn(Duration) -> F,
+    F: Future<Output = ()>,
+{
+    let key = key(namespace, "fixed");
+    let expiry = Expiry::fixed(Duration::from_secs(2));
+    store.claim(&key, selection("a/one"), &expiry).await.expect("claim");
+    wait(Duration::from_millis(1200)).await;
+    assert!(store.get(&key, &expiry).await.expect("get").is_some());
+    wait(Duration::from_millis(1200)).await;
+    assert_eq!(store.get(&key, &expiry).await.expect("get"), None);
+    assert!(store.peek(&key, &expiry).is_none());
+}
+
+async fn a_sliding_pin_lives_by_use_up_to_its_age<St, W, F>(store: &St, namespace: &str, wait: &W)
+where
+    St: AffinityStore,
+    W: Fn(Duration) -> F,
+    F: Future<Output = ()>,
+{
+    let key = key(namespace, "sliding");
+    let expiry = Expiry::sliding(Duration::from_secs(2), Duration::from_secs(4));
+    store.claim(&key, selection("a/one"), &expiry).await.expect("claim");
+    for _ in 0..3 {
+        wait(Duration::from_millis(1200)).await;
+        assert!(store.get(&key, &expiry).await.expect("get").is_some(), "used in time");
+    }
+    wait(Duration::from_millis(1200)).await;
+    assert_eq!(store.get(&key, &expiry).await.expect("get"), None, "over its maximum age");
+}
+
+async fn an_expired_pin_can_be_claimed_anew<St, W, F>(store: &St, namespace: &str, wait: &W)
+where
+    St: AffinityStore,
+    W: Fn(Duration) -> F,
+    F: Future<Output = ()>,
+{
+    let key = key(namespace, "anew");
+    let expiry = Expiry::fixed(Duration::from_secs(1));
+    let first = store.claim(&key, selection("a/one"), &expiry).await.expect("claim").pin;
+    wait(Duration::from_millis(1400)).await;
+    let moved = store.repin(&key, first.epoch, selection("a/two"), &expiry).await.expect("repin");
+    assert_eq!(moved, None, "an expired pin cannot be moved");
+    let second = store.claim(&key, selection("a/three"), &LONG).await.expect("claim");
+    assert!(second.won && second.pin.epoch > first.epoch);
+}
+
+/// Polls the futures together, in one task.
+async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut futures: Vec<_> = futures.into_iter().map(|future| Some(Box::pin(future))).collect();
+    let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
+    std::future::poll_fn(|cx| {
+        for (slot, output) in futures.iter_mut().zip(&mut outputs) {
+            let Some(future) = slot else { continue };
+            if let std::task::Poll::Ready(value) = future.as_mut().poll(cx) {
+                *output = Some(value);
+                *slot = None;
+            }
+        }
+        if futures.iter().all(Option::is_none) {
+            return std::task::Poll::Ready(());
+        }
+        std::task::Poll::Pending
+    })
+    .await;
+    outputs.into_iter().flatten().collect()
+}

@@ -1,0 +1,164 @@
+//! Who makes room: the CLOCK algorithm over rings of positions.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::digest::Digest;
+
+/// How far a hand goes for one eviction. When every entry it meets is in use, the first one goes:
+/// the bound keeps an eviction to a fraction of a millisecond.
+const MAX_STEPS: usize = 1024;
+
+/// How many entries one claim checks for expiry: more than the one it adds, so that checking keeps
+/// pace with growth.
+const SWEEP: usize = 2;
+
+/// Entries below which one ring is enough; a ring of its own order is exact for small stores.
+const PART_SIZE: usize = 4096;
+
+/// Into how many parts a store of `capacity` is split, a power of two: enough that a part is small
+/// when it has to be moved to grow.
+pub(super) fn parts(capacity: usize) -> usize {
+    (capacity / PART_SIZE).next_power_of_two().clamp(1, 4096)
+}
+
+/// Where an entry stands on the clock of its digest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) index: u32,
+    /// The place was given back by a release, so the hand may come by at any time: the entry starts
+    /// as used, lest a new session is the first to go.
+    pub(super) reused: bool,
+}
+
+/// The rings, one for each part of the digests.
+#[derive(Debug)]
+pub(super) struct Clocks(Box<[Mutex<Clock>]>);
+
+#[derive(Debug, Default)]
+struct Clock {
+    ring: Vec<Option<Digest>>,
+    free: Vec<u32>,
+    hand: usize,
+    sweep: usize,
+}
+
+impl Clock {
+    fn take_place(&mut self, digest: Digest) -> Place {
+        if let Some(index) = self.free.pop() {
+            self.set(index, Some(digest));
+            return Place { index, reused: true };
+        }
+        // A ring holds a part of at most 10 million entries, so the index fits.
+        let index = u32::try_from(self.ring.len()).unwrap_or(u32::MAX);
+        self.ring.push(Some(digest));
+        Place { index, reused: false }
+    }
+
+    fn set(&mut self, index: u32, digest: Option<Digest>) {
+        if let Some(position) = self.ring.get_mut(index as usize) {
+            *position = digest;
+        }
+    }
+
+    fn vacate(&mut self, index: u32) {
+        self.set(index, None);
+        self.free.push(index);
+    }
+
+    /// The next entry under the hand.
+    fn advance(&mut self) -> Option<(Digest, u32)> {
+        for _ in 0..self.ring.len() {
+            let at = if self.hand < self.ring.len() { self.hand } else { 0 };
+            self.hand = at + 1;
+            if let Some(Some(digest)) = self.ring.get(at) {
+                return Some((*digest, u32::try_from(at).ok()?));
+            }
+        }
+        None
+    }
+
+    /// The entry at the sweep's position, which then moves on.
+    fn sweep(&mut self) -> Option<(Digest, u32)> {
+        let at = if self.sweep < self.ring.len() { self.sweep } else { 0 };
+        self.sweep = at + 1;
+        let digest = self.ring.get(at).copied().flatten()?;
+        Some((digest, u32::try_from(at).ok()?))
+    }
+}
+
+impl Clocks {
+    /// `parts` rings; a power of two.
+    pub(super) fn new(parts: usize) -> Self {
+        Self((0..parts).map(|_| Mutex::default()).collect())
+    }
+
+    fn lock(&self, part: usize) -> Option<MutexGuard<'_, Clock>> {
+        let clock = self.0.get(part & (self.0.len() - 1))?;
+        Some(clock.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A place for `digest` on its ring.
+    pub(super) fn place(&self, digest: Digest) -> Place {
+        self.lock(digest.part())
+            .map_or(Place { index: 0, reused: true }, |mut clock| clock.take_place(digest))
+    }
+
+    /// Gives the place of a removed entry back.
+    pub(super) fn vacate(&self, digest: Digest, place: Place) {
+        if let Some(mut clock) = self.lock(digest.part()) {
+            clock.vacate(place.index);
+        }
+    }
+
+    /// A few entries of the ring of `digest`, for a check of their expiry.
+    pub(super) fn sweep(&self, digest: Digest) -> impl Iterator<Item = (Digest, u32)> + use<> {
+        let mut found = [None; SWEEP];
+        if let Some(mut clock) = self.lock(digest.part()) {
+            found.fill_with(|| clock.sweep());
+        }
+        found.into_iter().flatten()
+    }
+
+    /// Finds an entry to evict and hands its place to `digest`; `None` when there is nobody.
+    ///
+    /// `remove(candidate, index, must_go)` removes a candidate, which it may spare unless
+    /// `must_go`, and says whether it did. No ring is locked while it runs.
+    pub(super) fn evict(
+        &self,
+        digest: Digest,
+        mut remove: impl FnMut(Digest, u32, bool) -> bool,
+    ) -> Option<Place> {
+        for offset in 0..self.0.len() {
+            let part = digest.part().wrapping_add(offset);
+            let Some(index) = self.evict_from(part, &mut remove) else {
+                continue;
+            };
+            let mut clock = self.lock(part)?;
+            if offset == 0 {
+                clock.set(index, Some(digest));
+                return Some(Place { index, reused: false });
+            }
+            clock.vacate(index);
+            drop(clock);
+            return Some(self.place(digest));
+        }
+        None
+    }
+
+    fn evict_from(
+        &self,
+        part: usize,
+        remove: &mut impl FnMut(Digest, u32, bool) -> bool,
+    ) -> Option<u32> {
+        let mut first = None;
+        for _ in 0..MAX_STEPS {
+            let (digest, index) = self.lock(part)?.advance()?;
+            if remove(digest, index, false) {
+                return Some(index);
+            }
+            first.get_or_insert((digest, index));
+        }
+        let (digest, index) = first?;
+        remove(digest, index, true).then_some(index)
+    }
+}

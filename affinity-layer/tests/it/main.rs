@@ -1,0 +1,17 @@
+//! The layer as an application sees it.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test reports what is wrong by a panic"
+)]
+
+mod common;
+mod memory_store;
+mod refusals;
+mod release;
+mod semantics;
+mod stacking;
+mod store_failures;
+mod tower_contract;

@@ -1,0 +1,87 @@
+//! A final request keeps its pin until the response has ended.
+
+use std::convert::Infallible;
+
+use affinity_layer::{AffinityLayer, MemoryStore, ReleaseLayer};
+use axum::body::{Body, Bytes};
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+
+use crate::common::*;
+
+type Chunk = Result<Bytes, std::io::Error>;
+
+/// Answers with a stream that the test feeds.
+fn streaming(
+    store: &MemoryStore,
+) -> (
+    mpsc::Sender<Chunk>,
+    impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone,
+) {
+    let (sender, receiver) = mpsc::channel::<Chunk>(4);
+    let receiver = std::sync::Arc::new(std::sync::Mutex::new(Some(receiver)));
+    let handler = move |_: Request<Body>| {
+        let body = receiver.lock().unwrap().take();
+        let body = body.map_or(Body::empty(), |body| Body::from_stream(ReceiverStream::new(body)));
+        async move { Ok::<_, Infallible>(Response::new(body)) }
+    };
+    let service = ServiceBuilder::new()
+        .layer(AffinityLayer::new(store.clone(), Calls::default().router()))
+        .map_response(|response: Response<_>| response.map(Body::new))
+        .layer(ReleaseLayer::new())
+        .service(service_fn(handler));
+    (sender, service)
+}
+
+fn last() -> Request<Body> {
+    post(&[("x-model-affinity", "s"), ("x-plano-affinity", "final")])
+}
+
+#[tokio::test]
+async fn the_pin_stands_while_the_stream_runs_and_ends_with_it() {
+    let store = MemoryStore::default();
+    let (sender, service) = streaming(&store);
+    let mut body = service.oneshot(last()).await.unwrap().into_body();
+    sender.send(Ok(Bytes::from("data: 1\n\n"))).await.unwrap();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "data: 1\n\n");
+    assert_eq!(store.len(), 1);
+    drop(sender);
+    assert!(body.frame().await.is_none());
+    assert!(store.is_empty());
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_keeps_the_pin() {
+    let store = MemoryStore::default();
+    let (sender, service) = streaming(&store);
+    let mut body = service.oneshot(last()).await.unwrap().into_body();
+    sender.send(Err(std::io::Error::other("reset"))).await.unwrap();
+    assert!(body.frame().await.unwrap().is_err());
+    drop((sender, body));
+    assert_eq!(store.len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_keeps_the_pin() {
+    let store = MemoryStore::default();
+    let (sender, service) = streaming(&store);
+    let mut body = service.oneshot(last()).await.unwrap().into_body();
+    sender.send(Ok(Bytes::from("data: 1\n\n"))).await.unwrap();
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    assert_eq!(store.len(), 1);
+}
+
+#[tokio::test]
+async fn a_response_without_a_body_ends_at_once() {
+    let store = MemoryStore::default();
+    let (_sender, service) = streaming(&store);
+    service.clone().oneshot(post(&[("x-model-affinity", "s")])).await.unwrap();
+    assert_eq!(store.len(), 1);
+    let response = service.oneshot(last()).await.unwrap();
+    assert_eq!(header(response.headers(), "x-plano-affinity"), "hit");
+    assert!(store.is_empty());
+}

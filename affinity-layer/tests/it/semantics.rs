@@ -1,0 +1,318 @@
+//! Section 4 of the contract, rule by rule.
+
+use std::time::Duration;
+
+use crate::common::*;
+use affinity_layer::{
+    AffinityLayer, AffinityStore, BoxError, Expiry, MemoryStore, RequestedModel, RouteDecision,
+};
+use http::{Method, Request};
+use tower::ServiceExt;
+
+#[tokio::test]
+async fn without_a_session_every_request_is_routed_and_nothing_stored() {
+    let calls = Calls::default();
+    let store = MemoryStore::default();
+    let service = stack(AffinityLayer::new(store.clone(), calls.router()));
+    for n in 1..=4 {
+        let expected = said(&format!("vendor/m{n}"), false, "none");
+        assert_eq!(send(&service, post(&[])).await, expected);
+    }
+    assert_eq!(calls.count(), 4);
+    assert!(store.is_empty());
+}
+
+#[tokio::test]
+async fn the_first_request_claims_and_later_ones_hit_under_each_header() {
+    for name in ["x-model-affinity", "x-routing-session-id", "x-session-id"] {
+        let calls = Calls::default();
+        let service = stack(layer(calls.router()));
+        let first = send(&service, post(&[(name, "s")])).await;
+        assert_eq!(first, said("vendor/m1", false, "claimed"));
+        for _ in 0..3 {
+            let later = send(&service, post(&[(name, "s")])).await;
+            assert_eq!(later, said("vendor/m1", true, "hit"));
+        }
+        assert_eq!(calls.count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_newest_header_wins_and_the_others_are_not_looked_at() {
+    let service = stack(layer(Calls::default().router()));
+    let all = [("x-session-id", "not, valid"), ("x-model-affinity", "s")];
+    assert_eq!(send(&service, post(&all)).await, said("vendor/m1", false, "claimed"));
+    assert_eq!(turn(&service, "s").await, said("vendor/m1", true, "hit"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrent_first_requests_make_one_call_and_see_one_model() {
+    let calls = Calls::default();
+    let inner = calls.clone();
+    let router = calls.router_after(move || {
+        let calls = inner.clone();
+        async move {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            Ok(calls.decide())
+        }
+    });
+    let service = stack(layer(router));
+    let tasks: Vec<_> = (0..50)
+        .map(|_| {
+            let service = service.clone();
+            tokio::spawn(async move { turn(&service, "s").await })
+        })
+        .collect();
+    let mut joined = 0;
+    for task in tasks {
+        let answer = task.await.unwrap();
+        assert_eq!(answer.model, "vendor/m1");
+        match answer.affinity.as_str() {
+            "claimed" => assert_eq!(answer.pinned, "false"),
+            "joined" => {
+                assert_eq!(answer.pinned, "true");
+                joined += 1;
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!((calls.count(), joined), (1, 49));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_hangs_up_wedges_and_fails_nobody() {
+    let calls = Calls::default();
+    let inner = calls.clone();
+    let router = calls.router_after(move || {
+        let calls = inner.clone();
+        async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(calls.decide())
+        }
+    });
+    let service = stack(layer(router));
+    let spawn = || {
+        let service = service.clone();
+        tokio::spawn(async move { turn(&service, "s").await })
+    };
+    let leader = spawn();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let followers: Vec<_> = (0..20).map(|_| spawn()).collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    leader.abort();
+    let outcomes = futures_of(followers).await;
+    assert!(outcomes.iter().all(|answer| answer.status == 200 && answer.model == "vendor/m1"));
+    assert_eq!(outcomes.iter().filter(|answer| answer.affinity == "claimed").count(), 1);
+    assert_eq!(calls.count(), 1, "the leader's own call never answered");
+}
+
+async fn futures_of(tasks: Vec<tokio::task::JoinHandle<Said>>) -> Vec<Said> {
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await.unwrap());
+    }
+    answers
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fixed_pin_ends_after_its_ttl_though_used() {
+    let calls = Calls::default();
+    let service = stack(layer(calls.router()).ttl(Duration::from_secs(2)));
+    assert_eq!(turn(&service, "s").await.affinity, "claimed");
+    for _ in 0..3 {
+        tokio::time::advance(Duration::from_millis(600)).await;
+        assert_eq!(turn(&service, "s").await, said("vendor/m1", true, "hit"));
+    }
+    tokio::time::advance(Duration::from_millis(199)).await;
+    assert_eq!(turn(&service, "s").await.affinity, "hit");
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(turn(&service, "s").await, said("vendor/m2", false, "claimed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sliding_pin_lives_by_use_up_to_its_maximum_age() {
+    let expiry = Expiry::sliding(Duration::from_secs(2), Duration::from_secs(5));
+    let service = stack(layer(Calls::default().router()).expiry(expiry));
+    assert_eq!(turn(&service, "s").await.affinity, "claimed");
+    for _ in 0..4 {
+        tokio::time::advance(Duration::from_millis(1200)).await;
+        assert_eq!(turn(&service, "s").await.affinity, "hit");
+    }
+    tokio::time::advance(Duration::from_millis(200)).await;
+    assert_eq!(turn(&service, "s").await, said("vendor/m2", false, "claimed"));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(turn(&service, "s").await.affinity, "claimed", "idle for too long");
+}
+
+#[tokio::test]
+async fn bypass_reads_and_changes_no_pin() {
+    let service = stack(layer(Calls::default().router()));
+    let bypass = || post(&[("x-model-affinity", "s"), ("x-plano-affinity", "bypass")]);
+    assert_eq!(send(&service, bypass()).await, said("vendor/m1", false, "bypass"));
+    assert_eq!(turn(&service, "s").await, said("vendor/m2", false, "claimed"));
+    assert_eq!(send(&service, bypass()).await, said("vendor/m3", false, "bypass"));
+    assert_eq!(turn(&service, "s").await, said("vendor/m2", true, "hit"));
+}
+
+#[tokio::test]
+async fn refresh_moves_the_pin_and_makes_one_where_none_was() {
+    let service = stack(layer(Calls::default().router()));
+    let refresh = || post(&[("x-model-affinity", "s"), ("x-plano-affinity", "refresh")]);
+    assert_eq!(send(&service, refresh()).await, said("vendor/m1", false, "refreshed"));
+    assert_eq!(turn(&service, "s").await, said("vendor/m1", true, "hit"));
+    assert_eq!(send(&service, refresh()).await, said("vendor/m2", false, "refreshed"));
+    assert_eq!(turn(&service, "s").await, said("vendor/m2", true, "hit"));
+}
+
+#[tokio::test]
+async fn final_uses_the_pin_and_releases_it() {
+    let store = MemoryStore::default();
+    let service = stack(AffinityLayer::new(store.clone(), Calls::default().router()));
+    let last = || post(&[("x-model-affinity", "s"), ("x-plano-affinity", "final")]);
+    turn(&service, "s").await;
+    assert_eq!(send(&service, last()).await, said("vendor/m1", true, "hit"));
+    assert!(store.is_empty());
+    assert_eq!(send(&service, last()).await, said("vendor/m2", false, "claimed"));
+    assert!(store.is_empty());
+}
+
+#[tokio::test]
+async fn a_router_failure_serves_the_requested_model_and_is_never_stored() {
+    let calls = Calls::default();
+    let inner = calls.clone();
+    let router = calls.router_after(move || {
+        let calls = inner.clone();
+        async move {
+            match calls.next() {
+                1..=2 => Err(BoxError::from("503")),
+                _ => Ok(RouteDecision::new([model("vendor/routed")])),
+            }
+        }
+    });
+    let service = stack(layer(router));
+    let failed = said("vendor/asked", false, "router-unavailable");
+    assert_eq!(turn(&service, "s").await, failed);
+    assert_eq!(send(&service, post(&[])).await, failed);
+    assert_eq!(turn(&service, "s").await, said("vendor/routed", false, "claimed"));
+}
+
+#[tokio::test]
+async fn a_refresh_without_an_answer_leaves_the_session_where_it_is() {
+    let calls = Calls::default();
+    let inner = calls.clone();
+    let router = calls.router_after(move || {
+        let calls = inner.clone();
+        async move {
+            match calls.next() {
+                1 => Ok(RouteDecision::new([model("vendor/routed")])),
+                _ => Err(BoxError::from("503")),
+            }
+        }
+    });
+    let service = stack(layer(router));
+    turn(&service, "s").await;
+    let refresh = post(&[("x-model-affinity", "s"), ("x-plano-affinity", "refresh")]);
+    let expected = said("vendor/routed", true, "router-unavailable");
+    assert_eq!(send(&service, refresh).await, expected);
+    assert_eq!(turn(&service, "s").await, said("vendor/routed", true, "hit"));
+}
+
+#[tokio::test]
+async fn no_matching_route_pins_the_requested_model() {
+    let calls = Calls::default();
+    let router = calls.router_after(|| async { Ok(RouteDecision::none()) });
+    let service = stack(layer(router));
+    assert_eq!(turn(&service, "s").await, said("vendor/asked", false, "claimed"));
+    let mut other = post(&[("x-model-affinity", "t")]);
+    other.extensions_mut().insert(RequestedModel(model("vendor/alias-target")));
+    assert_eq!(send(&service, other).await, said("vendor/alias-target", false, "claimed"));
+}
+
+#[tokio::test]
+async fn without_any_model_the_request_goes_on_unpinned() {
+    let calls = Calls::default();
+    let router = || calls.router_after(|| async { Ok(RouteDecision::none()) });
+    let request = || {
+        let mut request = post(&[("x-model-affinity", "s")]);
+        *request.body_mut() = axum::body::Body::from("not json");
+        request
+    };
+    let bare = stack(layer(router()));
+    let expected = said("", false, "router-unavailable");
+    assert_eq!(send(&bare, request()).await, expected);
+    let default = stack(layer(router()).default_model(model("vendor/default")));
+    assert_eq!(send(&default, request()).await, said("vendor/default", false, "claimed"));
+}
+
+#[tokio::test]
+async fn a_pin_of_an_unknown_model_moves_once() {
+    let store = MemoryStore::default();
+    let before = stack(AffinityLayer::new(store.clone(), Calls::default().router()));
+    turn(&before, "s").await;
+    let calls = Calls::default();
+    let router = calls.router_after(|| async {
+        Ok(RouteDecision::new([model("vendor/m1"), model("vendor/kept")]))
+    });
+    let layer = AffinityLayer::new(store, router);
+    let after = stack(layer.accept_models(|model| model.as_str() == "vendor/kept"));
+    assert_eq!(turn(&after, "s").await, said("vendor/kept", false, "repinned"));
+    assert_eq!(turn(&after, "s").await, said("vendor/kept", true, "hit"));
+}
+
+#[tokio::test]
+async fn a_router_that_names_only_unknown_models_has_not_answered() {
+    let store = MemoryStore::default();
+    let layer = AffinityLayer::new(store.clone(), Calls::default().router());
+    let service = stack(layer.accept_models(|model| model.as_str() == "vendor/asked"));
+    assert_eq!(turn(&service, "s").await, said("vendor/asked", false, "router-unavailable"));
+    assert!(store.is_empty());
+}
+
+#[tokio::test]
+async fn requests_that_cannot_use_a_model_pass_and_pin_nothing() {
+    let store = MemoryStore::default();
+    let calls = Calls::default();
+    let service = stack(AffinityLayer::new(store.clone(), calls.router()));
+    for method in [Method::GET, Method::OPTIONS, Method::HEAD, Method::DELETE] {
+        let mut request = post(&[("x-model-affinity", "s"), ("x-plano-pinned", "true")]);
+        *request.method_mut() = method;
+        assert_eq!(send(&service, request).await, said("", false, "none"));
+    }
+    let upgrade = post(&[("x-model-affinity", "s"), ("upgrade", "websocket")]);
+    assert_eq!(send(&service, upgrade).await, said("", false, "none"));
+    assert_eq!((calls.count(), store.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn unkeyed_requests_may_be_left_alone() {
+    let calls = Calls::default();
+    let service = stack(layer(calls.router()).route_unkeyed(false));
+    assert_eq!(send(&service, post(&[])).await, said("", false, "none"));
+    assert_eq!(calls.count(), 0);
+    assert_eq!(turn(&service, "s").await.affinity, "claimed");
+}
+
+#[tokio::test]
+async fn handlers_steer_their_pin() {
+    let store = MemoryStore::default();
+    let layer = AffinityLayer::new(store.clone(), Calls::default().router());
+    let handler = |request: Request<axum::body::Body>| async move {
+        let given = request.extensions().get::<affinity_layer::PinnedModel>().unwrap();
+        let moved = given.repin(model("vendor/better")).await.unwrap().unwrap();
+        assert!(given.repin(model("vendor/late")).await.unwrap().is_some_and(|now| {
+            now.model().as_str() == "vendor/better" && now.epoch() == moved.epoch()
+        }));
+        assert!(!given.release().await.unwrap(), "it saw an older pin");
+        let mut response = http::Response::new(axum::body::Body::empty());
+        response.extensions_mut().insert(moved);
+        Ok::<_, std::convert::Infallible>(response)
+    };
+    let service = tower::ServiceBuilder::new().layer(layer).service(tower::service_fn(handler));
+    let response = service.oneshot(post(&[("x-model-affinity", "s")])).await.unwrap();
+    assert_eq!(header(response.headers(), "x-plano-model"), "vendor/better");
+    assert_eq!(header(response.headers(), "x-plano-affinity"), "repinned");
+    let key = affinity_layer::AffinityKey::new("s").unwrap();
+    let pin = store.get(&key, &Expiry::default()).await.unwrap().unwrap();
+    assert_eq!(pin.selection.model().as_str(), "vendor/better");
+    assert_eq!(pin.selection.candidates().len(), 2, "the ranking stays");
+}

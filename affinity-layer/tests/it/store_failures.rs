@@ -1,0 +1,98 @@
+//! A store that fails or stalls fails no request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::common::*;
+use affinity_layer::{
+    AffinityKey, AffinityLayer, AffinityStore, BoxError, Claim, Epoch, Expiry, Pin, Selection,
+    StoreError, StoreErrorKind,
+};
+use tokio::time::Instant;
+use tower::{ServiceBuilder, ServiceExt, service_fn};
+
+/// Stalls for ever, or fails at once.
+struct Broken {
+    stalls: bool,
+}
+
+impl Broken {
+    async fn answer<T>(&self) -> Result<T, StoreError> {
+        if self.stalls {
+            std::future::pending::<()>().await;
+        }
+        Err(StoreError::new(StoreErrorKind::Unavailable, "refused"))
+    }
+}
+
+impl AffinityStore for Broken {
+    async fn get(&self, _: &AffinityKey, _: &Expiry) -> Result<Option<Pin>, StoreError> {
+        self.answer().await
+    }
+
+    async fn claim(
+        &self,
+        _: &AffinityKey,
+        _: Arc<Selection>,
+        _: &Expiry,
+    ) -> Result<Claim, StoreError> {
+        self.answer().await
+    }
+
+    async fn repin(
+        &self,
+        _: &AffinityKey,
+        _: Epoch,
+        _: Arc<Selection>,
+        _: &Expiry,
+    ) -> Result<Option<Claim>, StoreError> {
+        self.answer().await
+    }
+
+    async fn release(&self, _: &AffinityKey, _: Option<Epoch>) -> Result<bool, StoreError> {
+        self.answer().await
+    }
+}
+
+fn broken(stalls: bool, require: bool, calls: &Calls) -> Stack {
+    let layer = AffinityLayer::new(Broken { stalls }, calls.router())
+        .store_budget(Duration::from_millis(50))
+        .require_store(require);
+    let service = ServiceBuilder::new().layer(layer).service(service_fn(echo));
+    tower::util::BoxCloneSyncService::new(service.map_err(BoxError::from))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_store_costs_one_budget_and_no_answer() {
+    let calls = Calls::default();
+    let service = broken(true, false, &calls);
+    let started = Instant::now();
+    let answer = turn(&service, "s").await;
+    assert_eq!(answer, said("vendor/m1", false, "store-unavailable"));
+    let waited = started.elapsed();
+    assert!(waited < Duration::from_millis(55), "{waited:?} for all calls together");
+}
+
+#[tokio::test]
+async fn a_failing_store_leaves_requests_unpinned() {
+    let calls = Calls::default();
+    let service = broken(false, false, &calls);
+    for n in 1..=3 {
+        let expected = said(&format!("vendor/m{n}"), false, "store-unavailable");
+        assert_eq!(turn(&service, "s").await, expected);
+    }
+    let refresh = post(&[("x-model-affinity", "s"), ("x-plano-affinity", "refresh")]);
+    assert_eq!(send(&service, refresh).await, said("vendor/m4", false, "store-unavailable"));
+    let last = post(&[("x-model-affinity", "s"), ("x-plano-affinity", "final")]);
+    assert_eq!(send(&service, last).await, said("vendor/m5", false, "store-unavailable"));
+}
+
+#[tokio::test]
+async fn a_strict_layer_says_503_instead() {
+    let calls = Calls::default();
+    let service = broken(false, true, &calls);
+    let answer = turn(&service, "s").await;
+    assert_eq!((answer.status, answer.affinity.as_str()), (503, "none"));
+    assert_eq!(send(&service, post(&[])).await.status, 200, "it needs no store");
+    assert_eq!(calls.count(), 1);
+}
