@@ -1,1 +1,3 @@
 //! A small LLM gateway that keeps one session on one model.
+
+pub mod config;

@@ -1,0 +1,235 @@
+//! A place in the file: typed reading that reports what it cannot read.
+//!
+//! Reading never stops at an error. A value that is not usable is reported once, where it is read,
+//! and reads as `None`, so that the rest of the file is still checked.
+
+use std::cell::RefCell;
+use std::ops::RangeInclusive;
+
+use secrecy::SecretString;
+
+use super::env::{Env, Unexpanded, expand};
+use super::finding::Finding;
+use super::tree::{Node, Value};
+
+/// What a run over one file knows and has found.
+pub(super) struct Context<'a> {
+    pub(super) file: &'a str,
+    pub(super) env: Env<'a>,
+    /// Whether keys and addresses of providers may be missing, because none is going to be called.
+    pub(super) upstream_override: bool,
+    pub(super) errors: RefCell<Vec<Finding>>,
+    pub(super) warnings: RefCell<Vec<Finding>>,
+}
+
+/// A value of the file, the way to it, and the line to name.
+#[derive(Clone)]
+pub(super) struct At<'a> {
+    pub(super) context: &'a Context<'a>,
+    node: &'a Node,
+    path: String,
+    line: u64,
+    key: &'a str,
+}
+
+impl<'a> At<'a> {
+    pub(super) fn root(context: &'a Context<'a>, node: &'a Node) -> Self {
+        Self { context, node, path: String::new(), line: node.line, key: "" }
+    }
+
+    /// The key under which the value stands.
+    pub(super) fn key(&self) -> &'a str {
+        self.key
+    }
+
+    pub(super) fn line(&self) -> u64 {
+        self.line
+    }
+
+    fn finding(&self, message: String) -> Finding {
+        let Self { context, path, line, .. } = self;
+        Finding { file: context.file.to_owned(), line: Some(*line), path: path.clone(), message }
+    }
+
+    pub(super) fn error(&self, message: impl Into<String>) {
+        self.context.errors.borrow_mut().push(self.finding(message.into()));
+    }
+
+    pub(super) fn warn(&self, message: impl Into<String>) {
+        self.context.warnings.borrow_mut().push(self.finding(message.into()));
+    }
+
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::List(_))
+    }
+
+    /// The values of a mapping whose kind was checked before; `None` when absent or empty.
+    pub(super) fn get(&self, key: &str) -> Option<Self> {
+        let Value::Map(entries) = &self.node.value else { return None };
+        let entry = entries.iter().find(|entry| entry.key == key)?;
+        (!matches!(entry.node.value, Value::Null))
+            .then(|| self.child(&entry.key, entry.line, &entry.node))
+    }
+
+    /// As [`get`](Self::get), and an error when there is nothing.
+    pub(super) fn require(&self, key: &str) -> Option<Self> {
+        let found = self.get(key);
+        if found.is_none() {
+            self.error(format!("{key} is missing"));
+        }
+        found
+    }
+
+    fn child(&self, key: &'a str, line: u64, node: &'a Node) -> Self {
+        let dot = if self.path.is_empty() { "" } else { "." };
+        let path = format!("{}{dot}{}", self.path, key.escape_debug());
+        Self { context: self.context, node, path, line, key }
+    }
+
+    /// The values of a mapping in their order; an error when it is something else.
+    pub(super) fn entries(&self) -> Vec<Self> {
+        match &self.node.value {
+            Value::Null => Vec::new(),
+            Value::Map(entries) => entries
+                .iter()
+                .map(|entry| self.child(&entry.key, entry.line, &entry.node))
+                .collect(),
+            _ => {
+                self.error("must be a mapping (key: value)");
+                Vec::new()
+            }
+        }
+    }
+
+    /// The values of a list in their order; an error when it is something else.
+    pub(super) fn items(&self) -> Vec<Self> {
+        match &self.node.value {
+            Value::Null => Vec::new(),
+            Value::List(nodes) => {
+                let item = |(i, node): (usize, &'a Node)| Self {
+                    path: format!("{}[{i}]", self.path),
+                    node,
+                    line: node.line,
+                    ..self.clone()
+                };
+                nodes.iter().enumerate().map(item).collect()
+            }
+            _ => {
+                self.error("must be a list");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Text with its variables expanded; never empty.
+    pub(super) fn text(&self) -> Option<String> {
+        self.expanded(false).and_then(|text| self.not_empty(text))
+    }
+
+    /// As [`text`](Self::text), for a value that may be empty.
+    pub(super) fn text_or_empty(&self) -> Option<String> {
+        self.expanded(false)
+    }
+
+    /// As [`text`](Self::text), for a value that is not needed when no provider is going to be
+    /// called: then a missing variable is no error.
+    pub(super) fn provider_text(&self) -> Option<String> {
+        let text = self.expanded(self.context.upstream_override)?;
+        if text.is_empty() && self.context.upstream_override {
+            return None;
+        }
+        self.not_empty(text)
+    }
+
+    pub(super) fn secret(&self) -> Option<SecretString> {
+        self.text().map(SecretString::from)
+    }
+
+    pub(super) fn provider_secret(&self) -> Option<SecretString> {
+        self.provider_text().map(SecretString::from)
+    }
+
+    fn not_empty(&self, text: String) -> Option<String> {
+        if text.trim().is_empty() {
+            self.error("must not be empty");
+            return None;
+        }
+        Some(text)
+    }
+
+    fn expanded(&self, may_miss: bool) -> Option<String> {
+        let Value::Text(text) = &self.node.value else {
+            self.error("must be text");
+            return None;
+        };
+        match expand(text, self.context.env) {
+            Ok(text) => return Some(text),
+            Err(Unexpanded::Missing(_)) if may_miss => {}
+            Err(Unexpanded::Missing(name)) => {
+                self.error(format!("environment variable {name} is not set"));
+            }
+            Err(Unexpanded::Malformed) => self.error("${ must be followed by a name and }"),
+        }
+        None
+    }
+
+    /// A whole number of `unit` within `range`; also one that comes from a variable.
+    pub(super) fn integer(&self, range: RangeInclusive<u64>, unit: &str) -> Option<u64> {
+        let number = match &self.node.value {
+            Value::Integer(number) => u64::try_from(*number).ok(),
+            Value::Text(text) if text.contains('$') => self.text()?.parse().ok(),
+            _ => None,
+        };
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            let (from, to) = (range.start(), range.end());
+            self.error(format!("must be a whole number{unit}, {from} to {to}"));
+        }
+        number
+    }
+
+    /// A number within `range`.
+    pub(super) fn number(&self, range: RangeInclusive<f64>) -> Option<f64> {
+        let number = match &self.node.value {
+            // Numbers this large are out of every range anyway.
+            Value::Integer(number) => i32::try_from(*number).ok().map(f64::from),
+            Value::Float(number) => Some(*number),
+            _ => None,
+        };
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            self.error(format!("must be a number, {} to {}", range.start(), range.end()));
+        }
+        number
+    }
+
+    pub(super) fn flag(&self) -> Option<bool> {
+        match self.node.value {
+            Value::Bool(flag) => Some(flag),
+            _ => {
+                self.error("must be true or false");
+                None
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+        let text = self.text()?;
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let allowed: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            self.error(format!("must be one of: {}", allowed.join(", ")));
+        }
+        found
+    }
+
+    /// Text made into a `T`. The error says why not, and does not repeat the text.
+    pub(super) fn parsed<T, E: std::fmt::Display>(
+        &self,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.text()?;
+        parse(&text).map_err(|why| self.error(why.to_string())).ok()
+    }
+}

@@ -1,0 +1,126 @@
+//! From a file to a [`Config`].
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use super::at::{At, Context};
+use super::env::Env;
+use super::{
+    Config, ConfigErrors, Finding, Listener, Mode, Provider, Router, listeners, preferences,
+    providers, routing, schema, tracing, tree, url,
+};
+
+/// The largest file that is read, in bytes.
+const MAX_FILE_LEN: u64 = 1024 * 1024;
+
+const EMBEDDED: &str = include_str!("../../config/default.yaml");
+
+impl Config {
+    /// Reads and checks a file; variables are those of the process.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the file; one error when it cannot be read, is empty, not
+    /// UTF-8, or larger than 1 MiB.
+    pub fn load(path: &Path, mode: Mode) -> Result<Self, ConfigErrors> {
+        let file = path.display().to_string();
+        let text = read(path).map_err(|(line, why)| Finding::on_file(&file, line, why))?;
+        Self::parse(&text, &file, &|name| std::env::var(name).ok(), mode)
+    }
+
+    /// Checks `text`; `file` is how errors call it, and `env` looks variables up.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the text.
+    pub fn parse(text: &str, file: &str, env: Env<'_>, mode: Mode) -> Result<Self, ConfigErrors> {
+        let tree = tree::parse(text, file)?;
+        let context = Context {
+            file,
+            env,
+            upstream_override: mode == Mode::UpstreamOverride,
+            errors: RefCell::default(),
+            warnings: RefCell::default(),
+        };
+        let root = At::root(&context, &tree);
+        schema::check(&root, &schema::FILE);
+        let mut config = build(&root);
+        let errors = in_order(context.errors.into_inner());
+        if !errors.is_empty() {
+            return Err(ConfigErrors(errors));
+        }
+        config.warnings = in_order(context.warnings.into_inner());
+        Ok(config)
+    }
+
+    /// The configuration that is used without a file: three models, two routes, the lexical router
+    /// and the memory store. It needs no keys: call [`replace_upstreams`](Self::replace_upstreams).
+    #[must_use]
+    pub fn embedded() -> Self {
+        let read = Self::parse(EMBEDDED, "default.yaml", &|_| None, Mode::UpstreamOverride);
+        #[expect(clippy::expect_used, reason = "the text is a constant, and a test reads it")]
+        read.expect("the embedded configuration is correct")
+    }
+}
+
+fn read(path: &Path) -> Result<String, (Option<u64>, String)> {
+    let cannot = |why: std::io::Error| (None, format!("cannot be read: {why}"));
+    let file = File::open(path).map_err(cannot)?;
+    if file.metadata().map_err(cannot)?.is_dir() {
+        return Err((None, "is a directory, not a file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    let len = file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if u64::try_from(len).is_ok_and(|len| len > MAX_FILE_LEN) {
+        return Err((None, format!("is larger than {MAX_FILE_LEN} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let before = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+        let newlines = before.filter(|byte| **byte == b'\n').count();
+        (u64::try_from(newlines + 1).ok(), "is not UTF-8".to_owned())
+    })
+}
+
+fn build(root: &At<'_>) -> Config {
+    let listeners = listeners::read(root);
+    let providers = providers::read(root);
+    let config = Config {
+        preferences: preferences::read(root, &providers),
+        aliases: preferences::aliases(root, &providers),
+        routing: routing::read(root, &providers),
+        tracing: tracing::read(root),
+        warnings: Vec::new(),
+        listeners,
+        providers,
+    };
+    refuse_loops(root, &config.listeners, &config.providers, &config.routing.router);
+    config
+}
+
+/// A gateway that calls itself would do so without end.
+fn refuse_loops(root: &At<'_>, listeners: &[Listener], providers: &[Provider], router: &Router) {
+    let own = "leads back to a listener of this gateway";
+    let at = root.get("routing").and_then(|routing| routing.get("router")?.get("url"));
+    if let (Some(at), Router::Llm { url, .. } | Router::Plano { url, .. }) = (at, router)
+        && url::is_own(url, listeners)
+    {
+        at.error(own);
+    }
+    for at in providers::items(root) {
+        let model = at.get("model").and_then(|model| model.text());
+        let provider = providers.iter().find(|p| Some(p.model.as_str()) == model.as_deref());
+        if provider.is_some_and(|provider| url::is_own(&provider.base_url, listeners)) {
+            at.error(format!("base_url {own}"));
+        }
+    }
+}
+
+/// In the order of the lines. A section may read a value twice: its error is told once.
+fn in_order(mut findings: Vec<Finding>) -> Vec<Finding> {
+    let key = |finding: &Finding| (finding.line, finding.path.clone(), finding.message.clone());
+    findings.sort_by_cached_key(key);
+    findings.dedup();
+    findings
+}

@@ -1,0 +1,87 @@
+//! The configuration file: YAML with the keys of the older system's `config.yaml`.
+//!
+//! 1. Every error of a file is found in one run; each names file, line, path and what is allowed.
+//! 2. A key that is not known is an error; a key that the older system knows and this one does not
+//!    serve is a warning.
+//! 3. `$NAME` and `${NAME}` in a value stand for an environment variable, `$$` for a `$`. A
+//!    variable that is not set is an error, and the value of one is never shown.
+//! 4. No error, warning, `Debug` form or [`summary`] shows a secret.
+
+mod at;
+mod cache;
+mod env;
+mod finding;
+mod listeners;
+mod load;
+mod preferences;
+mod providers;
+mod router;
+mod routing;
+mod schema;
+mod summary;
+mod tracing;
+mod tree;
+mod url;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use affinity_layer::ModelName;
+use http::Uri;
+
+pub use cache::{Durability, RedisCache, SessionCache};
+pub use finding::{ConfigErrors, Finding};
+pub use listeners::{ClientKey, Listener};
+pub use preferences::Preference;
+pub use providers::{Interface, Protocols, Provider};
+pub use router::Router;
+pub use routing::{Release, Routing};
+pub use summary::{Summary, summary};
+pub use tracing::{SpanAttributes, Tracing};
+
+/// A configuration that was checked: its parts fit together.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the gateway listens; at least one.
+    pub listeners: Vec<Listener>,
+    /// Who serves the models; at least one, each model once.
+    pub providers: Vec<Provider>,
+    /// Which models serve which kind of request; every model is declared.
+    pub preferences: Vec<Preference>,
+    /// Other names for declared models.
+    pub aliases: BTreeMap<String, ModelName>,
+    /// How sessions are kept and requests decided.
+    pub routing: Routing,
+    /// What is traced.
+    pub tracing: Tracing,
+    /// What the file asks for and is not served.
+    pub warnings: Vec<Finding>,
+}
+
+/// What the configuration is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The providers are going to be called: their keys and addresses must be there.
+    Full,
+    /// `--upstream`: one address replaces those of all providers, so that their keys and addresses
+    /// may be missing. Call [`Config::replace_upstreams`] before use.
+    UpstreamOverride,
+}
+
+impl Config {
+    /// Sends the calls of every provider to `base`, and with them those to a routing model that is
+    /// one of the providers.
+    pub fn replace_upstreams(&mut self, base: &Uri) {
+        if let Router::Llm { url, .. } = &mut self.routing.router {
+            let shared = |provider: &Provider| router::chat_base(&provider.base_url) == *url;
+            if self.providers.iter().any(shared) {
+                *url = router::chat_base(base);
+            }
+        }
+        for provider in &mut self.providers {
+            provider.base_url = base.clone();
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Who serves the models.
+
+use affinity_layer::ModelName;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use secrecy::SecretString;
+
+use super::at::At;
+use super::url;
+
+/// One model, or all models of a provider, and how to reach it.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// `openai/gpt-4o`, or `openai/*` for every model of a provider.
+    pub model: ModelName,
+    /// A name by which the configuration may refer to this entry.
+    pub name: Option<String>,
+    /// The key that is sent to the provider.
+    pub access_key: Option<SecretString>,
+    /// Whether this model serves what no route matched and no client named; at most one does.
+    pub default: bool,
+    /// Where the provider answers; its path, if there is one, replaces a request's leading `/v1`.
+    pub base_url: Uri,
+    /// How the key is sent.
+    pub interface: Interface,
+    /// Send the client's own credential on instead of `access_key`.
+    pub passthrough_auth: bool,
+    /// Further headers for the provider. All are marked sensitive.
+    pub headers: HeaderMap,
+    /// The `host` header, when it is not the host of `base_url`.
+    pub http_host: Option<HeaderValue>,
+    /// What the provider speaks.
+    pub protocols: Protocols,
+}
+
+impl Provider {
+    /// The model as the provider calls it: `gpt-4o` of `openai/gpt-4o`, and `*` of a wildcard.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.model.as_str().split_once('/').map_or(self.model.as_str(), |(_, id)| id)
+    }
+
+    /// The first part of the model's name: `openai` of `openai/gpt-4o`.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        prefix(&self.model)
+    }
+
+    /// Whether this entry is the model `name`, or a wildcard that covers it.
+    #[must_use]
+    pub fn serves(&self, name: &str) -> bool {
+        let id = name.strip_prefix(self.prefix()).and_then(|rest| rest.strip_prefix('/'));
+        self.model.as_str() == name || self.is_wildcard() && id.is_some_and(|id| !id.is_empty())
+    }
+
+    /// Whether this entry stands for every model of its provider.
+    #[must_use]
+    pub fn is_wildcard(&self) -> bool {
+        self.id() == "*"
+    }
+}
+
+/// How a provider takes its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interface {
+    /// `authorization: Bearer KEY`.
+    OpenAi,
+    /// `x-api-key: KEY` and `anthropic-version`.
+    Anthropic,
+}
+
+/// The protocols that a provider speaks; all of them by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocols {
+    /// `POST /v1/chat/completions`.
+    pub chat: bool,
+    /// `POST /v1/messages`.
+    pub messages: bool,
+    /// `POST /v1/responses`.
+    pub responses: bool,
+}
+
+impl Default for Protocols {
+    fn default() -> Self {
+        Self { chat: true, messages: true, responses: true }
+    }
+}
+
+/// The public addresses of providers that are known by the first part of a model's name.
+const PUBLIC_BASES: [(&str, &str); 13] = [
+    ("anthropic", "https://api.anthropic.com/v1"),
+    ("cerebras", "https://api.cerebras.ai/v1"),
+    ("deepseek", "https://api.deepseek.com/v1"),
+    ("fireworks_ai", "https://api.fireworks.ai/inference/v1"),
+    ("gemini", "https://generativelanguage.googleapis.com/v1beta/openai"),
+    ("groq", "https://api.groq.com/openai/v1"),
+    ("mistral", "https://api.mistral.ai/v1"),
+    ("moonshotai", "https://api.moonshot.ai/v1"),
+    ("openai", "https://api.openai.com/v1"),
+    ("openrouter", "https://openrouter.ai/api/v1"),
+    ("together_ai", "https://api.together.xyz/v1"),
+    ("vercel", "https://ai-gateway.vercel.sh/v1"),
+    ("xai", "https://api.x.ai/v1"),
+];
+
+/// Stands where no address is needed, because `--upstream` replaces it.
+const UNUSED_BASE: &str = "http://upstream.invalid";
+
+/// Headers that the proxy must set itself.
+const RESERVED: [HeaderName; 4] =
+    [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION];
+
+/// The provider entries of the file, under either name of the key.
+pub(super) fn items<'a>(root: &At<'a>) -> Vec<At<'a>> {
+    let lists = ["model_providers", "llm_providers"];
+    lists.iter().filter_map(|key| root.get(key)).flat_map(|list| list.items()).collect()
+}
+
+pub(super) fn read(root: &At<'_>) -> Vec<Provider> {
+    let mut read = Vec::<(Provider, u64)>::new();
+    for at in items(root) {
+        let Some(model) = model(&at) else { continue };
+        if let Some((_, line)) = read.iter().find(|(other, _)| other.model == model) {
+            at.error(format!("this model is declared already in line {line}"));
+        }
+        let provider = read_one(&at, model);
+        let default = read.iter().find(|(other, _)| other.default);
+        if let (true, Some((_, line))) = (provider.default, default) {
+            at.error(format!("only one model can be the default; line {line} has one already"));
+        }
+        read.push((provider, at.line()));
+    }
+    if items(root).is_empty() {
+        root.error("model_providers must name at least one model");
+    }
+    read.into_iter().map(|(provider, _)| provider).collect()
+}
+
+/// The name of the model. What is read of a provider apart from it does not decide whether the
+/// model is declared, so that one error does not bring others after it.
+pub(super) fn model(at: &At<'_>) -> Option<ModelName> {
+    let model = at.require("model")?;
+    let name = model.parsed(ModelName::new)?;
+    match name.as_str().split_once('/') {
+        Some((provider, id)) if !provider.is_empty() && !id.is_empty() => Some(name),
+        _ => {
+            model.error("must be provider/id, for example openai/gpt-4o");
+            None
+        }
+    }
+}
+
+fn read_one(at: &At<'_>, model: ModelName) -> Provider {
+    let flag = |key| at.get(key).and_then(|flag| flag.flag()).unwrap_or(false);
+    let http_host = at.get("http_host").and_then(|host| host.parsed(header_value));
+    let provider = Provider {
+        name: at.get("name").and_then(|name| name.text()),
+        access_key: at.get("access_key").and_then(|key| key.provider_secret()),
+        default: flag("default"),
+        base_url: base_url(at, &model),
+        interface: interface(at, &model),
+        passthrough_auth: flag("passthrough_auth"),
+        headers: at.get("headers").map(|headers| read_headers(&headers)).unwrap_or_default(),
+        http_host,
+        protocols: at.get("protocols").map(|list| protocols(&list)).unwrap_or_default(),
+        model,
+    };
+    if provider.default && provider.is_wildcard() {
+        at.error("a wildcard names no single model, so it cannot be the default");
+    }
+    if provider.passthrough_auth && provider.access_key.is_some() {
+        at.warn("access_key has no effect with passthrough_auth: true");
+    }
+    provider
+}
+
+fn prefix(model: &ModelName) -> &str {
+    model.as_str().split_once('/').map_or("", |(prefix, _)| prefix)
+}
+
+fn base_url(at: &At<'_>, model: &ModelName) -> Uri {
+    let unused = Uri::from_static(UNUSED_BASE);
+    let may_miss = at.context.upstream_override;
+    if let Some(base) = at.get("base_url") {
+        let text = base.provider_text();
+        let parsed = text.map(|text| url::http_base(&text).map_err(|why| base.error(why)));
+        return parsed.and_then(Result::ok).unwrap_or(unused);
+    }
+    match PUBLIC_BASES.iter().find(|(name, _)| *name == prefix(model)) {
+        Some((_, base)) => Uri::from_static(base),
+        None if may_miss => unused,
+        None => {
+            let known = PUBLIC_BASES.map(|(name, _)| name).join(", ");
+            at.error(format!("base_url is missing; only these providers need none: {known}"));
+            unused
+        }
+    }
+}
+
+fn interface(at: &At<'_>, model: &ModelName) -> Interface {
+    let named = at.get("provider_interface").and_then(|interface| interface.text());
+    match named.as_deref().unwrap_or_else(|| prefix(model)) {
+        "anthropic" | "claude" => Interface::Anthropic,
+        _ => Interface::OpenAi,
+    }
+}
+
+fn protocols(at: &At<'_>) -> Protocols {
+    let mut spoken = Protocols { chat: false, messages: false, responses: false };
+    for item in at.items() {
+        match item.one_of(&[("chat", 0), ("messages", 1), ("responses", 2)]) {
+            Some(0) => spoken.chat = true,
+            Some(1) => spoken.messages = true,
+            Some(_) => spoken.responses = true,
+            None => {}
+        }
+    }
+    if at.items().is_empty() {
+        at.error("must name at least one of: chat, messages, responses");
+    }
+    spoken
+}
+
+fn read_headers(at: &At<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for item in at.entries() {
+        let Ok(name) = HeaderName::try_from(item.key()) else {
+            item.error("is not a header name");
+            continue;
+        };
+        if RESERVED.contains(&name) {
+            item.error("is set by the gateway; for another host use http_host");
+        }
+        let Some(text) = item.provider_text() else { continue };
+        match header_value(&text) {
+            Ok(value) => drop(headers.insert(name, value)),
+            Err(why) => item.error(why),
+        }
+    }
+    headers
+}
+
+/// A header value that no `Debug` form shows.
+fn header_value(text: &str) -> Result<HeaderValue, &'static str> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| "is not a header value")?;
+    value.set_sensitive(true);
+    Ok(value)
+}

@@ -1,0 +1,117 @@
+//! How sessions are kept.
+
+use std::time::Duration;
+
+use affinity_layer::{AFFINITY_HEADERS, Expiry};
+use http::HeaderName;
+
+use super::at::At;
+use super::cache::{self, SessionCache};
+use super::providers::Provider;
+use super::router::{self, Router};
+
+/// Ten years, in seconds.
+const LONGEST: u64 = 10 * 365 * 24 * 3600;
+const DEFAULT_TTL: u64 = 600;
+const DEFAULT_MAX_AGE: u64 = 86_400;
+const DEFAULT_MAX_ENTRIES: usize = 10_000;
+
+/// How sessions are kept, and how a request without a pin is decided.
+#[derive(Clone, Debug)]
+pub struct Routing {
+    /// How long a pin lives.
+    pub expiry: Expiry,
+    /// The most pins that are kept in memory; 10,000 by default, 10 million at most.
+    pub max_entries: usize,
+    /// Where pins are kept.
+    pub cache: SessionCache,
+    /// The header that names the tenant; with it, a session without a tenant is refused.
+    pub tenant_header: Option<HeaderName>,
+    /// Whether the provider sees the session header.
+    pub forward_session_header: bool,
+    /// What ends a pin before its time.
+    pub release: Release,
+    /// Whether the next candidate is asked when a model fails.
+    pub failover: bool,
+    /// What decides a request without a pin.
+    pub router: Router,
+}
+
+/// What ends a pin before its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Release {
+    /// Nothing.
+    #[default]
+    Ttl,
+    /// The model's word that it is done.
+    FinalAnswer,
+    /// A new message of the user.
+    UserTurn,
+}
+
+pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
+    let mut routing = Routing {
+        expiry: Expiry::default(),
+        max_entries: DEFAULT_MAX_ENTRIES,
+        cache: SessionCache::Memory,
+        tenant_header: None,
+        forward_session_header: true,
+        release: Release::default(),
+        failover: true,
+        router: router::read(root, providers),
+    };
+    let Some(at) = root.get("routing") else { return routing };
+    let flag = |key| at.get(key).and_then(|flag| flag.flag()).unwrap_or(true);
+    routing.forward_session_header = flag("forward_session_header");
+    routing.failover = flag("failover");
+    routing.expiry = expiry(&at);
+    if let Some(entries) = at.get("session_max_entries").and_then(|n| n.integer(1..=10_000_000, ""))
+    {
+        routing.max_entries = usize::try_from(entries).unwrap_or(DEFAULT_MAX_ENTRIES);
+    }
+    let releases = [
+        ("ttl", Release::Ttl),
+        ("final_answer", Release::FinalAnswer),
+        ("user_turn", Release::UserTurn),
+    ];
+    if let Some(release) = at.get("release") {
+        routing.release = release.one_of(&releases).unwrap_or_default();
+    }
+    if let Some(cache) = at.get("session_cache") {
+        routing.cache = cache::read(&cache);
+        routing.tenant_header = cache.get("tenant_header").and_then(|name| tenant_header(&name));
+    }
+    routing
+}
+
+fn expiry(at: &At<'_>) -> Expiry {
+    let seconds = |at: At<'_>| at.integer(1..=LONGEST, " of seconds");
+    let ttl = at.get("session_ttl_seconds").and_then(seconds).unwrap_or(DEFAULT_TTL);
+    let kinds = [("fixed", false), ("sliding", true)];
+    let sliding = at.get("session_expiry").and_then(|kind| kind.one_of(&kinds)).unwrap_or(false);
+    let max_age = at.get("session_max_age_seconds");
+    let ttl = Duration::from_secs(ttl);
+    if !sliding {
+        if let Some(max_age) = max_age {
+            max_age.warn("has no effect without session_expiry: sliding");
+        }
+        return Expiry::fixed(ttl);
+    }
+    let oldest = match max_age.clone().and_then(seconds) {
+        Some(oldest) => Duration::from_secs(oldest),
+        None => ttl.max(Duration::from_secs(DEFAULT_MAX_AGE)),
+    };
+    if let Some(max_age) = max_age.filter(|_| oldest < ttl) {
+        max_age.error("must not be less than session_ttl_seconds");
+    }
+    Expiry::sliding(ttl, oldest)
+}
+
+fn tenant_header(at: &At<'_>) -> Option<HeaderName> {
+    // Header names have no case: upper case is taken as lower.
+    let name = at.parsed(|text| HeaderName::try_from(text).map_err(|_| "is not a header name"))?;
+    if AFFINITY_HEADERS.contains(&name) {
+        at.error("names the session already; the tenant needs a header of its own");
+    }
+    Some(name)
+}

@@ -1,0 +1,88 @@
+//! What a configuration is going to serve, for people to read.
+
+use std::fmt;
+use std::time::Duration;
+
+use affinity_layer::{Expiry, ModelName};
+
+use super::{Config, Provider, Release, Router};
+
+/// The configuration in words, without secrets. Made by [`summary`].
+#[derive(Clone, Copy, Debug)]
+pub struct Summary<'a>(&'a Config);
+
+/// Shows `config` as a few lines of text.
+#[must_use]
+pub fn summary(config: &Config) -> Summary<'_> {
+    Summary(config)
+}
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Config { listeners, providers, preferences, aliases, routing, .. } = self.0;
+        for listener in listeners {
+            let (address, keys) = (listener.address, listener.client_keys.len());
+            let socket = std::net::SocketAddr::new(address, listener.port);
+            writeln!(
+                f,
+                "listener  {}: {socket}, client keys: {keys}",
+                listener.name.escape_debug()
+            )?;
+        }
+        for provider in providers {
+            writeln!(f, "model     {}", Model(provider))?;
+        }
+        for preference in preferences {
+            let models: Vec<_> = preference.models.iter().map(ModelName::as_str).collect();
+            writeln!(f, "route     {}: {}", preference.name, models.join(", "))?;
+        }
+        for (alias, model) in aliases {
+            writeln!(f, "alias     {}: {model}", alias.escape_debug())?;
+        }
+        match &routing.router {
+            Router::Lexical => writeln!(f, "router    lexical")?,
+            Router::Llm { url, model, .. } => {
+                writeln!(f, "router    {} at {url}", model.escape_debug())?
+            }
+            Router::Plano { url, .. } => writeln!(f, "router    another gateway at {url}")?,
+        }
+        writeln!(f, "sessions  {}, at most {} in memory", routing.cache, routing.max_entries)?;
+        if let Some(header) = &routing.tenant_header {
+            writeln!(f, "tenant    {header}")?;
+        }
+        let failover = if routing.failover { "on" } else { "off" };
+        write!(f, "pins      {}, failover {failover}", Pins(routing.expiry, routing.release))
+    }
+}
+
+struct Model<'a>(&'a Provider);
+
+impl fmt::Display for Model<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Provider { model, base_url, access_key, passthrough_auth, default, .. } = self.0;
+        let default = if *default { " (default)" } else { "" };
+        let key = match (passthrough_auth, access_key) {
+            (true, _) => "the client's key",
+            (false, Some(_)) => "with a key",
+            (false, None) => "without a key",
+        };
+        write!(f, "{model}{default}: {}, {key}", base_url.host().unwrap_or_default())
+    }
+}
+
+struct Pins(Expiry, Release);
+
+impl fmt::Display for Pins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(expiry, release) = self;
+        let seconds = expiry.initial().as_secs();
+        let sliding = expiry.after_use(Duration::ZERO).is_some();
+        let from = if sliding { "last use" } else { "claim" };
+        write!(f, "end {seconds} s after the {from}")?;
+        match release {
+            Release::Ttl => Ok(()),
+            Release::FinalAnswer => f.write_str(" or with the final answer"),
+            Release::UserTurn => f.write_str(" or with the next message of the user"),
+        }
+    }
+}
