@@ -54,8 +54,12 @@ pub(super) fn parse(text: &str, file: &str) -> Result<Node, Finding> {
             let message = message.replace(char::is_control, " ");
             Finding::on_file(file, line, format!("not valid YAML: {message}"))
         })?;
-    node.filter(|node| !matches!(node.value, Value::Null))
-        .ok_or_else(|| Finding::on_file(file, None, "the file is empty"))
+    let whole = |why| Finding::on_file(file, None, why);
+    match node.map(|node| (node.line, node.value)) {
+        None | Some((_, Value::Null)) => Err(whole("the file is empty")),
+        Some((line, value @ Value::Map(_))) => Ok(Node { line, value }),
+        Some(_) => Err(whole("the file must be a mapping (key: value)")),
+    }
 }
 
 impl<'de> Deserialize<'de> for Node {

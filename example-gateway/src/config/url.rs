@@ -14,13 +14,15 @@ const REDIS_SCHEMES: [&str; 6] =
 /// An `http` or `https` address without credentials, query and trailing slash.
 pub(super) fn http_base(text: &str) -> Result<Uri, &'static str> {
     const SHAPE: &str = "must be an address such as http://localhost:8000/v1";
-    if !text.starts_with("http://") && !text.starts_with("https://") {
-        return Err("must start with http:// or https://");
-    }
-    if text.contains(['?', '#']) {
+    let (scheme, rest) = text
+        .split_once("://")
+        .filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
+        .ok_or("must start with http:// or https://")?;
+    if rest.contains(['?', '#']) {
         return Err("must not have a query or a fragment");
     }
-    let uri: Uri = text.trim_end_matches('/').parse().map_err(|_| SHAPE)?;
+    let rest = rest.trim_end_matches('/');
+    let uri: Uri = format!("{scheme}://{rest}").parse().map_err(|_| SHAPE)?;
     let authority = uri.authority().ok_or(SHAPE)?;
     if authority.as_str().contains('@') {
         return Err("must not hold credentials; use access_key or headers");
