@@ -81,7 +81,7 @@ fn read_redis(at: &At<'_>) -> Option<RedisCache> {
     };
     let url = at
         .require("url")
-        .and_then(|url| url.parsed(|text| url::redis(text).map(|text| SecretString::from(text))));
+        .and_then(|url| url.parsed(|text| url::redis(text).map(SecretString::from)));
     Some(RedisCache {
         url: url?,
         key_prefix,

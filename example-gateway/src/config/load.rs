@@ -6,7 +6,6 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::at::{At, Context};
-use super::env::Env;
 use super::{
     Config, ConfigErrors, Finding, Listener, Mode, Provider, Router, listeners, preferences,
     providers, routing, schema, tracing, tree, url,
@@ -35,7 +34,12 @@ impl Config {
     /// # Errors
     ///
     /// Everything that is wrong with the text.
-    pub fn parse(text: &str, file: &str, env: Env<'_>, mode: Mode) -> Result<Self, ConfigErrors> {
+    pub fn parse(
+        text: &str,
+        file: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+        mode: Mode,
+    ) -> Result<Self, ConfigErrors> {
         let tree = tree::parse(text, file)?;
         let context = Context {
             file,

@@ -159,7 +159,7 @@ mod tests {
     fn broken_yaml_is_one_line_without_the_values() {
         let bomb = (1..9).fold("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, i| {
             let alias = format!("*a{}", i - 1);
-            format!("{text}a{i}: &a{i} [{}]\n", vec![alias.as_str(); 10].join(", "))
+            format!("{text}a{i}: &a{i} [{}]\n", [alias.as_str(); 10].join(", "))
         });
         let deep = format!("a: {}{}", "[".repeat(10_000), "]".repeat(10_000));
         let rows = [
