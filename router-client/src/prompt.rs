@@ -1,0 +1,169 @@
+//! The conversation out of a request's body: Chat Completions, Messages and Responses.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// Blocks that agent harnesses put into user messages; the user did not write them.
+const HARNESS_TAGS: [(&str, &str); 2] = [
+    ("<system-reminder>", "</system-reminder>"),
+    ("<user-prompt-submit-hook>", "</user-prompt-submit-hook>"),
+];
+
+/// The JSON around a message's text, in bytes; roughly `{"role":"assistant","content":""},`.
+const MESSAGE_FRAME: usize = 34;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    User,
+    Assistant,
+    #[serde(other)]
+    Other,
+}
+
+/// A message of the user or the assistant that has text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Message {
+    pub(crate) role: Role,
+    pub(crate) content: String,
+}
+
+/// The messages of a body, the newest first; none if the body is not understood.
+///
+/// Each message is parsed when it is taken, so the cost of a long conversation that is not needed
+/// is one scan.
+pub(crate) fn newest_first<'a>(
+    path: &str,
+    body: &'a [u8],
+) -> impl Iterator<Item = Message> + use<'a> {
+    items(path, body).into_iter().rev().filter_map(message)
+}
+
+/// The text of the newest user message.
+pub(crate) fn last_user_text(path: &str, body: &[u8]) -> Option<String> {
+    newest_first(path, body)
+        .find(|message| message.role == Role::User)
+        .map(|message| message.content)
+}
+
+/// As many of the newest messages as fit into `budget` bytes, the oldest first.
+///
+/// The newest one is always there, its middle cut out if it has to be.
+pub(crate) fn within(newest_first: impl Iterator<Item = Message>, budget: usize) -> Vec<Message> {
+    let mut left = budget;
+    let mut kept: Vec<Message> = Vec::new();
+    for mut message in newest_first {
+        if kept.is_empty() {
+            message.content = ends(&message.content, budget).into_owned();
+        }
+        let cost = message.content.len() + MESSAGE_FRAME;
+        if cost > left && !kept.is_empty() {
+            break;
+        }
+        left = left.saturating_sub(cost);
+        kept.push(message);
+    }
+    kept.reverse();
+    kept
+}
+
+/// The beginning and the end of `text`, together at most `limit` bytes beside the ellipsis between.
+pub(crate) fn ends(text: &str, limit: usize) -> Cow<'_, str> {
+    if text.len() <= limit {
+        return Cow::Borrowed(text);
+    }
+    let (head, _) = text.split_at(text.floor_char_boundary(limit / 2));
+    let (_, tail) = text.split_at(text.ceil_char_boundary(text.len() - limit / 2));
+    Cow::Owned(format!("{head} … {tail}"))
+}
+
+fn items<'a>(path: &str, body: &'a [u8]) -> Vec<&'a RawValue> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        messages: Option<&'a RawValue>,
+        #[serde(borrow)]
+        input: Option<&'a RawValue>,
+    }
+
+    let Ok(Body { messages, input }) = serde_json::from_slice(body) else { return Vec::new() };
+    let list = if path.ends_with("/responses") {
+        input
+    } else if path.ends_with("/messages") || path.ends_with("/chat/completions") {
+        messages
+    } else {
+        messages.or(input)
+    };
+    let Some(list) = list else { return Vec::new() };
+    if list.get().starts_with('"') {
+        // Responses takes a bare string for one user message.
+        return vec![list];
+    }
+    serde_json::from_str(list.get()).unwrap_or_default()
+}
+
+fn message(item: &RawValue) -> Option<Message> {
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        role: Role,
+        #[serde(borrow)]
+        content: &'a RawValue,
+    }
+
+    let (role, text) = match serde_json::from_str::<String>(item.get()) {
+        Ok(text) => (Role::User, text),
+        Err(_) => {
+            let item: Item<'_> = serde_json::from_str(item.get()).ok()?;
+            (item.role, text(item.content))
+        }
+    };
+    let content = match role {
+        Role::User => without_harness(text),
+        Role::Assistant => text,
+        Role::Other => return None,
+    };
+    (!content.trim().is_empty()).then_some(Message { role, content })
+}
+
+/// The text of a message's content: a string, or the text parts of a list.
+fn text(content: &RawValue) -> String {
+    #[derive(Deserialize)]
+    struct Part {
+        r#type: Option<String>,
+        text: String,
+    }
+
+    if let Ok(text) = serde_json::from_str(content.get()) {
+        return text;
+    }
+    let parts: Vec<&RawValue> = serde_json::from_str(content.get()).unwrap_or_default();
+    let texts = parts.into_iter().filter_map(|part| {
+        let part: Part = serde_json::from_str(part.get()).ok()?;
+        matches!(part.r#type.as_deref(), None | Some("text" | "input_text" | "output_text"))
+            .then_some(part.text)
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+fn without_harness(text: String) -> String {
+    HARNESS_TAGS.iter().fold(text, |text, (open, close)| {
+        if text.contains(open) { without_blocks(&text, open, close) } else { text }
+    })
+}
+
+fn without_blocks(text: &str, open: &str, close: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, block)) = rest.split_once(open) {
+        let Some((_, after)) = block.split_once(close) else { break };
+        kept.push_str(before);
+        rest = after;
+    }
+    kept.push_str(rest);
+    kept
+}
+
+#[cfg(test)]
+mod tests;
