@@ -1,0 +1,203 @@
+//! One HTTP exchange with a router: what is sent, how much is read, what its failures are called.
+
+use affinity_layer::BoxError;
+use bytes::Bytes;
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::{ErrorKind, RouterError};
+
+/// Longest answer that is read, in bytes.
+const ANSWER_LIMIT: usize = 64 * 1024;
+
+/// What is passed on of a client's request, beside its body. Credentials, session and tenant are
+/// not.
+const PASSED_ON: [HeaderName; 3] = [
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
+
+/// The base URL of a router and the connections to it.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    base: Uri,
+    client: HttpClient,
+    authorization: Option<HeaderValue>,
+}
+
+/// Reading the system's certificates takes time and memory, so a plain URL goes without them.
+#[derive(Clone)]
+enum HttpClient {
+    Plain(Client<HttpConnector, Full<Bytes>>),
+    Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+}
+
+impl Endpoint {
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] unless `base` is an absolute http or https URL, and when the system's
+    /// certificates cannot be read.
+    pub(crate) fn new(base: Uri) -> Result<Self, RouterError> {
+        if base.authority().is_none() {
+            return Err(config("the URL is not absolute"));
+        }
+        let client = match base.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => HttpClient::Plain(client(connector())),
+            Some(scheme) if *scheme == Scheme::HTTPS => HttpClient::Tls(client(tls_connector()?)),
+            _ => return Err(config("the URL is neither http nor https")),
+        };
+        Ok(Self { base, client, authorization: None })
+    }
+
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] when `secret` cannot stand in a header.
+    pub(crate) fn with_bearer(mut self, secret: &str) -> Result<Self, RouterError> {
+        let value = HeaderValue::try_from(format!("Bearer {secret}"));
+        let mut value = value.map_err(|_| config("the credential cannot stand in a header"))?;
+        value.set_sensitive(true);
+        self.authorization = Some(value);
+        Ok(self)
+    }
+
+    /// Posts `body` as JSON to `path` below the base URL and reads the answer, at most
+    /// [`ANSWER_LIMIT`] bytes of it. Of the client's headers, [`PASSED_ON`] go with it.
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        client: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Bytes, RouterError> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = join(&self.base, path).map_err(config)?;
+        *request.headers_mut() = self.headers(client);
+        let sent = match &self.client {
+            HttpClient::Plain(client) => client.request(request),
+            HttpClient::Tls(client) => client.request(request),
+        };
+        let response = sent.await.map_err(connect)?;
+        if response.status() != StatusCode::OK {
+            return Err(RouterError::new(ErrorKind::Status(response.status().as_u16())));
+        }
+        read(response.into_body()).await
+    }
+
+    fn headers(&self, client: &HeaderMap) -> HeaderMap {
+        let json = HeaderValue::from_static("application/json");
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, json.clone());
+        headers.insert(header::CONTENT_TYPE, json);
+        for name in PASSED_ON {
+            for value in client.get_all(&name) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        if let Some(value) = &self.authorization {
+            headers.insert(header::AUTHORIZATION, value.clone());
+        }
+        headers
+    }
+}
+
+async fn read<B>(body: B) -> Result<Bytes, RouterError>
+where
+    B: BodyExt<Data = Bytes, Error: Into<BoxError>>,
+{
+    if body.size_hint().lower() > ANSWER_LIMIT as u64 {
+        return Err(RouterError::new(ErrorKind::TooLarge));
+    }
+    match Limited::new(body, ANSWER_LIMIT).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(RouterError::new(ErrorKind::TooLarge)),
+        Err(error) => Err(connect(error)),
+    }
+}
+
+/// `path` below the path of `base`; a query of `base` is kept.
+fn join(base: &Uri, path: &str) -> Result<Uri, http::Error> {
+    let prefix = base.path().trim_end_matches('/');
+    let query = base.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut parts = base.clone().into_parts();
+    parts.path_and_query = Some(format!("{prefix}{path}{query}").parse()?);
+    Ok(Uri::from_parts(parts)?)
+}
+
+fn client<C>(connector: C) -> Client<C, Full<Bytes>>
+where
+    C: Connect + Clone,
+{
+    // Without a timer idle connections are never closed.
+    Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector)
+}
+
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector
+}
+
+fn tls_connector() -> Result<HttpsConnector<HttpConnector>, RouterError> {
+    let mut http = connector();
+    http.enforce_http(false);
+    // The provider is named, because rustls panics on a choice of its own when a dependency
+    // brings a second one in.
+    let builder = HttpsConnectorBuilder::new()
+        .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
+        .map_err(config)?;
+    Ok(builder.https_only().enable_all_versions().wrap_connector(http))
+}
+
+fn config(source: impl Into<BoxError>) -> RouterError {
+    RouterError::new(ErrorKind::Config).with_source(source)
+}
+
+fn connect(source: impl Into<BoxError>) -> RouterError {
+    RouterError::new(ErrorKind::Connect).with_source(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> Uri {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_path_is_put_below_the_base() {
+        for (base, joined) in [
+            ("http://h", "http://h/chat"),
+            ("http://h/", "http://h/chat"),
+            ("http://h:1/v1", "http://h:1/v1/chat"),
+            ("https://h/v1/?api-version=2", "https://h/v1/chat?api-version=2"),
+        ] {
+            assert_eq!(join(&uri(base), "/chat").unwrap(), uri(joined), "{base}");
+        }
+    }
+
+    #[test]
+    fn a_base_is_absolute_http_or_https() {
+        for bad in ["/v1", "localhost:8000", "ftp://h/"] {
+            assert_eq!(Endpoint::new(uri(bad)).err().unwrap().kind(), ErrorKind::Config, "{bad}");
+        }
+        assert!(matches!(Endpoint::new(uri("http://h")).unwrap().client, HttpClient::Plain(_)));
+    }
+
+    #[test]
+    fn a_credential_is_checked_and_marked_as_secret() {
+        let endpoint = Endpoint::new(uri("http://h")).unwrap();
+        let refused = endpoint.clone().with_bearer("sk-1\r\nx: y").err().unwrap();
+        assert_eq!(refused.kind(), ErrorKind::Config);
+        assert!(!format!("{refused:?}").contains("sk-1"));
+        let headers = endpoint.with_bearer("sk-1").unwrap().headers(&HeaderMap::new());
+        assert_eq!(headers[header::AUTHORIZATION], "Bearer sk-1");
+        assert!(headers[header::AUTHORIZATION].is_sensitive());
+    }
+}
