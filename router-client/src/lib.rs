@@ -1,1 +1,70 @@
 //! Tower services that decide which model answers a request.
+//!
+//! Each is a [`Service`](tower_service::Service) from [`affinity_layer::RouteRequest`] to
+//! [`affinity_layer::RouteDecision`], and so a router for the affinity layer:
+//!
+//! | router | who decides |
+//! |---|---|
+//! | [`LexicalRouter`] | nobody else: the words of the last user message against the preferences |
+//! | [`LlmRouter`] | a routing model behind an OpenAI-compatible endpoint |
+//! | [`PlanoRouter`] | another gateway, by its decision API |
+//!
+//! [`RouterClient`] puts limits on time, retries and concurrency around any of them.
+//!
+//! # Rules
+//!
+//! 1. No match is a decision: [`RouteDecision::none`](affinity_layer::RouteDecision::none). A
+//!    failure is a [`RouterError`] and never a decision, so that an outage is never stored.
+//! 2. [`Preferences`] in the extensions of a request take the place of the configured ones.
+//! 3. Nothing of a client's headers goes out but `x-request-id`, `traceparent` and `tracestate`.
+//! 4. Redirects are not followed, and at most 64 KiB of an answer are read.
+//!
+//! # Example
+//!
+//! ```
+//! use affinity_layer::{ModelName, RouteName, RouteRequest};
+//! use router_client::{LexicalRouter, Preference, Preferences, RouterClient};
+//! use std::time::Duration;
+//! use tower::ServiceExt;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let preferences = Preferences::new([Preference {
+//!     name: RouteName::new("code_generation")?,
+//!     description: "writing functions, snippets and boilerplate code".into(),
+//!     models: vec![ModelName::new("anthropic/claude-sonnet-4-20250514")?],
+//! }]);
+//! let router = RouterClient::builder(LexicalRouter::new(preferences))
+//!     .timeout(Duration::from_millis(500))
+//!     .build();
+//!
+//! let body = r#"{"messages": [{"role": "user", "content": "Write a sort function"}]}"#;
+//! let (parts, ()) = http::Request::post("/v1/chat/completions").body(())?.into_parts();
+//! let decision = router.oneshot(RouteRequest::new(parts, body.into())).await?;
+//!
+//! assert_eq!(decision.models[0].as_str(), "anthropic/claude-sonnet-4-20250514");
+//! assert_eq!(decision.route.unwrap().as_str(), "code_generation");
+//! # Ok(())
+//! # }
+//! ```
+
+mod builder;
+mod error;
+mod lexical;
+mod llm;
+mod plano;
+mod preference;
+mod prompt;
+mod wire;
+
+pub use builder::{Builder, RouterClient};
+pub use error::{ErrorKind, RouterError};
+pub use lexical::LexicalRouter;
+pub use llm::{LlmRouter, PromptFormat};
+pub use plano::PlanoRouter;
+pub use preference::{Preference, Preferences};
+
+/// The example of the README is compiled with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,139 @@
+//! The limits around a router: time, retries, concurrency.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use affinity_layer::{BoxError, RouteDecision, RouteRequest};
+use tokio::sync::Semaphore;
+use tower::limit::ConcurrencyLimit;
+use tower::retry::{Policy, Retry};
+use tower::timeout::Timeout;
+use tower::util::BoxCloneSyncService;
+use tower::{ServiceExt, service_fn};
+use tower_service::Service;
+
+use crate::{ErrorKind, RouterError};
+
+/// The wait before the first retry; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// A router within limits. Clones share the limits and the connections.
+///
+/// The time limit is for the whole decision: the wait for a free place, every try, and the pauses
+/// between.
+#[derive(Clone)]
+pub struct RouterClient(BoxCloneSyncService<RouteRequest, RouteDecision, RouterError>);
+
+impl RouterClient {
+    /// Sets limits around `router`.
+    pub fn builder<R>(router: R) -> Builder<R> {
+        Builder { router, timeout: Duration::from_secs(2), retries: 1, concurrency: 64 }
+    }
+}
+
+impl fmt::Debug for RouterClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouterClient").finish_non_exhaustive()
+    }
+}
+
+impl Service<RouteRequest> for RouterClient {
+    type Response = RouteDecision;
+    type Error = RouterError;
+    type Future = Pin<Box<dyn Future<Output = Result<RouteDecision, RouterError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RouterError>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: RouteRequest) -> Self::Future {
+        self.0.call(request)
+    }
+}
+
+/// Collects the limits of a [`RouterClient`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder<R> {
+    router: R,
+    timeout: Duration,
+    retries: usize,
+    concurrency: usize,
+}
+
+impl<R> Builder<R> {
+    /// How long one decision may take in all. 2 s by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How often a failure that [is retryable](RouterError::is_retryable) is tried again, after
+    /// 50 ms and then twice as long each time. Once by default.
+    pub fn retries(mut self, retries: usize) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// How many decisions may be under way at once; further ones wait. 64 by default, 1 at least.
+    pub fn concurrency(mut self, concurrency: usize) -> Self {
+        self.concurrency = concurrency.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Puts the limits around the router.
+    #[must_use]
+    pub fn build(self) -> RouterClient
+    where
+        R: Service<RouteRequest, Response = RouteDecision, Error = RouterError, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        let retries = Retries { left: self.retries, pause: FIRST_PAUSE };
+        let limited = ConcurrencyLimit::new(Retry::new(retries, self.router), self.concurrency);
+        // The place is waited for inside the call, where the time limit counts it.
+        let driven = service_fn(move |request| limited.clone().oneshot(request));
+        let timed = Timeout::new(driven, self.timeout).map_err(timed_out);
+        RouterClient(BoxCloneSyncService::new(timed))
+    }
+}
+
+/// The time limit boxes what comes from below; all that it adds is its own error.
+fn timed_out(error: BoxError) -> RouterError {
+    match error.downcast::<RouterError>() {
+        Ok(error) => *error,
+        Err(elapsed) => RouterError::new(ErrorKind::Timeout).with_source(elapsed),
+    }
+}
+
+#[derive(Clone)]
+struct Retries {
+    left: usize,
+    pause: Duration,
+}
+
+impl Policy<RouteRequest, RouteDecision, RouterError> for Retries {
+    type Future = tokio::time::Sleep;
+
+    fn retry(
+        &mut self,
+        _: &mut RouteRequest,
+        result: &mut Result<RouteDecision, RouterError>,
+    ) -> Option<Self::Future> {
+        let error = result.as_ref().err().filter(|error| error.is_retryable())?;
+        self.left = self.left.checked_sub(1)?;
+        tracing::debug!(%error, "asking the router again");
+        let pause = self.pause;
+        self.pause = pause.saturating_mul(2);
+        Some(tokio::time::sleep(pause))
+    }
+
+    fn clone_request(&mut self, request: &RouteRequest) -> Option<RouteRequest> {
+        Some(request.clone())
+    }
+}
