@@ -22,7 +22,7 @@ const TEXT_LIMIT: usize = 16 * 1024;
 const NAME_WEIGHT: f64 = 2.0;
 
 /// Scores the last user message against the names and descriptions of the preferences. It needs no
-/// network, is deterministic, and takes microseconds.
+/// network, and the same question always has the same answer.
 ///
 /// 1. Words are compared by their stems, so that `write` and `writing` or `analyze` and `analysis`
 ///    meet. Words that say nothing about the topic are left out.

@@ -53,8 +53,8 @@ impl LlmRouter {
     /// Asks `model` at `url`, for example `http://localhost:8000/v1`. The format of the prompt is
     /// [chosen by the model's name](PromptFormat::for_model).
     ///
-    /// A URL that is not absolute, or neither http nor https, makes every call fail with
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config).
+    /// A URL that is not absolute, is neither http nor https, or holds credentials makes every
+    /// call fail with [`ErrorKind::Config`](crate::ErrorKind::Config).
     #[must_use]
     pub fn new(url: Uri, model: &str, preferences: Preferences) -> Self {
         Self {

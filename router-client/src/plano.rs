@@ -38,8 +38,8 @@ pub struct PlanoRouter {
 impl PlanoRouter {
     /// Asks the gateway at `url`, for example `http://localhost:12000`.
     ///
-    /// A URL that is not absolute, or neither http nor https, makes every call fail with
-    /// [`ErrorKind::Config`].
+    /// A URL that is not absolute, is neither http nor https, or holds credentials makes every
+    /// call fail with [`ErrorKind::Config`].
     #[must_use]
     pub fn new(url: Uri) -> Self {
         Self { endpoint: Endpoint::new(url) }

@@ -41,11 +41,13 @@ enum HttpClient {
 impl Endpoint {
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] unless `base` is an absolute http or https URL, and when the system's
+    /// [`ErrorKind::Config`] unless `base` is an absolute http or https URL without credentials, and when the system's
     /// certificates cannot be read.
     pub(crate) fn new(base: Uri) -> Result<Self, RouterError> {
-        if base.authority().is_none() {
-            return Err(config("the URL is not absolute"));
+        let authority = base.authority().ok_or_else(|| config("the URL is not absolute"))?;
+        if authority.as_str().contains('@') {
+            // They would not be sent, and a URL finds its way into logs.
+            return Err(config("the URL holds credentials"));
         }
         let client = match base.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => HttpClient::Plain(client(connector())),
@@ -184,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_base_is_absolute_http_or_https() {
-        for bad in ["/v1", "localhost:8000", "ftp://h/"] {
+        for bad in ["/v1", "localhost:8000", "ftp://h/", "http://me:secret@h"] {
             assert_eq!(Endpoint::new(uri(bad)).err().unwrap().kind(), ErrorKind::Config, "{bad}");
         }
         assert!(matches!(Endpoint::new(uri("http://h")).unwrap().client, HttpClient::Plain(_)));

@@ -88,8 +88,10 @@ fn fast_and_deep_stay_apart() {
         "Reason step by step about the prisoners and the hats",
         "A detailed explanation of Raft, please",
     ];
-    let expected: [(Option<&str>, &[&str]); 2] =
-        [(Some("fast_responses"), &fast), (Some("deep_reasoning"), &deep)];
+    // What every description may say is no topic.
+    let neither = ["Request 1", "my request to the user", "a new task"];
+    let expected: [(Option<&str>, &[&str]); 3] =
+        [(Some("fast_responses"), &fast), (Some("deep_reasoning"), &deep), (None, &neither)];
     assert_routes(&routes, &expected);
 }
 

@@ -171,6 +171,15 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_cut_off_anywhere_is_no_decision() {
+        for content in ["```json\n{\"route\": \"für dich\"}\n```", "{'route': 'it's'}"] {
+            for end in (0..content.len()).filter(|end| content.is_char_boundary(*end)) {
+                assert_eq!(decide(&content[..end]), Err(ErrorKind::Malformed), "{content} {end}");
+            }
+        }
+    }
+
+    #[test]
     fn a_completion_without_content_is_no_decision() {
         for completion in [
             "",

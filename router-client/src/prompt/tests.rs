@@ -99,6 +99,17 @@ fn what_is_not_understood_is_no_conversation() {
 }
 
 #[test]
+fn a_body_cut_off_anywhere_is_no_conversation() {
+    let body = json!({"messages": [{"role": "user", "content": [{"text": "é \u{1f600}"}]}]});
+    let body = body.to_string();
+    for end in 0..body.len() {
+        let cut = &body.as_bytes()[..end];
+        assert_eq!(newest_first("/v1/messages", cut).count(), 0, "{end}");
+    }
+    assert_eq!(newest_first("/v1/messages", body.as_bytes()).count(), 1);
+}
+
+#[test]
 fn harness_blocks_are_not_the_users_words() {
     let body = json!({"messages": [
         {"role": "user", "content": "<system-reminder>a</system-reminder>"},
