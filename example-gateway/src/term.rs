@@ -1,0 +1,124 @@
+//! What the command line's programs print, plain in a pipe and with colour on a terminal.
+
+use std::io::{self, IsTerminal, Write};
+
+/// How a piece of text looks on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// A heading.
+    Bold,
+    /// Of less weight.
+    Dim,
+    /// Good.
+    Green,
+    /// Not good.
+    Red,
+    /// Worth a look.
+    Yellow,
+}
+
+/// An output and an error stream.
+pub struct Terminal {
+    out: Box<dyn Write + Send>,
+    err: Box<dyn Write + Send>,
+    color: bool,
+    live: bool,
+}
+
+impl Terminal {
+    /// The process's own streams: colour when stdout is a terminal and `NO_COLOR` is unset or
+    /// empty, progress when stdout is a terminal.
+    #[must_use]
+    pub fn stdio() -> Self {
+        let live = io::stdout().is_terminal();
+        let color = live && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { out: Box::new(io::stdout()), err: Box::new(io::stderr()), color, live }
+    }
+
+    /// Two writers without colour and progress.
+    #[must_use]
+    pub fn plain(out: impl Write + Send + 'static, err: impl Write + Send + 'static) -> Self {
+        Self { out: Box::new(out), err: Box::new(err), color: false, live: false }
+    }
+
+    /// `text` in `style` where there is colour, else as it is.
+    #[must_use]
+    pub fn paint(&self, style: Style, text: &str) -> String {
+        let code = match style {
+            Style::Bold => 1,
+            Style::Dim => 2,
+            Style::Red => 31,
+            Style::Green => 32,
+            Style::Yellow => 33,
+        };
+        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// Prints a line, over a progress text if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output stream, for example when the reader of a pipe has gone.
+    pub fn line(&mut self, text: &str) -> io::Result<()> {
+        self.clear()?;
+        writeln!(self.out, "{text}")?;
+        self.out.flush()
+    }
+
+    /// Shows what is going on until the next line, on a terminal only.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output stream.
+    pub fn progress(&mut self, text: &str) -> io::Result<()> {
+        if self.live {
+            let text = self.paint(Style::Dim, text);
+            write!(self.out, "\r\x1b[K{text}")?;
+            self.out.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Prints a line on the error stream.
+    ///
+    /// # Errors
+    ///
+    /// Those of the streams.
+    pub fn error(&mut self, text: &str) -> io::Result<()> {
+        self.clear()?;
+        writeln!(self.err, "{text}")
+    }
+
+    fn clear(&mut self) -> io::Result<()> {
+        if self.live {
+            write!(self.out, "\r\x1b[K")?;
+            self.out.flush()?;
+        }
+        Ok(())
+    }
+}
+
+/// Text from outside without control characters, line feeds apart, so that it cannot steer the
+/// terminal.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_cannot_steer_the_terminal() {
+        assert_eq!(clean("a\x1b[2Jb\r\n\u{9b}c"), "a[2Jb\nc");
+    }
+
+    #[test]
+    fn colour_is_only_where_it_is_wanted() {
+        let mut terminal = Terminal::plain(io::sink(), io::sink());
+        assert_eq!(terminal.paint(Style::Red, "x"), "x");
+        terminal.color = true;
+        assert_eq!(terminal.paint(Style::Red, "x"), "\x1b[31mx\x1b[0m");
+    }
+}
