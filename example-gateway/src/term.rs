@@ -23,6 +23,8 @@ pub struct Terminal {
     err: Box<dyn Write + Send>,
     color: bool,
     live: bool,
+    /// Whether a progress text stands where the next line goes.
+    progress: bool,
 }
 
 impl Terminal {
@@ -32,13 +34,19 @@ impl Terminal {
     pub fn stdio() -> Self {
         let live = io::stdout().is_terminal();
         let color = live && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { out: Box::new(io::stdout()), err: Box::new(io::stderr()), color, live }
+        Self {
+            out: Box::new(io::stdout()),
+            err: Box::new(io::stderr()),
+            color,
+            live,
+            progress: false,
+        }
     }
 
     /// Two writers without colour and progress.
     #[must_use]
     pub fn plain(out: impl Write + Send + 'static, err: impl Write + Send + 'static) -> Self {
-        Self { out: Box::new(out), err: Box::new(err), color: false, live: false }
+        Self { out: Box::new(out), err: Box::new(err), color: false, live: false, progress: false }
     }
 
     /// `text` in `style` where there is colour, else as it is.
@@ -75,6 +83,7 @@ impl Terminal {
             let text = self.paint(Style::Dim, text);
             write!(self.out, "\r\x1b[K{text}")?;
             self.out.flush()?;
+            self.progress = true;
         }
         Ok(())
     }
@@ -90,7 +99,7 @@ impl Terminal {
     }
 
     fn clear(&mut self) -> io::Result<()> {
-        if self.live {
+        if std::mem::take(&mut self.progress) {
             write!(self.out, "\r\x1b[K")?;
             self.out.flush()?;
         }

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use affinity_layer::MAX_NAME_LEN;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -173,8 +174,11 @@ pub(super) fn runs(messages: &[Value], is_result: impl Fn(&Value) -> bool) -> us
 
 pub(super) fn model(request: &Value) -> Result<String, Failure> {
     match request["model"].as_str() {
-        Some(model) if !model.is_empty() => Ok(model.to_owned()),
-        _ => Err(Failure::missing("model")),
+        Some("") | None => Err(Failure::missing("model")),
+        Some(model) if model.len() > MAX_NAME_LEN => {
+            Err(Failure::invalid("the name of the model is too long", Some("model")))
+        }
+        Some(model) => Ok(model.to_owned()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why a request is refused.
 
+use axum::extract::rejection::BytesRejection;
 use axum::http::{Method, StatusCode};
 
 /// A refusal, not yet in the shape of a protocol.
@@ -21,6 +22,11 @@ impl Failure {
     pub(super) fn missing(param: &'static str) -> Self {
         let message = format!("Missing required parameter: '{param}'.");
         Self { code: Some("missing_required_parameter"), ..Self::invalid(&message, Some(param)) }
+    }
+
+    /// 413 for a body over the limit, 400 for one that breaks off.
+    pub(super) fn unread(error: &BytesRejection) -> Self {
+        Self { status: error.status(), ..Self::invalid(&error.body_text(), None) }
     }
 
     /// 404 for a path that is not served.

@@ -23,6 +23,7 @@ mod stats;
 
 use std::time::Duration;
 
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
@@ -33,7 +34,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use self::conversation::{Answer, Reply};
+use self::conversation::{Answer, Conversation, Reply};
 use self::error::Failure;
 use self::protocol::Protocol;
 pub use self::stats::Stats;
@@ -95,13 +96,12 @@ pub async fn serve(
     }
 }
 
-async fn answer(protocol: Protocol, State(options): State<Options>, body: Bytes) -> Response {
-    let request = match request(&body) {
-        Ok(request) => request,
-        Err(failure) => return protocol.failure(&failure),
-    };
-    let conversation = match protocol.parse(&request) {
-        Ok(conversation) => conversation,
+/// A body as axum reads it, or why it could not.
+type Body = Result<Bytes, BytesRejection>;
+
+async fn answer(protocol: Protocol, State(options): State<Options>, body: Body) -> Response {
+    let (request, conversation, size) = match read(protocol, body) {
+        Ok(read) => read,
         Err(failure) => return protocol.failure(&failure),
     };
     if !options.turn_delay.is_zero() {
@@ -114,7 +114,7 @@ async fn answer(protocol: Protocol, State(options): State<Options>, body: Bytes)
             script::reply(&conversation)
         }
     };
-    let answer = Answer::new(request, conversation, reply, body.len());
+    let answer = Answer::new(request, conversation, reply, size);
     if answer.conversation.stream {
         sse::response(protocol.events(&answer), options.chunk_delay)
     } else {
@@ -122,11 +122,20 @@ async fn answer(protocol: Protocol, State(options): State<Options>, body: Bytes)
     }
 }
 
-async fn count_tokens(body: Bytes) -> Response {
-    match request(&body).and_then(|request| Protocol::Messages.parse(&request)) {
-        Ok(_) => Json(json!({"input_tokens": conversation::tokens(body.len())})).into_response(),
+async fn count_tokens(body: Body) -> Response {
+    match read(Protocol::Messages, body) {
+        Ok((.., size)) => Json(json!({"input_tokens": conversation::tokens(size)})).into_response(),
         Err(failure) => Protocol::Messages.failure(&failure),
     }
+}
+
+/// The request, what it means, and its size in bytes.
+fn read(protocol: Protocol, body: Body) -> Result<(Value, Conversation, usize), Failure> {
+    let body = body.map_err(|error| Failure::unread(&error))?;
+    let request = serde_json::from_slice(&body)
+        .map_err(|_| Failure::invalid("the body is not valid JSON", None))?;
+    let conversation = protocol.parse(&request)?;
+    Ok((request, conversation, body.len()))
 }
 
 async fn models() -> Json<Value> {
@@ -134,10 +143,6 @@ async fn models() -> Json<Value> {
         json!({"id": id, "object": "model", "created": 1_715_367_049, "owned_by": "simulated"})
     });
     Json(json!({"object": "list", "data": data}))
-}
-
-fn request(body: &[u8]) -> Result<Value, Failure> {
-    serde_json::from_slice(body).map_err(|_| Failure::invalid("the body is not valid JSON", None))
 }
 
 #[cfg(test)]

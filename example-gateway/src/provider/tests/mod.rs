@@ -107,4 +107,13 @@ async fn faults_have_the_shape_of_the_protocol() {
         let answer = serde_json::from_str::<Value>(&text).unwrap();
         assert_eq!(answer.pointer(pointer).unwrap(), value, "{method} {path} {text}");
     }
+
+    let large = " ".repeat(BODY_LIMIT + 1);
+    let (status, body) = send(&router, "POST", "/v1/messages", large).await;
+    assert_eq!(status, 413);
+    assert!(body.starts_with(r#"{"error":{"message":"#), "{body}");
+    let long = json!({"model": "m".repeat(257), "messages": []});
+    let (status, body) = send(&router, "POST", "/v1/chat/completions", long.to_string()).await;
+    assert_eq!(status, 400);
+    assert!(body.len() < 200, "{body}");
 }
