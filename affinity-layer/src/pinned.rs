@@ -97,6 +97,17 @@ impl PinnedModel {
         }))
     }
 
+    /// The same with `model` instead, for a request that the pinned model cannot take: the pin
+    /// stays, and so does the outcome, but the response says `x-plano-pinned: false`.
+    ///
+    /// Put the returned value into the *response's* extensions, so that the response headers name
+    /// the model that served.
+    #[must_use]
+    pub fn detour(&self, model: ModelName) -> Self {
+        let selection = Arc::new(self.selection.with_model(model));
+        Self { selection, pinned: false, ..self.clone() }
+    }
+
     /// Ends the session's pin if it still is the one that this request saw; says whether it did.
     ///
     /// # Errors

@@ -1,10 +1,26 @@
-//! A small LLM gateway that keeps one session on one model.
+//! A small LLM gateway that keeps one session on one model: `affinity-layer` and `router-client` in
+//! front of a reverse proxy. It shows how the parts fit together, and runs with nothing installed.
 
-pub mod config;
+mod app;
+mod auth;
+pub mod body;
+pub mod cli;
 pub mod client;
+pub mod config;
+mod decision;
 pub mod demo;
+mod error;
+mod hop;
+mod intake;
+mod protocol;
 pub mod provider;
+mod proxy;
+mod routing;
+pub mod serve;
+mod shutdown;
+mod telemetry;
 pub mod term;
 #[cfg(test)]
 mod testing;
+mod upstream;
 pub mod verify;

@@ -30,16 +30,17 @@ use std::collections::BTreeMap;
 
 use affinity_layer::ModelName;
 use http::Uri;
+use router_client::Preference;
 
 pub use cache::{Durability, RedisCache, SessionCache};
 pub use finding::{ConfigErrors, Finding};
 pub use listeners::{ClientKey, Listener};
-pub use preferences::Preference;
 pub use providers::{Interface, Protocols, Provider};
 pub use router::Router;
 pub use routing::{Release, Routing};
 pub use summary::{Summary, summary};
 pub use tracing::{SpanAttributes, Tracing};
+pub use url::http_base;
 
 /// A configuration that was checked: its parts fit together.
 #[derive(Clone, Debug)]

@@ -3,21 +3,11 @@
 use std::collections::BTreeMap;
 
 use affinity_layer::{ModelName, RouteName};
+use router_client::Preference;
 
 use super::at::At;
 use super::providers::{self, Provider};
 use super::schema::nearest;
-
-/// What a route is for, and who serves it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Preference {
-    /// The name of the route.
-    pub name: RouteName,
-    /// What the route is for, in words that a router compares with the request.
-    pub description: String,
-    /// Who serves it, best first; at least one.
-    pub models: Vec<ModelName>,
-}
 
 /// The preferences of the file: those of the top level, then those that stand inline on providers.
 pub(super) fn read(root: &At<'_>, declared: &[Provider]) -> Vec<Preference> {

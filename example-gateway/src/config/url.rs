@@ -11,8 +11,13 @@ use super::listeners::Listener;
 const REDIS_SCHEMES: [&str; 6] =
     ["redis", "rediss", "redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel"];
 
-/// An `http` or `https` address without credentials, query and trailing slash.
-pub(super) fn http_base(text: &str) -> Result<Uri, &'static str> {
+/// Reads the base address of a server: `http` or `https`, without credentials and query. A trailing
+/// slash is dropped.
+///
+/// # Errors
+///
+/// What is wrong with it; the address is not repeated.
+pub fn http_base(text: &str) -> Result<Uri, &'static str> {
     const SHAPE: &str = "must be an address such as http://localhost:8000/v1";
     let (scheme, rest) = text
         .split_once("://")

@@ -58,7 +58,7 @@ const INSTANT: Duration = Duration::ZERO;
 
 #[test]
 fn a_client_is_a_router_for_the_layer() {
-    fn accepted(_: impl RouterService + Sync) {}
+    fn accepted(_: impl RouterService) {}
     accepted(RouterClient::builder(Counters::default().router(INSTANT, |_| Ok(decided()))).build());
 }
 

@@ -1,0 +1,160 @@
+//! The gateway as one axum router: paths, and the stack of layers behind them.
+
+use std::sync::Arc;
+
+use affinity_layer::{
+    AFFINITY_HEADERS, AffinityLayer, MemoryStore, Rejection, ReleaseLayer, RouterService,
+};
+use axum::body::Body;
+use axum::extract::State;
+use axum::routing::{get, post_service};
+use axum::{Json, Router, middleware};
+use http::request::Parts;
+use http::{HeaderName, Response, StatusCode, Uri};
+use serde_json::{Value, json};
+use tower::{ServiceBuilder, service_fn};
+use tower_http::ServiceBuilderExt;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::auth;
+use crate::config::{ClientKey, Config, SessionCache};
+use crate::decision::decide;
+use crate::error::ApiError;
+use crate::intake::{BODY_LIMIT, IntakeLayer};
+use crate::protocol::Protocol;
+use crate::proxy::Proxy;
+use crate::routing;
+use crate::upstream::Upstreams;
+
+/// The paths of the three protocols, below `/v1` and `/routing/v1`.
+const PATHS: [&str; 3] = ["/chat/completions", "/messages", "/responses"];
+
+/// Everything behind the listeners; each of them gets its own [`App::router`].
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    api: Router,
+    health: Router,
+}
+
+impl App {
+    /// Builds the stack that `config` describes.
+    ///
+    /// # Errors
+    ///
+    /// When the system's certificates are needed and cannot be read.
+    pub(crate) fn new(config: &Config) -> std::io::Result<Self> {
+        let upstreams = Arc::new(Upstreams::new(config));
+        let affinity = affinity(config, &upstreams);
+        let intake = IntakeLayer::new(upstreams.clone());
+
+        let proxied = ServiceBuilder::new()
+            // Reads and checks the body, which the router and the proxy need whole.
+            .layer(intake.clone())
+            // Decides or recalls the model.
+            .layer(affinity.clone())
+            // The refusals of the layer above and the answers of those below have one body type.
+            .map_response_body(Body::new)
+            // Ends a pin with the last byte of a final response.
+            .layer(ReleaseLayer::new())
+            .service(Proxy::new(upstreams.clone(), withheld(config))?);
+        let decided = ServiceBuilder::new()
+            .layer(intake.model_may_miss())
+            // The same layer: a session decided here is pinned there.
+            .layer(affinity)
+            .map_response_body(Body::new)
+            .layer(ReleaseLayer::new())
+            .service(service_fn(decide));
+
+        let mut api = Router::new().route("/v1/models", get(models)).with_state(upstreams);
+        for path in PATHS {
+            api = api
+                .route(&format!("/v1{path}"), post_service(proxied.clone()))
+                .route(&format!("/routing/v1{path}"), post_service(decided.clone()));
+        }
+        let health = Router::new()
+            .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
+            .route("/readyz", get(ready));
+        Ok(Self { api, health })
+    }
+
+    /// What a listener with `keys` serves; without keys, everybody is let in.
+    pub(crate) fn router(&self, keys: &[ClientKey]) -> Router {
+        let mut api = self.api.clone();
+        if !keys.is_empty() {
+            let keys: Arc<[ClientKey]> = keys.into();
+            api = api.route_layer(middleware::from_fn_with_state(keys, auth::check));
+        }
+        self.health
+            .clone()
+            .merge(api)
+            .fallback(not_found)
+            .method_not_allowed_fallback(wrong_method)
+            // A panic is answered, and the connection and the process go on.
+            .layer(CatchPanicLayer::custom(|_| panicked()))
+    }
+}
+
+type Refuse = fn(&Rejection, &Parts) -> Response<Body>;
+
+fn affinity(
+    config: &Config,
+    upstreams: &Arc<Upstreams>,
+) -> AffinityLayer<MemoryStore, impl RouterService + use<>, Refuse> {
+    let routing = &config.routing;
+    if let SessionCache::Redis(_) = routing.cache {
+        tracing::warn!("sessions are kept in this process only: the redis store is not built yet");
+    }
+    let store = MemoryStore::new(routing.max_entries);
+    let served = upstreams.clone();
+    let mut layer = AffinityLayer::new(store, routing::router(config, upstreams.clone()))
+        .expiry(routing.expiry)
+        .body_limit(BODY_LIMIT)
+        .accept_models(move |model| served.serves(model));
+    if let Some(header) = &routing.tenant_header {
+        layer = layer.tenant_header(header.clone());
+    }
+    layer.with_rejection_response(|rejection, parts| {
+        ApiError::from(rejection).response(Protocol::of(parts.uri.path()))
+    })
+}
+
+/// The headers that are for us and not for the providers.
+fn withheld(config: &Config) -> Vec<HeaderName> {
+    let mut withheld: Vec<_> = config.routing.tenant_header.iter().cloned().collect();
+    if !config.routing.forward_session_header {
+        withheld.extend(AFFINITY_HEADERS);
+    }
+    withheld
+}
+
+async fn models(State(upstreams): State<Arc<Upstreams>>) -> Json<Value> {
+    let models = upstreams.models().map(|provider| {
+        json!({
+            "id": provider.model,
+            "object": "model",
+            "created": 0,
+            "owned_by": provider.prefix(),
+        })
+    });
+    Json(json!({"object": "list", "data": models.collect::<Vec<_>>()}))
+}
+
+async fn ready() -> Json<Value> {
+    Json(json!({"status": "ready", "parts": {"store": "ready"}}))
+}
+
+async fn not_found(uri: Uri) -> Response<Body> {
+    let error = ApiError::new(StatusCode::NOT_FOUND, "not_found", "this path is not served");
+    error.response(Protocol::of(uri.path()))
+}
+
+async fn wrong_method(uri: Uri) -> Response<Body> {
+    let text = "this path does not take the method";
+    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text);
+    error.response(Protocol::of(uri.path()))
+}
+
+fn panicked() -> Response<Body> {
+    tracing::error!("a request ended in a panic");
+    ApiError::internal().response(Protocol::Chat)
+}

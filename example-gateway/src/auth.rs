@@ -1,0 +1,50 @@
+//! Who may come in: the client keys of a listener.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use secrecy::ExposeSecret;
+use subtle::ConstantTimeEq;
+
+use crate::config::ClientKey;
+use crate::error::ApiError;
+use crate::protocol::Protocol;
+
+/// Lets a request in when it shows one of the keys, and sets the scope that the key stands for.
+///
+/// Every key is compared, each in constant time, so that the time of the answer tells nothing of
+/// how much of a key was right.
+pub(crate) async fn check(
+    State(keys): State<Arc<[ClientKey]>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let shown = shown(request.headers());
+    let mut found = None;
+    for key in &*keys {
+        let expected = key.key.expose_secret().as_bytes();
+        if shown.iter().any(|shown| bool::from(shown.ct_eq(expected))) {
+            found = Some(key);
+        }
+    }
+    let Some(key) = found else {
+        let text = "a valid key is needed: Authorization: Bearer KEY, or x-api-key: KEY";
+        let error = ApiError::new(StatusCode::UNAUTHORIZED, "invalid_api_key", text);
+        return error.response(Protocol::of(request.uri().path()));
+    };
+    if let Some(scope) = key.scope.clone() {
+        request.extensions_mut().insert(scope);
+    }
+    next.run(request).await
+}
+
+fn shown(headers: &HeaderMap) -> Vec<&[u8]> {
+    let bearer = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| {
+        let (scheme, key) = value.as_bytes().split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then_some(key.trim_ascii())
+    });
+    bearer.chain(headers.get_all("x-api-key").iter().map(HeaderValue::as_bytes)).collect()
+}

@@ -1,0 +1,188 @@
+//! The JSON body of a request: what the gateway reads of it, and the one value that it replaces.
+//!
+//! The body is never built anew. Names of models are cut out and put in by their positions, so that
+//! every other byte reaches the provider as the client sent it.
+
+mod scan;
+mod slices;
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+pub use scan::BodyError;
+pub use slices::Slices;
+
+/// A body that is known to be a JSON object, and where in it our values stand.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    bytes: Bytes,
+    /// The value of the top-level `model`.
+    model: Option<Range<usize>>,
+    /// The member `routing_preferences`, with the comma that goes with it.
+    preferences: Option<Preferences>,
+}
+
+#[derive(Clone, Debug)]
+struct Preferences {
+    value: Range<usize>,
+    member: Range<usize>,
+}
+
+impl Envelope {
+    /// Checks that `bytes` are one JSON object and finds our members in it.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError`] for anything else, for nesting beyond 128 levels, and when one of our members
+    /// stands twice: readers disagree on which one counts.
+    pub fn parse(bytes: Bytes) -> Result<Self, BodyError> {
+        scan::envelope(bytes)
+    }
+
+    /// The whole body.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The top-level `model` when it is a string that is not empty.
+    #[must_use]
+    pub fn model(&self) -> Option<String> {
+        let model = self.json(self.model.as_ref()?);
+        model.filter(|model: &String| !model.is_empty())
+    }
+
+    /// Whether there is a top-level `model`, of whatever type.
+    #[must_use]
+    pub fn has_model(&self) -> bool {
+        self.model.is_some()
+    }
+
+    /// The JSON text of the top-level `routing_preferences`.
+    #[must_use]
+    pub fn preferences(&self) -> Option<&[u8]> {
+        self.bytes.get(self.preferences.as_ref()?.value.clone())
+    }
+
+    /// The body for a provider: `model` replaced, `routing_preferences` cut out. Nothing is copied
+    /// but the new name.
+    #[must_use]
+    pub fn for_model(&self, model: &str) -> Slices {
+        let mut edits: Vec<(Range<usize>, Bytes)> = Vec::with_capacity(2);
+        if let Some(value) = &self.model {
+            let name = serde_json::Value::from(model).to_string();
+            edits.push((value.clone(), name.into()));
+        }
+        if let Some(preferences) = &self.preferences {
+            edits.push((preferences.member.clone(), Bytes::new()));
+        }
+        edits.sort_by_key(|(range, _)| range.start);
+        let mut slices = Slices::default();
+        let mut from = 0;
+        for (range, replacement) in edits {
+            slices.push(self.bytes.slice(from..range.start));
+            slices.push(replacement);
+            from = range.end;
+        }
+        slices.push(self.bytes.slice(from..));
+        slices
+    }
+
+    fn json<'a, T: serde::Deserialize<'a>>(&'a self, range: &Range<usize>) -> Option<T> {
+        serde_json::from_slice(self.bytes.get(range.clone())?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn sent(body: &str, model: &str) -> String {
+        let envelope = Envelope::parse(Bytes::copy_from_slice(body.as_bytes())).unwrap();
+        String::from_utf8(envelope.for_model(model).concat()).unwrap()
+    }
+
+    #[test]
+    fn only_the_model_changes() {
+        for (body, expected) in [
+            (r#"{"model":"a"}"#, r#"{"model":"x/\"y"}"#),
+            (
+                " { \"n\" : 1.50, \"model\"\t: \"a\" , \"e\":\"\\u00e9\"}\n",
+                " { \"n\" : 1.50, \"model\"\t: \"x/\\\"y\" , \"e\":\"\\u00e9\"}\n",
+            ),
+            (
+                r#"{"mod\u0065l":"a","b":{"model":"inner"}}"#,
+                r#"{"mod\u0065l":"x/\"y","b":{"model":"inner"}}"#,
+            ),
+            (r#"{"messages":[{"model":"inner"}]}"#, r#"{"messages":[{"model":"inner"}]}"#),
+        ] {
+            assert_eq!(sent(body, "x/\"y"), expected);
+        }
+    }
+
+    #[test]
+    fn inline_preferences_are_cut_out_wherever_they_stand() {
+        for body in [
+            r#"{"routing_preferences":[{"name":"a"}],"model":"m","z":1}"#,
+            r#"{"model":"m","routing_preferences" : [ "]}," ] ,"z":1}"#,
+            r#"{"model":"m","z":1 , "routing_preferences":null }"#,
+            r#"{ "routing\u005fpreferences":{}, "model":"m","z":1}"#,
+        ] {
+            let sent: Value = serde_json::from_str(&sent(body, "n")).unwrap();
+            assert_eq!(sent, json!({"model": "n", "z": 1}), "{body}");
+        }
+        assert_eq!(sent(r#"{ "routing_preferences" : [] }"#, "n"), "{  }");
+    }
+
+    #[test]
+    fn what_is_read_is_what_serde_reads() {
+        let body = r#"{"model":"caf\u00e9","routing_preferences":[1]}"#;
+        let envelope = Envelope::parse(Bytes::from(body)).unwrap();
+        assert_eq!(envelope.model().as_deref(), Some("café"));
+        assert_eq!(envelope.preferences(), Some(b"[1]".as_slice()));
+        for body in [r#"{"model":1}"#, r#"{"model":null}"#, r#"{"model":""}"#] {
+            let envelope = Envelope::parse(Bytes::from(body)).unwrap();
+            assert!(envelope.has_model() && envelope.model().is_none(), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for body in ["", "{", "{\"a\":1,}", "{'a':1}", "{\"a\":NaN}", "{} {}", "\u{feff}{}"] {
+            let error = Envelope::parse(Bytes::from(body)).unwrap_err();
+            assert!(matches!(error, BodyError::Syntax { .. }), "{body}: {error:?}");
+        }
+        for body in ["{\"a\":\"\\ud800\"}", "{\"a\":1e400}", "{\"\\ud800\":1}"] {
+            let error = Envelope::parse(Bytes::from(body)).unwrap_err();
+            assert!(matches!(error, BodyError::Syntax { .. }), "{body}: {error:?}");
+        }
+        let broken = Bytes::from_static(b"{\"a\":\"\xff\"}");
+        assert_eq!(Envelope::parse(broken).unwrap_err(), BodyError::Utf8);
+        for body in ["[]", "\"x\"", "null", "1", "true"] {
+            assert_eq!(Envelope::parse(Bytes::from(body)).unwrap_err(), BodyError::Type, "{body}");
+        }
+        let twice = Bytes::from(r#"{"model":"a","model":"b"}"#);
+        assert_eq!(Envelope::parse(twice).unwrap_err(), BodyError::Duplicate("model"));
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_and_not_followed() {
+        let nested = |depth: usize| {
+            Bytes::from(format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth)))
+        };
+        assert!(Envelope::parse(nested(100)).is_ok());
+        assert!(Envelope::parse(nested(10_000)).is_err());
+        assert!(Envelope::parse(nested(1_000_000)).is_err());
+    }
+
+    #[test]
+    fn the_slices_know_their_length() {
+        let body = Bytes::from(r#"{"a":1,"model":"m","b":2}"#);
+        let slices = Envelope::parse(body).unwrap().for_model("longer");
+        let exact = http_body::Body::size_hint(&slices).exact().unwrap();
+        assert_eq!(exact, slices.concat().len() as u64);
+    }
+}

@@ -1,0 +1,171 @@
+//! One pass over a body: serde_json checks every byte, and positions are taken from what it lends.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Envelope, Preferences};
+
+/// Why a body was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// Not UTF-8.
+    Utf8,
+    /// Not JSON, or nested too deeply.
+    Syntax {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1, in bytes.
+        column: usize,
+    },
+    /// JSON, and not an object.
+    Type,
+    /// A member of ours stands twice.
+    Duplicate(&'static str),
+}
+
+pub(super) fn envelope(bytes: Bytes) -> Result<Envelope, BodyError> {
+    let text = std::str::from_utf8(&bytes).map_err(|_| BodyError::Utf8)?;
+    let members: Members<'_> = serde_json::from_str(text).map_err(|error| {
+        if error.is_data() {
+            return BodyError::Type;
+        }
+        BodyError::Syntax { line: error.line(), column: error.column() }
+    })?;
+    if let Some(name) = members.duplicate {
+        return Err(BodyError::Duplicate(name));
+    }
+    let position = |value: &RawValue| {
+        let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
+        start..start + value.get().len()
+    };
+    let preferences = members.preferences.map(position).map(|value| {
+        let member = member(text.as_bytes(), &value);
+        Preferences { value, member }
+    });
+    let model = members.model.map(position);
+    Ok(Envelope { model, preferences, bytes })
+}
+
+/// Where the member of `value` stands, from its key on and with one comma beside it, so that the
+/// object is whole without it.
+fn member(text: &[u8], value: &Range<usize>) -> Range<usize> {
+    let before = |end: usize, wanted: &dyn Fn(u8) -> bool| {
+        let head = text.get(..end).unwrap_or_default();
+        head.iter().rposition(|byte| wanted(*byte)).unwrap_or_default()
+    };
+    // Our key holds no quote, however it is escaped, so the nearest two enclose it.
+    let key_end = before(value.start, &|byte| byte == b'"');
+    let key = before(key_end, &|byte| byte == b'"');
+    let previous = before(key, &|byte| !byte.is_ascii_whitespace());
+    if text.get(previous) == Some(&b',') {
+        return previous..value.end;
+    }
+    let rest = text.get(value.end..).unwrap_or_default();
+    let next = rest.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or_default();
+    match rest.get(next) {
+        Some(b',') => key..value.end + next + 1,
+        _ => key..value.end,
+    }
+}
+
+#[derive(Default)]
+struct Members<'a> {
+    model: Option<&'a RawValue>,
+    preferences: Option<&'a RawValue>,
+    duplicate: Option<&'static str>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Object(Members::default()))
+    }
+}
+
+struct Object<'a>(Members<'a>);
+
+impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
+    type Value = Members<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'a>, A::Error> {
+        let Self(mut members) = self;
+        while let Some(Key(key)) = map.next_key()? {
+            let (name, place) = match &*key {
+                "model" => ("model", &mut members.model),
+                "routing_preferences" => ("routing_preferences", &mut members.preferences),
+                _ => {
+                    map.next_value::<Checked>()?;
+                    continue;
+                }
+            };
+            if place.replace(map.next_value()?).is_some() {
+                members.duplicate = Some(name);
+            }
+        }
+        Ok(members)
+    }
+}
+
+/// Borrowed unless it holds escapes; serde's own `Cow` would always copy.
+#[derive(serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A value that is parsed and dropped. `IgnoredAny` would let lone surrogates, numbers out of range
+/// and any depth pass, which a provider's parser then stumbles over.
+struct Checked;
+
+impl<'de> Deserialize<'de> for Checked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Checked {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        while map.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
+}

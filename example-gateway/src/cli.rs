@@ -1,0 +1,219 @@
+//! The command line.
+
+mod local;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use http::Uri;
+use tokio::net::TcpListener;
+
+use self::local::Local;
+use crate::config::{Config, Mode, http_base, summary};
+use crate::serve::Gateway;
+use crate::telemetry::{self, LogFormat};
+use crate::term::Terminal;
+use crate::{demo, provider, shutdown, verify};
+
+/// Time for running requests to end after a signal to stop.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Wrong usage, and a configuration that cannot be served.
+const USAGE: u8 = 2;
+
+/// An LLM gateway that keeps one session on one model.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+    /// The form of log lines, which go to stderr; RUST_LOG filters them.
+    #[arg(long, value_enum, default_value_t, global = true, env = "LOG_FORMAT")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve; what happens without a command.
+    Serve(Serve),
+    /// Run an agent twice, without and with affinity, against the simulated provider.
+    Demo(Demo),
+    /// Check a running gateway from outside.
+    Verify(Verify),
+    /// Serve the simulated provider alone.
+    Provider(Provider),
+    /// Check a configuration file.
+    Check(Check),
+}
+
+#[derive(Args, Debug)]
+struct Serve {
+    /// The configuration; without it, an embedded one with the simulated provider.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen, instead of the configured listeners.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Send the calls of all providers to one base URL; no keys are needed then.
+    #[arg(long, value_name = "URL", value_parser = http_base)]
+    upstream: Option<Uri>,
+}
+
+#[derive(Args, Debug)]
+struct Demo {
+    /// Turns after which the agent gives up.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
+    turns: u16,
+}
+
+#[derive(Args, Debug)]
+struct Verify {
+    /// The gateway.
+    #[arg(long, default_value = "http://127.0.0.1:12000")]
+    url: String,
+    /// Sessions to check.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    sessions: u16,
+    /// Requests in each session.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+}
+
+#[derive(Args, Debug)]
+struct Provider {
+    /// Where to listen.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:12001")]
+    listen: SocketAddr,
+}
+
+#[derive(Args, Debug)]
+struct Check {
+    /// The file.
+    file: PathBuf,
+    /// Check it for use with `serve --upstream`: the providers' keys may be missing.
+    #[arg(long, value_name = "URL", value_parser = http_base)]
+    upstream: Option<Uri>,
+}
+
+/// What has to be there when `upstream` takes the place of the providers.
+fn mode(upstream: Option<&Uri>) -> Mode {
+    upstream.map_or(Mode::Full, |_| Mode::UpstreamOverride)
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// When a socket, a file or the terminal fails; the error names which.
+    pub async fn run(self) -> io::Result<ExitCode> {
+        let quiet = matches!(self.command, Some(Command::Demo(_) | Command::Verify(_)));
+        telemetry::start(self.log_format, if quiet { "warn" } else { "info" });
+        match self.command.unwrap_or(Command::Serve(self.serve)) {
+            Command::Serve(serve) => serve.run().await,
+            Command::Demo(demo) => demo.run().await,
+            Command::Verify(Verify { url, sessions, rounds }) => {
+                let mut out = Terminal::stdio();
+                let held = verify::run(&url, sessions.into(), rounds.into(), &mut out).await?;
+                Ok(code(held))
+            }
+            Command::Provider(provider) => provider.run().await,
+            Command::Check(check) => check.run(),
+        }
+    }
+}
+
+impl Serve {
+    async fn run(self) -> io::Result<ExitCode> {
+        let stop = shutdown::on_signal()?;
+        let mut config = match self.load() {
+            Ok(config) => config,
+            Err(error) => {
+                Terminal::stdio().error(&error)?;
+                return Ok(ExitCode::from(USAGE));
+            }
+        };
+        let mut local = None;
+        if let Some(upstream) = &self.upstream {
+            config.replace_upstreams(upstream);
+        } else if self.config.is_none() {
+            let provider = Local::provider().await?;
+            tracing::info!(address = %provider.address(), "simulated provider: no model is called");
+            config.replace_upstreams(&provider.url());
+            local = Some(provider);
+        }
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let gateway = Gateway::bind(&config, self.listen).await?;
+        for address in gateway.addresses()? {
+            tracing::info!(%address, "listening");
+        }
+        gateway.serve(stop, DRAIN).await;
+        drop(local);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn load(&self) -> Result<Config, String> {
+        match &self.config {
+            Some(file) => Config::load(file, mode(self.upstream.as_ref()))
+                .map_err(|errors| errors.to_string()),
+            None => Ok(Config::embedded()),
+        }
+    }
+}
+
+impl Demo {
+    async fn run(self) -> io::Result<ExitCode> {
+        let provider = Local::provider().await?;
+        let mut config = Config::embedded();
+        config.replace_upstreams(&provider.url());
+        let gateway = Local::gateway(&config).await?;
+        let url = gateway.url().to_string();
+        let held = demo::run(&[&url], self.turns.into(), &mut Terminal::stdio()).await?;
+        Ok(code(held))
+    }
+}
+
+impl Provider {
+    async fn run(self) -> io::Result<ExitCode> {
+        let stop = shutdown::on_signal()?;
+        let socket = TcpListener::bind(self.listen).await.map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot listen on {}: {error}", self.listen))
+        })?;
+        tracing::info!(address = %socket.local_addr()?, "listening");
+        provider::serve(socket, provider::Options::default(), stop.cancelled_owned()).await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Check {
+    fn run(self) -> io::Result<ExitCode> {
+        let mut out = Terminal::stdio();
+        let mut config = match Config::load(&self.file, mode(self.upstream.as_ref())) {
+            Ok(config) => config,
+            Err(errors) => {
+                out.error(&errors.to_string())?;
+                return Ok(ExitCode::FAILURE);
+            }
+        };
+        for warning in &config.warnings {
+            out.error(&format!("warning: {warning}"))?;
+        }
+        if let Some(upstream) = &self.upstream {
+            config.replace_upstreams(upstream);
+        }
+        out.line(&summary(&config).to_string())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn code(good: bool) -> ExitCode {
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,86 @@
+//! The decision API: which model a request would go to, and nothing is sent there.
+
+use std::convert::Infallible;
+
+use affinity_layer::{ModelName, PinnedModel};
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::error::ApiError;
+use crate::protocol::Protocol;
+
+/// The answer: `models` ranked, `model` the first of them.
+#[derive(Debug, Serialize)]
+struct Decision<'a> {
+    models: Vec<&'a ModelName>,
+    model: &'a ModelName,
+    route: Option<&'a str>,
+    trace_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<&'a str>,
+    pinned: bool,
+}
+
+/// Answers with the decision that the layers above have made.
+///
+/// # Errors
+///
+/// None: a failure is a response.
+pub(crate) async fn decide(request: Request<Full<Bytes>>) -> Result<Response<Body>, Infallible> {
+    let Some(given) = request.extensions().get::<PinnedModel>() else {
+        let text = "no route matches, and no model is configured as the default";
+        let error = ApiError::new(StatusCode::NOT_FOUND, "model_not_found", text);
+        return Ok(error.response(Protocol::of(request.uri().path())));
+    };
+    // A client goes on with the next of the list when the first fails, so the one in use leads.
+    let others = given.candidates().iter().filter(|other| *other != given.model());
+    let decision = Decision {
+        models: std::iter::once(given.model()).chain(others).collect(),
+        model: given.model(),
+        route: given.route().map(|route| route.as_str()),
+        trace_id: trace_id(request.headers()),
+        session_id: given.key().map(|key| key.session()),
+        pinned: given.is_pinned(),
+    };
+    let body = serde_json::to_vec(&decision).unwrap_or_default();
+    let mut response = Response::new(Body::from(body));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    Ok(response)
+}
+
+/// The trace id of the caller's `traceparent` (W3C Trace Context), else a new one.
+fn trace_id(headers: &HeaderMap) -> String {
+    let given = headers.get("traceparent").and_then(|value| value.to_str().ok());
+    let id = given.and_then(|text| text.split('-').nth(1)).filter(|id| {
+        let hex = id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        id.len() == 32 && hex && id.bytes().any(|b| b != b'0')
+    });
+    id.map_or_else(|| Uuid::new_v4().simple().to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_goes_on() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let mut headers = HeaderMap::new();
+        for (value, goes_on) in [
+            (format!("00-{id}-00f067aa0ba902b7-01"), true),
+            (format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)), false),
+            (format!("00-{}-00f067aa0ba902b7-01", "Z".repeat(32)), false),
+            ("nonsense".to_owned(), false),
+        ] {
+            headers.insert("traceparent", value.parse().unwrap());
+            let made = trace_id(&headers);
+            assert_eq!(made == id, goes_on, "{value}");
+            assert_eq!(made.len(), 32);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What a client is told when the gateway itself answers.
+
+use std::borrow::Cow;
+
+use affinity_layer::Rejection;
+use axum::body::Body;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::json;
+
+use crate::protocol::Protocol;
+
+/// An answer of the gateway's own, not yet in the shape of a protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    param: Option<&'static str>,
+    message: Cow<'static, str>,
+}
+
+impl ApiError {
+    /// An error with a text for people; it must not hold what a client may not see.
+    pub(crate) fn new(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { status, code, param: None, message: message.into() }
+    }
+
+    /// 400.
+    pub(crate) fn invalid(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// 500, for what must not happen.
+    pub(crate) fn internal() -> Self {
+        let text = "the gateway made a mistake";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", text)
+    }
+
+    /// Names the field of the body that is at fault.
+    pub(crate) fn param(mut self, param: &'static str) -> Self {
+        self.param = Some(param);
+        self
+    }
+
+    /// The response in the shape of `protocol`.
+    pub(crate) fn response(&self, protocol: Protocol) -> Response<Body> {
+        let body = match protocol {
+            Protocol::Messages => json!({
+                "type": "error",
+                "error": {"type": self.anthropic_type(), "message": self.message},
+            }),
+            Protocol::Chat | Protocol::Responses => json!({"error": {
+                "message": self.message,
+                "type": self.openai_type(),
+                "param": self.param,
+                "code": self.code,
+            }}),
+        };
+        let mut response = Response::new(Body::from(body.to_string()));
+        *response.status_mut() = self.status;
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        response
+    }
+
+    fn openai_type(&self) -> &'static str {
+        if self.status == StatusCode::UNAUTHORIZED {
+            "authentication_error"
+        } else if self.status.is_server_error() {
+            "server_error"
+        } else {
+            "invalid_request_error"
+        }
+    }
+
+    fn anthropic_type(&self) -> &'static str {
+        match self.status {
+            StatusCode::UNAUTHORIZED => "authentication_error",
+            StatusCode::NOT_FOUND => "not_found_error",
+            StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
+            StatusCode::SERVICE_UNAVAILABLE => "overloaded_error",
+            status if status.is_server_error() => "api_error",
+            _ => "invalid_request_error",
+        }
+    }
+}
+
+impl From<&Rejection> for ApiError {
+    fn from(rejection: &Rejection) -> Self {
+        Self::new(rejection.status(), rejection.code(), rejection.to_string())
+    }
+}

@@ -1,0 +1,213 @@
+//! The outermost part of the stack: a request becomes one that the rest can rely on.
+//!
+//! 1. The body is JSON, whole, at most [`BODY_LIMIT`] bytes, and not compressed.
+//! 2. The model that it asks for is one that is served, and stands in the extensions as
+//!    [`RequestedModel`], by its configured name.
+//! 3. Inline `routing_preferences` are checked, and stand there as [`Preferences`].
+//! 4. The [`Envelope`] stands there too, for the proxy to cut the body by.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use affinity_layer::RequestedModel;
+use axum::body::Body;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use router_client::{Preference, Preferences};
+use tower::{Layer, Service};
+
+use crate::body::{BodyError, Envelope};
+use crate::error::ApiError;
+use crate::protocol::Protocol;
+use crate::upstream::{Requested, Upstreams};
+
+/// Largest request body in bytes: 32 MiB.
+pub(crate) const BODY_LIMIT: usize = 32 << 20;
+
+/// Layer that applies [`Intake`].
+#[derive(Clone, Debug)]
+pub(crate) struct IntakeLayer {
+    upstreams: Arc<Upstreams>,
+    model_may_miss: bool,
+}
+
+impl IntakeLayer {
+    /// For requests to a model; each must name one.
+    pub(crate) fn new(upstreams: Arc<Upstreams>) -> Self {
+        Self { upstreams, model_may_miss: false }
+    }
+
+    /// A body without `model` means `auto`.
+    pub(crate) fn model_may_miss(self) -> Self {
+        Self { model_may_miss: true, ..self }
+    }
+
+    async fn read<B>(&self, parts: &mut Parts, body: B) -> Result<Full<Bytes>, ApiError>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<axum::BoxError>>,
+    {
+        check_type(&parts.headers)?;
+        let envelope = Envelope::parse(collect(body).await?)?;
+        if let Some(model) = self.requested(&envelope)? {
+            parts.extensions.insert(RequestedModel(model));
+        }
+        if let Some(text) = envelope.preferences() {
+            parts.extensions.insert(self.preferences(text)?);
+        }
+        let body = Full::new(envelope.bytes().clone());
+        parts.extensions.insert(envelope);
+        Ok(body)
+    }
+
+    fn requested(
+        &self,
+        envelope: &Envelope,
+    ) -> Result<Option<affinity_layer::ModelName>, ApiError> {
+        let name = match envelope.model() {
+            Some(name) => name,
+            None if self.model_may_miss && !envelope.has_model() => "auto".to_owned(),
+            None => {
+                let text = "the body needs a model, as a string that is not empty";
+                return Err(ApiError::invalid("missing_model", text).param("model"));
+            }
+        };
+        match self.upstreams.requested(&name) {
+            Some(Requested::Model(model)) => Ok(Some(model)),
+            Some(Requested::Auto) => Ok(self.upstreams.default_model().cloned()),
+            None => {
+                let text = "this model is not served here; GET /v1/models lists those that are";
+                let error = ApiError::new(StatusCode::NOT_FOUND, "model_not_found", text);
+                Err(error.param("model"))
+            }
+        }
+    }
+
+    fn preferences(&self, text: &[u8]) -> Result<Preferences, ApiError> {
+        let invalid = |text: &'static str| {
+            ApiError::invalid("invalid_routing_preferences", text).param("routing_preferences")
+        };
+        let mut preferences: Vec<Preference> = serde_json::from_slice(text).map_err(|_| {
+            invalid("routing_preferences must be a list of {name, description, models}")
+        })?;
+        for preference in &mut preferences {
+            if preference.models.is_empty() {
+                return Err(invalid("a routing preference must name at least one model"));
+            }
+            for model in &mut preference.models {
+                match self.upstreams.requested(model.as_str()) {
+                    Some(Requested::Model(served)) => *model = served,
+                    _ => return Err(invalid("a routing preference names a model not served here")),
+                }
+            }
+        }
+        Ok(Preferences::new(preferences))
+    }
+}
+
+fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let unsupported =
+        |code, text: &'static str| ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, text);
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?").trim());
+    let encoding = text(header::CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return Err(unsupported("unsupported_encoding", "the body must not be compressed"));
+    }
+    let media = text(header::CONTENT_TYPE).map(|value| value.split(';').next().unwrap_or(value));
+    let is_json = |media: &str| {
+        let media = media.trim().to_ascii_lowercase();
+        media == "application/json" || media.starts_with("application/") && media.ends_with("+json")
+    };
+    if media.is_some_and(|media| !is_json(media)) {
+        return Err(unsupported("unsupported_media_type", "the body must be application/json"));
+    }
+    Ok(())
+}
+
+async fn collect<B>(body: B) -> Result<Bytes, ApiError>
+where
+    B: http_body::Body<Data = Bytes, Error: Into<axum::BoxError>>,
+{
+    let too_large = || {
+        let text = format!("the body is larger than {BODY_LIMIT} bytes");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", text)
+    };
+    // A declared length is refused before anything is read.
+    if body.size_hint().lower() > BODY_LIMIT as u64 {
+        return Err(too_large());
+    }
+    match Limited::new(body, BODY_LIMIT).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(_) => Err(ApiError::invalid("invalid_body", "the body could not be read to its end")),
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Utf8 => Self::invalid("invalid_json", "the body is not UTF-8"),
+            BodyError::Syntax { line, column } => {
+                let text = format!("the body is not JSON: line {line}, column {column}");
+                Self::invalid("invalid_json", text)
+            }
+            BodyError::Type => Self::invalid("invalid_json_type", "the body must be a JSON object"),
+            BodyError::Duplicate(name) => {
+                let text = format!("the body has the key {name} twice");
+                Self::invalid("duplicate_key", text).param(name)
+            }
+        }
+    }
+}
+
+impl<S> Layer<S> for IntakeLayer {
+    type Service = Intake<S>;
+
+    fn layer(&self, inner: S) -> Intake<S> {
+        Intake { inner, settings: self.clone() }
+    }
+}
+
+/// Middleware that reads and checks a body; see the [module docs](self).
+#[derive(Clone, Debug)]
+pub(crate) struct Intake<S> {
+    inner: S,
+    settings: IntakeLayer,
+}
+
+impl<S> Service<Request<Body>> for Intake<S>
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // The clone stays behind; the service that is ready now takes the request.
+        let standby = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, standby);
+        let settings = self.settings.clone();
+        Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            match settings.read(&mut parts, body).await {
+                Ok(body) => inner.call(Request::from_parts(parts, body)).await,
+                Err(error) => {
+                    tracing::debug!(?error, "request refused");
+                    Ok(error.response(Protocol::of(parts.uri.path())))
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,195 @@
+//! The reverse proxy: one request to the provider of its model, the answer streamed back.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use affinity_layer::PinnedModel;
+use axum::body::Body;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version, header};
+use http_body_util::Full;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::crypto::ring::default_provider;
+use rustls::{ClientConfig, RootCertStore};
+use tower::Service;
+
+use crate::body::{Envelope, Slices};
+use crate::config::Provider;
+use crate::error::ApiError;
+use crate::hop;
+use crate::protocol::Protocol;
+use crate::upstream::Upstreams;
+
+/// Time for a connection to an upstream.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time until an upstream has sent the head of its answer; a model may think for minutes.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Sends requests to the providers. Clones share the connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Proxy {
+    upstreams: Arc<Upstreams>,
+    client: Client<HttpsConnector<HttpConnector>, Slices>,
+    withheld: Arc<[HeaderName]>,
+}
+
+impl Proxy {
+    /// A proxy to `upstreams`; of a request's headers, those in `withheld` are not sent on.
+    ///
+    /// # Errors
+    ///
+    /// When a provider is reached by https and the system's certificates cannot be read.
+    pub(crate) fn new(
+        upstreams: Arc<Upstreams>,
+        withheld: Vec<HeaderName>,
+    ) -> std::io::Result<Self> {
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .build(connector(upstreams.use_tls())?);
+        Ok(Self { upstreams, client, withheld: withheld.into() })
+    }
+
+    async fn send(self, parts: Parts) -> Result<Response<Body>, ApiError> {
+        let protocol = Protocol::of(parts.uri.path());
+        let (model, provider) = self.target(&parts, protocol)?;
+        let Some(envelope) = parts.extensions.get::<Envelope>() else {
+            return Err(ApiError::internal());
+        };
+        let mut request = Request::new(envelope.for_model(provider.upstream_id(model.model())));
+        *request.method_mut() = parts.method.clone();
+        *request.uri_mut() = provider.upstream_uri(&parts.uri);
+        *request.headers_mut() = self.headers(&parts.headers, provider, protocol);
+
+        let answer = tokio::time::timeout(HEAD_TIMEOUT, self.client.request(request)).await;
+        let answer = answer.map_err(|_| {
+            let text = "the provider of the model did not answer in time";
+            ApiError::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", text)
+        })?;
+        let mut response = answer.map_err(|error| broken(&error))?.map(Body::new);
+        hop::strip(response.headers_mut());
+        *response.version_mut() = Version::HTTP_11;
+        if let Cow::Owned(detour) = model {
+            response.extensions_mut().insert(detour);
+        }
+        Ok(response)
+    }
+
+    /// The pinned or routed model if its provider speaks `protocol`, else the next candidate whose
+    /// provider does, for this request alone.
+    fn target<'a>(
+        &'a self,
+        parts: &'a Parts,
+        protocol: Protocol,
+    ) -> Result<(Cow<'a, PinnedModel>, &'a Provider), ApiError> {
+        let Some(model) = parts.extensions.get::<PinnedModel>() else {
+            let text = "no route matches, and no model is configured as the default";
+            return Err(ApiError::new(StatusCode::NOT_FOUND, "model_not_found", text));
+        };
+        let provider =
+            |model| self.upstreams.provider(model).filter(|provider| provider.speaks(protocol));
+        if let Some(provider) = provider(model.model()) {
+            return Ok((Cow::Borrowed(model), provider));
+        }
+        let mut others = model.candidates().iter();
+        let other = others.find_map(|other| Some((other, provider(other)?)));
+        let (other, provider) = other.ok_or_else(|| {
+            let text = "no provider of the model speaks the protocol of this path";
+            ApiError::invalid("protocol_not_supported", text)
+        })?;
+        Ok((Cow::Owned(model.detour(other.clone())), provider))
+    }
+
+    /// What of a client's headers goes on, with those of the provider.
+    fn headers(&self, client: &HeaderMap, provider: &Provider, protocol: Protocol) -> HeaderMap {
+        let mut headers = client.clone();
+        hop::strip(&mut headers);
+        // The length may change with the name of the model; hyper writes both anew.
+        for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT] {
+            headers.remove(name);
+        }
+        if !provider.passthrough_auth {
+            headers.remove(header::AUTHORIZATION);
+            headers.remove("x-api-key");
+        }
+        for name in &*self.withheld {
+            headers.remove(name);
+        }
+        provider.sign(protocol, &mut headers);
+        headers
+    }
+}
+
+fn connector(use_tls: bool) -> std::io::Result<HttpsConnector<HttpConnector>> {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    let builder = HttpsConnectorBuilder::new();
+    // Reading the system's certificates takes time, so it is left out where nobody needs them.
+    let builder = if use_tls {
+        builder.with_provider_and_native_roots(default_provider())?
+    } else {
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(std::io::Error::other)?;
+        builder.with_tls_config(
+            config.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
+        )
+    };
+    Ok(builder.https_or_http().enable_all_versions().wrap_connector(http))
+}
+
+fn broken(error: &legacy::Error) -> ApiError {
+    tracing::warn!(error = %Chain(error), "upstream failed");
+    let (code, text) = match error.is_connect() {
+        true => ("upstream_unreachable", "the provider of the model cannot be reached"),
+        false => ("upstream_error", "the provider of the model broke off or did not speak HTTP"),
+    };
+    ApiError::new(StatusCode::BAD_GATEWAY, code, text)
+}
+
+/// An error with its causes, on one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl Service<Request<Full<Bytes>>> for Proxy {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
+        // The body is in the envelope, which knows where its parts are.
+        let (parts, _) = request.into_parts();
+        let protocol = Protocol::of(parts.uri.path());
+        let proxy = self.clone();
+        Box::pin(async move {
+            Ok(proxy.send(parts).await.unwrap_or_else(|error| error.response(protocol)))
+        })
+    }
+}

@@ -1,0 +1,44 @@
+//! How a request without a pin is decided, as configured.
+
+use std::sync::Arc;
+
+use affinity_layer::{BoxError, RouteDecision, RouteRequest, RouterService};
+use router_client::{LexicalRouter, LlmRouter, PlanoRouter, Preferences, RouterClient};
+use secrecy::ExposeSecret;
+use tower::{Service, ServiceExt};
+
+use crate::config::{Config, Router};
+use crate::protocol::Protocol;
+use crate::upstream::Upstreams;
+
+/// The configured router within its limits. Of its candidates, those remain that speak the protocol
+/// of the request.
+pub(crate) fn router(config: &Config, upstreams: Arc<Upstreams>) -> impl RouterService + use<> {
+    let preferences = Preferences::new(config.preferences.iter().cloned());
+    let client = match &config.routing.router {
+        Router::Lexical => RouterClient::builder(LexicalRouter::new(preferences)).build(),
+        Router::Llm { url, model, access_key, timeout } => {
+            let mut router = LlmRouter::new(url.clone(), model, preferences);
+            if let Some(key) = access_key {
+                router = router.bearer(key.expose_secret());
+            }
+            RouterClient::builder(router).timeout(*timeout).build()
+        }
+        Router::Plano { url, timeout } => {
+            RouterClient::builder(PlanoRouter::new(url.clone())).timeout(*timeout).build()
+        }
+    };
+    tower::service_fn(move |request: RouteRequest| {
+        let (mut client, upstreams) = (client.clone(), upstreams.clone());
+        async move {
+            let protocol = Protocol::of(request.parts.uri.path());
+            let mut decision = client.ready().await?.call(request).await?;
+            let offered = decision.models.len();
+            decision.models.retain(|model| upstreams.speaks(model, protocol));
+            if offered > 0 && decision.models.is_empty() {
+                return Err("no candidate of the route speaks the protocol of the request".into());
+            }
+            Ok::<RouteDecision, BoxError>(decision)
+        }
+    })
+}

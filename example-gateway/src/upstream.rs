@@ -1,0 +1,152 @@
+//! Which provider serves a model, and what a client may call it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use affinity_layer::ModelName;
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Uri, header};
+use secrecy::ExposeSecret;
+
+use crate::config::{Config, Interface, Provider};
+use crate::protocol::Protocol;
+
+/// The configured models with their providers.
+#[derive(Debug)]
+pub(crate) struct Upstreams {
+    providers: Vec<Provider>,
+    by_model: HashMap<ModelName, usize>,
+    aliases: BTreeMap<String, ModelName>,
+    default: Option<ModelName>,
+}
+
+/// A model that a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Requested {
+    /// One that is served.
+    Model(ModelName),
+    /// `auto`: the router's choice, else the default.
+    Auto,
+}
+
+impl Upstreams {
+    /// The models of a configuration.
+    pub(crate) fn new(config: &Config) -> Self {
+        let providers = config.providers.clone();
+        let names = providers.iter().map(|provider| provider.model.clone());
+        let single = || providers.iter().filter(|provider| !provider.is_wildcard());
+        let default = single().find(|provider| provider.default).or_else(|| single().next());
+        Self {
+            by_model: names.zip(0..).collect(),
+            default: default.map(|provider| provider.model.clone()),
+            aliases: config.aliases.clone(),
+            providers,
+        }
+    }
+
+    /// The configured models, in their order; wildcards are left out.
+    pub(crate) fn models(&self) -> impl Iterator<Item = &Provider> {
+        self.providers.iter().filter(|provider| !provider.is_wildcard())
+    }
+
+    /// The model of a request that names none: the one marked as default, else the first.
+    pub(crate) fn default_model(&self) -> Option<&ModelName> {
+        self.default.as_ref()
+    }
+
+    /// What a client means by `name`: a full name, an alias, or the bare id of a model.
+    pub(crate) fn requested(&self, name: &str) -> Option<Requested> {
+        if name == "auto" {
+            return Some(Requested::Auto);
+        }
+        if let Some(model) = self.aliases.get(name) {
+            return Some(Requested::Model(model.clone()));
+        }
+        let full = ModelName::new(name).ok().filter(|model| self.serves(model));
+        let bare = || self.models().find(|provider| provider.id() == name);
+        full.or_else(|| bare().map(|provider| provider.model.clone())).map(Requested::Model)
+    }
+
+    /// Whether `model` is configured, by its name or by a wildcard.
+    pub(crate) fn serves(&self, model: &ModelName) -> bool {
+        self.provider(model).is_some()
+    }
+
+    /// Who serves `model`.
+    pub(crate) fn provider(&self, model: &ModelName) -> Option<&Provider> {
+        let exact = self.by_model.get(model).and_then(|index| self.providers.get(*index));
+        exact.filter(|provider| !provider.is_wildcard()).or_else(|| {
+            let name = model.as_str();
+            let mut wildcards = self.providers.iter().filter(|provider| provider.is_wildcard());
+            wildcards.find(|provider| !name.ends_with("/*") && provider.serves(name))
+        })
+    }
+
+    /// Whether some provider is reached by https.
+    pub(crate) fn use_tls(&self) -> bool {
+        self.providers.iter().any(|provider| provider.base_url.scheme() == Some(&Scheme::HTTPS))
+    }
+
+    /// Whether `model` is served in `protocol`.
+    pub(crate) fn speaks(&self, model: &ModelName, protocol: Protocol) -> bool {
+        self.provider(model).is_some_and(|provider| provider.speaks(protocol))
+    }
+}
+
+impl Provider {
+    /// Whether the provider takes requests of `protocol`.
+    pub(crate) fn speaks(&self, protocol: Protocol) -> bool {
+        match protocol {
+            Protocol::Chat => self.protocols.chat,
+            Protocol::Messages => self.protocols.messages,
+            Protocol::Responses => self.protocols.responses,
+        }
+    }
+
+    /// What the provider itself calls `model`: the name without its first part.
+    pub(crate) fn upstream_id<'a>(&self, model: &'a ModelName) -> &'a str {
+        model.as_str().split_once('/').map_or(model.as_str(), |(_, id)| id)
+    }
+
+    /// Where a request for `uri` goes: a base without a path keeps the path of the request, one
+    /// with a path takes the place of its leading `/v1`.
+    pub(crate) fn upstream_uri(&self, uri: &Uri) -> Uri {
+        let base = self.base_url.path().trim_end_matches('/');
+        let asked = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let below = match base {
+            "" => asked,
+            _ => asked.strip_prefix("/v1").unwrap_or(asked),
+        };
+        let mut parts = self.base_url.clone().into_parts();
+        parts.scheme = parts.scheme.or(Some(Scheme::HTTP));
+        parts.path_and_query = PathAndQuery::try_from(format!("{base}{below}")).ok();
+        // The parts were checked when the configuration was read, so the base is never sent to.
+        Uri::from_parts(parts).unwrap_or_else(|_| self.base_url.clone())
+    }
+
+    /// Adds the provider's own headers, its key among them.
+    pub(crate) fn sign(&self, protocol: Protocol, headers: &mut HeaderMap) {
+        if let Some(host) = &self.http_host {
+            headers.insert(header::HOST, host.clone());
+        }
+        let anthropic = self.interface == Interface::Anthropic && protocol == Protocol::Messages;
+        if let Some(key) = self.access_key.as_ref().filter(|_| !self.passthrough_auth) {
+            let key = key.expose_secret();
+            let (name, text) = match anthropic {
+                true => (header::HeaderName::from_static("x-api-key"), key.to_owned()),
+                false => (header::AUTHORIZATION, format!("Bearer {key}")),
+            };
+            // A key that cannot stand in a header was refused with the configuration.
+            if let Ok(mut value) = HeaderValue::try_from(text) {
+                value.set_sensitive(true);
+                headers.insert(name, value);
+            }
+        }
+        if anthropic {
+            let version = HeaderValue::from_static("2023-06-01");
+            headers.entry("anthropic-version").or_insert(version);
+        }
+        for (name, value) in &self.headers {
+            headers.insert(name, value.clone());
+        }
+    }
+}
