@@ -2,16 +2,14 @@
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
-use crate::AffinityKey;
-
 /// Two independently keyed hashes of a key. Nobody who does not know the keys can make two ids
 /// meet, and by chance it does not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Digest(u64, u64);
+pub(in crate::store) struct Digest(u64, u64);
 
 impl Digest {
     /// Which part of the store the key belongs to; independent of the half that the map hashes by.
-    pub(super) fn part(self) -> usize {
+    pub(in crate::store) fn part(self) -> usize {
         // Truncation is harmless: any bits will do.
         #[allow(clippy::cast_possible_truncation)]
         let part = self.1 as usize;
@@ -27,13 +25,13 @@ impl Hash for Digest {
 
 /// Makes digests under keys drawn from the system when the process starts.
 #[derive(Debug, Default)]
-pub(super) struct Digester(RandomState, RandomState);
+pub(in crate::store) struct Digester(RandomState, RandomState);
 
 impl Digester {
-    pub(super) fn digest(&self, key: &AffinityKey) -> Digest {
-        // A slice is hashed with its length, so no part runs into the next.
-        let parts = key.parts();
-        Digest(self.0.hash_one(parts), self.1.hash_one(parts))
+    /// The digest of a name; one of several parts needs a type that keeps them apart, as a slice of
+    /// slices does.
+    pub(in crate::store) fn digest(&self, name: &(impl Hash + ?Sized)) -> Digest {
+        Digest(self.0.hash_one(name), self.1.hash_one(name))
     }
 }
 

@@ -1,0 +1,245 @@
+//! A bounded, expiring map from digests to pins: what the memory store and a near copy share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use tokio::time::Instant;
+
+use super::clock::{self, Clocks, Place};
+use super::digest::{Digest, IdentityState};
+use super::interner::Interner;
+use crate::{Epoch, Expiry, Pin, Selection};
+
+#[derive(Debug)]
+pub(in crate::store) struct Pins {
+    slots: DashMap<Digest, Slot, IdentityState>,
+    len: AtomicUsize,
+    capacity: usize,
+    clocks: Clocks,
+    selections: Interner,
+    born: Instant,
+    /// The wall clock when the map was made. It is read once: what follows is counted from `born`,
+    /// which nobody can set back.
+    born_unix: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    selection: Arc<Selection>,
+    epoch: Epoch,
+    /// Milliseconds since 1970.
+    claimed_at: u64,
+    /// Milliseconds since the map was made.
+    expires_at: AtomicU64,
+    tag: u32,
+    place: Place,
+    /// Set by a use, cleared by the passing hand of the clock.
+    used: AtomicBool,
+}
+
+impl Slot {
+    fn is_live(&self, now: u64) -> bool {
+        now < self.expires_at.load(Ordering::Relaxed)
+    }
+
+    fn held(&self, now: u64) -> Held {
+        let claimed_at = UNIX_EPOCH.checked_add(Duration::from_millis(self.claimed_at));
+        Held {
+            pin: Pin {
+                selection: self.selection.clone(),
+                epoch: self.epoch,
+                claimed_at: claimed_at.unwrap_or(UNIX_EPOCH),
+            },
+            tag: self.tag,
+            left: Duration::from_millis(
+                self.expires_at.load(Ordering::Relaxed).saturating_sub(now),
+            ),
+        }
+    }
+}
+
+/// A pin as it stands in the map.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Held {
+    pub(in crate::store) pin: Pin,
+    /// What the owner of the map noted beside the pin.
+    pub(in crate::store) tag: u32,
+    /// Time until it expires.
+    pub(in crate::store) left: Duration,
+}
+
+impl Pins {
+    pub(in crate::store) fn new(capacity: usize) -> Self {
+        let shards = clock::parts(capacity);
+        Self {
+            slots: DashMap::with_hasher_and_shard_amount(IdentityState, shards.max(16)),
+            len: AtomicUsize::new(0),
+            capacity: capacity.max(1),
+            clocks: Clocks::new(shards),
+            selections: Interner::default(),
+            born: Instant::now(),
+            born_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis),
+        }
+    }
+
+    pub(in crate::store) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// The wall clock, to the millisecond.
+    pub(in crate::store) fn wall(&self) -> SystemTime {
+        let unix = Duration::from_millis(self.born_unix.saturating_add(self.now()));
+        UNIX_EPOCH.checked_add(unix).unwrap_or(UNIX_EPOCH)
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.born.elapsed())
+    }
+
+    /// The pin of `digest`. Counts as a use.
+    pub(in crate::store) fn get(&self, digest: Digest, expiry: &Expiry) -> Option<Held> {
+        let slot = self.slots.get(&digest)?;
+        let now = self.now();
+        if !slot.is_live(now) {
+            return None;
+        }
+        // A plain store would make every hit write to the entry's cache line.
+        if !slot.used.load(Ordering::Relaxed) {
+            slot.used.store(true, Ordering::Relaxed);
+        }
+        let age = self.born_unix.saturating_add(now).saturating_sub(slot.claimed_at);
+        if let Some(left) = expiry.after_use(Duration::from_millis(age)) {
+            slot.expires_at.store(now.saturating_add(millis(left)), Ordering::Relaxed);
+        }
+        Some(slot.held(now))
+    }
+
+    /// Puts `pin` in for `ttl` unless there is one; `Some` is the one that was there.
+    pub(in crate::store) fn claim(&self, digest: Digest, pin: &Pin, ttl: Duration) -> Option<Pin> {
+        let now = self.now();
+        if let Some(slot) = self.slots.get(&digest).filter(|slot| slot.is_live(now)) {
+            return Some(slot.held(now).pin);
+        }
+        self.insert(digest, pin, ttl, 0, false)
+    }
+
+    /// Puts `pin` in for `ttl`, in the place of the one that may be there.
+    pub(in crate::store) fn put(&self, digest: Digest, pin: &Pin, ttl: Duration, tag: u32) {
+        self.insert(digest, pin, ttl, tag, true);
+    }
+
+    fn insert(
+        &self,
+        digest: Digest,
+        pin: &Pin,
+        ttl: Duration,
+        tag: u32,
+        replace: bool,
+    ) -> Option<Pin> {
+        let now = self.now();
+        self.drop_expired(digest, now);
+        // The place is taken before the entry is locked: a clock and a shard are never locked
+        // together, so they cannot deadlock.
+        let place = self.make_room(digest, now);
+        let slot = Slot {
+            selection: self.selections.intern(pin.selection.clone()),
+            epoch: pin.epoch,
+            claimed_at: pin.claimed_at.duration_since(UNIX_EPOCH).map_or(0, millis),
+            expires_at: AtomicU64::new(now.saturating_add(millis(ttl))),
+            tag,
+            place,
+            used: AtomicBool::new(place.reused),
+        };
+        let (standing, unused) = match self.slots.entry(digest) {
+            Entry::Vacant(entry) => {
+                entry.insert(slot);
+                return None;
+            }
+            Entry::Occupied(entry) if !replace && entry.get().is_live(now) => {
+                (Some(entry.get().held(now).pin), place)
+            }
+            Entry::Occupied(mut entry) => (None, std::mem::replace(entry.get_mut(), slot).place),
+        };
+        self.give_back(digest, unused);
+        standing
+    }
+
+    /// Moves the pin to what `next` makes of it, for `ttl`, if its epoch still is `from`. Returns
+    /// the pin that stands, and whether it was moved.
+    pub(in crate::store) fn repin(
+        &self,
+        digest: Digest,
+        from: Epoch,
+        selection: Arc<Selection>,
+        next: impl FnOnce() -> Epoch,
+        ttl: Duration,
+    ) -> Option<(Pin, bool)> {
+        let selection = self.selections.intern(selection);
+        let now = self.now();
+        let mut slot = self.slots.get_mut(&digest).filter(|slot| slot.is_live(now))?;
+        let moves = slot.epoch == from;
+        if moves {
+            slot.selection = selection;
+            slot.epoch = next();
+            slot.expires_at.store(now.saturating_add(millis(ttl)), Ordering::Relaxed);
+        }
+        Some((slot.held(now).pin, moves))
+    }
+
+    /// Removes the pin, if `epoch` is given only that generation; says whether there was one.
+    pub(in crate::store) fn release(&self, digest: Digest, epoch: Option<Epoch>) -> bool {
+        let now = self.now();
+        let mut was_live = false;
+        self.remove_if(digest, |slot| {
+            was_live = slot.is_live(now);
+            epoch.is_none_or(|epoch| epoch == slot.epoch)
+        }) && was_live
+    }
+
+    fn remove_if(&self, digest: Digest, condition: impl FnOnce(&Slot) -> bool) -> bool {
+        let removed = self.slots.remove_if(&digest, |_, slot| condition(slot));
+        if let Some((_, slot)) = &removed {
+            self.give_back(digest, slot.place);
+        }
+        removed.is_some()
+    }
+
+    /// Looks at the next few entries beside `digest` and drops those that have expired.
+    fn drop_expired(&self, digest: Digest, now: u64) {
+        for (other, index) in self.clocks.sweep(digest) {
+            self.remove_if(other, |slot| slot.place.index == index && !slot.is_live(now));
+        }
+    }
+
+    /// A place for one more entry, with somebody evicted if the map is full.
+    fn make_room(&self, digest: Digest, now: u64) -> Place {
+        let grow = |len| (len < self.capacity).then_some(len + 1);
+        if self.len.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow).is_ok() {
+            return self.clocks.place(digest);
+        }
+        let evicted = self.clocks.evict(digest, |other, index, must_go| {
+            let goes = |_: &Digest, slot: &Slot| {
+                let idle = !slot.used.swap(false, Ordering::Relaxed);
+                slot.place.index == index && (must_go || idle || !slot.is_live(now))
+            };
+            self.slots.remove_if(&other, goes).is_some()
+        });
+        evicted.unwrap_or_else(|| {
+            // Every entry is being made at this moment; the map is over its bound by those.
+            self.len.fetch_add(1, Ordering::Relaxed);
+            self.clocks.place(digest)
+        })
+    }
+
+    fn give_back(&self, digest: Digest, place: Place) {
+        self.len.fetch_sub(1, Ordering::Relaxed);
+        self.clocks.vacate(digest, place);
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
