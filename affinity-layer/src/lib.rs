@@ -131,6 +131,8 @@ pub use rejection::{OpenAiErrors, Rejection, ResponseForRejection};
 pub use release::ReleaseLayer;
 pub use route::{RouteDecision, RouteRequest, RouterService};
 pub use store::{AffinityStore, Claim, MemoryStore, SharedStore};
+#[cfg(feature = "redis")]
+pub use store::{NameSecret, RedisConfigError, RedisOptions, RedisStore};
 
 /// A type-erased error, as tower uses it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

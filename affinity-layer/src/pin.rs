@@ -39,6 +39,16 @@ impl Selection {
         Some(Self { model, route: decision.route, candidates: decision.models.into() })
     }
 
+    /// A choice as a store kept it.
+    #[cfg(feature = "redis")]
+    pub(crate) fn stored(
+        model: ModelName,
+        route: Option<RouteName>,
+        candidates: Vec<ModelName>,
+    ) -> Self {
+        Self { model, route, candidates: candidates.into() }
+    }
+
     /// The same route and candidates with another model in use.
     #[must_use]
     pub fn with_model(&self, model: ModelName) -> Self {
@@ -99,6 +109,12 @@ impl Expiry {
     #[must_use]
     pub fn initial(&self) -> Duration {
         self.max_age.map_or(self.ttl, |max_age| self.ttl.min(max_age))
+    }
+
+    /// Idle time and maximum age, `None` unless it slides.
+    #[must_use]
+    pub fn limits(&self) -> Option<(Duration, Duration)> {
+        self.max_age.map(|max_age| (self.ttl, max_age))
     }
 
     /// What a pin of `age` has left after a use, `None` when a use changes nothing.

@@ -3,12 +3,16 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 mod shared;
 
 use std::future::Future;
 use std::sync::Arc;
 
 pub use memory::MemoryStore;
+#[cfg(feature = "redis")]
+pub use redis::{NameSecret, RedisConfigError, RedisOptions, RedisStore};
 pub use shared::SharedStore;
 
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) use self::digest::{Digest, Digester};
-pub(super) use self::pins::{Held, Pins};
+pub(super) use self::pins::Pins;
 use super::{AffinityStore, Claim};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 

@@ -1,0 +1,119 @@
+//! Epochs that grow over all replicas: Redis' time, carried on by the process' own steady clock.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+use super::value::from_unix_millis;
+use crate::Epoch;
+
+/// How far ahead of the clock an epoch may be that is taken over from a stored value: a number out
+/// of nowhere must not push all further epochs to the end of their range.
+const MAX_LEAD: u64 = 24 * 3600 * 1_000_000;
+
+/// Microseconds since 1970 as Redis counts them.
+///
+/// The wall clock is read once; after that only a steady clock counts, corrected by what Redis
+/// tells. A jump of the system's time moves nothing.
+#[derive(Debug)]
+pub(super) struct RedisClock {
+    started: Instant,
+    started_unix: u64,
+    /// What to add for Redis' time, in microseconds.
+    offset: AtomicI64,
+    last: AtomicU64,
+}
+
+impl Default for RedisClock {
+    fn default() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            started: Instant::now(),
+            started_unix: u64::try_from(unix.as_micros()).unwrap_or_default(),
+            offset: AtomicI64::new(0),
+            last: AtomicU64::new(0),
+        }
+    }
+}
+
+impl RedisClock {
+    fn steady(&self) -> u64 {
+        let elapsed = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.started_unix.saturating_add(elapsed)
+    }
+
+    /// The time at Redis, as well as it is known.
+    fn micros(&self) -> u64 {
+        self.steady().saturating_add_signed(self.offset.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn now(&self) -> SystemTime {
+        from_unix_millis(self.micros() / 1000)
+    }
+
+    /// Redis' clock showed `micros` just now.
+    pub(super) fn correct(&self, micros: u64) {
+        let ahead = i128::from(micros) - i128::from(self.steady());
+        self.offset.store(i64::try_from(ahead).unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// An epoch greater than all that were made or seen here.
+    pub(super) fn next(&self) -> Epoch {
+        let now = self.micros();
+        let next = |last: u64| Some(now.max(last.saturating_add(1)));
+        let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        Epoch(now.max(last.unwrap_or_default().saturating_add(1)))
+    }
+
+    /// Epochs to come shall be greater than `epoch`.
+    pub(super) fn saw(&self, epoch: Epoch) {
+        if epoch.0 <= self.micros().saturating_add(MAX_LEAD) {
+            self.last.fetch_max(epoch.0, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn epochs_grow_whatever_the_clock_does() {
+        let clock = RedisClock::default();
+        let mut last = Epoch(0);
+        let mut grows = |clock: &RedisClock| {
+            let next = clock.next();
+            assert!(next > last, "{next} after {last}");
+            last = next;
+        };
+        grows(&clock);
+        grows(&clock);
+        clock.correct(0);
+        grows(&clock);
+        clock.correct(u64::MAX);
+        grows(&clock);
+        clock.correct(clock.steady() + 3_600_000_000);
+        grows(&clock);
+        clock.correct(clock.steady());
+        grows(&clock);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_epoch_out_of_nowhere_is_not_taken_over() {
+        let clock = RedisClock::default();
+        clock.saw(Epoch(u64::MAX));
+        assert!(clock.next() < Epoch(u64::MAX / 2));
+        let ahead = Epoch(clock.micros() + 1_000_000);
+        clock.saw(ahead);
+        assert!(clock.next() > ahead);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_follows_redis_and_the_steady_clock() {
+        let clock = RedisClock::default();
+        clock.correct(5_000_000_000);
+        tokio::time::advance(std::time::Duration::from_secs(2)).await;
+        assert_eq!(clock.now(), from_unix_millis(5_002_000));
+    }
+}

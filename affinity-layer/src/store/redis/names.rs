@@ -1,0 +1,118 @@
+//! Under which name a pin rests in Redis.
+
+use std::fmt;
+
+use crate::AffinityKey;
+
+/// A secret that hides keys: ids cannot be told from names, nor names made for known ids.
+#[derive(Clone)]
+pub struct NameSecret([u8; 32]);
+
+impl NameSecret {
+    /// Derives the secret from `text`, which should hold at least 128 bits that nobody can guess.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(blake3::derive_key(
+            "affinity-layer 2026-11-20 names of pins in redis",
+            text.as_bytes(),
+        ))
+    }
+}
+
+impl fmt::Debug for NameSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NameSecret").finish_non_exhaustive()
+    }
+}
+
+/// How names are made.
+#[derive(Clone, Debug)]
+pub(super) enum Scheme {
+    /// The parts of the key, readable.
+    Plain,
+    /// 128 bits of a keyed hash over the parts, each with its length before it.
+    Hashed(NameSecret),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    pub(super) prefix: String,
+    pub(super) current: Scheme,
+    /// Still read, and no more written.
+    pub(super) previous: Option<Scheme>,
+}
+
+impl Names {
+    pub(crate) fn current(&self, key: &AffinityKey) -> String {
+        self.name(&self.current, key)
+    }
+
+    pub(crate) fn previous(&self, key: &AffinityKey) -> Option<String> {
+        self.previous.as_ref().map(|scheme| self.name(scheme, key))
+    }
+
+    /// A name that no key has, for the store's own use: `%` in a part is always escaped, and is no
+    /// hexadecimal digit.
+    pub(crate) fn own(&self, what: &str) -> String {
+        format!("{}%{what}", self.prefix)
+    }
+
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    fn name(&self, scheme: &Scheme, key: &AffinityKey) -> String {
+        match scheme {
+            Scheme::Plain => key.encode(&self.prefix),
+            Scheme::Hashed(NameSecret(secret)) => {
+                let mut hasher = blake3::Hasher::new_keyed(secret);
+                for part in key.parts() {
+                    hasher.update(&(part.len() as u64).to_le_bytes());
+                    hasher.update(part);
+                }
+                let mut hash = [0; 16];
+                hasher.finalize_xof().fill(&mut hash);
+                format!("{}{:032x}", self.prefix, u128::from_be_bytes(hash))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(current: Scheme) -> Names {
+        Names { prefix: "p:".to_owned(), current, previous: None }
+    }
+
+    fn hashed(secret: &str) -> Names {
+        names(Scheme::Hashed(NameSecret::new(secret)))
+    }
+
+    #[test]
+    fn hashed_names_show_no_id_and_depend_on_the_secret() {
+        let key = AffinityKey::new("my-session").unwrap();
+        let name = hashed("one").current(&key);
+        assert_eq!(name.len(), "p:".len() + 32);
+        assert!(name.starts_with("p:") && !name.contains("session"));
+        assert_eq!(name, hashed("one").current(&key));
+        assert_ne!(name, hashed("two").current(&key));
+        let lane = key.clone().with_lane("l").unwrap();
+        assert_ne!(name, hashed("one").current(&lane));
+    }
+
+    #[test]
+    fn own_names_are_no_keys() {
+        let own = names(Scheme::Plain).own("era");
+        assert_eq!(own, "p:%era");
+        let key = AffinityKey::new("%era").unwrap();
+        assert_ne!(names(Scheme::Plain).current(&key), own);
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let shown = format!("{:?}", hashed("hunter2"));
+        assert!(!shown.contains("hunter2") && shown.contains("NameSecret { .. }"), "{shown}");
+    }
+}

@@ -1,0 +1,224 @@
+//! How a Redis is reached, and how pins are named and kept there.
+
+use std::fmt;
+use std::time::Duration;
+
+use fred::prelude::{Builder, Config, Pool, ReconnectPolicy};
+use fred::types::RespVersion;
+use fred::types::config::{TcpConfig, UnresponsiveConfig};
+
+use super::names::{NameSecret, Names, Scheme};
+
+/// The settings of a [`RedisStore`](super::RedisStore).
+#[derive(Clone)]
+#[must_use]
+pub struct RedisOptions {
+    config: Config,
+    pub(super) names: Names,
+    pub(super) command_timeout: Duration,
+    pub(super) replicated: bool,
+    connections: usize,
+}
+
+/// A Redis cannot be used as it is described. The text never holds the address, which may hold a
+/// password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisConfigError(pub(super) String);
+
+impl fmt::Display for RedisConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for RedisConfigError {}
+
+impl RedisOptions {
+    /// A Redis at `url`:
+    ///
+    /// - `redis://[user:password@]host[:port][/db]`: one server;
+    /// - `redis-sentinel://host:port?sentinelServiceName=mymaster[&node=host:port]`: the primary
+    ///   that the sentinels name;
+    /// - `redis-cluster://host:port[?node=host:port]`: a cluster;
+    /// - `rediss`, `rediss-sentinel`, `rediss-cluster`: the same over TLS, with the system's
+    ///   certificates unless [`ca_certificates`](Self::ca_certificates) are given (feature
+    ///   `redis-rustls`).
+    ///
+    /// # Errors
+    ///
+    /// When the address is not of this form, or asks for TLS and that is not compiled in.
+    pub fn from_url(url: &str) -> Result<Self, RedisConfigError> {
+        let wrong = |why: &str| RedisConfigError(format!("the address of Redis {why}"));
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("has no scheme"))?;
+        // The plain form is parsed, because the client's own choice of a TLS provider may panic.
+        let (plain, tls) = match scheme.strip_prefix("rediss") {
+            Some(kind) => (format!("redis{kind}://{rest}"), true),
+            None => (url.to_owned(), false),
+        };
+        if !["redis", "redis-cluster", "redis-sentinel"]
+            .contains(&plain.split("://").next().unwrap_or_default())
+        {
+            return Err(wrong("must start with redis:// or rediss://"));
+        }
+        let mut config = Config::from_url(&plain).map_err(|_| wrong("cannot be understood"))?;
+        // True would end the connection for good when the server is down at the start.
+        config.fail_fast = false;
+        config.version = RespVersion::RESP3;
+        let options = Self {
+            config,
+            names: Names {
+                prefix: "plano:affinity:".to_owned(),
+                current: Scheme::Plain,
+                previous: None,
+            },
+            command_timeout: Duration::from_millis(50),
+            replicated: false,
+            connections: 1,
+        };
+        if tls { options.with_tls() } else { Ok(options) }
+    }
+
+    #[cfg(feature = "redis-rustls")]
+    fn with_tls(mut self) -> Result<Self, RedisConfigError> {
+        self.config.tls = Some(super::tls::system()?);
+        Ok(self)
+    }
+
+    #[cfg(not(feature = "redis-rustls"))]
+    fn with_tls(self) -> Result<Self, RedisConfigError> {
+        Err(RedisConfigError("TLS to Redis needs the feature redis-rustls".to_owned()))
+    }
+
+    /// Trusts the certificate authorities in `pem` and no others, where TLS is used.
+    ///
+    /// # Errors
+    ///
+    /// When `pem` holds no certificate.
+    #[cfg(feature = "redis-rustls")]
+    pub fn ca_certificates(mut self, pem: &[u8]) -> Result<Self, RedisConfigError> {
+        if self.config.tls.is_some() {
+            self.config.tls = Some(super::tls::private(pem)?);
+        }
+        Ok(self)
+    }
+
+    /// What all names in Redis start with; it may be empty. Default: `plano:affinity:`.
+    pub fn key_prefix(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.names.prefix);
+        self
+    }
+
+    /// Names pins by a keyed hash, so that no id rests in Redis. Default: readable names.
+    pub fn hash_names(mut self, secret: NameSecret) -> Self {
+        self.names.current = Scheme::Hashed(secret);
+        self
+    }
+
+    /// Still finds pins under the names of an older secret, for the time of a change.
+    ///
+    /// To change without a split session, first give all replicas the new secret here, then swap
+    /// the two, then drop the older one once its pins have expired. Sessions whose very first
+    /// requests race over two replicas in the moment of the swap may still be told two models.
+    pub fn previous_secret(mut self, secret: NameSecret) -> Self {
+        self.names.previous = Some(Scheme::Hashed(secret));
+        self
+    }
+
+    /// Still finds pins under readable names, for the time of a change to hashed ones.
+    pub fn previous_plain(mut self) -> Self {
+        self.names.previous = Some(Scheme::Plain);
+        self
+    }
+
+    /// The longest wait for one command. Default: 50 ms.
+    pub fn command_timeout(mut self, timeout: Duration) -> Self {
+        self.command_timeout = timeout.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Whether a claim counts only once a replica of Redis holds it (`WAIT`), so that a failover
+    /// cannot lose it. A claim that no replica confirms within half of the command timeout is taken
+    /// back, and the request goes unpinned. Default: no.
+    pub fn replicated(mut self, replicated: bool) -> Self {
+        self.replicated = replicated;
+        self
+    }
+
+    /// Connections to each server. One carries some 100,000 pins a second. Default: 1.
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections.clamp(1, 64);
+        self
+    }
+
+    /// These settings were found to bound every call, and to bring the client back by itself.
+    pub(super) fn pool(&self) -> Result<Pool, RedisConfigError> {
+        let mut builder = Builder::from_config(self.config.clone());
+        builder.set_policy(ReconnectPolicy::new_constant(0, 50));
+        builder.with_performance_config(|config| {
+            config.default_command_timeout = self.command_timeout;
+            // What a burst of invalidations may fill before the near copy has to be emptied.
+            config.broadcast_channel_capacity = 4096;
+        });
+        builder.with_connection_config(|config| {
+            config.connection_timeout = Duration::from_millis(500);
+            config.internal_command_timeout = Duration::from_millis(500);
+            // A command is sent once: none is applied long after its caller gave up.
+            config.max_command_attempts = 1;
+            config.unresponsive = UnresponsiveConfig {
+                max_timeout: Some(Duration::from_millis(500)),
+                interval: Duration::from_millis(100),
+            };
+            config.tcp = TcpConfig {
+                nodelay: Some(true),
+                user_timeout: Some(Duration::from_secs(1)),
+                ..TcpConfig::default()
+            };
+        });
+        let pool = builder.build_pool(self.connections);
+        pool.map_err(|error| RedisConfigError(format!("the Redis client was refused: {error}")))
+    }
+}
+
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisOptions")
+            .field("names", &self.names)
+            .field("command_timeout", &self.command_timeout)
+            .field("replicated", &self.replicated)
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_every_kind_are_understood() {
+        for url in [
+            "redis://localhost",
+            "redis://:p%40ss@127.0.0.1:6380/2",
+            "redis-cluster://a:7000?node=b:7001",
+            "redis-sentinel://a:26379?sentinelServiceName=mymaster&node=b:26379",
+        ] {
+            assert!(RedisOptions::from_url(url).is_ok(), "{url}");
+        }
+        assert_eq!(RedisOptions::from_url("rediss://h").is_ok(), cfg!(feature = "redis-rustls"));
+    }
+
+    #[test]
+    fn a_refusal_does_not_repeat_the_address() {
+        for url in
+            ["", "localhost:6379", "http://u:secret@h", "redis://u:secret@h:99999", "redis://"]
+        {
+            if let Err(error) = RedisOptions::from_url(url) {
+                assert!(!error.to_string().contains("secret"), "{error}");
+            } else {
+                assert_eq!(url, "redis://");
+            }
+        }
+        let shown = format!("{:?}", RedisOptions::from_url("redis://u:secret@h").unwrap());
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+}

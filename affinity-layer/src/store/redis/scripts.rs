@@ -1,0 +1,69 @@
+//! What takes more than one command and must be one step.
+
+/// Reads a value and its time left, and defers its expiry.
+///
+/// `KEYS[1]` the name; `ARGV` idle time, maximum age, both in milliseconds. A pin without the time of
+/// its claim, as the older system wrote, keeps its expiry. Returns value and milliseconds left.
+pub(super) const TOUCH: &str = r#"
+local value = redis.call('GETRANGE', KEYS[1], 0, 65536)
+if value == '' then return false end
+local readable, pin = pcall(cjson.decode, value)
+if readable and type(pin) == 'table' and type(pin.claimed_at) == 'number' then
+  local time = redis.call('TIME')
+  local rest = pin.claimed_at + ARGV[2] - (time[1] * 1000 + math.floor(time[2] / 1000))
+  local left = math.min(tonumber(ARGV[1]), rest)
+  if left <= 0 then
+    redis.call('DEL', KEYS[1])
+    return false
+  end
+  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left))
+end
+return {value, redis.call('PTTL', KEYS[1])}
+"#;
+
+/// Moves a pin to a new value if its epoch is the expected one.
+///
+/// `KEYS[1]` the name; `ARGV` expected epoch, new value with `"claimed_at":0`, lifetime in
+/// milliseconds. The time of the claim is kept. Returns 1 or 0 and the value that stands, or nothing
+/// when none does.
+pub(super) const REPIN: &str = r#"
+local value = redis.call('GETRANGE', KEYS[1], 0, 65536)
+if value == '' then return false end
+local readable, pin = pcall(cjson.decode, value)
+if not readable or type(pin) ~= 'table' then return false end
+local epoch = type(pin.epoch) == 'number' and pin.epoch or 0
+if string.format('%.0f', epoch) ~= ARGV[1] then return {0, value} end
+local claimed = type(pin.claimed_at) == 'number' and pin.claimed_at or 0
+local kept = '"claimed_at":' .. string.format('%.0f', claimed) .. '}'
+local new = string.gsub(ARGV[2], '"claimed_at":0}$', kept)
+redis.call('SET', KEYS[1], new, 'PX', ARGV[3])
+return {1, new}
+"#;
+
+/// Removes a pin, if an epoch is given only that generation.
+///
+/// `KEYS[1]` the name; `ARGV[1]` the epoch, or nothing. Returns how many were removed.
+pub(super) const RELEASE: &str = r#"
+if ARGV[1] == '' then return redis.call('DEL', KEYS[1]) end
+local value = redis.call('GETRANGE', KEYS[1], 0, 65536)
+if value == '' then return 0 end
+local readable, pin = pcall(cjson.decode, value)
+if not readable or type(pin) ~= 'table' then return 0 end
+local epoch = type(pin.epoch) == 'number' and pin.epoch or 0
+if string.format('%.0f', epoch) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"#;
+
+/// Puts a pin in the place of a value that cannot be read, if that still stands.
+///
+/// `KEYS[1]` the name; `ARGV` length of the unreadable value, its first bytes, new value, lifetime in
+/// milliseconds. Returns the value that stands.
+pub(super) const REPLACE: &str = r#"
+local length = redis.call('STRLEN', KEYS[1])
+local head = redis.call('GETRANGE', KEYS[1], 0, #ARGV[2] - 1)
+if length == 0 or (length == tonumber(ARGV[1]) and head == ARGV[2]) then
+  redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+  return ARGV[3]
+end
+return redis.call('GETRANGE', KEYS[1], 0, 65536)
+"#;

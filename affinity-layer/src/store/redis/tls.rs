@@ -1,0 +1,46 @@
+//! TLS to Redis.
+
+use std::sync::Arc;
+
+use fred::types::config::{TlsConfig, TlsConnector};
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::options::RedisConfigError;
+
+/// Trusts what the system trusts.
+pub(super) fn system() -> Result<TlsConfig, RedisConfigError> {
+    let found = rustls_native_certs::load_native_certs().certs;
+    let mut roots = RootCertStore::empty();
+    // A system's store may hold a certificate that is out of use; the others count.
+    roots.add_parsable_certificates(found);
+    connector(roots)
+}
+
+/// Trusts the authorities in `pem` alone.
+pub(super) fn private(pem: &[u8]) -> Result<TlsConfig, RedisConfigError> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        RedisConfigError(format!("the certificate authority cannot be used: {why}"))
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| wrong(&error))?;
+        roots.add(certificate).map_err(|error| wrong(&error))?;
+    }
+    if roots.is_empty() {
+        return Err(wrong(&"there is no certificate in it"));
+    }
+    connector(roots)
+}
+
+fn connector(roots: RootCertStore) -> Result<TlsConfig, RedisConfigError> {
+    // The provider is named, because rustls panics on a choice of its own when two are in the tree.
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| RedisConfigError(format!("TLS cannot be used: {error}")))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(config).into())
+}

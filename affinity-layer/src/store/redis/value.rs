@@ -1,0 +1,155 @@
+//! The stored value: a JSON object with at least `model_name` and `route_name`, so that
+//! `redis-cli GET` shows what the older system showed, and what that one wrote is understood.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Epoch, ModelName, Pin, RouteName, Selection};
+
+/// Longest value that is read, in bytes. Ours have some hundred.
+pub(super) const MAX_VALUE_LEN: usize = 64 * 1024;
+
+/// Candidates that are kept of a value.
+const MAX_CANDIDATES: usize = 32;
+
+#[derive(Serialize)]
+struct Written<'a> {
+    model_name: &'a ModelName,
+    route_name: Option<&'a RouteName>,
+    candidates: &'a [ModelName],
+    epoch: u64,
+    /// Milliseconds since 1970. A script replaces it in the text, so it stands last.
+    claimed_at: u64,
+}
+
+/// Everything but the model may be missing or of another form: a newer or older writer's value is
+/// honoured as far as it is understood.
+#[derive(Deserialize)]
+struct Read {
+    model_name: ModelName,
+    #[serde(default)]
+    route_name: Value,
+    #[serde(default)]
+    candidates: Value,
+    #[serde(default)]
+    epoch: Value,
+    #[serde(default)]
+    claimed_at: Value,
+}
+
+pub(super) fn encode(pin: &Pin) -> String {
+    let written = Written {
+        model_name: pin.selection.model(),
+        route_name: pin.selection.route(),
+        candidates: pin.selection.candidates(),
+        epoch: pin.epoch.0,
+        claimed_at: unix_millis(pin.claimed_at),
+    };
+    // Names and numbers always make JSON.
+    serde_json::to_string(&written).unwrap_or_default()
+}
+
+/// The pin in a value, `None` when it names no model that could be used.
+pub(super) fn decode(value: &[u8]) -> Option<Pin> {
+    if value.len() > MAX_VALUE_LEN {
+        return None;
+    }
+    let read: Read = serde_json::from_slice(value).ok()?;
+    let model = read.model_name;
+    let route = read.route_name.as_str().and_then(|route| RouteName::new(route).ok());
+    let candidates = read.candidates.as_array().map(Vec::as_slice).unwrap_or_default();
+    let names = candidates.iter().filter_map(Value::as_str);
+    let mut candidates: Vec<ModelName> =
+        names.filter_map(|name| ModelName::new(name).ok()).take(MAX_CANDIDATES).collect();
+    if !candidates.contains(&model) {
+        candidates.insert(0, model.clone());
+    }
+    Some(Pin {
+        selection: Arc::new(Selection::stored(model, route, candidates)),
+        epoch: Epoch(read.epoch.as_u64().unwrap_or_default()),
+        claimed_at: from_unix_millis(read.claimed_at.as_u64().unwrap_or_default()),
+    })
+}
+
+pub(super) fn unix_millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A time beyond what the system can tell is 1970: a stored number must not be able to panic.
+pub(super) fn from_unix_millis(millis: u64) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RouteDecision;
+
+    fn model(name: &str) -> ModelName {
+        ModelName::new(name).unwrap()
+    }
+
+    #[test]
+    fn a_pin_comes_back_as_it_went() {
+        let decision = RouteDecision::new([model("a/one"), model("b/two")])
+            .with_route(RouteName::new("it's \"quoted\"").unwrap());
+        let pin = Pin {
+            selection: Arc::new(Selection::best(decision).unwrap()),
+            epoch: Epoch(1_763_648_000_000_123),
+            claimed_at: from_unix_millis(1_763_648_000_000),
+        };
+        assert_eq!(decode(encode(&pin).as_bytes()), Some(pin));
+    }
+
+    #[test]
+    fn what_the_older_system_wrote_is_understood() {
+        let pin = decode(br#"{"model_name":"openai/gpt-5.2","route_name":"deep_reasoning"}"#);
+        let pin = pin.unwrap();
+        assert_eq!(pin.selection.model().as_str(), "openai/gpt-5.2");
+        assert_eq!(pin.selection.route().unwrap().as_str(), "deep_reasoning");
+        assert_eq!(pin.selection.candidates(), [model("openai/gpt-5.2")]);
+        assert_eq!(pin.epoch, Epoch(0));
+        let null = decode(br#"{"model_name":"openai/gpt-4o","route_name":null}"#).unwrap();
+        assert_eq!(null.selection.route(), None);
+    }
+
+    #[test]
+    fn boundary_values_are_read_without_a_panic() {
+        for extreme in ["0", "-1", "1.5", "18446744073709551615", "18446744073709551616", "\"x\""] {
+            for field in ["epoch", "claimed_at", "candidates", "route_name", "unknown"] {
+                let text = format!("{{\"model_name\":\"a/b\",\"{field}\":{extreme}}}");
+                let pin = decode(text.as_bytes()).unwrap();
+                assert_eq!(pin.selection.model().as_str(), "a/b", "{text}");
+                assert_eq!(decode(encode(&pin).as_bytes()).unwrap().epoch, pin.epoch);
+            }
+        }
+    }
+
+    #[test]
+    fn what_names_no_usable_model_is_none() {
+        let long = format!("{{\"model_name\":\"{}\"}}", "m".repeat(257));
+        let huge = format!("{{\"model_name\":\"m\",\"x\":\"{}\"}}", "x".repeat(MAX_VALUE_LEN));
+        for value in [
+            "",
+            "openai/gpt-4o",
+            "null",
+            "[]",
+            "{}",
+            "{\"model_name\":null}",
+            "{\"model_name\":\"\"}",
+            "{\"model_name\":\"a\\r\\nb\"}",
+            "{\"model_name\":\"caf\u{e9}\"}",
+            "{\"model_name\":\"a/b\"",
+            "{\"v\":9,\"data\":1}",
+            &long,
+            &huge,
+        ] {
+            assert_eq!(decode(value.as_bytes()), None, "{}", value.get(..40).unwrap_or(value));
+        }
+        assert_eq!(decode(b"{\"model_name\":\"a\xff\"}"), None);
+    }
+}

@@ -1,0 +1,220 @@
+//! The verbs of the store as commands and scripts.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::prelude::{Client, ClientLike, Expiration, KeysInterface, LuaInterface, SetOptions};
+use fred::types::{ClusterHash, CustomCommand, Value};
+
+use super::value::{self, MAX_VALUE_LEN};
+use super::{RedisStore, failed, millis, scripts};
+use crate::store::Claim;
+use crate::{AffinityKey, Epoch, Expiry, Pin, StoreError, StoreErrorKind};
+
+/// How much of an unreadable value is compared before it is replaced.
+const HEAD: usize = 256;
+
+impl RedisStore {
+    /// The pin of `key` and its time left, in one round trip. Counts as a use.
+    pub(crate) async fn fetch(
+        &self,
+        key: &AffinityKey,
+        expiry: &Expiry,
+    ) -> Result<Option<(Pin, Duration)>, StoreError> {
+        let names = self.names();
+        let current = names.current(key);
+        let found = match names.previous(key) {
+            None => self.0.guard.call(self.read(&current, expiry)).await?,
+            Some(previous) => {
+                let both = async {
+                    tokio::try_join!(self.read(&current, expiry), self.read(&previous, expiry))
+                };
+                let (current, previous) = self.0.guard.call(both).await?;
+                current.or(previous)
+            }
+        };
+        if let Some((pin, _)) = &found {
+            self.0.clock.saw(pin.epoch);
+        }
+        Ok(found)
+    }
+
+    async fn read(
+        &self,
+        name: &str,
+        expiry: &Expiry,
+    ) -> Result<Option<(Pin, Duration)>, StoreError> {
+        let client = self.client();
+        let (value, left): (Bytes, i64) = match expiry.limits() {
+            Some((idle, max_age)) => {
+                let limits = vec![millis(idle), millis(max_age)];
+                let read =
+                    client.eval::<Option<(Bytes, i64)>, _, _, _>(scripts::TOUCH, name, limits);
+                match read.await.map_err(failed)? {
+                    Some(read) => read,
+                    None => return Ok(None),
+                }
+            }
+            None => {
+                // Both are on their way before the first answer is back. A value is never read
+                // whole that is longer than any of ours.
+                let value = client.getrange(name, 0, MAX_VALUE_LEN);
+                tokio::try_join!(value, client.pttl(name)).map_err(failed)?
+            }
+        };
+        if value.is_empty() || left == -2 {
+            return Ok(None);
+        }
+        let Some(pin) = value::decode(&value) else {
+            tracing::warn!("a value that cannot be read counts as no pin");
+            return Ok(None);
+        };
+        let mut left = u64::try_from(left).map(Duration::from_millis).ok();
+        if left.is_none() {
+            // Written without expiry by somebody else: it would pin its session for ever.
+            let ttl = expiry.initial();
+            let _: () = client.pexpire(name, millis(ttl), None).await.map_err(failed)?;
+            left = Some(ttl);
+        }
+        Ok(left.map(|left| (pin, left)))
+    }
+
+    /// Claims `key` for `pin`, unless there is a pin.
+    pub(crate) async fn claim_pin(
+        &self,
+        key: &AffinityKey,
+        pin: Pin,
+        ttl: Duration,
+    ) -> Result<Claim, StoreError> {
+        let claim = self.0.guard.call(self.claim_guarded(key, pin, ttl)).await?;
+        self.0.clock.saw(claim.pin.epoch);
+        Ok(claim)
+    }
+
+    async fn claim_guarded(
+        &self,
+        key: &AffinityKey,
+        pin: Pin,
+        ttl: Duration,
+    ) -> Result<Claim, StoreError> {
+        if let Some(previous) = self.names().previous(key) {
+            let held = self.read(&previous, &Expiry::fixed(ttl)).await?;
+            if let Some((pin, _)) = held {
+                return Ok(Claim { pin, won: false });
+            }
+        }
+        let name = self.names().current(key);
+        let value = value::encode(&pin);
+        let Some(held) = self.set_new(&name, &value, pin.epoch, ttl).await? else {
+            return Ok(Claim { pin, won: true });
+        };
+        if let Some(held) = value::decode(&held) {
+            return Ok(Claim { pin: held, won: false });
+        }
+        tracing::warn!("a value that cannot be read is replaced");
+        let head = held.slice(..held.len().min(HEAD));
+        let args: Vec<Value> = vec![
+            i64::try_from(held.len()).unwrap_or(i64::MAX).into(),
+            Value::Bytes(head),
+            value.as_str().into(),
+            millis(ttl).into(),
+        ];
+        let stands: Bytes =
+            self.client().eval(scripts::REPLACE, &name, args).await.map_err(failed)?;
+        if stands == value.as_bytes() {
+            return Ok(Claim { pin, won: true });
+        }
+        let pin = value::decode(&stands).ok_or(StoreErrorKind::Invalid)?;
+        Ok(Claim { pin, won: false })
+    }
+
+    /// Sets `name` unless it is set, and returns what it was set to before.
+    async fn set_new(
+        &self,
+        name: &str,
+        value: &str,
+        epoch: Epoch,
+        ttl: Duration,
+    ) -> Result<Option<Bytes>, StoreError> {
+        // One connection for both: `WAIT` is for the writes of its own.
+        let client = self.client();
+        let (ttl, nx) = (Some(Expiration::PX(millis(ttl))), Some(SetOptions::NX));
+        let set = client.set::<Option<Bytes>, _, _>(name, value, ttl, nx, true);
+        let Some(wait) = self.0.wait else {
+            return set.await.map_err(failed);
+        };
+        let slot = ClusterHash::Custom(fred::util::redis_keyslot(name.as_bytes()));
+        let command = CustomCommand::new_static("WAIT", slot, false);
+        let confirmed = client.custom::<i64, _>(command, vec![1, wait]);
+        let (held, confirmed) = tokio::try_join!(set, confirmed).map_err(failed)?;
+        if held.is_none() && confirmed < 1 {
+            // Somebody may have seen it in the meantime, for as long as the wait at most.
+            let args = vec![epoch.0.to_string()];
+            let _: i64 = client.eval(scripts::RELEASE, name, args).await.map_err(failed)?;
+            return Err(StoreError::new(StoreErrorKind::Unavailable, "no replica holds the claim"));
+        }
+        Ok(held)
+    }
+
+    /// Moves the pin of `key` to `pin` if its epoch still is `from`.
+    pub(crate) async fn move_pin(
+        &self,
+        key: &AffinityKey,
+        from: Epoch,
+        pin: &Pin,
+        ttl: Duration,
+    ) -> Result<Option<Claim>, StoreError> {
+        let moving = Pin { claimed_at: std::time::UNIX_EPOCH, ..pin.clone() };
+        let value = value::encode(&moving);
+        let args = vec![from.0.to_string(), value, millis(ttl).to_string()];
+        let names = self.names();
+        let claim = self.0.guard.call(async {
+            let moved = self.try_move(&names.current(key), args.clone()).await?;
+            match names.previous(key) {
+                Some(previous) if moved.is_none() => self.try_move(&previous, args).await,
+                _ => Ok(moved),
+            }
+        });
+        let claim = claim.await?;
+        if let Some(claim) = &claim {
+            self.0.clock.saw(claim.pin.epoch);
+        }
+        Ok(claim)
+    }
+
+    async fn try_move(&self, name: &str, args: Vec<String>) -> Result<Option<Claim>, StoreError> {
+        let client = self.client();
+        let moved = client.eval::<Option<(i64, Bytes)>, _, _, _>(scripts::REPIN, name, args);
+        let Some((won, value)) = moved.await.map_err(failed)? else {
+            return Ok(None);
+        };
+        Ok(value::decode(&value).map(|pin| Claim { pin, won: won == 1 }))
+    }
+
+    pub(super) async fn release_pin(
+        &self,
+        key: &AffinityKey,
+        epoch: Option<Epoch>,
+    ) -> Result<bool, StoreError> {
+        let names = self.names();
+        let epoch = epoch.map(|epoch| epoch.0.to_string()).unwrap_or_default();
+        self.0
+            .guard
+            .call(async {
+                let (client, mut released) = (self.client(), 0);
+                for name in [Some(names.current(key)), names.previous(key)].into_iter().flatten() {
+                    let args = vec![epoch.clone()];
+                    let gone = client.eval::<i64, _, _, _>(scripts::RELEASE, name, args);
+                    released += gone.await.map_err(failed)?;
+                }
+                Ok(released > 0)
+            })
+            .await
+    }
+}
+
+/// Redis' clock: seconds since 1970, and microseconds of the second.
+pub(super) async fn time(client: &Client) -> Result<(u64, u64), fred::error::Error> {
+    let command = CustomCommand::new_static("TIME", ClusterHash::Random, false);
+    client.custom::<(u64, u64), Value>(command, vec![]).await
+}
