@@ -6,6 +6,8 @@ mod memory;
 #[cfg(feature = "redis")]
 mod redis;
 mod shared;
+#[cfg(feature = "redis")]
+mod tiered;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use redis::{NameSecret, RedisConfigError, RedisOptions, RedisStore};
 pub use shared::SharedStore;
+#[cfg(feature = "redis")]
+pub use tiered::TieredStore;
 
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 

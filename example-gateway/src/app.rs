@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use affinity_layer::{
-    AFFINITY_HEADERS, AffinityLayer, MemoryStore, Rejection, ReleaseLayer, RouterService,
+    AFFINITY_HEADERS, AffinityLayer, Rejection, ReleaseLayer, RouterService, SharedStore,
 };
 use axum::body::Body;
 use axum::extract::State;
@@ -17,13 +17,14 @@ use tower_http::ServiceBuilderExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::auth;
-use crate::config::{ClientKey, Config, SessionCache};
+use crate::config::{ClientKey, Config};
 use crate::decision::decide;
 use crate::error::ApiError;
 use crate::intake::{BODY_LIMIT, IntakeLayer};
 use crate::protocol::Protocol;
 use crate::proxy::Proxy;
 use crate::routing;
+use crate::sessions::{self, Sessions};
 use crate::upstream::Upstreams;
 
 /// The paths of the three protocols, below `/v1` and `/routing/v1`.
@@ -34,6 +35,7 @@ const PATHS: [&str; 3] = ["/chat/completions", "/messages", "/responses"];
 pub(crate) struct App {
     api: Router,
     health: Router,
+    sessions: Sessions,
 }
 
 impl App {
@@ -41,10 +43,11 @@ impl App {
     ///
     /// # Errors
     ///
-    /// When the system's certificates are needed and cannot be read.
+    /// When certificates are needed and cannot be read, or the Redis client refuses its settings.
     pub(crate) fn new(config: &Config) -> std::io::Result<Self> {
         let upstreams = Arc::new(Upstreams::new(config));
-        let affinity = affinity(config, &upstreams);
+        let sessions = Sessions::new(config)?;
+        let affinity = affinity(config, sessions.store(), &upstreams);
         let intake = IntakeLayer::new(upstreams.clone());
 
         let proxied = ServiceBuilder::new()
@@ -73,8 +76,14 @@ impl App {
         }
         let health = Router::new()
             .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
-            .route("/readyz", get(ready));
-        Ok(Self { api, health })
+            .route("/readyz", get(ready))
+            .with_state(sessions.clone());
+        Ok(Self { api, health, sessions })
+    }
+
+    /// The sessions that are kept.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     /// What a listener with `keys` serves; without keys, everybody is let in.
@@ -98,15 +107,14 @@ type Refuse = fn(&Rejection, &Parts) -> Response<Body>;
 
 fn affinity(
     config: &Config,
+    store: SharedStore,
     upstreams: &Arc<Upstreams>,
-) -> AffinityLayer<MemoryStore, impl RouterService + use<>, Refuse> {
+) -> AffinityLayer<SharedStore, impl RouterService + use<>, Refuse> {
     let routing = &config.routing;
-    if let SessionCache::Redis(_) = routing.cache {
-        tracing::warn!("sessions are kept in this process only: the redis store is not built yet");
-    }
-    let store = MemoryStore::new(routing.max_entries);
+    let router = routing::router(config, upstreams.clone());
     let served = upstreams.clone();
-    let mut layer = AffinityLayer::new(store, routing::router(config, upstreams.clone()))
+    let mut layer = AffinityLayer::new(store, router)
+        .store_budget(sessions::budget(config))
         .expiry(routing.expiry)
         .body_limit(BODY_LIMIT)
         .accept_models(move |model| served.serves(model));
@@ -139,8 +147,14 @@ async fn models(State(upstreams): State<Arc<Upstreams>>) -> Json<Value> {
     Json(json!({"object": "list", "data": models.collect::<Vec<_>>()}))
 }
 
-async fn ready() -> Json<Value> {
-    Json(json!({"status": "ready", "parts": {"store": "ready"}}))
+/// A gateway whose Redis is away still serves, on what it knows; taking every replica out of service
+/// for it would turn a loss of memory into an outage. So this is 200, and says what is missing.
+async fn ready(State(sessions): State<Sessions>) -> Json<Value> {
+    let (status, store) = match sessions.are_shared() {
+        true => ("ready", "ready"),
+        false => ("degraded", "not ready: redis is away, sessions are kept in this replica"),
+    };
+    Json(json!({"status": status, "parts": {"store": store}}))
 }
 
 async fn not_found(uri: Uri) -> Response<Body> {

@@ -17,6 +17,7 @@ pub mod provider;
 mod proxy;
 mod routing;
 pub mod serve;
+mod sessions;
 mod shutdown;
 mod telemetry;
 pub mod term;

@@ -54,6 +54,7 @@ impl Gateway {
                 break;
             }
         }
+        app.sessions().start().await;
         Ok(Self { app, listeners })
     }
 

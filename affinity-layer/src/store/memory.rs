@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) use self::digest::{Digest, Digester};
+#[cfg(feature = "redis")]
+pub(super) use self::pins::Held;
 pub(super) use self::pins::Pins;
 use super::{AffinityStore, Claim};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};

@@ -92,9 +92,10 @@ impl RedisStore {
         self.0.pool.next().with_options(&self.0.per_call)
     }
 
-    /// The connection that a near copy follows.
-    pub(crate) fn followed(&self) -> Option<&Client> {
-        self.0.pool.clients().first()
+    /// The connection that near copies follow. Where it is the only one, it is not told of the
+    /// changes that are made here.
+    pub(crate) fn followed(&self) -> &Client {
+        self.0.pool.next()
     }
 
     pub(crate) fn names(&self) -> &Names {
@@ -104,6 +105,12 @@ impl RedisStore {
     /// A pin that can be claimed: with an epoch greater than all that are known.
     pub(crate) fn new_pin(&self, selection: Arc<Selection>) -> Pin {
         Pin { selection, epoch: self.0.clock.next(), claimed_at: self.0.clock.now() }
+    }
+
+    /// A pin that can take the place of the one of epoch `from`.
+    pub(crate) fn pin_after(&self, from: Epoch, selection: Arc<Selection>) -> Pin {
+        self.0.clock.saw(from);
+        self.new_pin(selection)
     }
 }
 
@@ -170,8 +177,7 @@ impl AffinityStore for RedisStore {
         selection: Arc<Selection>,
         expiry: &Expiry,
     ) -> Result<Option<Claim>, StoreError> {
-        self.0.clock.saw(from);
-        self.move_pin(key, from, &self.new_pin(selection), expiry.initial()).await
+        self.move_pin(key, from, &self.pin_after(from, selection), expiry.initial()).await
     }
 
     async fn release(&self, key: &AffinityKey, epoch: Option<Epoch>) -> Result<bool, StoreError> {

@@ -1,6 +1,7 @@
 //! Where pins are kept.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -11,6 +12,17 @@ use super::url;
 const DEFAULT_PREFIX: &str = "plano:affinity:";
 const MAX_PREFIX_LEN: usize = 128;
 const DEFAULT_COMMAND_TIMEOUT_MS: u64 = 50;
+
+/// What only counts with `type: redis`.
+const REDIS_KEYS: [&str; 7] = [
+    "url",
+    "key_prefix",
+    "command_timeout_ms",
+    "durability",
+    "ca_file",
+    "key_secret",
+    "previous_key_secret",
+];
 
 /// Where pins are kept.
 #[derive(Clone, Debug)]
@@ -32,6 +44,12 @@ pub struct RedisCache {
     pub command_timeout: Duration,
     /// When a claim counts.
     pub durability: Durability,
+    /// A file of certificate authorities to trust, instead of the system's, for `rediss://`.
+    pub ca_file: Option<PathBuf>,
+    /// Names keys by a keyed hash of this secret, so that no session id rests in Redis.
+    pub key_secret: Option<SecretString>,
+    /// The secret of before; pins under its names are still found.
+    pub previous_key_secret: Option<SecretString>,
 }
 
 /// When a claim counts.
@@ -62,7 +80,7 @@ pub(super) fn read(at: &At<'_>) -> SessionCache {
     if redis {
         return read_redis(at).map_or(SessionCache::Memory, SessionCache::Redis);
     }
-    for key in ["url", "key_prefix", "command_timeout_ms", "durability"] {
+    for key in REDIS_KEYS {
         if let Some(unused) = at.get(key) {
             unused.warn("has no effect without type: redis");
         }
@@ -87,6 +105,9 @@ fn read_redis(at: &At<'_>) -> Option<RedisCache> {
         key_prefix,
         command_timeout: Duration::from_millis(timeout.unwrap_or(DEFAULT_COMMAND_TIMEOUT_MS)),
         durability: durability.unwrap_or_default(),
+        ca_file: at.get("ca_file").and_then(|file| file.text()).map(PathBuf::from),
+        key_secret: at.get("key_secret").and_then(|secret| secret.secret()),
+        previous_key_secret: previous_key_secret(at),
     })
 }
 
@@ -96,4 +117,12 @@ fn key_prefix(at: &At<'_>) -> Option<String> {
         at.error(format!("must be at most {MAX_PREFIX_LEN} visible ASCII bytes"));
     }
     Some(prefix)
+}
+
+fn previous_key_secret(at: &At<'_>) -> Option<SecretString> {
+    let previous = at.get("previous_key_secret")?;
+    if at.get("key_secret").is_none() {
+        previous.error("needs key_secret beside it");
+    }
+    previous.secret()
 }

@@ -106,6 +106,9 @@ const ROUTING: Shape = Map(&[
 const SESSION_CACHE: Shape = Map(&[
     ("type", Value),
     ("url", Value),
+    ("ca_file", Value),
+    ("key_secret", Value),
+    ("previous_key_secret", Value),
     ("tenant_header", Value),
     ("key_prefix", Value),
     ("command_timeout_ms", Value),

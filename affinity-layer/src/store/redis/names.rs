@@ -51,12 +51,6 @@ impl Names {
         self.previous.as_ref().map(|scheme| self.name(scheme, key))
     }
 
-    /// A name that no key has, for the store's own use: `%` in a part is always escaped, and is no
-    /// hexadecimal digit.
-    pub(crate) fn own(&self, what: &str) -> String {
-        format!("{}%{what}", self.prefix)
-    }
-
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -100,14 +94,6 @@ mod tests {
         assert_ne!(name, hashed("two").current(&key));
         let lane = key.clone().with_lane("l").unwrap();
         assert_ne!(name, hashed("one").current(&lane));
-    }
-
-    #[test]
-    fn own_names_are_no_keys() {
-        let own = names(Scheme::Plain).own("era");
-        assert_eq!(own, "p:%era");
-        let key = AffinityKey::new("%era").unwrap();
-        assert_ne!(names(Scheme::Plain).current(&key), own);
     }
 
     #[test]

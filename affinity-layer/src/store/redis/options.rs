@@ -153,7 +153,15 @@ impl RedisOptions {
     /// These settings were found to bound every call, and to bring the client back by itself.
     pub(super) fn pool(&self) -> Result<Pool, RedisConfigError> {
         let mut builder = Builder::from_config(self.config.clone());
-        builder.set_policy(ReconnectPolicy::new_constant(0, 50));
+        // The first pause comes before the first connection, too.
+        builder.set_policy(ReconnectPolicy::Exponential {
+            attempts: 0,
+            max_attempts: 0,
+            min_delay: 5,
+            max_delay: 50,
+            base: 2,
+            jitter: 20,
+        });
         builder.with_performance_config(|config| {
             config.default_command_timeout = self.command_timeout;
             // What a burst of invalidations may fill before the near copy has to be emptied.

@@ -191,7 +191,8 @@ impl RedisStore {
         Ok(value::decode(&value).map(|pin| Claim { pin, won: won == 1 }))
     }
 
-    pub(super) async fn release_pin(
+    /// Removes the pin of `key`, if `epoch` is given only that generation.
+    pub(crate) async fn release_pin(
         &self,
         key: &AffinityKey,
         epoch: Option<Epoch>,

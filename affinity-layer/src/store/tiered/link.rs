@@ -1,0 +1,71 @@
+//! How well this replica can see the changes that others make.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How long copies count as fresh after the last sign of life of the connection that brings their
+/// invalidations: the longest that a change by another replica can go unseen.
+pub(super) const LEASE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Link {
+    followed: AtomicBool,
+    /// Milliseconds since `born`.
+    fresh_until: AtomicU64,
+    born: Instant,
+    came_up: Notify,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            followed: AtomicBool::new(false),
+            fresh_until: AtomicU64::new(0),
+            born: Instant::now(),
+            came_up: Notify::new(),
+        }
+    }
+}
+
+impl Link {
+    /// Redis is there, and what it says about absent pins can be relied on.
+    pub(super) fn is_followed(&self) -> bool {
+        self.followed.load(Ordering::Acquire)
+    }
+
+    /// Whether every change of up to a lease ago is known here.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.millis(Instant::now()) < self.fresh_until.load(Ordering::Acquire)
+    }
+
+    pub(super) fn up(&self) {
+        self.followed.store(true, Ordering::Release);
+        self.came_up.notify_waiters();
+    }
+
+    pub(super) fn down(&self) {
+        self.fresh_until.store(0, Ordering::Release);
+        self.followed.store(false, Ordering::Release);
+    }
+
+    /// The connection was alive at `since`.
+    pub(super) fn renew(&self, since: Instant) {
+        let until = self.millis(since.checked_add(LEASE).unwrap_or(since));
+        self.fresh_until.store(until, Ordering::Release);
+    }
+
+    pub(super) async fn wait_up(&self) {
+        let notified = self.came_up.notified();
+        if !self.is_followed() {
+            notified.await;
+        }
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.born).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,168 @@
+//! The near copies: what this replica knows of the shared pins.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::store::memory::{Digest, Digester, Held, Pins};
+use crate::{Expiry, Pin};
+
+/// Counters that tell whether a name was invalidated while its value was under way. Names share
+/// them; a false alarm costs one read.
+const VERSIONS: usize = 1024;
+
+/// The tag of a copy that was never confirmed by a Redis that was being followed.
+pub(super) const UNCONFIRMED: u32 = 0;
+
+#[derive(Debug)]
+pub(super) struct Near {
+    pins: Pins,
+    digester: Digester,
+    versions: Box<[AtomicU32]>,
+    /// Copies of an older generation are not fresh: invalidations may have been missed.
+    generation: AtomicU32,
+    /// Redis has lost what it held before this generation.
+    lost_before: AtomicU32,
+}
+
+/// A name's place among the copies, and what was known when it was looked up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    digest: Digest,
+    version: u32,
+    generation: u32,
+}
+
+impl Near {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            pins: Pins::new(capacity),
+            digester: Digester::default(),
+            versions: (0..VERSIONS).map(|_| AtomicU32::new(0)).collect(),
+            generation: AtomicU32::new(1),
+            lost_before: AtomicU32::new(0),
+        }
+    }
+
+    /// Looks a name up. A value that is read after this may be kept by it.
+    pub(super) fn spot(&self, name: &str) -> Spot {
+        let digest = self.digester.digest(name.as_bytes());
+        let version = self.version(digest).map_or(0, |version| version.load(Ordering::Acquire));
+        Spot { digest, version, generation: self.generation.load(Ordering::Acquire) }
+    }
+
+    fn version(&self, digest: Digest) -> Option<&AtomicU32> {
+        self.versions.get(digest.part() % VERSIONS)
+    }
+
+    /// The copy, fresh or not.
+    pub(super) fn get(&self, spot: Spot) -> Option<Held> {
+        self.pins.get(spot.digest, &Expiry::fixed(Duration::MAX))
+    }
+
+    /// The copy, if no invalidation of it can have been missed.
+    pub(super) fn fresh(&self, spot: Spot) -> Option<Held> {
+        self.get(spot).filter(|held| held.tag == spot.generation)
+    }
+
+    /// Keeps a copy for `ttl`; it is fresh unless it was invalidated since `spot` was looked up.
+    pub(super) fn keep(&self, spot: Spot, pin: &Pin, ttl: Duration) {
+        self.pins.put(spot.digest, pin, ttl, spot.generation);
+        // The copy is put in first: an invalidation either finds it there or is seen here.
+        let version = self.version(spot.digest).map_or(0, |now| now.load(Ordering::Acquire));
+        if version != spot.version {
+            self.pins.release(spot.digest, Some(pin.epoch));
+        }
+    }
+
+    /// Keeps what this replica decided by itself.
+    pub(super) fn keep_unconfirmed(&self, spot: Spot, pin: &Pin, ttl: Duration) {
+        self.pins.put(spot.digest, pin, ttl, UNCONFIRMED);
+    }
+
+    /// The pin of `name` has changed.
+    pub(super) fn forget(&self, name: &[u8]) {
+        let digest = self.digester.digest(name);
+        if let Some(version) = self.version(digest) {
+            version.fetch_add(1, Ordering::AcqRel);
+        }
+        self.pins.release(digest, None);
+    }
+
+    /// Any pin may have changed. The copies stay, for when Redis is away.
+    pub(super) fn doubt_all(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Redis has lost its data: what is known here may be claimed again.
+    pub(super) fn all_lost(&self) {
+        self.doubt_all();
+        self.lost_before.store(self.generation.load(Ordering::Acquire), Ordering::Release);
+    }
+
+    /// Whether Redis held this copy before it lost its data.
+    pub(super) fn is_lost(&self, held: &Held) -> bool {
+        held.tag != UNCONFIRMED && held.tag < self.lost_before.load(Ordering::Acquire)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.pins.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{Epoch, ModelName, Selection};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn pin(epoch: u64) -> Pin {
+        let selection = Arc::new(Selection::of(ModelName::new("a/b").unwrap()));
+        Pin { selection, epoch: Epoch(epoch), claimed_at: std::time::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn an_invalidation_on_the_way_keeps_a_value_from_being_kept() {
+        let near = Near::new(10);
+        let spot = near.spot("name");
+        near.forget(b"name");
+        near.keep(spot, &pin(1), LONG);
+        assert!(near.get(near.spot("name")).is_none());
+        near.keep(near.spot("name"), &pin(2), LONG);
+        assert_eq!(near.fresh(near.spot("name")).unwrap().pin, pin(2));
+    }
+
+    #[test]
+    fn doubt_keeps_the_copies_and_not_their_freshness() {
+        let near = Near::new(10);
+        near.keep(near.spot("name"), &pin(1), LONG);
+        near.doubt_all();
+        assert!(near.fresh(near.spot("name")).is_none());
+        let held = near.get(near.spot("name")).unwrap();
+        assert!(!near.is_lost(&held));
+        near.all_lost();
+        assert!(near.is_lost(&held));
+        near.keep(near.spot("name"), &pin(1), LONG);
+        let confirmed = near.fresh(near.spot("name")).unwrap();
+        assert!(!near.is_lost(&confirmed));
+    }
+
+    #[test]
+    fn a_value_read_before_the_doubt_is_not_fresh_after_it() {
+        let near = Near::new(10);
+        let spot = near.spot("name");
+        near.doubt_all();
+        near.keep(spot, &pin(1), LONG);
+        assert!(near.fresh(near.spot("name")).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_ends_with_the_time_that_the_pin_had_left() {
+        let near = Near::new(10);
+        near.keep(near.spot("name"), &pin(1), LONG);
+        tokio::time::advance(LONG).await;
+        assert!(near.get(near.spot("name")).is_none());
+    }
+}

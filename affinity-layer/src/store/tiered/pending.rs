@@ -1,0 +1,58 @@
+//! What this replica decided while Redis was away, to be told to it when it is back.
+
+use std::time::Duration;
+
+use dashmap::DashMap;
+use tokio::time::Instant;
+
+use crate::{AffinityKey, Epoch, Pin};
+
+/// How long a release waits for Redis; the pin that it is for may live longer.
+pub(super) const RELEASE_LIFE: Duration = Duration::from_secs(3600);
+
+/// A change that Redis has not confirmed.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    pub(super) key: AffinityKey,
+    pub(super) kind: Kind,
+    /// When it is of no use any more.
+    pub(super) until: Instant,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    Claim(Pin),
+    Move { from: Epoch, to: Pin },
+    Release(Option<Epoch>),
+}
+
+/// The last unconfirmed change of each name, within a bound.
+#[derive(Debug)]
+pub(super) struct Pending {
+    changes: DashMap<String, Change>,
+    capacity: usize,
+}
+
+impl Pending {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { changes: DashMap::new(), capacity }
+    }
+
+    /// Notes a change in the place of an older one. Beyond the bound it is not noted: the session
+    /// is then claimed anew by its next request.
+    pub(super) fn note(&self, name: String, change: Change) {
+        if self.changes.len() < self.capacity || self.changes.contains_key(&name) {
+            self.changes.insert(name, change);
+        }
+    }
+
+    pub(super) fn take(&self, name: &str) -> Option<Change> {
+        let (_, change) = self.changes.remove(name)?;
+        (change.until > Instant::now()).then_some(change)
+    }
+
+    /// Some of the names.
+    pub(super) fn some(&self, count: usize) -> Vec<String> {
+        self.changes.iter().take(count).map(|change| change.key().clone()).collect()
+    }
+}

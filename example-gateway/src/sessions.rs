@@ -1,0 +1,93 @@
+//! Where sessions are kept, as configured.
+
+use std::io;
+use std::time::Duration;
+
+use affinity_layer::{MemoryStore, NameSecret, RedisOptions, RedisStore, SharedStore, TieredStore};
+use secrecy::ExposeSecret;
+
+use crate::config::{Config, Durability, RedisCache, SessionCache};
+
+/// Time for Redis at the start, so that the first request finds it. Without it, we serve anyway.
+const START: Duration = Duration::from_millis(300);
+
+/// The store of a gateway.
+#[derive(Clone, Debug)]
+pub(crate) enum Sessions {
+    /// In this process.
+    Own(MemoryStore),
+    /// In Redis, with near copies here.
+    Shared(TieredStore),
+}
+
+impl Sessions {
+    /// # Errors
+    ///
+    /// When certificates cannot be read, or the client refuses the settings.
+    pub(crate) fn new(config: &Config) -> io::Result<Self> {
+        let capacity = config.routing.max_entries;
+        match &config.routing.cache {
+            SessionCache::Memory => Ok(Self::Own(MemoryStore::new(capacity))),
+            SessionCache::Redis(redis) => {
+                let store = RedisStore::new(&options(redis)?).map_err(io::Error::other)?;
+                Ok(Self::Shared(TieredStore::new(store, capacity)))
+            }
+        }
+    }
+
+    pub(crate) fn store(&self) -> SharedStore {
+        match self {
+            Self::Own(store) => SharedStore::new(store.clone()),
+            Self::Shared(store) => SharedStore::new(store.clone()),
+        }
+    }
+
+    /// Whether sessions are kept where they are meant to be.
+    pub(crate) fn are_shared(&self) -> bool {
+        match self {
+            Self::Own(_) => true,
+            Self::Shared(store) => store.is_ready(),
+        }
+    }
+
+    /// Gives Redis a moment to answer for the first time.
+    pub(crate) async fn start(&self) {
+        if let Self::Shared(store) = self
+            && !store.wait_ready(START).await
+        {
+            tracing::warn!("redis is away; sessions are kept in this replica until it is back");
+        }
+    }
+}
+
+/// What all store calls of one request may take together.
+pub(crate) fn budget(config: &Config) -> Duration {
+    match &config.routing.cache {
+        SessionCache::Memory => Duration::from_millis(50),
+        SessionCache::Redis(redis) => redis.command_timeout,
+    }
+}
+
+fn options(redis: &RedisCache) -> io::Result<RedisOptions> {
+    let mut options = RedisOptions::from_url(redis.url.expose_secret())
+        .map_err(io::Error::other)?
+        .key_prefix(&redis.key_prefix)
+        .command_timeout(redis.command_timeout)
+        .replicated(redis.durability == Durability::Replicated);
+    if let Some(file) = &redis.ca_file {
+        let pem = std::fs::read(file).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot read {}: {error}", file.display()))
+        })?;
+        options = options.ca_certificates(&pem).map_err(io::Error::other)?;
+    }
+    let secret = |text: &secrecy::SecretString| NameSecret::new(text.expose_secret());
+    if let Some(current) = &redis.key_secret {
+        options = options.hash_names(secret(current));
+        // Without an older secret, the names before were readable ones.
+        options = match &redis.previous_key_secret {
+            Some(previous) => options.previous_secret(secret(previous)),
+            None => options.previous_plain(),
+        };
+    }
+    Ok(options)
+}
