@@ -284,6 +284,17 @@ async fn requests_that_cannot_use_a_model_pass_and_pin_nothing() {
 }
 
 #[tokio::test]
+async fn an_offer_of_h2c_is_a_request_like_any_other() {
+    let service = stack(layer(Calls::default().router()));
+    let offer = || {
+        let headers = [("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c")];
+        post(&[&headers[..], &[("x-model-affinity", "s")]].concat())
+    };
+    assert_eq!(send(&service, offer()).await, said("vendor/m1", false, "claimed"));
+    assert_eq!(send(&service, offer()).await, said("vendor/m1", true, "hit"));
+}
+
+#[tokio::test]
 async fn unkeyed_requests_may_be_left_alone() {
     let calls = Calls::default();
     let service = stack(layer(calls.router()).route_unkeyed(false));
