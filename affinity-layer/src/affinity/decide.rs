@@ -1,6 +1,7 @@
 //! The protocol for a request whose pin is not at hand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -19,6 +20,7 @@ use crate::{AffinityKey, AffinityStore, BoxError, PinnedModel, Rejection, Router
 pub(super) struct Answer {
     stamp: Stamp,
     to_release: Option<PinnedModel>,
+    store_budget: Duration,
 }
 
 impl Answer {
@@ -27,7 +29,8 @@ impl Answer {
         // With a `ReleaseLayer` below, the response ends with its body; without, with its head.
         if response.extensions_mut().remove::<ReleasedAtEnd>().is_none()
             && let Some(model) = self.to_release
-            && let Err(error) = model.release().await
+            // The response is there: a store that stalls must not hold it back.
+            && let Err(error) = Budget::new(self.store_budget).spend(model.release()).await
         {
             tracing::debug!(%error, "the pin of a final request could not be released");
         }
@@ -77,7 +80,9 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
             }
             None => Stamp { outcome, ..Stamp::NONE },
         };
-        let answer = Answer { stamp, to_release: model.filter(PinnedModel::is_final) };
+        let to_release = model.filter(PinnedModel::is_final);
+        let store_budget = self.core.settings.store_budget;
+        let answer = Answer { stamp, to_release, store_budget };
         Ok(Decided { request: Request::from_parts(parts, body.into_body()), answer })
     }
 

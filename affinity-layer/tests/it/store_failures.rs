@@ -73,6 +73,59 @@ async fn a_stalled_store_costs_one_budget_and_no_answer() {
     assert!(waited < Duration::from_millis(55), "{waited:?} for all calls together");
 }
 
+/// Knows one pin and stalls when it is to be released.
+struct Sticky(Pin);
+
+impl AffinityStore for Sticky {
+    fn peek(&self, _: &AffinityKey, _: &Expiry) -> Option<Pin> {
+        Some(self.0.clone())
+    }
+
+    async fn get(&self, _: &AffinityKey, _: &Expiry) -> Result<Option<Pin>, StoreError> {
+        Ok(Some(self.0.clone()))
+    }
+
+    async fn claim(
+        &self,
+        _: &AffinityKey,
+        _: Arc<Selection>,
+        _: &Expiry,
+    ) -> Result<Claim, StoreError> {
+        Ok(Claim { pin: self.0.clone(), won: false })
+    }
+
+    async fn repin(
+        &self,
+        _: &AffinityKey,
+        _: Epoch,
+        _: Arc<Selection>,
+        _: &Expiry,
+    ) -> Result<Option<Claim>, StoreError> {
+        Ok(None)
+    }
+
+    async fn release(&self, _: &AffinityKey, _: Option<Epoch>) -> Result<bool, StoreError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_stalls_holds_the_response_for_one_budget() {
+    let selection = Arc::new(Selection::of(model("vendor/m1")));
+    let claimed_at = std::time::SystemTime::UNIX_EPOCH;
+    let store = Sticky(Pin { selection, epoch: Epoch(1), claimed_at });
+    let layer = AffinityLayer::new(store, Calls::default().router())
+        .store_budget(Duration::from_millis(50));
+    let service = ServiceBuilder::new().layer(layer).service(service_fn(echo));
+    let service = service.map_err(BoxError::from);
+    let last = post(&[("x-model-affinity", "s"), ("x-plano-affinity", "final")]);
+    let started = Instant::now();
+    let answer = tokio::time::timeout(Duration::from_secs(60), send(&service, last)).await;
+    assert_eq!(answer.unwrap(), said("vendor/m1", true, "hit"));
+    let waited = started.elapsed();
+    assert!(waited < Duration::from_millis(55), "{waited:?}");
+}
+
 #[tokio::test]
 async fn a_failing_store_leaves_requests_unpinned() {
     let calls = Calls::default();
