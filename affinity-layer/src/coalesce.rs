@@ -53,6 +53,11 @@ pub(crate) struct Flight<T> {
 }
 
 impl<T: Clone> Flight<T> {
+    /// Whether the decision is made.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.cell.as_ref().is_some_and(|cell| cell.initialized())
+    }
+
     /// What was decided for the key: runs `decide` unless another request's decision comes first.
     pub(crate) async fn settle<F>(&self, decide: F) -> T
     where

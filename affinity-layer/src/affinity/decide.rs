@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
+use tokio::time::Instant;
 
 use super::budget::Budget;
 use super::core::{Core, Settled, Verdict};
@@ -97,15 +98,23 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         B: Body<Data = Bytes, Error: Into<BoxError>>,
     {
         let core = &*self.core;
-        let flight = core.flights.join(key);
         let mut budget = Budget::new(core.settings.store_budget);
-        let gone = match core.standing(key, &mut budget).await? {
-            Some(pin) if core.settings.accepts(pin.selection.model()) => {
-                return Ok(Verdict::hit(pin));
+        let (flight, gone, body) = loop {
+            let flight = core.flights.join(key);
+            let gone = match core.standing(key, &mut budget).await? {
+                Some(pin) if core.settings.accepts(pin.selection.model()) => {
+                    return Ok(Verdict::hit(pin));
+                }
+                gone => gone.map(|pin| pin.epoch),
+            };
+            let began = Instant::now();
+            let body = body.read().await?;
+            // What was decided while a slow body came in may be over already. A body that is here
+            // ends the second round.
+            if began.elapsed() <= core.settings.store_budget || !flight.is_settled() {
+                break (flight, gone, body);
             }
-            gone => gone.map(|pin| pin.epoch),
         };
-        let body = body.read().await?;
 
         let mut led = false;
         let settled = flight.settle(async {

@@ -106,6 +106,27 @@ async fn a_leader_that_hangs_up_wedges_and_fails_nobody() {
     assert_eq!(calls.count(), 1, "the leader's own call never answered");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_slow_body_is_not_given_a_pin_that_has_ended_meanwhile() {
+    let service = stack(layer(Calls::default().router()));
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<&str, std::io::Error>>(1);
+    let body = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let slow = post(&[("x-model-affinity", "s")]).map(|_| axum::body::Body::from_stream(body));
+    let slow = tokio::spawn({
+        let service = service.clone();
+        async move { send(&service, slow).await }
+    });
+    tokio::task::yield_now().await;
+
+    let last = post(&[("x-model-affinity", "s"), ("x-plano-affinity", "final")]);
+    assert_eq!(send(&service, last).await, said("vendor/m1", false, "claimed"));
+    assert_eq!(turn(&service, "s").await, said("vendor/m2", false, "claimed"));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    sender.send(Ok("{}")).await.unwrap();
+    drop(sender);
+    assert_eq!(slow.await.unwrap(), said("vendor/m2", true, "hit"));
+}
+
 async fn futures_of(tasks: Vec<tokio::task::JoinHandle<Said>>) -> Vec<Said> {
     let mut answers = Vec::new();
     for task in tasks {
