@@ -20,7 +20,7 @@ pin_project! {
 impl<B: Body> ReleaseBody<B> {
     /// A body at whose end the pin of `model` is released.
     pub(super) fn new(inner: B, mut model: Option<PinnedModel>) -> Self {
-        if inner.is_end_stream() {
+        if is_over(&inner) {
             release(&mut model);
         }
         Self { inner, model }
@@ -49,10 +49,10 @@ impl<B: Body> Body for ReleaseBody<B> {
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
         let frame = ready!(this.inner.as_mut().poll_frame(cx));
-        // A server does not poll again once `is_end_stream` holds, so this frame may be the last.
+        // A server does not poll again once the body is over, so this frame may be the last.
         match &frame {
             Some(Err(_)) => *this.model = None,
-            Some(Ok(_)) if !this.inner.is_end_stream() => {}
+            Some(Ok(_)) if !is_over(&*this.inner) => {}
             Some(Ok(_)) | None => release(this.model),
         }
         Poll::Ready(frame)
@@ -65,6 +65,12 @@ impl<B: Body> Body for ReleaseBody<B> {
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
+}
+
+/// Whether all data is out. Over HTTP/2 the end of the stream may follow in a frame of its own,
+/// which nobody asks for once the declared length is reached.
+fn is_over<B: Body>(body: &B) -> bool {
+    body.is_end_stream() || body.size_hint().exact() == Some(0)
 }
 
 /// Releases without holding the body up: at once where the store needs no waiting, else in a task.

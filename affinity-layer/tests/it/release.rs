@@ -75,6 +75,42 @@ async fn a_client_that_hangs_up_keeps_the_pin() {
     assert_eq!(store.len(), 1);
 }
 
+/// A body of declared length whose end comes in a frame of its own, as over HTTP/2.
+#[derive(Debug)]
+struct Declared(&'static [u8]);
+
+impl http_body::Body for Declared {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        let data = Bytes::from_static(std::mem::take(&mut self.0));
+        std::task::Poll::Ready((!data.is_empty()).then(|| Ok(http_body::Frame::data(data))))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.0.len() as u64)
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_declared_length_ends_with_its_last_byte() {
+    let store = MemoryStore::default();
+    let handler = async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Declared(b"all")));
+    let service = ServiceBuilder::new()
+        .layer(AffinityLayer::new(store.clone(), Calls::default().router()))
+        .map_response(|response: Response<_>| response.map(Body::new))
+        .layer(ReleaseLayer::new())
+        .service(service_fn(handler));
+    let mut body = service.oneshot(last()).await.unwrap().into_body();
+    assert_eq!(store.len(), 1);
+    body.frame().await.unwrap().unwrap();
+    assert!(store.is_empty(), "nobody polls again");
+}
+
 #[tokio::test]
 async fn a_response_without_a_body_ends_at_once() {
     let store = MemoryStore::default();
