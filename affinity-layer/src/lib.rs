@@ -125,7 +125,7 @@ pub use key::{
 };
 pub use name::{InvalidName, MAX_NAME_LEN, ModelName, RouteName};
 pub use outcome::{AFFINITY_HEADER, MODEL_HEADER, Outcome, PINNED_HEADER, ROUTE_HEADER};
-pub use pin::{Epoch, Expiry, Pin, Selection};
+pub use pin::{Epoch, Expiry, MAX_CANDIDATES, Pin, Selection};
 pub use pinned::{PinnedModel, RequestedModel};
 pub use rejection::{OpenAiErrors, Rejection, ResponseForRejection};
 pub use release::ReleaseLayer;

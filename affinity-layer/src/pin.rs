@@ -6,6 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::{ModelName, RouteDecision, RouteName};
 
+/// Most candidates that are kept of a decision.
+pub const MAX_CANDIDATES: usize = 32;
+
 /// The generation of a pin. It grows with every change of a key's pin, also across a release and a
 /// new claim, so that a change made for an older pin cannot hit a newer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,9 +35,11 @@ impl Selection {
         Self { candidates: Box::new([model.clone()]), model, route: None }
     }
 
-    /// The best candidate of `decision`, `None` when no route matched.
+    /// The best candidate of `decision`, `None` when no route matched. Of the candidates the first
+    /// [`MAX_CANDIDATES`] are kept: they stay in memory as long as the pin.
     #[must_use]
-    pub fn best(decision: RouteDecision) -> Option<Self> {
+    pub fn best(mut decision: RouteDecision) -> Option<Self> {
+        decision.models.truncate(MAX_CANDIDATES);
         let model = decision.models.first()?.clone();
         Some(Self { model, route: decision.route, candidates: decision.models.into() })
     }
@@ -128,5 +133,18 @@ impl Default for Expiry {
     /// Fixed, 600 s.
     fn default() -> Self {
         Self::fixed(Duration::from_secs(600))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_of_candidates_is_cut() {
+        let models = (0..1000).map(|n| ModelName::new(&format!("m/{n}")).unwrap());
+        let selection = Selection::best(RouteDecision::new(models)).unwrap();
+        assert_eq!(selection.candidates().len(), MAX_CANDIDATES);
+        assert_eq!(selection.model().as_str(), "m/0");
     }
 }
