@@ -77,6 +77,7 @@ impl Proxy {
             ApiError::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", text)
         })?;
         let mut response = answer.map_err(|error| broken(&error))?.map(Body::new);
+        check_framing(&response)?;
         hop::strip(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
         if let Cow::Owned(detour) = model {
@@ -152,11 +153,29 @@ fn connector(use_tls: bool) -> std::io::Result<HttpsConnector<HttpConnector>> {
 
 fn broken(error: &legacy::Error) -> ApiError {
     tracing::warn!(error = %Chain(error), "upstream failed");
-    let (code, text) = match error.is_connect() {
-        true => ("upstream_unreachable", "the provider of the model cannot be reached"),
-        false => ("upstream_error", "the provider of the model broke off or did not speak HTTP"),
-    };
-    ApiError::new(StatusCode::BAD_GATEWAY, code, text)
+    if error.is_connect() {
+        let text = "the provider of the model cannot be reached";
+        return ApiError::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", text);
+    }
+    upstream_error()
+}
+
+fn upstream_error() -> ApiError {
+    let text = "the provider of the model broke off or did not speak HTTP";
+    ApiError::new(StatusCode::BAD_GATEWAY, "upstream_error", text)
+}
+
+/// Refuses an answer whose end the client would see elsewhere than we do.
+fn check_framing<B>(answer: &Response<B>) -> Result<(), ApiError> {
+    let headers = answer.headers();
+    let both = headers.contains_key(header::TRANSFER_ENCODING)
+        && headers.contains_key(header::CONTENT_LENGTH);
+    // An upgrade is never asked for.
+    if both || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        tracing::warn!(status = %answer.status(), "upstream answered with broken framing");
+        return Err(upstream_error());
+    }
+    Ok(())
 }
 
 /// An error with its causes, on one line.
@@ -191,5 +210,26 @@ impl Service<Request<Full<Bytes>>> for Proxy {
         Box::pin(async move {
             Ok(proxy.send(parts).await.unwrap_or_else(|error| error.response(protocol)))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_with_two_lengths_or_an_upgrade_is_refused() {
+        let answer = |status: u16, names: &[HeaderName]| {
+            let mut answer = Response::new(());
+            *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+            for name in names {
+                answer.headers_mut().insert(name, "3".parse().unwrap());
+            }
+            check_framing(&answer).is_ok()
+        };
+        assert!(answer(200, &[header::CONTENT_LENGTH]));
+        assert!(answer(200, &[header::TRANSFER_ENCODING]));
+        assert!(!answer(200, &[header::CONTENT_LENGTH, header::TRANSFER_ENCODING]));
+        assert!(!answer(101, &[]));
     }
 }
