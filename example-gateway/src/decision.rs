@@ -1,17 +1,19 @@
 //! The decision API: which model a request would go to, and nothing is sent there.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
+use std::sync::Arc;
 
-use affinity_layer::{ModelName, PinnedModel};
+use affinity_layer::ModelName;
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::Full;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::error::ApiError;
 use crate::protocol::Protocol;
+use crate::upstream::Upstreams;
 
 /// The answer: `models` ranked, `model` the first of them.
 #[derive(Debug, Serialize)]
@@ -30,14 +32,20 @@ struct Decision<'a> {
 /// # Errors
 ///
 /// None: a failure is a response.
-pub(crate) async fn decide(request: Request<Full<Bytes>>) -> Result<Response<Body>, Infallible> {
-    let Some(given) = request.extensions().get::<PinnedModel>() else {
-        let text = "no route matches, and no model is configured as the default";
-        let error = ApiError::new(StatusCode::NOT_FOUND, "model_not_found", text);
-        return Ok(error.response(Protocol::of(request.uri().path())));
+pub(crate) async fn decide(
+    upstreams: Arc<Upstreams>,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Body>, Infallible> {
+    let protocol = Protocol::of(request.uri().path());
+    let given = match upstreams.target(request.extensions(), protocol) {
+        Ok((given, _)) => given,
+        Err(error) => return Ok(error.response(protocol)),
     };
-    // A client goes on with the next of the list when the first fails, so the one in use leads.
-    let others = given.candidates().iter().filter(|other| *other != given.model());
+    // A client goes on with the next of the list when the first fails, so the one in use leads, and
+    // no other is listed that the client could not speak to.
+    let others = given.candidates().iter();
+    let others =
+        others.filter(|other| *other != given.model() && upstreams.speaks(other, protocol));
     let decision = Decision {
         models: std::iter::once(given.model()).chain(others).collect(),
         model: given.model(),
@@ -50,6 +58,9 @@ pub(crate) async fn decide(request: Request<Full<Bytes>>) -> Result<Response<Bod
     let mut response = Response::new(Body::from(body));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
+    if let Cow::Owned(detour) = given {
+        response.extensions_mut().insert(detour);
+    }
     Ok(response)
 }
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use affinity_layer::PinnedModel;
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
@@ -62,7 +61,7 @@ impl Proxy {
 
     async fn send(self, parts: Parts) -> Result<Response<Body>, ApiError> {
         let protocol = Protocol::of(parts.uri.path());
-        let (model, provider) = self.target(&parts, protocol)?;
+        let (model, provider) = self.upstreams.target(&parts.extensions, protocol)?;
         let Some(envelope) = parts.extensions.get::<Envelope>() else {
             return Err(ApiError::internal());
         };
@@ -84,31 +83,6 @@ impl Proxy {
             response.extensions_mut().insert(detour);
         }
         Ok(response)
-    }
-
-    /// The pinned or routed model if its provider speaks `protocol`, else the next candidate whose
-    /// provider does, for this request alone.
-    fn target<'a>(
-        &'a self,
-        parts: &'a Parts,
-        protocol: Protocol,
-    ) -> Result<(Cow<'a, PinnedModel>, &'a Provider), ApiError> {
-        let Some(model) = parts.extensions.get::<PinnedModel>() else {
-            let text = "no route matches, and no model is configured as the default";
-            return Err(ApiError::new(StatusCode::NOT_FOUND, "model_not_found", text));
-        };
-        let provider =
-            |model| self.upstreams.provider(model).filter(|provider| provider.speaks(protocol));
-        if let Some(provider) = provider(model.model()) {
-            return Ok((Cow::Borrowed(model), provider));
-        }
-        let mut others = model.candidates().iter();
-        let other = others.find_map(|other| Some((other, provider(other)?)));
-        let (other, provider) = other.ok_or_else(|| {
-            let text = "no provider of the model speaks the protocol of this path";
-            ApiError::invalid("protocol_not_supported", text)
-        })?;
-        Ok((Cow::Owned(model.detour(other.clone())), provider))
     }
 
     /// What of a client's headers goes on, with those of the provider.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use affinity_layer::{BoxError, RouteDecision, RouteRequest, RouterService};
+use affinity_layer::{BoxError, ModelName, RouteDecision, RouteRequest, RouterService};
 use router_client::{LexicalRouter, LlmRouter, PlanoRouter, Preferences, RouterClient};
 use secrecy::ExposeSecret;
 use tower::{Service, ServiceExt};
@@ -11,8 +11,8 @@ use crate::config::{Config, Router};
 use crate::protocol::Protocol;
 use crate::upstream::Upstreams;
 
-/// The configured router within its limits. Of its candidates, those remain that speak the protocol
-/// of the request.
+/// The configured router within its limits. Of its candidates, those that speak the protocol of the
+/// request come first; the others stay behind them, for the session may speak another one next.
 pub(crate) fn router(config: &Config, upstreams: Arc<Upstreams>) -> impl RouterService + use<> {
     let preferences = Preferences::new(config.preferences.iter().cloned());
     let client = match &config.routing.router {
@@ -33,11 +33,11 @@ pub(crate) fn router(config: &Config, upstreams: Arc<Upstreams>) -> impl RouterS
         async move {
             let protocol = Protocol::of(request.parts.uri.path());
             let mut decision = client.ready().await?.call(request).await?;
-            let offered = decision.models.len();
-            decision.models.retain(|model| upstreams.speaks(model, protocol));
-            if offered > 0 && decision.models.is_empty() {
+            let speaks = |model: &ModelName| upstreams.speaks(model, protocol);
+            if !decision.models.is_empty() && !decision.models.iter().any(speaks) {
                 return Err("no candidate of the route speaks the protocol of the request".into());
             }
+            decision.models.sort_by_key(|model| !speaks(model));
             Ok::<RouteDecision, BoxError>(decision)
         }
     })

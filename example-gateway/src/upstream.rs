@@ -1,13 +1,15 @@
 //! Which provider serves a model, and what a client may call it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use affinity_layer::ModelName;
+use affinity_layer::{ModelName, PinnedModel};
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Uri, header};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Uri, header};
 use secrecy::ExposeSecret;
 
 use crate::config::{Config, Interface, Provider};
+use crate::error::ApiError;
 use crate::protocol::Protocol;
 
 /// The configured models with their providers.
@@ -79,6 +81,30 @@ impl Upstreams {
             let mut wildcards = self.providers.iter().filter(|provider| provider.is_wildcard());
             wildcards.find(|provider| !name.ends_with("/*") && provider.serves(name))
         })
+    }
+
+    /// The pinned or routed model if its provider speaks `protocol`, else the next candidate whose
+    /// provider does, for this request alone.
+    pub(crate) fn target<'a>(
+        &'a self,
+        request: &'a Extensions,
+        protocol: Protocol,
+    ) -> Result<(Cow<'a, PinnedModel>, &'a Provider), ApiError> {
+        let Some(model) = request.get::<PinnedModel>() else {
+            let text = "no route matches, and no model is configured as the default";
+            return Err(ApiError::new(StatusCode::NOT_FOUND, "model_not_found", text));
+        };
+        let provider = |model| self.provider(model).filter(|provider| provider.speaks(protocol));
+        if let Some(provider) = provider(model.model()) {
+            return Ok((Cow::Borrowed(model), provider));
+        }
+        let mut others = model.candidates().iter();
+        let other = others.find_map(|other| Some((other, provider(other)?)));
+        let (other, provider) = other.ok_or_else(|| {
+            let text = "no provider of the model speaks the protocol of this path";
+            ApiError::invalid("protocol_not_supported", text)
+        })?;
+        Ok((Cow::Owned(model.detour(other.clone())), provider))
     }
 
     /// Whether some provider is reached by https.
