@@ -151,6 +151,13 @@ impl Serve {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        if self.listen.is_some_and(|address| config.listen_on(address)) {
+            tracing::warn!("no client_keys: whoever reaches the address spends the provider keys");
+        }
+        if config.calls_itself() {
+            Terminal::stdio().error("an upstream leads back to a listener of this gateway")?;
+            return Ok(ExitCode::from(USAGE));
+        }
         let gateway = Gateway::bind(&config, self.listen).await?;
         for address in gateway.addresses()? {
             tracing::info!(%address, "listening");

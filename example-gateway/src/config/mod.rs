@@ -27,6 +27,7 @@ mod url;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use affinity_layer::ModelName;
 use http::Uri;
@@ -72,6 +73,29 @@ pub enum Mode {
 }
 
 impl Config {
+    /// Moves the first listener to `address` and leaves the others out. Returns whether it is open:
+    /// beyond loopback, and no key is asked for.
+    pub fn listen_on(&mut self, address: SocketAddr) -> bool {
+        self.listeners.truncate(1);
+        for listener in &mut self.listeners {
+            (listener.address, listener.port) = (address.ip(), address.port());
+        }
+        let keyless = self.listeners.iter().any(|listener| listener.client_keys.is_empty());
+        keyless && !address.ip().is_loopback()
+    }
+
+    /// Whether a call of a provider or of the router would come back to one of the listeners: then
+    /// one request would go in circles until no connection is left.
+    #[must_use]
+    pub fn calls_itself(&self) -> bool {
+        let router = match &self.routing.router {
+            Router::Llm { url, .. } | Router::Plano { url, .. } => Some(url),
+            Router::Lexical => None,
+        };
+        let providers = self.providers.iter().map(|provider| &provider.base_url);
+        providers.chain(router).any(|base| url::is_own(base, &self.listeners))
+    }
+
     /// Sends the calls of every provider to `base`, and with them those to a routing model that is
     /// one of the providers.
     pub fn replace_upstreams(&mut self, base: &Uri) {

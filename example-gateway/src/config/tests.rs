@@ -220,3 +220,17 @@ fn anchors_and_merge_keys_are_read() {
     assert!(keys.map(|key| key.expose_secret()).eq(["hush-OPENAI_API_KEY"; 3]));
     assert!(config.providers[0].default && !config.providers[1].default);
 }
+
+#[test]
+fn an_address_of_the_command_line_is_checked_like_one_of_the_file() {
+    let upstream = http_base("http://localhost:4000").unwrap();
+    let mut config =
+        with_model("listeners: [{type: model, name: m}, {type: model, name: n, port: 1}]");
+    config.replace_upstreams(&upstream);
+    assert!(!config.calls_itself());
+    assert!(!config.listen_on("127.0.0.1:4000".parse().unwrap()));
+    assert!(config.calls_itself(), "an upstream that the command line put there");
+    assert_eq!(config.listeners.len(), 1);
+    assert!(config.listen_on("0.0.0.0:4001".parse().unwrap()), "open to everybody");
+    assert!(!config.calls_itself());
+}
