@@ -3,6 +3,8 @@
 //! The body is never built anew. Names of models are cut out and put in by their positions, so that
 //! every other byte reaches the provider as the client sent it.
 
+#[cfg(test)]
+mod random;
 mod scan;
 mod slices;
 

@@ -1,0 +1,149 @@
+//! Random bodies: what serde_json reads is what is read, cut and refused here.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::{BodyError, Envelope};
+
+/// xorshift64*: the same bodies on every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % bound
+    }
+
+    fn one_of(&mut self, texts: &[&'static str]) -> &'static str {
+        texts[self.below(texts.len())]
+    }
+
+    fn space(&mut self) -> &'static str {
+        self.one_of(&["", "", "", " ", "\n", "\t", "\r\n ", " \t"])
+    }
+
+    fn value(&mut self, depth: usize) -> String {
+        let scalars = [
+            "null",
+            "true",
+            "0",
+            "-1.50e3",
+            "\"\"",
+            "\"a\"",
+            "\"\\\"model\\\":\"",
+            "\"}],{[\\\\\"",
+            "\"\\u00e9é\"",
+            "\"routing_preferences\"",
+            "{}",
+            "[ ]",
+        ];
+        match self.below(if depth == 0 { 2 } else { 4 }) {
+            2 => self.object(depth - 1),
+            3 => {
+                let items: Vec<_> = (0..self.below(3)).map(|_| self.value(depth - 1)).collect();
+                format!("[{}]", items.join(self.one_of(&[",", " ,\n"])))
+            }
+            _ => self.one_of(&scalars).to_owned(),
+        }
+    }
+
+    fn object(&mut self, depth: usize) -> String {
+        let keys = [
+            "model",
+            "mod\\u0065l",
+            "routing_preferences",
+            "routing\\u005fpreferences",
+            "\\u0072outing_preferences",
+            "Model",
+            "model ",
+            "a",
+            "",
+            "\\\"model",
+            "é",
+        ];
+        let mut members = Vec::new();
+        for _ in 0..self.below(5) {
+            let (key, value) = (self.one_of(&keys), self.value(depth));
+            let spaces = [(); 4].map(|()| self.space());
+            let [a, b, c, d] = spaces;
+            members.push(format!("{a}\"{key}\"{b}:{c}{value}{d}"));
+        }
+        format!("{{{}{}}}", self.space(), members.join(","))
+    }
+
+    /// A body, in half of all cases damaged at one byte.
+    fn body(&mut self) -> Vec<u8> {
+        let [before, after] = [(); 2].map(|()| self.space());
+        let mut body = format!("{before}{}{after}", self.object(3)).into_bytes();
+        match self.below(4) {
+            0 => drop(body.remove(self.below(body.len()))),
+            1 => {
+                let at = self.below(body.len());
+                body[at] = b"{}[]\",:\\ u0\xff\x0c"[self.below(13)];
+            }
+            _ => {}
+        }
+        body
+    }
+}
+
+/// How often each of our members stands at the top level.
+fn ours(body: &[u8]) -> [usize; 2] {
+    struct Keys(Vec<String>);
+    impl<'de> serde::Deserialize<'de> for Keys {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Visitor;
+            impl<'de> serde::de::Visitor<'de> for Visitor {
+                type Value = Keys;
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("an object")
+                }
+                fn visit_map<A: serde::de::MapAccess<'de>>(
+                    self,
+                    mut map: A,
+                ) -> Result<Keys, A::Error> {
+                    let mut keys = Vec::new();
+                    while let Some((key, _)) = map.next_entry::<String, Value>()? {
+                        keys.push(key);
+                    }
+                    Ok(Keys(keys))
+                }
+            }
+            deserializer.deserialize_map(Visitor)
+        }
+    }
+    let Keys(keys) = serde_json::from_slice(body).unwrap();
+    ["model", "routing_preferences"].map(|name| keys.iter().filter(|key| *key == name).count())
+}
+
+#[test]
+fn random_bodies_are_read_and_cut_as_serde_json_does() {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut cut = 0;
+    for _ in 0..30_000 {
+        let body = random.body();
+        let shown = String::from_utf8_lossy(&body).into_owned();
+        let parsed = Envelope::parse(Bytes::from(body.clone()));
+        let Ok(Value::Object(mut expected)) = serde_json::from_slice::<Value>(&body) else {
+            // The values of our own members are read later, so only they may hold nonsense.
+            assert!(parsed.is_err() || shown.contains("\\u"), "{shown}");
+            continue;
+        };
+        if ours(&body).iter().any(|count| *count > 1) {
+            assert!(matches!(parsed, Err(BodyError::Duplicate(_))), "{shown}");
+            continue;
+        }
+        let envelope = parsed.unwrap_or_else(|error| panic!("{error:?}: {shown}"));
+        let sent = envelope.for_model("p/\"m").concat();
+        if let Some(model) = expected.get_mut("model") {
+            *model = json!("p/\"m");
+        }
+        cut += usize::from(expected.remove("routing_preferences").is_some());
+        let sent: Value =
+            serde_json::from_slice(&sent).unwrap_or_else(|error| panic!("{error}: {shown}"));
+        assert_eq!(sent, Value::Object(expected), "{shown}");
+    }
+    assert!(cut > 1000, "{cut}");
+}
