@@ -1,1 +1,3 @@
 //! The end-to-end suite; see the files in `tests/`.
+
+pub mod redis;
