@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -104,12 +105,15 @@ impl RedisServer {
             && self.is_running()
     }
 
-    /// What a client is configured with: `redis://` or `rediss://`, the password included.
+    /// What a client is configured with: `redis://` or `rediss://`, the password included, percent-encoded.
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.settings.has_tls() { "rediss" } else { "redis" };
         match self.settings.password_of() {
-            Some(password) => format!("{scheme}://:{password}@127.0.0.1:{}", self.port()),
+            Some(password) => {
+                let password = utf8_percent_encode(password, NON_ALPHANUMERIC);
+                format!("{scheme}://:{password}@127.0.0.1:{}", self.port())
+            }
             None => format!("{scheme}://127.0.0.1:{}", self.port()),
         }
     }

@@ -72,6 +72,8 @@ async fn settings_reach_the_server() {
         .setting("maxmemory-policy", "allkeys-lru")
         .start()
         .await;
+    let port = server.port();
+    assert_eq!(server.url(), format!("redis://:p%20%22q%22%20%5Cr@127.0.0.1:{port}"));
     let setting = async |name: &str| {
         let reply = server.run(&["CONFIG", "GET", name]).await;
         reply.items()[1].text().map(str::to_owned)
