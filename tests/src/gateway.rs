@@ -1,0 +1,158 @@
+//! The gateway as a process.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+
+use crate::client::{Connection, Request, Response};
+use crate::{binary, within};
+
+/// A program that listens; it is killed when this is dropped.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Child,
+    address: SocketAddr,
+    log: Arc<Mutex<String>>,
+    _folder: Option<TempDir>,
+}
+
+impl Gateway {
+    /// Serves a configuration.
+    pub async fn start(config: &str) -> Self {
+        Self::serve(config, &[]).await
+    }
+
+    /// Serves a configuration with further arguments of the command line.
+    pub async fn serve(config: &str, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("config.yaml");
+        std::fs::write(&file, config).expect("a file");
+        let file = file.to_str().expect("a path in UTF-8");
+        let fixed = ["serve", "--listen", "127.0.0.1:0", "--config", file];
+        let mut gateway = Self::command(&[fixed.as_slice(), arguments].concat()).await;
+        gateway._folder = Some(folder);
+        gateway
+    }
+
+    /// Starts the gateway with these arguments, which must make it listen.
+    pub async fn command(arguments: &[&str]) -> Self {
+        Self::spawn(&binary::gateway(), &[arguments, &["--log-format", "json"]].concat()).await
+    }
+
+    /// Starts any program that logs the address where it listens, and waits until it does.
+    pub async fn spawn(program: &Path, arguments: &[&str]) -> Self {
+        let mut child = Command::new(program)
+            .args(arguments)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("stderr")).lines();
+        let log = Arc::<Mutex<String>>::default();
+        let (copy, (found, address)) = (log.clone(), oneshot::channel());
+        tokio::spawn(async move {
+            let mut found = Some(found);
+            // Read to the end: a full pipe would stop the program.
+            while let Ok(Some(line)) = lines.next_line().await {
+                if let Some(address) = listening(&line)
+                    && let Some(found) = found.take()
+                {
+                    let _ = found.send(address);
+                }
+                let mut log = copy.lock().expect("no panic");
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        let Ok(address) = within(address).await else {
+            panic!("it does not listen: {}", log.lock().expect("no panic"));
+        };
+        Self { child, address, log, _folder: None }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its address as a URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What it logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no panic").clone()
+    }
+
+    /// A new connection to it.
+    pub async fn connect(&self) -> Connection {
+        Connection::open(self.address).await
+    }
+
+    /// The answer to a request on a connection of its own.
+    pub async fn ask(&self, request: &Request) -> Response {
+        self.connect().await.ask(request).await
+    }
+
+    /// Whether the process runs.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("a process").is_none()
+    }
+
+    /// Sends a signal, by its name without `SIG`.
+    pub async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it runs").to_string();
+        let status = within(Command::new("kill").args(["-s", name, &id]).status()).await;
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// The status with which it ends.
+    pub async fn ended(&mut self) -> ExitStatus {
+        within(self.child.wait()).await.expect("a process")
+    }
+}
+
+/// The address in a log line that says `listening`, in either form of the log.
+fn listening(line: &str) -> Option<SocketAddr> {
+    if let Ok(line) = serde_json::from_str::<Value>(line) {
+        let fields = &line["fields"];
+        let address = fields["address"].as_str().filter(|_| fields["message"] == "listening");
+        return address?.parse().ok();
+    }
+    line.split_once("listens address=")?.1.trim().parse().ok()
+}
+
+/// What a command left behind.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The exit code.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub out: String,
+    /// What it complained about.
+    pub err: String,
+}
+
+/// Runs the gateway's command to its end, with these variables in its environment.
+pub async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(binary::gateway());
+    command.args(arguments).envs(variables.iter().copied()).env_remove("RUST_LOG");
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = within(output).await.expect("the program starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    Output { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}

@@ -1,0 +1,17 @@
+//! The gateway from outside: the real binary, real sockets, and both ends in the test's hands.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test reports what is wrong by a panic"
+)]
+
+mod sessions;
+
+use serde_json::json;
+
+/// A chat with one message, for a model that the client names.
+fn chat(model: &str, text: &str) -> String {
+    json!({"model": model, "messages": [{"role": "user", "content": text}]}).to_string()
+}
