@@ -7,6 +7,8 @@
     reason = "a test reports what is wrong by a panic"
 )]
 
+mod decision;
+mod router_failures;
 mod sessions;
 
 use serde_json::json;
