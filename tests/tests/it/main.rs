@@ -7,7 +7,10 @@
     reason = "a test reports what is wrong by a panic"
 )]
 
+mod answers;
+mod bodies;
 mod decision;
+mod headers;
 mod router_failures;
 mod sessions;
 

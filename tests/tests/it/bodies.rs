@@ -1,0 +1,140 @@
+//! What the client wrote reaches the provider as it was written, but for the model.
+
+use affinity_tests::models::{DEFAULT, ONE, TWO};
+use affinity_tests::{Gateway, Setup, Upstream, get, post, within};
+
+use crate::chat;
+
+/// A gateway whose provider is the test, at `base_url` below the upstream's address.
+async fn at(path: &str) -> (Upstream, Gateway) {
+    let upstream = Upstream::echo().await;
+    let gateway = Setup::new(&format!("{}{path}", upstream.url())).start().await;
+    (upstream, gateway)
+}
+
+#[tokio::test]
+async fn every_byte_but_the_model_goes_through() {
+    let (upstream, gateway) = at("").await;
+    // The model stands in the middle, first, and last; the rest is JSON as nobody writes it.
+    let odd = "{\t\"z\" : 1.500e0 ,\r\n \"a\":\"\\u00e9\\/\\ud83d\\ude00 é\" , \"model\"  :  \
+               \"MODEL\",\n\"messages\":[ {\"content\":\"x\",\"role\":\"user\",\"role\":\"user\",\
+               \"model\":\"inner\"} ], \"prompt_cache_key\":null,\"big\":12345678901234567890,\
+               \"empty\":{ }, \"reasoning_content\":\"\" }  \n";
+    let first = r#"{"model":"MODEL","stream":false,"messages":[],"x":[1,2 ,3]}"#;
+    let last = r#"{"input":"hi \"model\": 1","metadata":{"b":1,"a":2},"model":"MODEL"}"#;
+    let escaped = r#"{"mod\u0065l":"MODEL","messages":[]}"#;
+    for path in ["/v1/chat/completions", "/v1/messages", "/v1/responses"] {
+        for template in [odd, first, last, escaped] {
+            let sent = template.replace("MODEL", ONE);
+            let answer = gateway.ask(&post(path, &sent)).await;
+            assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+            let seen = upstream.last();
+            let expected = template.replace("MODEL", "gpt-4o");
+            assert_eq!(String::from_utf8(seen.body.clone()).unwrap(), expected, "{path}");
+            assert_eq!(seen.line, format!("POST {path} HTTP/1.1"));
+            assert_eq!(seen.all("content-length"), [expected.len().to_string()]);
+            assert!(seen.complete && !seen.has("transfer-encoding"));
+            assert_eq!(seen.all("host"), [upstream.url().strip_prefix("http://").unwrap()]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pinned_body_goes_through_as_well() {
+    let (upstream, gateway) = at("").await;
+    let body = |model: &str| format!(r#"{{ "messages" : [ ] , "model" : "{model}" , "n" : 1.0 }}"#);
+    for expected in ["claimed", "hit"] {
+        let answer = gateway.ask(&post("/v1/chat/completions", body(TWO)).session("s")).await;
+        assert_eq!(answer.affinity().1, expected);
+        let id = TWO.split_once('/').unwrap().1;
+        assert_eq!(String::from_utf8(upstream.last().body).unwrap(), body(id));
+    }
+}
+
+#[tokio::test]
+async fn a_chunked_body_of_a_mebibyte_arrives_with_one_framing() {
+    let (upstream, gateway) = at("").await;
+    let text = "0123456789abcdef".repeat(64 * 1024);
+    let body = chat(ONE, &text);
+    let mut connection = gateway.connect().await;
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\n\
+                content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    connection.wire.write(head.as_bytes()).await.unwrap();
+    for chunk in body.as_bytes().chunks(100_000) {
+        let size = format!("{:x}\r\n", chunk.len());
+        let chunk = [size.as_bytes(), chunk, b"\r\n"].concat();
+        connection.wire.write(&chunk).await.unwrap();
+    }
+    connection.wire.write(b"0\r\n\r\n").await.unwrap();
+    assert_eq!(connection.answer().await.status, 200);
+    let seen = upstream.last();
+    let expected = chat("gpt-4o", &text);
+    assert!(seen.body == expected.as_bytes(), "the bodies differ");
+    assert_eq!(seen.all("content-length"), [expected.len().to_string()]);
+    assert!(!seen.has("transfer-encoding"));
+}
+
+#[tokio::test]
+async fn the_query_and_the_base_url_make_the_target() {
+    for (base, path, target) in [
+        ("", "/v1/messages?beta=true", "/v1/messages?beta=true"),
+        ("/", "/v1/messages", "/v1/messages"),
+        ("/v1", "/v1/messages?beta=true", "/v1/messages?beta=true"),
+        ("/v1/", "/v1/responses", "/v1/responses"),
+        ("/other/prefix", "/v1/chat/completions", "/other/prefix/chat/completions"),
+        ("/other/prefix", "/v1/messages?a=%2F&b", "/other/prefix/messages?a=%2F&b"),
+    ] {
+        let (upstream, gateway) = at(base).await;
+        assert_eq!(gateway.ask(&post(path, chat(ONE, "hi"))).await.status, 200);
+        assert_eq!(upstream.last().line, format!("POST {target} HTTP/1.1"), "{base}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_may_be_asked_for_in_several_ways() {
+    let upstream = Upstream::echo().await;
+    let setup = Setup::new(&upstream.url())
+        .line(&format!("model_aliases: {{quick: {{target: {ONE}}}, 'a.b': {{target: {TWO}}}}}"));
+    let gateway = setup.start().await;
+    for (asked, model) in [
+        (ONE, ONE),
+        ("gpt-4o", ONE),
+        ("claude-sonnet-4-20250514", TWO),
+        ("quick", ONE),
+        ("a.b", TWO),
+        ("auto", DEFAULT),
+    ] {
+        let answer = gateway.ask(&post("/v1/chat/completions", chat(asked, "hi"))).await;
+        assert_eq!(answer.affinity(), ("false", "none", model), "{asked}");
+        assert_eq!(upstream.last().json()["model"], model.split_once('/').unwrap().1);
+    }
+    // `auto` lets the router choose.
+    let chosen = post("/v1/chat/completions", chat("auto", "writing poems"));
+    assert_eq!(gateway.ask(&chosen).await.affinity().2, ONE);
+
+    for unknown in ["openai/gpt-9", "gpt-9", "openai", "quick/", "Auto", " gpt-4o"] {
+        let refused = gateway.ask(&post("/v1/chat/completions", chat(unknown, "hi"))).await;
+        assert_eq!(refused.refusal(), (404, "model_not_found".to_owned()), "{unknown}");
+        assert_eq!(refused.json()["error"]["param"], "model");
+    }
+
+    let list = gateway.ask(&get("/v1/models")).await;
+    assert_eq!((list.status, list.json()["object"].as_str()), (200, Some("list")));
+    let list = list.json();
+    let models = list["data"].as_array().unwrap().iter();
+    let ids = models.map(|model| model["id"].as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(ids, [DEFAULT, ONE, TWO]);
+}
+
+#[tokio::test]
+async fn two_requests_in_one_packet_are_two_requests() {
+    let (upstream, gateway) = at("").await;
+    let one = post("/v1/chat/completions", chat(ONE, "first"));
+    let two = post("/v1/chat/completions", chat(DEFAULT, "second"));
+    let mut connection = gateway.connect().await;
+    connection.wire.write(&[one.wire(), two.wire()].concat()).await.unwrap();
+    assert_eq!(within(connection.answer()).await.affinity().2, ONE);
+    assert_eq!(within(connection.answer()).await.affinity().2, DEFAULT);
+    let bodies = upstream.seen().into_iter().map(|seen| String::from_utf8(seen.body).unwrap());
+    assert!(bodies.eq([chat("gpt-4o", "first"), chat("gpt-4o-mini", "second")]));
+}
