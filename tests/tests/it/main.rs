@@ -11,8 +11,11 @@ mod answers;
 mod bodies;
 mod decision;
 mod headers;
+mod protocols;
+mod refusals;
 mod router_failures;
 mod sessions;
+mod tenants;
 
 use serde_json::json;
 
