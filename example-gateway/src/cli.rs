@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use http::Uri;
 use tokio::net::TcpListener;
 
@@ -27,7 +28,7 @@ const USAGE: u8 = 2;
 
 /// An LLM gateway that keeps one session on one model.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -52,7 +53,7 @@ enum Command {
     Check(Check),
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default, PartialEq)]
 struct Serve {
     /// The configuration; without it, an embedded one with the simulated provider.
     #[arg(long, value_name = "FILE")]
@@ -113,6 +114,11 @@ impl Cli {
     ///
     /// When a socket, a file or the terminal fails; the error names which.
     pub async fn run(self) -> io::Result<ExitCode> {
+        // clap's own check would refuse the log format in this place as well.
+        if self.command.is_some() && self.serve != Serve::default() {
+            let text = "options of serve cannot stand before a command";
+            Self::command().error(ErrorKind::ArgumentConflict, text).exit();
+        }
         let quiet = matches!(self.command, Some(Command::Demo(_) | Command::Verify(_)));
         telemetry::start(self.log_format, if quiet { "warn" } else { "info" });
         match self.command.unwrap_or(Command::Serve(self.serve)) {
