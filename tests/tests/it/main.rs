@@ -9,8 +9,11 @@
 
 mod answers;
 mod bodies;
+mod commands;
 mod decision;
+mod demos;
 mod headers;
+mod process;
 mod protocols;
 mod refusals;
 mod router_failures;

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Checks everything, from formatting to packaging, and stops at the first failure.
+#
+#   tests/run.sh
+#
+# Needs Rust (https://rustup.rs). The servers that some tests start are installed with apt-get where
+# there is one; elsewhere the script says what to install.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() {
+    local name=$1 start=$SECONDS
+    shift
+    printf '\n== %s\n   %s\n' "$name" "$*"
+    "$@" || { printf '\n== FAILED: %s, after %d s in all\n' "$name" "$SECONDS" >&2; exit 1; }
+    printf '   done in %d s\n' "$((SECONDS - start))"
+}
+
+# Programs that tests start, each with the Debian package that holds it.
+servers=(redis-server:redis-server haproxy:haproxy)
+
+# haproxy is in /usr/sbin, which is not on everybody's path.
+export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+install_servers() {
+    local missing=() packages=() server
+    for server in "${servers[@]}"; do
+        command -v "${server%%:*}" >/dev/null && continue
+        missing+=("${server%%:*}")
+        packages+=("${server##*:}")
+    done
+    if ((${#missing[@]} == 0)); then
+        echo "   nothing is missing"
+        return
+    fi
+    if ! command -v apt-get >/dev/null; then
+        echo "missing: ${missing[*]}; install them, then run this again" >&2
+        return 1
+    fi
+    local root=()
+    if ((EUID != 0)); then
+        command -v sudo >/dev/null || { echo "as root: apt-get install ${packages[*]}" >&2; return 1; }
+        root=(sudo)
+    fi
+    # Only the programs are wanted: each test starts its own server.
+    "${root[@]}" apt-get update -qq
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+        apt-get install -y -qq --no-install-recommends "${packages[@]}"
+}
+
+if ! command -v cargo >/dev/null; then
+    echo "cargo is missing: install Rust from https://rustup.rs" >&2
+    exit 1
+fi
+for tool in fmt clippy; do
+    if ! cargo "$tool" --version >/dev/null 2>&1; then
+        echo "cargo $tool is missing: rustup component add rustfmt clippy" >&2
+        exit 1
+    fi
+done
+
+step "programs that tests start" install_servers
+step "formatting" cargo fmt --all --check
+step "lints" cargo clippy --workspace --all-features --all-targets -- -D warnings
+step "tests" cargo test --workspace --all-features --all-targets
+step "examples in the documentation" cargo test --workspace --all-features --doc
+step "documentation" env RUSTDOCFLAGS="-D warnings" \
+    cargo doc --workspace --all-features --no-deps
+step "packages" cargo package -p affinity-layer -p router-client --allow-dirty
+printf '\n== everything passed, in %d s\n' "$SECONDS"

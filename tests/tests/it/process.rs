@@ -1,0 +1,125 @@
+//! The gateway as a process: it ends when it is told to, and not otherwise.
+
+use std::os::unix::process::ExitStatusExt;
+
+use affinity_tests::models::{DEFAULT, ONE};
+use affinity_tests::{Answer, Gateway, Piece, Request, Setup, Upstream, get, post, until};
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use crate::chat;
+
+fn turn() -> Request {
+    post("/v1/chat/completions", chat(ONE, "hello"))
+}
+
+/// A gateway, and the answer of its provider in the test's hands.
+async fn by_hand() -> (Upstream, Gateway, UnboundedSender<Bytes>) {
+    let (steps, receiver) = unbounded_channel();
+    let receiver = std::sync::Mutex::new(Some(receiver));
+    let upstream =
+        Upstream::start(move |_| Answer::Steps(receiver.lock().unwrap().take().unwrap())).await;
+    let gateway = Setup::new(&upstream.url()).start().await;
+    (upstream, gateway, steps)
+}
+
+async fn refuses_connections(gateway: &Gateway) {
+    until(async || TcpStream::connect(gateway.address()).await.is_err()).await;
+}
+
+#[tokio::test]
+async fn a_request_under_way_may_end_after_the_signal() {
+    for signal in ["TERM", "INT"] {
+        let (_upstream, mut gateway, steps) = by_hand().await;
+        let mut idle = gateway.connect().await;
+        assert_eq!(idle.ask(&get("/healthz")).await.status, 200);
+        let mut connection = gateway.connect().await;
+        connection.write(&turn()).await;
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n";
+        steps.send(head.into()).unwrap();
+        connection.head().await;
+        assert_eq!(connection.piece().await, Piece::Data("one".into()));
+
+        gateway.signal(signal).await;
+        refuses_connections(&gateway).await;
+        assert!(gateway.runs(), "the request is cut off");
+        steps.send("3\r\ntwo\r\n0\r\n\r\n".into()).unwrap();
+        assert_eq!(connection.piece().await, Piece::Data("two".into()));
+        assert_eq!(connection.piece().await, Piece::End);
+        assert_eq!(gateway.ended().await.code(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn the_second_signal_ends_it_at_once() {
+    let (_upstream, mut gateway, steps) = by_hand().await;
+    let mut connection = gateway.connect().await;
+    connection.write(&turn()).await;
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n";
+    steps.send(head.into()).unwrap();
+    connection.head().await;
+    assert_eq!(connection.piece().await, Piece::Data("one".into()));
+    gateway.signal("TERM").await;
+    refuses_connections(&gateway).await;
+    assert!(gateway.runs());
+    gateway.signal("TERM").await;
+    let status = gateway.ended().await;
+    assert!(status.code() == Some(143) || status.signal() == Some(15), "{status}");
+    assert_eq!(connection.piece().await, Piece::Cut);
+}
+
+#[tokio::test]
+async fn without_requests_it_ends_at_the_first_signal() {
+    for arguments in
+        [&["serve", "--listen", "127.0.0.1:0"][..], &["provider", "--listen", "127.0.0.1:0"]]
+    {
+        let mut gateway = Gateway::command(arguments).await;
+        gateway.signal("TERM").await;
+        assert_eq!(gateway.ended().await.code(), Some(0), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn connections_that_are_reset_do_not_end_it() {
+    let upstream = Upstream::echo().await;
+    let mut gateway = Setup::new(&upstream.url()).start().await;
+    for number in 0..200 {
+        let mut connection = gateway.connect().await;
+        match number % 3 {
+            0 => {}
+            1 => connection.wire.write(b"POST /v1/chat/comp").await.unwrap(),
+            _ => connection.wire.write(b"\x16\x03\x01\x02\x00\x01\x00").await.unwrap(),
+        }
+        connection.wire.reset();
+    }
+    assert!(gateway.runs());
+    assert_eq!(gateway.ask(&turn()).await.affinity(), ("false", "none", ONE));
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named() {
+    let upstream = Upstream::echo().await;
+    let taken = upstream.url();
+    let address = taken.strip_prefix("http://").unwrap();
+    let output = affinity_tests::run(&["serve", "--listen", address], &[]).await;
+    assert_ne!(output.code, Some(0));
+    assert!(output.err.contains(&format!("cannot listen on {address}")), "{}", output.err);
+}
+
+#[tokio::test]
+async fn without_a_configuration_it_works_at_once() {
+    let gateway = Gateway::command(&["--listen", "127.0.0.1:0"]).await;
+    let prompt = "generate a function that reverses a list";
+    let request = post("/v1/chat/completions", chat(DEFAULT, prompt)).session("s");
+    let first = gateway.ask(&request).await;
+    let model = first.affinity().2.to_owned();
+    assert_eq!(first.affinity(), ("false", "claimed", &*model));
+    let next = post("/v1/chat/completions", chat(DEFAULT, "hi")).session("s");
+    let second = gateway.ask(&next).await;
+    assert_eq!(second.affinity(), ("true", "hit", &*model));
+    assert_eq!(second.json()["model"], model.split_once('/').unwrap().1);
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(gateway.ask(&get(path)).await.status, 200);
+    }
+}
