@@ -42,9 +42,9 @@ install_servers() {
         command -v sudo >/dev/null || { echo "as root: apt-get install ${packages[*]}" >&2; return 1; }
         root=(sudo)
     fi
-    # Only the programs are wanted: each test starts its own server.
+    # Each test starts a server of its own, on a free port.
     "${root[@]}" apt-get update -qq
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${packages[@]}"
 }
 
