@@ -25,7 +25,7 @@ pub use client::{Connection, Request, Response, get, post};
 pub use config::{Setup, models};
 pub use gateway::{Gateway, Output, run};
 pub use model_router::ModelRouter;
-pub use upstream::{Answer, Seen, Upstream, ok_json};
+pub use upstream::{Answer, Refusing, Seen, Upstream, ok_json};
 pub use wire::{Head, Piece, Wire, field};
 
 use std::future::Future;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
@@ -126,6 +126,33 @@ impl Upstream {
     #[must_use]
     pub fn last(&self) -> Seen {
         self.seen().pop().expect("a request")
+    }
+}
+
+/// An address that refuses connections. The port is taken while this lives, so that no other test
+/// comes to listen there.
+#[derive(Debug)]
+pub struct Refusing(TcpSocket);
+
+impl Refusing {
+    /// Takes a port and does not listen.
+    #[must_use]
+    pub fn new() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+        Self(socket)
+    }
+
+    /// The address as a URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.0.local_addr().expect("an address"))
+    }
+}
+
+impl Default for Refusing {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

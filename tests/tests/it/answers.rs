@@ -1,7 +1,7 @@
 //! What the provider answers reaches the client, as it comes and as it ends.
 
 use affinity_tests::models::{ONE, TWO};
-use affinity_tests::{Answer, Gateway, Piece, Request, Setup, Upstream, post, within};
+use affinity_tests::{Answer, Gateway, Piece, Refusing, Request, Setup, Upstream, post, within};
 use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -167,8 +167,8 @@ async fn a_redirect_is_the_clients_to_follow() {
 
 #[tokio::test]
 async fn an_upstream_that_is_not_there_is_told_in_the_protocols_shape() {
-    let nowhere = Upstream::echo().await.url();
-    let gateway = Setup::new(&nowhere).start().await;
+    let nowhere = Refusing::new();
+    let gateway = Setup::new(&nowhere.url()).start().await;
     for path in ["/v1/chat/completions", "/v1/responses"] {
         let refused = gateway.ask(&post(path, chat(ONE, "hello"))).await;
         assert_eq!(refused.refusal(), (502, "upstream_unreachable".to_owned()));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use affinity_tests::{Gateway, Output, run};
+use affinity_tests::{Gateway, Output, Refusing, run};
 
 const KEYS: [(&str, &str); 2] =
     [("OPENAI_API_KEY", "sk-test-openai"), ("ANTHROPIC_API_KEY", "sk-test-anthropic")];
@@ -85,10 +85,8 @@ async fn verify_fails_a_server_that_does_not_pin() {
 
 #[tokio::test]
 async fn verify_fails_when_nobody_listens() {
-    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", gone.local_addr().unwrap());
-    drop(gone);
-    let output = run(&["verify", "--url", &url], &[]).await;
+    let nowhere = Refusing::new();
+    let output = run(&["verify", "--url", &nowhere.url()], &[]).await;
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(output.err.starts_with("verify: "), "{}", output.err);
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use affinity_tests::models::{DEFAULT, ONE, TWO};
-use affinity_tests::{Answer, Gateway, ModelRouter, Setup, Upstream, ok_json, post, until, within};
+use affinity_tests::{
+    Answer, Gateway, ModelRouter, Refusing, Setup, Upstream, ok_json, post, until, within,
+};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -68,8 +70,8 @@ async fn an_answer_after_the_time_limit() {
 #[tokio::test]
 async fn a_refused_connection() {
     let upstream = Upstream::echo().await;
-    let nowhere = Upstream::echo().await.url();
-    let gateway = Setup::new(&upstream.url()).router(&nowhere, 5_000).start().await;
+    let nowhere = Refusing::new();
+    let gateway = Setup::new(&upstream.url()).router(&nowhere.url(), 5_000).start().await;
     for _ in 0..2 {
         let answer = gateway.ask(&turn()).await;
         assert_eq!(answer.affinity(), ("false", "router-unavailable", TWO));
