@@ -81,7 +81,8 @@ pub trait AffinityStore: Send + Sync + 'static {
     /// # Behavior
     ///
     /// - Of any number of concurrent moves from one epoch one wins, and all return its pin.
-    /// - A move starts the pin's lifetime anew; the time of the claim is kept.
+    /// - A move starts the pin's lifetime anew, within the maximum age of a sliding one; the time of
+    ///   the claim is kept.
     fn repin(
         &self,
         key: &AffinityKey,

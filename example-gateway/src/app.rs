@@ -10,9 +10,9 @@ use axum::extract::State;
 use axum::routing::{get, post_service};
 use axum::{Json, Router, middleware};
 use http::request::Parts;
-use http::{HeaderName, Response, StatusCode, Uri};
+use http::{HeaderName, Method, Response, StatusCode, Uri};
 use serde_json::{Value, json};
-use tower::{ServiceBuilder, service_fn};
+use tower::{Layer, ServiceBuilder, service_fn};
 use tower_http::ServiceBuilderExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -71,9 +71,14 @@ impl App {
 
         let mut api = Router::new().route("/v1/models", get(models)).with_state(upstreams);
         for path in PATHS {
+            // A panic is answered in the protocol of the path; connection and process go on.
+            let protocol = Protocol::of(&format!("/v1{path}"));
+            let caught = CatchPanicLayer::custom(move |_| panicked(protocol));
+            let proxied = caught.clone().layer(proxied.clone());
+            let decided = caught.layer(decided.clone());
             api = api
-                .route(&format!("/v1{path}"), post_service(proxied.clone()))
-                .route(&format!("/routing/v1{path}"), post_service(decided.clone()));
+                .route(&format!("/v1{path}"), post_service(proxied))
+                .route(&format!("/routing/v1{path}"), post_service(decided));
         }
         let health = Router::new()
             .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
@@ -94,13 +99,7 @@ impl App {
             let keys: Arc<[ClientKey]> = keys.into();
             api = api.route_layer(middleware::from_fn_with_state(keys, auth::check));
         }
-        self.health
-            .clone()
-            .merge(api)
-            .fallback(not_found)
-            .method_not_allowed_fallback(wrong_method)
-            // A panic is answered, and the connection and the process go on.
-            .layer(CatchPanicLayer::custom(|_| panicked()))
+        self.health.clone().merge(api).fallback(not_found).method_not_allowed_fallback(wrong_method)
     }
 }
 
@@ -158,7 +157,10 @@ async fn ready(State(sessions): State<Sessions>) -> Json<Value> {
     Json(json!({"status": status, "parts": {"store": store}}))
 }
 
-async fn not_found(uri: Uri) -> Response<Body> {
+async fn not_found(method: Method, uri: Uri) -> Response<Body> {
+    if method == Method::CONNECT {
+        return wrong_method(uri).await;
+    }
     let error = ApiError::new(StatusCode::NOT_FOUND, "not_found", "this path is not served");
     error.response(Protocol::of(uri.path()))
 }
@@ -169,9 +171,9 @@ async fn wrong_method(uri: Uri) -> Response<Body> {
     error.response(Protocol::of(uri.path()))
 }
 
-fn panicked() -> Response<Body> {
+fn panicked(protocol: Protocol) -> Response<Body> {
     tracing::error!("a request ended in a panic");
-    ApiError::internal().response(Protocol::Chat)
+    ApiError::internal().response(protocol)
 }
 
 #[cfg(test)]

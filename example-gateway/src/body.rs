@@ -61,10 +61,11 @@ impl Envelope {
         self.model.is_some()
     }
 
-    /// The JSON text of the top-level `routing_preferences`.
+    /// The JSON text of the top-level `routing_preferences`, `None` also when it is `null`.
     #[must_use]
     pub fn preferences(&self) -> Option<&[u8]> {
-        self.bytes.get(self.preferences.as_ref()?.value.clone())
+        let text = self.bytes.get(self.preferences.as_ref()?.value.clone())?;
+        (text != b"null").then_some(text)
     }
 
     /// The body for a provider: `model` replaced, `routing_preferences` cut out. Nothing is copied
@@ -145,6 +146,8 @@ mod tests {
         let envelope = Envelope::parse(Bytes::from(body)).unwrap();
         assert_eq!(envelope.model().as_deref(), Some("café"));
         assert_eq!(envelope.preferences(), Some(b"[1]".as_slice()));
+        let null = Envelope::parse(Bytes::from(r#"{"routing_preferences": null}"#)).unwrap();
+        assert_eq!(null.preferences(), None);
         for body in [r#"{"model":1}"#, r#"{"model":null}"#, r#"{"model":""}"#] {
             let envelope = Envelope::parse(Bytes::from(body)).unwrap();
             assert!(envelope.has_model() && envelope.model().is_none(), "{body}");

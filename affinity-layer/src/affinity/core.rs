@@ -7,7 +7,7 @@ use http::request::Parts;
 use tower::ServiceExt;
 
 use super::budget::Budget;
-use super::health::Health;
+use super::health::{Call, Health};
 use super::settings::Settings;
 use crate::coalesce::Flights;
 use crate::outcome::Outcome;
@@ -90,8 +90,8 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
         key: &AffinityKey,
         budget: &mut Budget,
     ) -> Result<Option<Pin>, Rejection> {
-        let pin = budget.spend(self.store.get(key, &self.settings.expiry)).await;
-        match self.watched(pin) {
+        let pin = budget.read(self.store.get(key, &self.settings.expiry)).await;
+        match self.watched(Call::Read, pin) {
             Ok(pin) => Ok(pin),
             Err(_) if self.settings.require_store => Err(Rejection::StoreUnavailable),
             Err(_) => Ok(None),
@@ -135,8 +135,8 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
         // A second round is needed when the pin to move is gone, or when the one that won names a
         // model that only another replica's configuration knows.
         for _ in 0..2 {
-            let stored = budget.spend(self.store_once(key, from, selection.clone())).await;
-            match self.watched(stored) {
+            let stored = budget.write(self.store_once(key, from, selection.clone())).await;
+            match self.watched(Call::Write, stored) {
                 Ok(Some(claim))
                     if claim.won || self.settings.accepts(claim.pin.selection.model()) =>
                 {
@@ -202,10 +202,10 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
         Some(PinnedModel { selection, outcome, pinned, key, epoch, is_final, store, expiry })
     }
 
-    fn watched<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+    fn watched<T>(&self, call: Call, result: Result<T, StoreError>) -> Result<T, StoreError> {
         match &result {
-            Ok(_) => self.health.store_answered(),
-            Err(error) => self.health.store_failed(error),
+            Ok(_) => self.health.store_answered(call),
+            Err(error) => self.health.store_failed(call, error),
         }
         result
     }

@@ -31,7 +31,7 @@ impl Answer {
         if response.extensions_mut().remove::<ReleasedAtEnd>().is_none()
             && let Some(model) = self.to_release
             // The response is there: a store that stalls must not hold it back.
-            && let Err(error) = Budget::new(self.store_budget).spend(model.release()).await
+            && let Err(error) = Budget::new(self.store_budget).write(model.release()).await
         {
             tracing::debug!(%error, "the pin of a final request could not be released");
         }

@@ -6,22 +6,37 @@ use crate::{BoxError, StoreError};
 
 #[derive(Debug, Default)]
 pub(super) struct Health {
-    store_is_down: AtomicBool,
+    /// A full or demoted Redis answers reads and refuses writes.
+    reads_fail: AtomicBool,
+    writes_fail: AtomicBool,
     router_is_down: AtomicBool,
 }
 
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Call {
+    Read,
+    Write,
+}
+
 impl Health {
-    pub(super) fn store_answered(&self) {
-        if changed(&self.store_is_down, false) {
-            tracing::info!("the session store answers again");
+    pub(super) fn store_answered(&self, call: Call) {
+        if changed(self.failing(call), false) {
+            tracing::info!(?call, "the session store answers again");
         }
     }
 
-    pub(super) fn store_failed(&self, error: &StoreError) {
-        if changed(&self.store_is_down, true) {
-            tracing::warn!(%error, "sessions are not pinned for now");
+    pub(super) fn store_failed(&self, call: Call, error: &StoreError) {
+        if changed(self.failing(call), true) {
+            tracing::warn!(?call, %error, "the session store fails; new sessions are not pinned");
         } else {
-            tracing::debug!(%error, "store call failed");
+            tracing::debug!(?call, %error, "store call failed");
+        }
+    }
+
+    fn failing(&self, call: Call) -> &AtomicBool {
+        match call {
+            Call::Read => &self.reads_fail,
+            Call::Write => &self.writes_fail,
         }
     }
 

@@ -47,6 +47,7 @@ where
     keys_do_not_meet(store, namespace).await;
     a_fixed_pin_ends_though_used(store, namespace, &wait).await;
     a_sliding_pin_lives_by_use_up_to_its_age(store, namespace, &wait).await;
+    a_late_move_does_not_outlive_the_age(store, namespace, &wait).await;
     an_expired_pin_can_be_claimed_anew(store, namespace, &wait).await;
 }
 
@@ -216,6 +217,25 @@ where
         assert!(store.get(&key, &expiry).await.expect("get").is_some(), "used in time");
     }
     wait(Duration::from_millis(1200)).await;
+    assert_eq!(store.get(&key, &expiry).await.expect("get"), None, "over its maximum age");
+}
+
+async fn a_late_move_does_not_outlive_the_age<St, W, F>(store: &St, namespace: &str, wait: &W)
+where
+    St: AffinityStore,
+    W: Fn(Duration) -> F,
+    F: Future<Output = ()>,
+{
+    let key = key(namespace, "late-move");
+    let expiry = Expiry::sliding(Duration::from_secs(2), Duration::from_secs(3));
+    let first = store.claim(&key, selection("a/one"), &expiry).await.expect("claim").pin;
+    wait(Duration::from_millis(1500)).await;
+    let moved = store.repin(&key, first.epoch, selection("a/two"), &expiry).await.expect("repin");
+    assert!(moved.is_some_and(|claim| claim.won));
+    wait(Duration::from_millis(700)).await;
+    let pin = store.get(&key, &expiry).await.expect("get");
+    assert_eq!(model(pin.as_ref()), Some("a/two"));
+    wait(Duration::from_millis(1000)).await;
     assert_eq!(store.get(&key, &expiry).await.expect("get"), None, "over its maximum age");
 }
 

@@ -102,9 +102,8 @@ impl AffinityStore for MemoryStore {
         selection: Arc<Selection>,
         expiry: &Expiry,
     ) -> Result<Option<Claim>, StoreError> {
-        let (digest, ttl) = (self.digest(key), expiry.initial());
         let next = || self.next_epoch();
-        let moved = self.0.pins.repin(digest, from, selection, next, ttl);
+        let moved = self.0.pins.repin(self.digest(key), from, selection, next, expiry);
         Ok(moved.map(|(pin, won)| Claim { pin, won }))
     }
 

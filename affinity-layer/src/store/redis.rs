@@ -177,7 +177,7 @@ impl AffinityStore for RedisStore {
         selection: Arc<Selection>,
         expiry: &Expiry,
     ) -> Result<Option<Claim>, StoreError> {
-        self.move_pin(key, from, &self.pin_after(from, selection), expiry.initial()).await
+        self.move_pin(key, from, &self.pin_after(from, selection), expiry).await
     }
 
     async fn release(&self, key: &AffinityKey, epoch: Option<Epoch>) -> Result<bool, StoreError> {

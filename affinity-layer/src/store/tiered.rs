@@ -191,7 +191,7 @@ impl Tier {
         let (name, ttl) = (self.name(key), expiry.initial());
         let to = self.redis.pin_after(from, selection);
         let spot = self.near.spot(&name);
-        match self.redis.move_pin(key, from, &to, ttl).await {
+        match self.redis.move_pin(key, from, &to, expiry).await {
             Ok(Some(claim)) if claim.won => {
                 self.keep(spot, &claim.pin, ttl);
                 Ok(Some(claim))
@@ -257,7 +257,8 @@ impl Tier {
             }
             Kind::Claim(pin) => pin,
             Kind::Move { from, to } => {
-                let moved = self.redis.move_pin(&change.key, *from, to, left).await?;
+                let expiry = Expiry::fixed(left);
+                let moved = self.redis.move_pin(&change.key, *from, to, &expiry).await?;
                 if let Some(claim) = moved {
                     self.adopt(name, spot, &claim, left);
                     return Ok(());

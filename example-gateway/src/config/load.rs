@@ -99,8 +99,20 @@ fn build(root: &At<'_>) -> Config {
         listeners,
         providers,
     };
+    warn_of_shared_tenants(root, &config);
     refuse_loops(root, &config.listeners, &config.providers, &config.routing.router);
     config
+}
+
+/// A key without a scope leaves the tenant to the header, which its holder can set to any.
+fn warn_of_shared_tenants(root: &At<'_>, config: &Config) {
+    let mut keys = config.listeners.iter().flat_map(|listener| &listener.client_keys);
+    let unscoped = keys.any(|key| key.scope.is_none());
+    if let (Some(at), true, true) =
+        (root.get("routing"), unscoped, config.routing.tenant_header.is_some())
+    {
+        at.warn("a client key without scope may name any tenant in the tenant header");
+    }
 }
 
 /// A gateway that calls itself would do so without end.

@@ -73,6 +73,9 @@ pub(super) fn aliases(root: &At<'_>, declared: &[Provider]) -> BTreeMap<String, 
         if declared.iter().any(|provider| provider.model.as_str() == at.key()) {
             at.error("is the name of a declared model, so it cannot be an alias");
         }
+        if matches!(at.key(), "" | "auto") {
+            at.error("cannot be an alias: auto lets the router choose, and a model has a name");
+        }
         if let Some(target) = at.require("target").and_then(|target| model(&target, declared)) {
             aliases.insert(at.key().to_owned(), target);
         }

@@ -2,7 +2,7 @@
 
 use affinity_layer::ModelName;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::at::At;
 use super::url;
@@ -154,7 +154,7 @@ fn read_one(at: &At<'_>, model: ModelName) -> Provider {
     let http_host = at.get("http_host").and_then(|host| host.parsed(header_value));
     let provider = Provider {
         name: at.get("name").and_then(|name| name.text()),
-        access_key: at.get("access_key").and_then(|key| key.provider_secret()),
+        access_key: at.get("access_key").and_then(|key| access_key(&key)),
         default: flag("default"),
         base_url: base_url(at, &model),
         interface: interface(at, &model),
@@ -171,6 +171,14 @@ fn read_one(at: &At<'_>, model: ModelName) -> Provider {
         at.warn("access_key has no effect with passthrough_auth: true");
     }
     provider
+}
+
+fn access_key(at: &At<'_>) -> Option<SecretString> {
+    let key = at.provider_secret()?;
+    if HeaderValue::from_str(key.expose_secret()).is_err() {
+        at.error("holds a character that cannot stand in a header");
+    }
+    Some(key)
 }
 
 fn prefix(model: &ModelName) -> &str {

@@ -64,6 +64,9 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
     let flag = |key| at.get(key).and_then(|flag| flag.flag()).unwrap_or(true);
     routing.forward_session_header = flag("forward_session_header");
     routing.failover = flag("failover");
+    if let Some(failover) = at.get("failover").filter(|_| routing.failover) {
+        failover.warn("is not built yet: the answer of the first model stands");
+    }
     routing.expiry = expiry(&at);
     if let Some(entries) = at.get("session_max_entries").and_then(|n| n.integer(1..=10_000_000, ""))
     {
@@ -76,6 +79,9 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
     ];
     if let Some(release) = at.get("release") {
         routing.release = release.one_of(&releases).unwrap_or_default();
+        if routing.release != Release::Ttl {
+            release.warn("is not built yet: pins end by their TTL");
+        }
     }
     if let Some(cache) = at.get("session_cache") {
         routing.cache = cache::read(&cache);

@@ -45,6 +45,7 @@ pub(super) fn read(root: &At<'_>) -> Tracing {
     }
     if let Some(endpoint) = at.get("opentracing_grpc_endpoint") {
         tracing.opentracing_grpc_endpoint = endpoint.parsed(url::http_base);
+        endpoint.warn("is not built yet: no traces are sent");
     }
     if let Some(attributes) = at.get("span_attributes") {
         let prefixes = attributes.get("header_prefixes").into_iter().flat_map(|list| list.items());

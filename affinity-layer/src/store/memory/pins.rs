@@ -63,6 +63,7 @@ impl Slot {
 
 /// A pin as it stands in the map.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "for near copies"))]
 pub(in crate::store) struct Held {
     pub(in crate::store) pin: Pin,
     /// What the owner of the map noted beside the pin.
@@ -99,6 +100,10 @@ impl Pins {
         millis(self.born.elapsed())
     }
 
+    fn age(&self, slot: &Slot, now: u64) -> Duration {
+        Duration::from_millis(self.born_unix.saturating_add(now).saturating_sub(slot.claimed_at))
+    }
+
     /// The pin of `digest`. Counts as a use.
     pub(in crate::store) fn get(&self, digest: Digest, expiry: &Expiry) -> Option<Held> {
         let slot = self.slots.get(&digest)?;
@@ -110,8 +115,7 @@ impl Pins {
         if !slot.used.load(Ordering::Relaxed) {
             slot.used.store(true, Ordering::Relaxed);
         }
-        let age = self.born_unix.saturating_add(now).saturating_sub(slot.claimed_at);
-        if let Some(left) = expiry.after_use(Duration::from_millis(age)) {
+        if let Some(left) = expiry.after_use(self.age(&slot, now)) {
             slot.expires_at.store(now.saturating_add(millis(left)), Ordering::Relaxed);
         }
         Some(slot.held(now))
@@ -127,6 +131,7 @@ impl Pins {
     }
 
     /// Puts `pin` in for `ttl`, in the place of the one that may be there.
+    #[cfg(feature = "redis")]
     pub(in crate::store) fn put(&self, digest: Digest, pin: &Pin, ttl: Duration, tag: u32) {
         self.insert(digest, pin, ttl, tag, true);
     }
@@ -167,15 +172,15 @@ impl Pins {
         standing
     }
 
-    /// Moves the pin to what `next` makes of it, for `ttl`, if its epoch still is `from`. Returns
-    /// the pin that stands, and whether it was moved.
+    /// Moves the pin to `selection` at epoch `next` if its epoch still is `from`. Returns the pin
+    /// that stands, and whether it was moved.
     pub(in crate::store) fn repin(
         &self,
         digest: Digest,
         from: Epoch,
         selection: Arc<Selection>,
         next: impl FnOnce() -> Epoch,
-        ttl: Duration,
+        expiry: &Expiry,
     ) -> Option<(Pin, bool)> {
         let selection = self.selections.intern(selection);
         let now = self.now();
@@ -184,7 +189,8 @@ impl Pins {
         if moves {
             slot.selection = selection;
             slot.epoch = next();
-            slot.expires_at.store(now.saturating_add(millis(ttl)), Ordering::Relaxed);
+            let left = expiry.after_use(self.age(&slot, now)).unwrap_or_else(|| expiry.initial());
+            slot.expires_at.store(now.saturating_add(millis(left)), Ordering::Relaxed);
         }
         Some((slot.held(now).pin, moves))
     }

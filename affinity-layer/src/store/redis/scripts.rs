@@ -23,9 +23,9 @@ return {value, redis.call('PTTL', KEYS[1])}
 
 /// Moves a pin to a new value if its epoch is the expected one.
 ///
-/// `KEYS[1]` the name; `ARGV` expected epoch, new value with `"claimed_at":0`, lifetime in
-/// milliseconds. The time of the claim is kept. Returns 1 or 0 and the value that stands, or nothing
-/// when none does.
+/// `KEYS[1]` the name; `ARGV` expected epoch, new value with `"claimed_at":0`, lifetime and maximum
+/// age in milliseconds, the latter 0 for none. The time of the claim is kept. Returns 1 or 0 and the
+/// value that stands, or nothing when none does.
 pub(super) const REPIN: &str = r#"
 local value = redis.call('GETRANGE', KEYS[1], 0, 65536)
 if value == '' then return false end
@@ -36,7 +36,13 @@ if string.format('%.0f', epoch) ~= ARGV[1] then return {0, value} end
 local claimed = type(pin.claimed_at) == 'number' and pin.claimed_at or 0
 local kept = '"claimed_at":' .. string.format('%.0f', claimed) .. '}'
 local new = string.gsub(ARGV[2], '"claimed_at":0}$', kept)
-redis.call('SET', KEYS[1], new, 'PX', ARGV[3])
+local left = tonumber(ARGV[3])
+if ARGV[4] ~= '0' and claimed > 0 then
+  local time = redis.call('TIME')
+  local rest = claimed + ARGV[4] - (time[1] * 1000 + math.floor(time[2] / 1000))
+  left = math.max(1, math.min(left, rest))
+end
+redis.call('SET', KEYS[1], new, 'PX', string.format('%.0f', left))
 return {1, new}
 "#;
 

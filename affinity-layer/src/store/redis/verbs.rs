@@ -162,11 +162,13 @@ impl RedisStore {
         key: &AffinityKey,
         from: Epoch,
         pin: &Pin,
-        ttl: Duration,
+        expiry: &Expiry,
     ) -> Result<Option<Claim>, StoreError> {
         let moving = Pin { claimed_at: std::time::UNIX_EPOCH, ..pin.clone() };
         let value = value::encode(&moving);
-        let args = vec![from.0.to_string(), value, millis(ttl).to_string()];
+        let ttl = millis(expiry.initial());
+        let max_age = expiry.limits().map_or(0, |(_, max_age)| millis(max_age));
+        let args = vec![from.0.to_string(), value, ttl.to_string(), max_age.to_string()];
         let names = self.names();
         let claim = self.0.guard.call(async {
             let moved = self.try_move(&names.current(key), args.clone()).await?;
