@@ -94,11 +94,22 @@
 //! authentication, or a [`tenant_header`](AffinityLayer::tenant_header) that only your proxy sets.
 //! `x-plano-*` headers of clients and upstreams are removed or overwritten. Ids are not logged.
 //!
+//! # Stores
+//!
+//! | store | pins | a pinned turn costs | feature |
+//! |---|---|---|---|
+//! | [`MemoryStore`] | in this process | a read lock | |
+//! | `RedisStore` | shared by replicas | a round trip | `redis` |
+//! | `TieredStore` | shared, with near copies here | a read lock | `redis` |
+//! | [`SharedStore`] | in any of them, chosen at run time | the same, and a virtual call | |
+//!
 //! # Features
 //!
 //! | feature | what |
 //! |---|---|
 //! | `axum` | [`PinnedModel`] as an extractor |
+//! | `redis` | `RedisStore` and `TieredStore` |
+//! | `redis-rustls` | TLS to Redis |
 //! | `conformance` | `store::conformance`, the suite for stores of your own |
 
 mod affinity;
