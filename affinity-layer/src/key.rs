@@ -1,5 +1,6 @@
 //! The affinity key: which pin a request belongs to.
 
+mod agents;
 mod extract;
 
 use std::fmt;
@@ -7,6 +8,9 @@ use std::fmt;
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use crate::ModelName;
+
+pub use agents::{AGENT_HEADERS, SubAgents};
 pub use extract::{AFFINITY_HEADERS, KeySource};
 pub(crate) use extract::{asks_a_model, single};
 
@@ -135,9 +139,24 @@ impl AffinityKey {
     /// # Errors
     ///
     /// [`InvalidPart`] under the same rules as a session id.
-    pub fn with_lane(mut self, lane: &str) -> Result<Self, InvalidPart> {
-        self.lane = Some(part(&parse(lane)?, MAX_SESSION_LEN)?);
+    pub fn with_lane(self, lane: &str) -> Result<Self, InvalidPart> {
+        self.with_lane_header(&parse(lane)?)
+    }
+
+    fn with_lane_header(mut self, lane: &HeaderValue) -> Result<Self, InvalidPart> {
+        self.lane = Some(part(lane, MAX_SESSION_LEN)?);
         Ok(self)
+    }
+
+    /// Sets the lane to a model, after that of a sub-agent if there is one.
+    fn with_model_lane(mut self, model: &ModelName) -> Self {
+        let lane = match self.lane() {
+            // The agent's id is bounded and holds no comma, so the two never run together.
+            Some(agent) => HeaderValue::try_from(format!("{agent},{model}")).ok(),
+            None => Some(model.header_value().clone()),
+        };
+        self.lane = lane.or(self.lane);
+        self
     }
 
     /// The session id as the client sent it.

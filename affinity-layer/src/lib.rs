@@ -132,12 +132,13 @@ pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "axum")]
 pub use extractor::MissingPinnedModel;
 pub use key::{
-    AFFINITY_HEADERS, AffinityKey, InvalidPart, KeySource, MAX_SCOPE_LEN, MAX_SESSION_LEN, Scope,
+    AFFINITY_HEADERS, AGENT_HEADERS, AffinityKey, InvalidPart, KeySource, MAX_SCOPE_LEN,
+    MAX_SESSION_LEN, Scope, SubAgents,
 };
 pub use name::{InvalidName, MAX_NAME_LEN, ModelName, RouteName};
 pub use outcome::{AFFINITY_HEADER, MODEL_HEADER, Outcome, PINNED_HEADER, ROUTE_HEADER};
 pub use pin::{Epoch, Expiry, MAX_CANDIDATES, Pin, Selection};
-pub use pinned::{PinnedModel, RequestedModel};
+pub use pinned::{PinnedModel, Probe, RequestedModel};
 pub use rejection::{OpenAiErrors, Rejection, ResponseForRejection};
 pub use release::ReleaseLayer;
 pub use route::{RouteDecision, RouteRequest, RouterService};

@@ -139,6 +139,11 @@ impl fmt::Debug for PinnedModel {
     }
 }
 
+/// In the extensions of a request that may use a pin and must not make one, such as one that counts
+/// tokens: without a pin it goes on with the model that it asks for, and the router is not asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Probe;
+
 /// The model a request asks for, for when the router has no answer or no route matches.
 ///
 /// Without this extension the layer reads the top-level `model` of a JSON body. A gateway that

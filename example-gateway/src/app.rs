@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use affinity_layer::{
-    AFFINITY_HEADERS, AffinityLayer, Rejection, ReleaseLayer, RouterService, SharedStore,
+    AFFINITY_HEADERS, AGENT_HEADERS, AffinityLayer, Probe, Rejection, ReleaseLayer, RouterService,
+    SharedStore,
 };
 use axum::body::Body;
 use axum::extract::State;
@@ -14,7 +15,8 @@ use http::{HeaderName, Method, Response, StatusCode, Uri};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceBuilder, service_fn};
 use tower_http::ServiceBuilderExt;
-use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::add_extension::AddExtensionLayer;
+use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 
 use crate::auth;
 use crate::config::{ClientKey, Config};
@@ -71,15 +73,15 @@ impl App {
 
         let mut api = Router::new().route("/v1/models", get(models)).with_state(upstreams);
         for path in PATHS {
-            // A panic is answered in the protocol of the path; connection and process go on.
-            let protocol = Protocol::of(&format!("/v1{path}"));
-            let caught = CatchPanicLayer::custom(move |_| panicked(protocol));
-            let proxied = caught.clone().layer(proxied.clone());
-            let decided = caught.layer(decided.clone());
+            let (proxy, decision) = (format!("/v1{path}"), format!("/routing/v1{path}"));
+            let caught = caught(Protocol::of(&proxy));
             api = api
-                .route(&format!("/v1{path}"), post_service(proxied))
-                .route(&format!("/routing/v1{path}"), post_service(decided));
+                .route(&proxy, post_service(caught.layer(proxied.clone())))
+                .route(&decision, post_service(caught.layer(decided.clone())));
         }
+        // It counts for the model of the session, and must not be what decides it.
+        let probe = caught(Protocol::Messages).layer(AddExtensionLayer::new(Probe).layer(proxied));
+        api = api.route("/v1/messages/count_tokens", post_service(probe));
         let health = Router::new()
             .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
             .route("/readyz", get(ready))
@@ -118,6 +120,9 @@ fn affinity(
         .expiry(routing.expiry)
         .body_limit(BODY_LIMIT)
         .accept_models(move |model| served.serves(model));
+    if let Some(sub_agents) = routing.agents {
+        layer = layer.agents(sub_agents).model_lanes(routing.model_lanes);
+    }
     if let Some(header) = &routing.tenant_header {
         layer = layer.tenant_header(header.clone());
     }
@@ -130,7 +135,7 @@ fn affinity(
 fn withheld(config: &Config) -> Vec<HeaderName> {
     let mut withheld: Vec<_> = config.routing.tenant_header.iter().cloned().collect();
     if !config.routing.forward_session_header {
-        withheld.extend(AFFINITY_HEADERS);
+        withheld.extend(AFFINITY_HEADERS.into_iter().chain(AGENT_HEADERS));
     }
     withheld
 }
@@ -171,9 +176,12 @@ async fn wrong_method(uri: Uri) -> Response<Body> {
     error.response(Protocol::of(uri.path()))
 }
 
-fn panicked(protocol: Protocol) -> Response<Body> {
-    tracing::error!("a request ended in a panic");
-    ApiError::internal().response(protocol)
+/// Answers a panic in the protocol of the path; connection and process go on.
+fn caught(protocol: Protocol) -> CatchPanicLayer<impl ResponseForPanic<ResponseBody = Body>> {
+    CatchPanicLayer::custom(move |_| {
+        tracing::error!("a request ended in a panic");
+        ApiError::internal().response(protocol)
+    })
 }
 
 #[cfg(test)]

@@ -15,7 +15,9 @@ use super::future::apply;
 use super::payload::Payload;
 use crate::outcome::{Control, Outcome, Stamp};
 use crate::release::ReleasedAtEnd;
-use crate::{AffinityKey, AffinityStore, BoxError, PinnedModel, Rejection, RouterService};
+use crate::{
+    AffinityKey, AffinityStore, BoxError, PinnedModel, Probe, Rejection, RouterService, Selection,
+};
 
 /// What is left to do when the inner service has answered.
 pub(super) struct Answer {
@@ -63,6 +65,9 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         let (mut parts, body) = request.into_parts();
         let mut body = Payload::new(body, self.core.settings.body_limit);
         let verdict = match (&self.key, self.control) {
+            (key, _) if parts.extensions.get::<Probe>().is_some() => {
+                self.probed(key.as_ref(), &parts, &mut body).await
+            }
             (_, Control::Bypass) => self.afresh(&parts, &mut body, Outcome::Bypass).await,
             (None, _) => self.afresh(&parts, &mut body, Outcome::None).await,
             (Some(key), Control::Refresh) => self.refreshed(key, &parts, &mut body).await,
@@ -127,6 +132,29 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         let settled = settled.await;
         let made = if gone.is_some() { Outcome::Repinned } else { Outcome::Claimed };
         core.verdict(settled, led.then_some(made), parts, &body)
+    }
+
+    /// The pin that stands, else the model that is asked for.
+    async fn probed<B>(
+        &self,
+        key: Option<&AffinityKey>,
+        parts: &Parts,
+        body: &mut Payload<B>,
+    ) -> Result<Verdict, Rejection>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>>,
+    {
+        let core = &*self.core;
+        if let Some(key) = key {
+            let mut budget = Budget::new(core.settings.store_budget);
+            let pin = core.standing(key, &mut budget).await?;
+            if let Some(pin) = pin.filter(|pin| core.settings.accepts(pin.selection.model())) {
+                return Ok(Verdict::hit(pin));
+            }
+        }
+        let requested = core.settings.requested(parts, &body.read().await?);
+        let selection = requested.map(|model| Arc::new(Selection::of(model)));
+        Ok(Verdict::unpinned(selection, Outcome::None))
     }
 
     /// A new decision, to which the pin moves.

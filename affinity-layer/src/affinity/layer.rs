@@ -9,7 +9,7 @@ use super::core::Core;
 use super::service::Affinity;
 use super::settings::Settings;
 use crate::store::SharedStore;
-use crate::{AffinityStore, Expiry, ModelName, OpenAiErrors, RouterService};
+use crate::{AffinityStore, Expiry, ModelName, OpenAiErrors, RouterService, SubAgents};
 
 /// Layer that applies the [`Affinity`] middleware. All settings live here.
 ///
@@ -60,6 +60,20 @@ where
     /// Default: none. A [`Scope`](crate::Scope) in the request's extensions takes precedence.
     pub fn tenant_header(self, header: HeaderName) -> Self {
         self.set(|settings| settings.keys.tenant_header(header))
+    }
+
+    /// Also reads the session ids that agent clients send on their own: Claude Code, Codex, pi,
+    /// OpenCode, Cline and Dynamo-aware hosts. Default: only the headers above.
+    pub fn agents(self, sub_agents: SubAgents) -> Self {
+        self.set(|settings| settings.keys.agents(sub_agents))
+    }
+
+    /// Whether each model that an agent client asks for under one session id has a pin of its own,
+    /// so that a side call to a small model does not take the main loop over. It needs a
+    /// [`RequestedModel`](crate::RequestedModel) in the request's extensions, and counts for clients
+    /// of the agents' preset only. Default: no.
+    pub fn model_lanes(self, lanes: bool) -> Self {
+        self.set(|settings| settings.keys.model_lanes(lanes))
     }
 
     /// How long a pin lives. Default: 600 s from the claim.

@@ -2,8 +2,9 @@
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
 
-use super::{AffinityKey, InvalidPart, Scope};
-use crate::Rejection;
+use super::agents::{AGENT_HEADERS, SUB_AGENT_HEADERS};
+use super::{AffinityKey, InvalidPart, Scope, SubAgents};
+use crate::{Rejection, RequestedModel};
 
 /// The three generations of the feature's own header, newest name first.
 pub const AFFINITY_HEADERS: [HeaderName; 3] = [
@@ -15,24 +16,46 @@ pub const AFFINITY_HEADERS: [HeaderName; 3] = [
 /// Reads the [`AffinityKey`] of a request from its headers and extensions.
 ///
 /// 1. The first header of the list that is present names the session; the others are not looked at.
+///    With the agents' preset, the headers of agent clients come after them.
 /// 2. The scope is the [`Scope`] in the request's extensions, else the value of the tenant header
 ///    if one is configured. With a tenant header configured, a session without a scope is refused.
-/// 3. The body is never read.
+/// 3. The lane, where lanes are asked for, comes from the id of a sub-agent and from the
+///    [`RequestedModel`] in the request's extensions, and only for the clients of the preset: who
+///    names a session by hand means one session.
+/// 4. The body is never read.
 #[derive(Clone, Debug)]
 pub struct KeySource {
     headers: Vec<HeaderName>,
+    agents: Vec<HeaderName>,
+    sub_agents: SubAgents,
+    model_lanes: bool,
     tenant_header: Option<HeaderName>,
 }
 
 impl Default for KeySource {
     fn default() -> Self {
-        Self { headers: AFFINITY_HEADERS.to_vec(), tenant_header: None }
+        Self {
+            headers: AFFINITY_HEADERS.to_vec(),
+            agents: Vec::new(),
+            sub_agents: SubAgents::default(),
+            model_lanes: false,
+            tenant_header: None,
+        }
     }
 }
 
 impl KeySource {
     pub(crate) fn headers(&mut self, headers: impl IntoIterator<Item = HeaderName>) {
         self.headers = headers.into_iter().collect();
+    }
+
+    pub(crate) fn agents(&mut self, sub_agents: SubAgents) {
+        self.agents = AGENT_HEADERS.to_vec();
+        self.sub_agents = sub_agents;
+    }
+
+    pub(crate) fn model_lanes(&mut self, lanes: bool) {
+        self.model_lanes = lanes;
     }
 
     pub(crate) fn tenant_header(&mut self, header: HeaderName) {
@@ -50,21 +73,45 @@ impl KeySource {
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<Option<AffinityKey>, Rejection> {
-        let Some(session) = self.session(headers)? else {
+        let Some(key) = self.session(headers)? else {
             return Ok(None);
         };
-        let scope = self.scope(headers, extensions)?;
-        Ok(Some(session.with_scope(scope)))
+        let key = key.with_scope(self.scope(headers, extensions)?);
+        if self.agents.iter().any(|agent| headers.contains_key(agent)) {
+            return self.lane(key, headers, extensions).map(Some);
+        }
+        Ok(Some(key))
     }
 
     fn session(&self, headers: &HeaderMap) -> Result<Option<AffinityKey>, Rejection> {
-        for name in &self.headers {
+        for name in self.headers.iter().chain(&self.agents) {
             if let Some(value) = single(headers, name).map_err(Rejection::InvalidSessionId)? {
                 let key = AffinityKey::from_header(value).map_err(Rejection::InvalidSessionId)?;
                 return Ok(Some(key));
             }
         }
         Ok(None)
+    }
+
+    /// An agent makes side calls to a small model under the id of its main loop: a lane for each
+    /// requested model keeps them from pinning the loop to it.
+    fn lane(
+        &self,
+        mut key: AffinityKey,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<AffinityKey, Rejection> {
+        if self.sub_agents == SubAgents::Own {
+            for name in &SUB_AGENT_HEADERS {
+                if let Some(id) = single(headers, name).map_err(Rejection::InvalidSessionId)? {
+                    key = key.with_lane_header(id).map_err(Rejection::InvalidSessionId)?;
+                }
+            }
+        }
+        match extensions.get::<RequestedModel>() {
+            Some(RequestedModel(model)) if self.model_lanes => Ok(key.with_model_lane(model)),
+            _ => Ok(key),
+        }
     }
 
     fn scope(&self, headers: &HeaderMap, ext: &Extensions) -> Result<Option<Scope>, Rejection> {

@@ -7,6 +7,7 @@
     reason = "a test reports what is wrong by a panic"
 )]
 
+mod agents;
 mod common;
 mod memory_store;
 mod refusals;

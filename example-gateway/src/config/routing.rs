@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use affinity_layer::{AFFINITY_HEADERS, Expiry};
+use affinity_layer::{AFFINITY_HEADERS, Expiry, SubAgents};
 use http::HeaderName;
 
 use super::at::At;
@@ -29,6 +29,10 @@ pub struct Routing {
     pub tenant_header: Option<HeaderName>,
     /// Whether the provider sees the session header.
     pub forward_session_header: bool,
+    /// Whether the session ids of agent clients are read, and which model their sub-agents use.
+    pub agents: Option<SubAgents>,
+    /// Whether each model that an agent client asks for has a pin of its own.
+    pub model_lanes: bool,
     /// What ends a pin before its time.
     pub release: Release,
     /// Whether the next candidate is asked when a model fails.
@@ -56,6 +60,8 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
         cache: SessionCache::Memory,
         tenant_header: None,
         forward_session_header: true,
+        agents: Some(SubAgents::default()),
+        model_lanes: true,
         release: Release::default(),
         failover: true,
         router: router::read(root, providers),
@@ -63,6 +69,8 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
     let Some(at) = root.get("routing") else { return routing };
     let flag = |key| at.get(key).and_then(|flag| flag.flag()).unwrap_or(true);
     routing.forward_session_header = flag("forward_session_header");
+    routing.model_lanes = flag("model_lanes");
+    routing.agents = agents(&at, flag("agent_headers"));
     routing.failover = flag("failover");
     if let Some(failover) = at.get("failover").filter(|_| routing.failover) {
         failover.warn("is not built yet: the answer of the first model stands");
@@ -88,6 +96,17 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
         routing.tenant_header = cache.get("tenant_header").and_then(|name| tenant_header(&name));
     }
     routing
+}
+
+fn agents(at: &At<'_>, read: bool) -> Option<SubAgents> {
+    let kinds = [("inherit", SubAgents::Inherit), ("own", SubAgents::Own)];
+    let sub_agents = at.get("sub_agents").and_then(|kind| kind.one_of(&kinds));
+    for key in ["sub_agents", "model_lanes"] {
+        if let Some(unused) = at.get(key).filter(|_| !read) {
+            unused.warn("has no effect with agent_headers: false");
+        }
+    }
+    read.then_some(sub_agents.unwrap_or_default())
 }
 
 fn expiry(at: &At<'_>) -> Expiry {

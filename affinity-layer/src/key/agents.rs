@@ -1,0 +1,34 @@
+//! Headers that agent clients send on their own.
+
+use http::HeaderName;
+
+/// The headers by which agent clients name a session, as seen on the wire in 2026.
+pub const AGENT_HEADERS: [HeaderName; 6] = [
+    // Claude Code
+    HeaderName::from_static("x-claude-code-session-id"),
+    // Codex; the second is that of older versions, and of pi
+    HeaderName::from_static("session-id"),
+    HeaderName::from_static("session_id"),
+    // OpenCode, which sends the same value as `x-session-id` too
+    HeaderName::from_static("x-session-affinity"),
+    // Cline
+    HeaderName::from_static("x-task-id"),
+    // hosts of Dynamo
+    HeaderName::from_static("x-dynamo-session-id"),
+];
+
+/// The headers by which a sub-agent of Claude Code, and one of Codex, names itself.
+pub(super) const SUB_AGENT_HEADERS: [HeaderName; 2] = [
+    HeaderName::from_static("x-claude-code-agent-id"),
+    HeaderName::from_static("x-openai-subagent"),
+];
+
+/// Which model the sub-agents of a session use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SubAgents {
+    /// That of the main loop: they share its pin.
+    #[default]
+    Inherit,
+    /// Each its own: its id is part of the key.
+    Own,
+}

@@ -1,0 +1,111 @@
+//! Agent clients as they are: their own headers, side calls, sub-agents and probes.
+
+use affinity_layer::{AffinityLayer, MemoryStore, Probe, RequestedModel, SubAgents};
+use axum::body::Body;
+use http::Request;
+
+use crate::common::*;
+
+fn asking(wanted: &str, headers: &[(&str, &str)]) -> Request<Body> {
+    let mut request = post(headers);
+    request.extensions_mut().insert(RequestedModel(model(wanted)));
+    request
+}
+
+fn gateway(sub_agents: SubAgents) -> Stack {
+    stack(layer(Calls::default().router()).agents(sub_agents).model_lanes(true))
+}
+
+#[tokio::test]
+async fn each_client_of_the_preset_is_known_by_its_header() {
+    for name in [
+        "x-claude-code-session-id",
+        "session-id",
+        "session_id",
+        "x-session-affinity",
+        "x-task-id",
+        "x-dynamo-session-id",
+    ] {
+        let service = gateway(SubAgents::Inherit);
+        let turn = || asking("vendor/big", &[(name, "s")]);
+        assert_eq!(send(&service, turn()).await, said("vendor/m1", false, "claimed"), "{name}");
+        assert_eq!(send(&service, turn()).await, said("vendor/m1", true, "hit"), "{name}");
+        let bare = stack(layer(Calls::default().router()));
+        assert_eq!(send(&bare, turn()).await.affinity, "none", "{name}: only with the preset");
+    }
+}
+
+#[tokio::test]
+async fn the_features_own_header_comes_first() {
+    let service = gateway(SubAgents::Inherit);
+    let both = [("x-claude-code-session-id", "agent"), ("x-model-affinity", "own")];
+    let request = asking("vendor/big", &both);
+    assert_eq!(send(&service, request).await.affinity, "claimed");
+    let agent = asking("vendor/big", &[("x-claude-code-session-id", "agent")]);
+    assert_eq!(send(&service, agent).await.affinity, "claimed", "another session");
+}
+
+/// OpenCode asks a small model for a title first, under the session id of its main loop, which it
+/// also sends as `x-session-id`.
+#[tokio::test]
+async fn a_side_call_does_not_take_the_main_loop_over() {
+    let service = gateway(SubAgents::Inherit);
+    let headers = [("x-session-affinity", "s"), ("x-session-id", "s")];
+    let title = || asking("vendor/small", &headers);
+    let turn = || asking("vendor/big", &headers);
+    assert_eq!(send(&service, title()).await, said("vendor/m1", false, "claimed"));
+    assert_eq!(send(&service, turn()).await, said("vendor/m2", false, "claimed"));
+    assert_eq!(send(&service, title()).await, said("vendor/m1", true, "hit"));
+    assert_eq!(send(&service, turn()).await, said("vendor/m2", true, "hit"));
+}
+
+#[tokio::test]
+async fn who_names_a_session_by_hand_means_one_session() {
+    let service = gateway(SubAgents::Own);
+    for (n, wanted) in ["vendor/small", "vendor/big", "vendor/small"].iter().enumerate() {
+        let answer = send(&service, asking(wanted, &[("x-model-affinity", "s")])).await;
+        assert_eq!((answer.model.as_str(), answer.pinned == "true"), ("vendor/m1", n > 0));
+    }
+}
+
+#[tokio::test]
+async fn a_sub_agent_inherits_or_has_its_own_model() {
+    let main = [("x-claude-code-session-id", "s")];
+    let sub = [("x-claude-code-session-id", "s"), ("x-claude-code-agent-id", "a1")];
+    for (setting, affinity) in [(SubAgents::Inherit, "hit"), (SubAgents::Own, "claimed")] {
+        let service = gateway(setting);
+        assert_eq!(send(&service, asking("vendor/big", &main)).await.affinity, "claimed");
+        assert_eq!(send(&service, asking("vendor/big", &sub)).await.affinity, affinity);
+        assert_eq!(send(&service, asking("vendor/big", &sub)).await.affinity, "hit");
+        assert_eq!(send(&service, asking("vendor/big", &main)).await.model, "vendor/m1");
+    }
+}
+
+#[tokio::test]
+async fn a_probe_reads_a_pin_and_makes_none() {
+    let store = MemoryStore::default();
+    let calls = Calls::default();
+    let service = stack(AffinityLayer::new(store.clone(), calls.router()));
+    let probe = |headers: &[(&str, &str)]| {
+        let mut request = asking("vendor/asked", headers);
+        request.extensions_mut().insert(Probe);
+        request
+    };
+    let session = [("x-model-affinity", "s")];
+    assert_eq!(send(&service, probe(&session)).await, said("vendor/asked", false, "none"));
+    assert_eq!(send(&service, probe(&[])).await, said("vendor/asked", false, "none"));
+    assert_eq!((calls.count(), store.len()), (0, 0));
+    turn(&service, "s").await;
+    assert_eq!(send(&service, probe(&session)).await, said("vendor/m1", true, "hit"));
+}
+
+#[tokio::test]
+async fn a_bad_id_of_an_agent_is_refused_like_any() {
+    let service = gateway(SubAgents::Own);
+    for headers in [
+        &[("session-id", "a,b")][..],
+        &[("x-claude-code-session-id", "s"), ("x-claude-code-agent-id", "a b")],
+    ] {
+        assert_eq!(send(&service, asking("vendor/big", headers)).await.status, 400);
+    }
+}

@@ -1,0 +1,62 @@
+//! Agent clients without a setting of ours: their headers, side calls and probes.
+
+use affinity_tests::models::{DEFAULT, ONE, TWO};
+use affinity_tests::{ModelRouter, Request, Setup, Upstream, post};
+
+use crate::chat;
+
+fn claude_code(path: &str, model: &str) -> Request {
+    post(path, chat(model, "hello"))
+        .header("x-claude-code-session-id", "b7a1")
+        .header("anthropic-version", "2023-06-01")
+}
+
+#[tokio::test]
+async fn an_agent_holds_one_model_and_its_side_calls_another() {
+    let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
+    let gateway = Setup::routed(&upstream, &router).start().await;
+    let main = || claude_code("/v1/messages?beta=true", ONE);
+    let side = || claude_code("/v1/messages?beta=true", DEFAULT);
+    assert_eq!(gateway.ask(&side()).await.affinity(), ("false", "claimed", ONE));
+    assert_eq!(gateway.ask(&main()).await.affinity(), ("false", "claimed", TWO));
+    for _ in 0..3 {
+        assert_eq!(gateway.ask(&main()).await.affinity(), ("true", "hit", TWO));
+        assert_eq!(gateway.ask(&side()).await.affinity(), ("true", "hit", ONE));
+    }
+    let sub_agent = main().header("x-claude-code-agent-id", "a1");
+    assert_eq!(gateway.ask(&sub_agent).await.affinity(), ("true", "hit", TWO));
+    assert_eq!(router.calls(), 2);
+}
+
+#[tokio::test]
+async fn counting_tokens_reads_the_pin_and_makes_none() {
+    let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
+    let gateway = Setup::routed(&upstream, &router).start().await;
+    let count = || claude_code("/v1/messages/count_tokens", DEFAULT);
+    assert_eq!(gateway.ask(&count()).await.affinity(), ("false", "none", DEFAULT));
+    let turn = claude_code("/v1/messages", DEFAULT);
+    assert_eq!(gateway.ask(&turn).await.affinity(), ("false", "claimed", ONE));
+    assert_eq!(gateway.ask(&count()).await.affinity(), ("true", "hit", ONE));
+    assert_eq!(router.calls(), 1);
+}
+
+#[tokio::test]
+async fn the_agents_headers_can_be_left_alone() {
+    let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
+    let setup = Setup::routed(&upstream, &router).routing("agent_headers: false");
+    let gateway = setup.start().await;
+    let turn = claude_code("/v1/messages", DEFAULT);
+    assert_eq!(gateway.ask(&turn).await.affinity(), ("false", "none", ONE));
+}
+
+#[tokio::test]
+async fn a_sub_agent_may_have_its_own_model() {
+    let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
+    let gateway = Setup::routed(&upstream, &router).routing("sub_agents: own").start().await;
+    let main = || claude_code("/v1/messages", DEFAULT);
+    let sub_agent = || main().header("x-claude-code-agent-id", "a1");
+    assert_eq!(gateway.ask(&main()).await.affinity(), ("false", "claimed", ONE));
+    assert_eq!(gateway.ask(&sub_agent()).await.affinity(), ("false", "claimed", TWO));
+    assert_eq!(gateway.ask(&main()).await.affinity(), ("true", "hit", ONE));
+    assert_eq!(gateway.ask(&sub_agent()).await.affinity(), ("true", "hit", TWO));
+}
