@@ -1,6 +1,6 @@
 //! What holds, and under which assumptions: every state of each of these worlds is visited.
 
-use crate::properties::{FORWARD, HIT, KEPT, REPINNED};
+use crate::properties::{ALONE, FORWARD, HIT, KEPT, REPINNED};
 use crate::variant::{Epochs, Faults, Variant, Wait};
 use crate::{check, size};
 
@@ -27,14 +27,24 @@ fn two_requests_at_once() {
 
 #[test]
 fn two_sessions() {
-    let world = Variant::<2, 2>::sequential(2, 1);
-    check("two sessions", world.with_faults(Faults::ALL, 1), &[REPINNED]);
+    let world = size(Variant::<2, 2>::sequential(2, 2), Variant::sequential(3, 1));
+    let unseen: &[&str] = size(&[REPINNED], &[]);
+    check("two sessions", world.with_faults(Faults::ALL, 1), unseen);
 }
 
 #[test]
 fn three_replicas() {
     let world = Variant::<3, 1>::sequential(3, 2);
     check("three replicas", world.with_faults(Faults::ALL, size(1, 2)), &[]);
+    let world = Variant::<3, 2>::sequential(2, size(0, 1));
+    check("three replicas, two sessions", world.with_faults(Faults::ALL, 1), &[REPINNED]);
+}
+
+#[test]
+fn three_replicas_and_two_requests_at_once() {
+    let world = Variant::<3, 1>::overlapping([2, 2], size(2, 1));
+    let unseen: &[&str] = size(&[ALONE], &[]);
+    check("three replicas, two at once", world.with_faults(Faults::ALL, size(0, 1)), unseen);
 }
 
 #[test]
