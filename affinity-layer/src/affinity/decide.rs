@@ -129,7 +129,16 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
                 None => Settled::RouterUnavailable,
             }
         });
-        let settled = settled.await;
+        let mut settled = settled.await;
+        if let Settled::Pinned(claim) = &mut settled
+            && !led
+            && let Some(pin) = core.store.peek(key, &core.settings.expiry)
+            && pin.epoch > claim.pin.epoch
+            && core.settings.accepts(pin.selection.model())
+        {
+            // It was moved between the moment it was settled and the moment we heard of it.
+            claim.pin = pin;
+        }
         let made = if gone.is_some() { Outcome::Repinned } else { Outcome::Claimed };
         core.verdict(settled, led.then_some(made), parts, &body)
     }

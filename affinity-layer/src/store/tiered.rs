@@ -190,41 +190,45 @@ impl Tier {
     ) -> Result<Option<Claim>, StoreError> {
         let (name, ttl) = (self.name(key), expiry.initial());
         let to = self.redis.pin_after(from, selection);
+        let held = self.near.get(self.near.spot(&name));
+        let changing = self.near.change(&name);
+        let moved = self.redis.move_pin(key, from, &to, expiry).await;
+        drop(changing);
         let spot = self.near.spot(&name);
-        match self.redis.move_pin(key, from, &to, expiry).await {
-            Ok(Some(claim)) if claim.won => {
+        match (moved, held) {
+            (Ok(Some(claim)), _) if claim.won => {
                 self.keep(spot, &claim.pin, ttl);
                 Ok(Some(claim))
             }
-            Ok(standing) => {
-                self.near.forget(name.as_bytes());
-                Ok(standing)
-            }
+            (Ok(standing), _) => Ok(standing),
             // The session moves on this replica, and at Redis when it is back.
-            Err(error) => match self.near.get(spot) {
-                Some(held) if held.pin.epoch == from => {
-                    let to = Pin { claimed_at: held.pin.claimed_at, ..to };
-                    self.near.keep_unconfirmed(spot, &to, ttl);
-                    self.note(name, key, Kind::Move { from, to: to.clone() }, ttl);
-                    Ok(Some(Claim { pin: to, won: true }))
+            (Err(_), Some(held)) if held.pin.epoch == from => {
+                let to = Pin { claimed_at: held.pin.claimed_at, ..to };
+                self.near.keep_unconfirmed(spot, &to, ttl);
+                self.note(name, key, Kind::Move { from, to: to.clone() }, ttl);
+                Ok(Some(Claim { pin: to, won: true }))
+            }
+            (Err(error), held) => {
+                if let Some(held) = held {
+                    self.near.keep_unconfirmed(spot, &held.pin, held.left);
                 }
-                _ => Err(error),
-            },
+                Err(error)
+            }
         }
     }
 
     async fn release(&self, key: &AffinityKey, epoch: Option<Epoch>) -> Result<bool, StoreError> {
         let name = self.name(key);
         let held = self.near.get(self.near.spot(&name));
+        let changing = self.near.change(&name);
         let released = self.redis.release_pin(key, epoch).await;
-        let ours = held.is_some_and(|held| epoch.is_none_or(|epoch| held.pin.epoch == epoch));
-        if ours || released.as_ref().is_ok_and(|released| *released) {
-            self.near.forget(name.as_bytes());
-        }
-        if released.is_err() {
-            self.note(name, key, Kind::Release(epoch), pending::RELEASE_LIFE);
-        } else if ours {
-            drop(self.pending.take(&name));
+        drop(changing);
+        match (&released, held) {
+            (Err(_), Some(held)) if epoch.is_some_and(|epoch| held.pin.epoch != epoch) => {
+                self.near.keep_unconfirmed(self.near.spot(&name), &held.pin, held.left);
+            }
+            (Err(_), _) => self.note(name, key, Kind::Release(epoch), pending::RELEASE_LIFE),
+            (Ok(_), _) => drop(self.pending.take(&name)),
         }
         released
     }

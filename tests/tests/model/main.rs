@@ -1,5 +1,13 @@
 //! The protocol of claim, repin, release, near copies and reconciliation, checked exhaustively in
 //! small worlds. `docs/protocol.md` tells what it says and what was found.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test reports by a panic, and prints how many states it saw"
+)]
 
 mod action;
 mod environment;

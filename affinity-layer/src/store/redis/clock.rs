@@ -1,7 +1,7 @@
 //! Epochs that grow over all replicas: Redis' time, carried on by the process' own steady clock.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -66,6 +66,11 @@ impl RedisClock {
         Epoch(now.max(last.unwrap_or_default().saturating_add(1)))
     }
 
+    /// How long ago an epoch was made, by the clock of Redis.
+    pub(super) fn age(&self, epoch: Epoch) -> Duration {
+        Duration::from_micros(self.micros().saturating_sub(epoch.0))
+    }
+
     /// Epochs to come shall be greater than `epoch`.
     pub(super) fn saw(&self, epoch: Epoch) {
         if epoch.0 <= self.micros().saturating_add(MAX_LEAD) {
@@ -113,7 +118,7 @@ mod tests {
     async fn time_follows_redis_and_the_steady_clock() {
         let clock = RedisClock::default();
         clock.correct(5_000_000_000);
-        tokio::time::advance(std::time::Duration::from_secs(2)).await;
+        tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(clock.now(), from_unix_millis(5_002_000));
     }
 }

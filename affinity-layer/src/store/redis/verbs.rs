@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use fred::clients::WithOptions;
 use fred::prelude::{Client, ClientLike, Expiration, KeysInterface, LuaInterface, SetOptions};
 use fred::types::{ClusterHash, CustomCommand, Value};
 
@@ -10,6 +11,9 @@ use super::value::{self, MAX_VALUE_LEN};
 use super::{RedisStore, failed, millis, scripts};
 use crate::store::Claim;
 use crate::{AffinityKey, Epoch, Expiry, Pin, StoreError, StoreErrorKind};
+
+/// How long a claim may not be confirmed yet, nor taken back.
+const UNCERTAIN: Duration = Duration::from_secs(1);
 
 /// How much of an unreadable value is compared before it is replaced.
 const HEAD: usize = 256;
@@ -35,8 +39,32 @@ impl RedisStore {
         };
         if let Some((pin, _)) = &found {
             self.0.clock.saw(pin.epoch);
+            if self.0.wait.is_some() && self.0.clock.age(pin.epoch) < UNCERTAIN {
+                self.0.guard.call(self.confirm(&current)).await?;
+            }
         }
         Ok(found)
+    }
+
+    /// Makes sure that a replica holds everything that was read.
+    ///
+    /// A claim that waits for its replica can be read by others meanwhile, and they must not tell of
+    /// it sooner. `WAIT` is for the writes of its own connection, so there has to be one.
+    async fn confirm(&self, name: &str) -> Result<(), StoreError> {
+        let Some(wait) = self.0.wait else {
+            return Ok(());
+        };
+        let client = self.client();
+        // In a cluster the part in braces leads to the node of the pin. No key has such a name.
+        let barrier = format!("{}%{{{name}}}", self.names().prefix());
+        let expire = Some(Expiration::PX(1000));
+        let written = client.set::<(), _, _>(barrier, 1, expire, None, false);
+        let ((), confirmed) =
+            tokio::try_join!(written, wait_for_replica(&client, name, wait)).map_err(failed)?;
+        if confirmed < 1 {
+            return Err(StoreError::new(StoreErrorKind::Unavailable, "no replica holds the pin"));
+        }
+        Ok(())
     }
 
     async fn read(
@@ -143,10 +171,8 @@ impl RedisStore {
         let Some(wait) = self.0.wait else {
             return set.await.map_err(failed);
         };
-        let slot = ClusterHash::Custom(fred::util::redis_keyslot(name.as_bytes()));
-        let command = CustomCommand::new_static("WAIT", slot, false);
-        let confirmed = client.custom::<i64, _>(command, vec![1, wait]);
-        let (held, confirmed) = tokio::try_join!(set, confirmed).map_err(failed)?;
+        let (held, confirmed) =
+            tokio::try_join!(set, wait_for_replica(&client, name, wait)).map_err(failed)?;
         if held.is_none() && confirmed < 1 {
             // Somebody may have seen it in the meantime, for as long as the wait at most.
             let args = vec![epoch.0.to_string()];
@@ -214,6 +240,16 @@ impl RedisStore {
             })
             .await
     }
+}
+
+/// How many replicas hold what was written on this connection, after `wait` milliseconds at most.
+async fn wait_for_replica(
+    client: &WithOptions<Client>,
+    name: &str,
+    wait: i64,
+) -> Result<i64, fred::error::Error> {
+    let slot = ClusterHash::Custom(fred::util::redis_keyslot(name.as_bytes()));
+    client.custom(CustomCommand::new_static("WAIT", slot, false), vec![1, wait]).await
 }
 
 /// Redis' clock: seconds since 1970, and microseconds of the second.

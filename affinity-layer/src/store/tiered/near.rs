@@ -88,6 +88,16 @@ impl Near {
         self.pins.release(digest, None);
     }
 
+    /// This replica is going to change the pin of `name`.
+    ///
+    /// Redis tells of a change to all connections but the one that made it. So the copy goes before
+    /// the change is sent, and so does any that is read meanwhile, however the change ends: its
+    /// answer may be lost, and the copy would then stay for good.
+    pub(super) fn change<'a>(&'a self, name: &'a str) -> Changing<'a> {
+        self.forget(name.as_bytes());
+        Changing { near: self, name }
+    }
+
     /// Any pin may have changed. The copies stay, for when Redis is away.
     pub(super) fn doubt_all(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
@@ -106,6 +116,18 @@ impl Near {
 
     pub(super) fn len(&self) -> usize {
         self.pins.len()
+    }
+}
+
+/// A change on its way; see [`Near::change`].
+pub(super) struct Changing<'a> {
+    near: &'a Near,
+    name: &'a str,
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.near.forget(self.name.as_bytes());
     }
 }
 
@@ -156,6 +178,20 @@ mod tests {
         near.doubt_all();
         near.keep(spot, &pin(1), LONG);
         assert!(near.fresh(near.spot("name")).is_none());
+    }
+
+    #[test]
+    fn what_is_read_during_a_change_is_not_kept() {
+        let near = Near::new(10);
+        near.keep(near.spot("name"), &pin(1), LONG);
+        let changing = near.change("name");
+        assert!(near.get(near.spot("name")).is_none());
+        let during = near.spot("name");
+        near.keep(during, &pin(1), LONG);
+        drop(changing);
+        assert!(near.get(near.spot("name")).is_none());
+        near.keep(during, &pin(1), LONG);
+        assert!(near.get(near.spot("name")).is_none());
     }
 
     #[tokio::test(start_paused = true)]
