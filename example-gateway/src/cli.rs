@@ -1,6 +1,7 @@
 //! The command line.
 
 mod local;
+mod replicas;
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,9 +12,11 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use http::Uri;
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 
 use self::local::Local;
+use self::replicas::Replicas;
 use crate::config::{Config, Mode, http_base, summary};
 use crate::serve::Gateway;
 use crate::telemetry::{self, LogFormat};
@@ -68,6 +71,13 @@ struct Serve {
 
 #[derive(Args, Debug)]
 struct Demo {
+    /// Run over this many replicas behind a load balancer, on one Redis [default: 1, or 2 with
+    /// --redis].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=8))]
+    replicas: Option<u16>,
+    /// The Redis of the replicas, such as redis://localhost:6379; without it, one is started.
+    #[arg(long, value_name = "URL")]
+    redis: Option<SecretString>,
     /// Turns after which the agent gives up.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
     turns: u16,
@@ -184,6 +194,11 @@ impl Serve {
 
 impl Demo {
     async fn run(self) -> io::Result<ExitCode> {
+        if self.replicas.is_some() || self.redis.is_some() {
+            let count = self.replicas.unwrap_or(2).into();
+            let replicas = Replicas { count, redis: self.redis, turns: self.turns.into() };
+            return replicas.run().await;
+        }
         let provider = Local::provider().await?;
         let mut config = Config::embedded();
         config.replace_upstreams(&provider.url());

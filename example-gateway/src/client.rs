@@ -11,6 +11,7 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
+use crate::balance::REPLICA;
 use crate::term::clean;
 
 /// Time for one answer, from the connection to the last byte.
@@ -112,6 +113,12 @@ impl Answer {
     pub fn model(&self) -> String {
         let header = self.headers.get("x-plano-model").and_then(|value| value.to_str().ok());
         header.map_or_else(|| self.body_model(), clean)
+    }
+
+    /// Which of several replicas answered, when the load balancer before them says so.
+    #[must_use]
+    pub fn replica(&self) -> Option<String> {
+        self.headers.get(REPLICA).and_then(|value| value.to_str().ok()).map(clean)
     }
 
     /// Whether the gateway says that the model came from a pin; `None` when it does not say.

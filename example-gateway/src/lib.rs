@@ -3,6 +3,7 @@
 
 mod app;
 mod auth;
+mod balance;
 pub mod body;
 pub mod cli;
 pub mod client;

@@ -8,6 +8,7 @@ use http::Uri;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::balance::Balancer;
 use crate::config::Config;
 use crate::provider;
 use crate::serve::Gateway;
@@ -36,6 +37,15 @@ impl Local {
         let address = address.ok_or_else(|| io::Error::other("no listener is configured"))?;
         let stop = CancellationToken::new();
         tokio::spawn(gateway.serve(stop.clone(), Duration::ZERO));
+        Ok(Self { address, _stop: stop.drop_guard() })
+    }
+
+    /// A load balancer.
+    pub(super) async fn balancer(balancer: &Balancer) -> io::Result<Self> {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let (address, stop) = (socket.local_addr()?, CancellationToken::new());
+        let stopped = stop.clone().cancelled_owned();
+        tokio::spawn(balancer.clone().serve(socket, stopped));
         Ok(Self { address, _stop: stop.drop_guard() })
     }
 

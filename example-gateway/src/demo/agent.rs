@@ -44,6 +44,8 @@ pub struct Turn {
     pub answered_by: String,
     /// Whether the gateway says that the model came from a pin.
     pub pinned: bool,
+    /// The replica that answered, when a load balancer says so.
+    pub replica: Option<String>,
     /// What the model wants.
     pub step: Step,
 }
@@ -87,6 +89,7 @@ impl Agent {
             model: answer.model(),
             answered_by: answer.body_model(),
             pinned: answer.pinned() == Some(true),
+            replica: answer.replica(),
             step,
         })
     }

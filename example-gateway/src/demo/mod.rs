@@ -118,6 +118,10 @@ fn line(number: usize, turn: &Turn, switched: bool, out: &Terminal) -> String {
         Step::Answer(_) => "final answer".to_owned(),
     };
     let mut line = format!("turn {number}  [{model:<MODEL_WIDTH$}]  {step}");
+    if let Some(replica) = &turn.replica {
+        let replica = format!("(replica {replica})");
+        line = format!("{line}  {}", out.paint(Style::Dim, &replica));
+    }
     if turn.pinned {
         line = format!("{line}  {}", out.paint(Style::Green, "✓ pinned"));
     }
