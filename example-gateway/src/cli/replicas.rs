@@ -14,7 +14,6 @@ use std::process::ExitCode;
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::reader::Reader;
 use self::redis::Redis;
 use self::replica::Replica;
 use self::settings::Settings;
@@ -70,7 +69,7 @@ impl Replicas {
                 return Ok(ExitCode::from(USAGE));
             }
         };
-        let reader = Reader::connect(&settings).await?;
+        reader::check(&settings).await?;
         let provider = Local::provider().await?;
         out.progress("starting the replicas …")?;
         let starting = (1..=self.count).map(|n| Replica::start(n, &settings, provider.url()));
@@ -84,7 +83,7 @@ impl Replicas {
         out.line("")?;
         out.line("")?;
         let passed = verify::run(&url, SESSIONS, ROUNDS, out).await?;
-        let stored = show_pin(&reader, &settings.key(SHOWN_SESSION), out).await?;
+        let stored = show_pin(&settings, out).await?;
         let spread = show_answers(&balancer, out)?;
         let good = conclude([held, passed, stored, spread], self.count, out)?;
         Ok(code(good))
@@ -112,8 +111,9 @@ fn introduce(
 }
 
 /// Shows what `redis-cli` would. Gives whether there is a pin with an end.
-async fn show_pin(reader: &Reader, key: &str, out: &mut Terminal) -> io::Result<bool> {
-    let pin = reader.pin(key).await?;
+async fn show_pin(settings: &Settings, out: &mut Terminal) -> io::Result<bool> {
+    let key = settings.key(SHOWN_SESSION);
+    let pin = reader::stored(settings, &key).await?;
     heading(out, "What Redis holds")?;
     out.line(&format!("$ redis-cli GET {key}"))?;
     out.line(&pin.value.as_deref().map_or("(nil)".to_owned(), json::pretty))?;

@@ -4,23 +4,60 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 /// Time for a process to say that it serves.
 const START: Duration = Duration::from_secs(20);
 
-/// Starts a process that is killed when the child is dropped.
-pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
-    // Of a process group of its own, so that Ctrl-C reaches us alone and we end it in order.
-    command.kill_on_drop(true).process_group(0).spawn()
+/// How often the end of a killed process is looked for.
+const END_PAUSE: Duration = Duration::from_millis(1);
+
+/// A running process, killed and reaped on drop.
+#[derive(Debug)]
+pub(super) struct Process(Child);
+
+impl Process {
+    pub(super) fn spawn(command: &mut Command) -> io::Result<Self> {
+        // In a process group of its own, so that Ctrl-C reaches us alone and we end it in order.
+        command.process_group(0).spawn().map(Self)
+    }
+
+    /// The process id; 0 when it has ended.
+    pub(super) fn id(&self) -> u32 {
+        self.0.id().unwrap_or_default()
+    }
+
+    pub(super) fn stdin(&mut self) -> io::Result<ChildStdin> {
+        self.0.stdin.take().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    pub(super) fn stdout(&mut self) -> io::Result<Output<ChildStdout>> {
+        self.0.stdout.take().map(Output::new).ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    pub(super) fn stderr(&mut self) -> io::Result<Output<ChildStderr>> {
+        self.0.stderr.take().map(Output::new).ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Nothing withstands SIGKILL, so the wait is short. Without it, an unreaped process would
+        // be left behind where nobody else reaps, as in most containers.
+        if self.0.start_kill().is_ok() {
+            while let Ok(None) = self.0.try_wait() {
+                std::thread::sleep(END_PAUSE);
+            }
+        }
+    }
 }
 
 /// The lines of one of a process's streams.
 pub(super) struct Output<R>(Lines<BufReader<R>>);
 
 impl<R: AsyncRead + Unpin + Send + 'static> Output<R> {
-    pub(super) fn new(stream: R) -> Self {
+    fn new(stream: R) -> Self {
         Self(BufReader::new(stream).lines())
     }
 

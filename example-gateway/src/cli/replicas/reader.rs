@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fred::prelude::{Builder, Client, ClientLike, Config, KeysInterface};
+use fred::prelude::{Builder, Client, ClientLike, Config, Error, KeysInterface};
 use fred::types::config::TlsConnector;
 use hyper_rustls::ConfigBuilderExt;
 use rustls::ClientConfig;
@@ -18,12 +18,6 @@ use super::settings::Settings;
 /// Time for a connection, and for an answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A connection to Redis.
-pub(super) struct Reader {
-    client: Client,
-    shown: String,
-}
-
 /// What is under a key.
 pub(super) struct Stored {
     /// The value, `None` when there is none.
@@ -32,40 +26,45 @@ pub(super) struct Stored {
     pub(super) ttl: i64,
 }
 
-impl Reader {
-    /// Connects and asks for a first answer.
-    ///
-    /// # Errors
-    ///
-    /// When Redis cannot be reached or refuses us; the error shows no password.
-    pub(super) async fn connect(settings: &Settings) -> io::Result<Self> {
-        let shown = settings.redis_shown().to_owned();
-        let client = client(settings.redis().expose_secret(), &shown)?;
-        let reader = Self { client, shown };
-        let answer = async {
-            reader.client.init().await?;
-            reader.client.ping::<()>(None).await
-        };
-        match timeout(TIMEOUT, answer).await {
-            Ok(Ok(())) => Ok(reader),
-            Ok(Err(error)) => Err(reader.failed(&error.details())),
-            Err(_) => Err(reader.failed(&format!("no answer within {} s", TIMEOUT.as_secs()))),
-        }
-    }
+/// Asks Redis for a first answer.
+///
+/// # Errors
+///
+/// When it cannot be reached or refuses us; the error shows no password.
+pub(super) async fn check(settings: &Settings) -> io::Result<()> {
+    ask(settings, async |client| client.ping(None).await).await
+}
 
-    /// What is under `key`.
-    ///
-    /// # Errors
-    ///
-    /// When Redis does not answer.
-    pub(super) async fn pin(&self, key: &str) -> io::Result<Stored> {
-        let value = self.client.get(key).await.map_err(|error| self.failed(&error.details()))?;
-        let ttl = self.client.ttl(key).await.map_err(|error| self.failed(&error.details()))?;
-        Ok(Stored { value, ttl })
-    }
+/// What is under `key`.
+///
+/// # Errors
+///
+/// As for [`check`].
+pub(super) async fn stored(settings: &Settings, key: &str) -> io::Result<Stored> {
+    ask(settings, async |client| {
+        Ok(Stored { value: client.get(key).await?, ttl: client.ttl(key).await? })
+    })
+    .await
+}
 
-    fn failed(&self, why: &dyn Display) -> io::Error {
-        cannot(&self.shown, why)
+/// Asks over a connection that is closed again, so that none is left to complain when a Redis of
+/// our own ends.
+async fn ask<T>(
+    settings: &Settings,
+    question: impl AsyncFnOnce(&Client) -> Result<T, Error>,
+) -> io::Result<T> {
+    let shown = settings.redis_shown();
+    let client = client(settings.redis().expose_secret(), shown)?;
+    let answer = timeout(TIMEOUT, async {
+        client.init().await?;
+        let answer = question(&client).await?;
+        client.quit().await?;
+        Ok::<_, Error>(answer)
+    });
+    match answer.await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(cannot(shown, &error.details())),
+        Err(_) => Err(cannot(shown, &format!("no answer within {} s", TIMEOUT.as_secs()))),
     }
 }
 

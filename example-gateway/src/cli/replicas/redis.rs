@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use secrecy::SecretString;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use uuid::Uuid;
 
-use super::child::{self, Output};
+use super::child::Process;
 
 /// How often a start is tried; another process may be faster at the port.
 const ATTEMPTS: usize = 3;
@@ -29,7 +29,7 @@ pub(super) struct Redis {
 /// A server that keeps nothing, killed on drop.
 #[derive(Debug)]
 struct Server {
-    _process: Child,
+    _process: Process,
     _folder: Folder,
 }
 
@@ -82,12 +82,11 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        let mut process = child::spawn(&mut command).map_err(|error| match error.kind() {
+        let mut process = Process::spawn(&mut command).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => io::Error::new(error.kind(), NOT_INSTALLED),
             _ => io::Error::new(error.kind(), format!("redis-server cannot be started: {error}")),
         })?;
-        let lines = process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let mut lines = Output::new(lines);
+        let mut lines = process.stdout()?;
         // Its own word is waited for: at the port, another server might answer.
         let ready = |line: &str| line.contains("Ready to accept connections").then_some(());
         let started = lines.find(ready).await;

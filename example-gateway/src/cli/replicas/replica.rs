@@ -13,10 +13,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
-use super::child::{self, Output};
+use super::child::Process;
 use super::settings::{CONFIG, Settings};
 
 /// Time for a replica that serves to reach Redis, and how often it is asked.
@@ -29,7 +29,7 @@ const BODY_LIMIT: usize = 64 << 10;
 /// A running replica, killed on drop.
 #[derive(Debug)]
 pub(super) struct Replica {
-    process: Child,
+    process: Process,
     authority: Authority,
 }
 
@@ -50,7 +50,7 @@ impl Replica {
     }
 
     async fn try_start(number: usize, settings: &Settings, upstream: Uri) -> io::Result<Self> {
-        let mut process = child::spawn(
+        let mut process = Process::spawn(
             Command::new(std::env::current_exe()?)
                 .args(["serve", "--config", "/dev/stdin", "--listen", "127.0.0.1:0"])
                 .args(["--upstream", &upstream.to_string(), "--log-format", "json"])
@@ -60,11 +60,10 @@ impl Replica {
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped()),
         )?;
-        let mut input = process.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let mut input = process.stdin()?;
         input.write_all(CONFIG.as_bytes()).await?;
         drop(input);
-        let lines = process.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let mut lines = Output::new(lines);
+        let mut lines = process.stderr()?;
         let authority = lines.find(listening).await?;
         lines.drain(move |line| repeat(number, line));
         let replica = Self { process, authority };
@@ -80,7 +79,7 @@ impl Replica {
 
     /// Its process id; 0 when it has ended.
     pub(super) fn id(&self) -> u32 {
-        self.process.id().unwrap_or_default()
+        self.process.id()
     }
 
     /// Asks until it has reached Redis: before, it would keep sessions to itself.
