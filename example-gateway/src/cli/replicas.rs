@@ -65,7 +65,7 @@ impl Replicas {
         let settings = match Settings::new(redis.url()) {
             Ok(settings) => settings,
             Err(why) => {
-                out.error(&format!("demo: --redis {why}"))?;
+                out.error(&format!("demo: --redis: {why}"))?;
                 return Ok(ExitCode::from(USAGE));
             }
         };

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fred::error::ErrorKind;
 use fred::prelude::{Builder, Client, ClientLike, Config, Error, KeysInterface};
 use fred::types::config::TlsConnector;
 use hyper_rustls::ConfigBuilderExt;
@@ -63,6 +64,10 @@ async fn ask<T>(
     });
     match answer.await {
         Ok(Ok(answer)) => Ok(answer),
+        // Its details would be those of the system's error as Rust spells it.
+        Ok(Err(error)) if *error.kind() == ErrorKind::IO => {
+            Err(cannot(shown, &"it cannot be reached"))
+        }
         Ok(Err(error)) => Err(cannot(shown, &error.details())),
         Err(_) => Err(cannot(shown, &format!("no answer within {} s", TIMEOUT.as_secs()))),
     }
