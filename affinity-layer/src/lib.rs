@@ -117,6 +117,7 @@ mod coalesce;
 mod error;
 #[cfg(feature = "axum")]
 mod extractor;
+pub mod failover;
 mod key;
 mod name;
 mod outcome;
@@ -131,6 +132,7 @@ pub use affinity::{Affinity, AffinityLayer, ResponseFuture};
 pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "axum")]
 pub use extractor::MissingPinnedModel;
+pub use failover::FailoverLayer;
 pub use key::{
     AFFINITY_HEADERS, AGENT_HEADERS, AffinityKey, InvalidPart, KeySource, MAX_SCOPE_LEN,
     MAX_SESSION_LEN, Scope, SubAgents,

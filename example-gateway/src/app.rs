@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use affinity_layer::{
-    AFFINITY_HEADERS, AGENT_HEADERS, AffinityLayer, Probe, Rejection, ReleaseLayer, RouterService,
-    SharedStore,
+    AFFINITY_HEADERS, AGENT_HEADERS, AffinityLayer, FailoverLayer, ModelName, Probe, Rejection,
+    ReleaseLayer, RouterService, SharedStore,
 };
 use axum::body::Body;
 use axum::extract::State;
@@ -61,6 +61,8 @@ impl App {
             .map_response_body(Body::new)
             // Ends a pin with the last byte of a final response.
             .layer(ReleaseLayer::new())
+            // Goes on with the next candidate when a provider fails.
+            .option_layer(failover(config, &upstreams))
             .service(Proxy::new(upstreams.clone(), withheld(config))?);
         let deciding = upstreams.clone();
         let decided = ServiceBuilder::new()
@@ -129,6 +131,14 @@ fn affinity(
     layer.with_rejection_response(|rejection, parts| {
         ApiError::from(rejection).response(Protocol::of(parts.uri.path()))
     })
+}
+
+fn failover(config: &Config, upstreams: &Arc<Upstreams>) -> Option<FailoverLayer> {
+    let upstreams = upstreams.clone();
+    let usable = move |parts: &Parts, model: &ModelName| {
+        upstreams.speaks(model, Protocol::of(parts.uri.path()))
+    };
+    config.routing.failover.then(|| FailoverLayer::new().usable(usable))
 }
 
 /// The headers that are for us and not for the providers.

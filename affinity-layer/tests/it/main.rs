@@ -9,6 +9,7 @@
 
 mod agents;
 mod common;
+mod failover;
 mod memory_store;
 mod refusals;
 mod release;

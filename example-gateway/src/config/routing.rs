@@ -72,9 +72,6 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
     routing.model_lanes = flag("model_lanes");
     routing.agents = agents(&at, flag("agent_headers"));
     routing.failover = flag("failover");
-    if let Some(failover) = at.get("failover").filter(|_| routing.failover) {
-        failover.warn("is not built yet: the answer of the first model stands");
-    }
     routing.expiry = expiry(&at);
     if let Some(entries) = at.get("session_max_entries").and_then(|n| n.integer(1..=10_000_000, ""))
     {

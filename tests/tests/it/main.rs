@@ -13,6 +13,7 @@ mod bodies;
 mod commands;
 mod decision;
 mod demos;
+mod failover;
 mod headers;
 mod process;
 mod protocols;

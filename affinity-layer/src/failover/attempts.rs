@@ -1,0 +1,119 @@
+//! The attempts of one request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use tokio::time::{Instant, sleep, timeout};
+use tower::ServiceExt;
+use tower_service::Service;
+
+use super::layer::Settings;
+use crate::{ModelName, Outcome, PinnedModel};
+
+/// The longest wait for the store when a session moves or its pin is released.
+const STORE_LIMIT: Duration = Duration::from_millis(100);
+
+pub(super) struct Attempts {
+    pub(super) model: PinnedModel,
+    pub(super) settings: Arc<Settings>,
+}
+
+impl Attempts {
+    /// `ready` takes the first attempt, clones of `standby` the others.
+    pub(super) async fn run<S, ReqBody, ResBody>(
+        self,
+        mut ready: S,
+        standby: S,
+        request: Request<ReqBody>,
+    ) -> Result<Response<ResBody>, S::Error>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+        ReqBody: Clone,
+    {
+        let started = Instant::now();
+        let (parts, body) = request.into_parts();
+        let usable = |model: &&ModelName| {
+            let usable = self.settings.usable.as_ref();
+            *model != self.model.model() && usable.is_none_or(|usable| usable(&parts, model))
+        };
+        let mut others = self.model.candidates().iter().filter(usable);
+        let mut serving = self.model.clone();
+        let mut result = ready.call(Request::from_parts(parts.clone(), body.clone())).await;
+        let mut waited = false;
+        for _ in 1..self.settings.attempts {
+            if !failed(&result) || started.elapsed() >= self.settings.time_limit {
+                break;
+            }
+            let wait = result.as_ref().ok().and_then(|response| self.wait(response.headers()));
+            match wait.filter(|_| !waited) {
+                Some(wait) => {
+                    waited = true;
+                    sleep(wait).await;
+                }
+                None => {
+                    let Some(other) = others.next() else { break };
+                    tracing::info!(failed = %serving.model(), next = %other, "failing over");
+                    serving = self.model.detour(other.clone());
+                    waited = false;
+                }
+            }
+            let mut request = Request::from_parts(parts.clone(), body.clone());
+            request.extensions_mut().insert(serving.clone());
+            result = standby.clone().oneshot(request).await;
+        }
+        let told =
+            if failed(&result) { self.gave_up(serving).await } else { self.served(serving).await };
+        if let (Ok(response), Some(told)) = (&mut result, told) {
+            response.extensions_mut().insert(told);
+        }
+        result
+    }
+
+    /// What the model asks to wait, if that is short enough.
+    fn wait(&self, headers: &HeaderMap) -> Option<Duration> {
+        let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+        Some(Duration::from_secs(seconds)).filter(|wait| *wait <= self.settings.patience)
+    }
+
+    /// Moves the session to the model that answered, if that is another one.
+    async fn served(&self, serving: PinnedModel) -> Option<PinnedModel> {
+        if serving.model() == self.model.model() {
+            return None;
+        }
+        let moved = timeout(STORE_LIMIT, self.model.repin(serving.model().clone())).await;
+        match moved {
+            Ok(Ok(Some(moved))) if moved.model() == serving.model() => Some(moved),
+            // Another request has moved the session elsewhere; this answer is by our candidate.
+            Ok(Ok(Some(_))) => Some(PinnedModel { outcome: Outcome::Repinned, ..serving }),
+            // There is no pin to move, or the store does not answer.
+            _ => Some(serving),
+        }
+    }
+
+    /// Releases a pin that this request has made, for no model has served it.
+    async fn gave_up(&self, last: PinnedModel) -> Option<PinnedModel> {
+        if self.model.outcome() == Outcome::Claimed
+            && let Ok(Err(error)) = timeout(STORE_LIMIT, self.model.release()).await
+        {
+            tracing::debug!(%error, "a pin that never served could not be released");
+        }
+        (last.model() != self.model.model()).then_some(last)
+    }
+}
+
+/// Whether another model may do better.
+fn failed<B, E>(result: &Result<Response<B>, E>) -> bool {
+    const OVERLOADED: u16 = 529;
+    result.as_ref().map_or(true, |response| {
+        let status = response.status();
+        matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::INTERNAL_SERVER_ERROR
+                | StatusCode::BAD_GATEWAY
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT
+        ) || status.as_u16() == OVERLOADED
+    })
+}
