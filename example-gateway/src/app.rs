@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::routing::{get, post_service};
 use axum::{Json, Router, middleware};
 use http::request::Parts;
-use http::{HeaderName, Method, Response, StatusCode, Uri};
+use http::{HeaderName, Method, Response, StatusCode, Uri, header};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceBuilder, service_fn};
 use tower_http::ServiceBuilderExt;
@@ -19,7 +19,7 @@ use tower_http::add_extension::AddExtensionLayer;
 use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 
 use crate::auth;
-use crate::config::{ClientKey, Config};
+use crate::config::{ClientKey, Config, Release};
 use crate::decision::decide;
 use crate::error::ApiError;
 use crate::intake::{BODY_LIMIT, IntakeLayer};
@@ -59,8 +59,8 @@ impl App {
             .layer(affinity.clone())
             // The refusals of the layer above and the answers of those below have one body type.
             .map_response_body(Body::new)
-            // Ends a pin with the last byte of a final response.
-            .layer(ReleaseLayer::new())
+            // Ends a pin with the last byte of a final response, or of the model's last answer.
+            .layer(ReleaseLayer::new().final_answer(config.routing.release == Release::FinalAnswer))
             // Goes on with the next candidate when a provider fails.
             .option_layer(failover(config, &upstreams))
             .service(Proxy::new(upstreams.clone(), withheld(config))?);
@@ -144,6 +144,10 @@ fn failover(config: &Config, upstreams: &Arc<Upstreams>) -> Option<FailoverLayer
 /// The headers that are for us and not for the providers.
 fn withheld(config: &Config) -> Vec<HeaderName> {
     let mut withheld: Vec<_> = config.routing.tenant_header.iter().cloned().collect();
+    if config.routing.release == Release::FinalAnswer {
+        // A compressed answer could not be read for its end.
+        withheld.push(header::ACCEPT_ENCODING);
+    }
     if !config.routing.forward_session_header {
         withheld.extend(AFFINITY_HEADERS.into_iter().chain(AGENT_HEADERS));
     }

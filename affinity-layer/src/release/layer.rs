@@ -7,12 +7,20 @@ use super::service::Release;
 /// See the [module docs](super).
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
-pub struct ReleaseLayer {}
+pub struct ReleaseLayer {
+    final_answer: bool,
+}
 
 impl ReleaseLayer {
     /// A layer that releases the pins of final requests.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Whether the pin of any request is released when the model says that it is done. Default: no.
+    pub fn final_answer(mut self, release: bool) -> Self {
+        self.final_answer = release;
+        self
     }
 }
 
@@ -20,6 +28,6 @@ impl<S> Layer<S> for ReleaseLayer {
     type Service = Release<S>;
 
     fn layer(&self, inner: S) -> Release<S> {
-        Release::new(inner)
+        Release::new(inner, self.final_answer)
     }
 }

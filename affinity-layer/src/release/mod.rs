@@ -4,12 +4,21 @@
 //! body of the response has ended, be it a stream of minutes. Without it, the affinity layer
 //! releases the pin as soon as the head of the response is there.
 //!
-//! - A body that fails, or that the client stops reading, is no end: the pin stays.
-//! - The body passes through frame by frame; nothing is held or delayed. The release itself runs
-//!   beside the response.
+//! With [`ReleaseLayer::final_answer`], a pin is also released when the model says that it is done:
+//! by a finish reason other than a tool call, in Chat Completions, Messages and Responses, plain and
+//! streamed. The next request of the session is then routed anew.
+//!
+//! - A body that fails, or that the client stops reading before the model was done, is no end: the
+//!   pin stays.
+//! - Only the pin that the request was served by is released, not one that was made since.
+//! - The body passes through frame by frame; nothing is held or delayed. What is read of it takes a
+//!   few hundred bytes. The release itself runs beside the response.
+//! - A compressed answer is not read, and keeps its pin: let no `accept-encoding` reach the
+//!   provider. Answers of a status other than 2xx keep it too.
 
 mod body;
 mod layer;
+mod scan;
 mod service;
 
 pub use body::ReleaseBody;

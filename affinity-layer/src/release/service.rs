@@ -2,11 +2,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{Request, Response, header};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use super::scan::Scanner;
 use super::{ReleaseBody, ReleasedAtEnd};
 use crate::PinnedModel;
 
@@ -17,18 +19,19 @@ use crate::PinnedModel;
 #[must_use]
 pub struct Release<S> {
     inner: S,
+    final_answer: bool,
 }
 
 impl<S> Release<S> {
-    pub(super) fn new(inner: S) -> Self {
-        Self { inner }
+    pub(super) fn new(inner: S, final_answer: bool) -> Self {
+        Self { inner, final_answer }
     }
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Release<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Body,
+    ResBody: Body<Data = Bytes>,
 {
     type Response = Response<ReleaseBody<ResBody>>;
     type Error = S::Error;
@@ -40,7 +43,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let model = request.extensions().get::<PinnedModel>();
-        let model = model.filter(|model| model.is_final()).cloned();
+        let model = model.filter(|model| self.final_answer || model.is_final()).cloned();
         ResponseFuture { inner: self.inner.call(request), model }
     }
 }
@@ -58,19 +61,41 @@ pin_project! {
 impl<F, B, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
-    B: Body,
+    B: Body<Data = Bytes>,
 {
     type Output = Result<Response<ReleaseBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.inner.poll(cx))?;
-        let mut model = this.model.take();
-        if model.is_some() {
-            // An inner layer that moved the pin says so, and the moved one is to be released.
-            model = response.extensions().get::<PinnedModel>().cloned().or(model);
+        let Some(model) = this.model.take() else {
+            return Poll::Ready(Ok(response.map(ReleaseBody::untouched)));
+        };
+        let is_final = model.is_final();
+        // An inner layer that moved the pin says so, and the moved one is to be released.
+        let model = response.extensions().get::<PinnedModel>().cloned().unwrap_or(model);
+        if is_final {
             response.extensions_mut().insert(ReleasedAtEnd);
+            return Poll::Ready(Ok(response.map(|body| ReleaseBody::at_end(body, model))));
         }
-        Poll::Ready(Ok(response.map(|body| ReleaseBody::new(body, model))))
+        let scanner = scanner(&response);
+        Poll::Ready(Ok(response.map(|body| match scanner {
+            Some(scanner) => ReleaseBody::when_done(body, model, scanner),
+            None => ReleaseBody::untouched(body),
+        })))
     }
+}
+
+/// Something to read the answer by, if it is one that can be read.
+fn scanner<B>(response: &Response<B>) -> Option<Scanner> {
+    let text = |name| response.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
+    let encoding = text(header::CONTENT_ENCODING).unwrap_or("identity");
+    if !encoding.eq_ignore_ascii_case("identity") {
+        tracing::debug!("a compressed answer is not read, so its pin stays");
+        return None;
+    }
+    if !response.status().is_success() {
+        return None;
+    }
+    Scanner::new(text(header::CONTENT_TYPE)?)
 }

@@ -26,14 +26,24 @@ fn streaming(
     let handler = move |_: Request<Body>| {
         let body = receiver.lock().unwrap().take();
         let body = body.map_or(Body::empty(), |body| Body::from_stream(ReceiverStream::new(body)));
-        async move { Ok::<_, Infallible>(Response::new(body)) }
+        let response = Response::builder().header("content-type", "text/event-stream");
+        async move { Ok::<_, Infallible>(response.body(body).unwrap()) }
     };
     let service = ServiceBuilder::new()
         .layer(AffinityLayer::new(store.clone(), Calls::default().router()))
         .map_response(|response: Response<_>| response.map(Body::new))
-        .layer(ReleaseLayer::new())
+        .layer(ReleaseLayer::new().final_answer(true))
         .service(service_fn(handler));
     (sender, service)
+}
+
+fn turn() -> Request<Body> {
+    post(&[("x-model-affinity", "s")])
+}
+
+fn event(reason: &str) -> Chunk {
+    let choice = format!(r#"{{"delta":{{}},"finish_reason":{reason}}}"#);
+    Ok(Bytes::from(format!("data: {{\"choices\":[{choice}]}}\n\n")))
 }
 
 fn last() -> Request<Body> {
@@ -120,4 +130,85 @@ async fn a_response_without_a_body_ends_at_once() {
     let response = service.oneshot(last()).await.unwrap();
     assert_eq!(header(response.headers(), "x-plano-affinity"), "hit");
     assert!(store.is_empty());
+}
+
+/// Whether the pin stands after a turn whose stream had these chunks and then ended as told.
+async fn stands_after(chunks: Vec<Chunk>, ends: bool) -> bool {
+    let store = MemoryStore::default();
+    let (sender, service) = streaming(&store);
+    let mut body = service.oneshot(turn()).await.unwrap().into_body();
+    for chunk in chunks {
+        sender.send(chunk).await.unwrap();
+        let _ = body.frame().await.unwrap();
+        assert_eq!(store.len(), 1, "not before the end");
+    }
+    if ends {
+        drop(sender);
+        assert!(body.frame().await.is_none());
+    }
+    drop(body);
+    !store.is_empty()
+}
+
+#[tokio::test]
+async fn the_pin_goes_when_the_model_says_that_it_is_done() {
+    let (text, stop, tool) = (|| event("null"), || event("\"stop\""), || event("\"tool_calls\""));
+    assert!(!stands_after(vec![text(), stop()], true).await);
+    assert!(stands_after(vec![text(), tool()], true).await, "the loop goes on");
+    assert!(stands_after(vec![text()], true).await, "it has not said");
+}
+
+#[tokio::test]
+async fn a_client_may_hang_up_with_the_last_event_and_not_before() {
+    assert!(!stands_after(vec![event("null"), event("\"stop\"")], false).await);
+    assert!(stands_after(vec![event("null")], false).await);
+    assert!(stands_after(vec![event("\"tool_calls\"")], false).await);
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_after_the_reason_keeps_the_pin() {
+    let broken = || Err(std::io::Error::other("reset"));
+    assert!(stands_after(vec![event("\"stop\""), broken()], false).await);
+}
+
+#[tokio::test]
+async fn plain_answers_of_the_other_protocols_release_too() {
+    for (status, encoding, body, released) in [
+        (200, "identity", r#"{"stop_reason":"end_turn"}"#, true),
+        (200, "identity", r#"{"stop_reason":"tool_use"}"#, false),
+        (200, "identity", r#"{"status":"completed","output":[]}"#, true),
+        (200, "identity", r#"{"status":"completed","output":[{"type":"function_call"}]}"#, false),
+        (200, "gzip", r#"{"stop_reason":"end_turn"}"#, false),
+        (500, "identity", r#"{"stop_reason":"end_turn"}"#, false),
+    ] {
+        let store = MemoryStore::default();
+        let handler = move |_: Request<Body>| async move {
+            let response = Response::builder().status(status);
+            let response = response.header("content-type", "application/json");
+            let response = response.header("content-encoding", encoding);
+            Ok::<_, Infallible>(response.body(Body::from(body)).unwrap())
+        };
+        let service = ServiceBuilder::new()
+            .layer(AffinityLayer::new(store.clone(), Calls::default().router()))
+            .map_response(|response: Response<_>| response.map(Body::new))
+            .layer(ReleaseLayer::new().final_answer(true))
+            .service(service_fn(handler));
+        let response = service.oneshot(turn()).await.unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);
+        assert_eq!(store.is_empty(), released, "{status} {encoding} {body}");
+    }
+}
+
+#[tokio::test]
+async fn an_old_turn_does_not_release_a_newer_pin() {
+    let store = MemoryStore::default();
+    let (sender, service) = streaming(&store);
+    let mut old = service.clone().oneshot(turn()).await.unwrap().into_body();
+    let refresh = post(&[("x-model-affinity", "s"), ("x-plano-affinity", "refresh")]);
+    service.oneshot(refresh).await.unwrap();
+    sender.send(event("\"stop\"")).await.unwrap();
+    drop(sender);
+    old.frame().await.unwrap().unwrap();
+    assert!(old.frame().await.is_none());
+    assert_eq!(store.len(), 1);
 }

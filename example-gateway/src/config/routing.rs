@@ -84,7 +84,7 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
     ];
     if let Some(release) = at.get("release") {
         routing.release = release.one_of(&releases).unwrap_or_default();
-        if routing.release != Release::Ttl {
+        if routing.release == Release::UserTurn {
             release.warn("is not built yet: pins end by their TTL");
         }
     }

@@ -1,0 +1,120 @@
+//! Whether an answer is the last of its task: read from the answer as it passes.
+//!
+//! The three protocols say it in places that do not overlap, so the scanner need not be told which
+//! one it reads:
+//!
+//! | protocol | place | goes on |
+//! |---|---|---|
+//! | Chat Completions | `choices[].finish_reason` | `tool_calls`, `function_call` |
+//! | Messages | `stop_reason`, in a stream `delta.stop_reason` | `tool_use`, `pause_turn` |
+//! | Responses | `status` and `output[].type`, in a stream below `response` | `completed` with an item `…_call` |
+//!
+//! Any other reason ends the task. Memory is bounded whatever the answer holds.
+
+mod json;
+mod sse;
+
+use self::json::{Json, Key};
+use self::sse::Lines;
+
+/// Reads an answer in pieces of any size.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    framing: Framing,
+    json: Json,
+    seen: Seen,
+}
+
+#[derive(Debug)]
+enum Framing {
+    Plain,
+    Stream(Lines),
+}
+
+/// What the answer has said so far.
+#[derive(Debug, Default)]
+struct Seen {
+    ends: bool,
+    goes_on: bool,
+    /// Of the document at hand.
+    completed: bool,
+    calls: bool,
+}
+
+impl Scanner {
+    /// A scanner for a body of this content type, `None` when it is none of an answer.
+    pub(super) fn new(content_type: &str) -> Option<Self> {
+        let media = content_type.split(';').next().unwrap_or_default().trim();
+        let framing = if media.eq_ignore_ascii_case("text/event-stream") {
+            Framing::Stream(Lines::default())
+        } else if media.eq_ignore_ascii_case("application/json") {
+            Framing::Plain
+        } else {
+            return None;
+        };
+        Some(Self { framing, json: Json::default(), seen: Seen::default() })
+    }
+
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        let Self { framing, json, seen } = self;
+        match framing {
+            Framing::Plain => json.feed(bytes, |path, value| seen.note(path, value)),
+            Framing::Stream(lines) => lines.feed(bytes, |data| match data {
+                Some(data) => json.feed(data, |path, value| seen.note(path, value)),
+                None => {
+                    seen.end_document();
+                    *json = Json::default();
+                }
+            }),
+        }
+    }
+
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.framing, Framing::Stream(_))
+    }
+
+    /// Whether the answer, which has ended, was the last of its task.
+    pub(super) fn was_final(mut self) -> bool {
+        self.seen.end_document();
+        self.seen.ends && !self.seen.goes_on
+    }
+}
+
+impl Seen {
+    fn note(&mut self, path: &[Key], value: &str) {
+        match path {
+            [Key::Choices, Key::Element, Key::FinishReason] => {
+                self.reason(matches!(value, "tool_calls" | "function_call"));
+            }
+            [Key::StopReason] | [Key::Delta, Key::StopReason] => {
+                self.reason(matches!(value, "tool_use" | "pause_turn"));
+            }
+            [Key::Status] | [Key::Response, Key::Status] => match value {
+                "completed" => self.completed = true,
+                "incomplete" | "failed" | "cancelled" => self.reason(false),
+                _ => {}
+            },
+            [Key::Output, Key::Element, Key::Type]
+            | [Key::Response, Key::Output, Key::Element, Key::Type] => {
+                self.calls |= value.ends_with("_call");
+            }
+            _ => {}
+        }
+    }
+
+    fn reason(&mut self, goes_on: bool) {
+        self.goes_on |= goes_on;
+        self.ends |= !goes_on;
+    }
+
+    /// `status` and `output` may stand in any order, so they count together at the end.
+    fn end_document(&mut self) {
+        if std::mem::take(&mut self.completed) {
+            self.reason(self.calls);
+        }
+        self.calls = false;
+    }
+}
+
+#[cfg(test)]
+mod tests;

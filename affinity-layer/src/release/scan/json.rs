@@ -1,0 +1,163 @@
+//! Strings of a JSON document by the path that leads to them, read in pieces of any size.
+//!
+//! It follows structure and does not check it: what is no JSON gives no strings, or strings that
+//! mean nothing to us.
+
+/// Nesting that is followed; deeper places are counted and not looked at.
+const MAX_DEPTH: usize = 8;
+
+/// Bytes that are kept of a string; none that we look for is longer.
+const MAX_STRING: usize = 32;
+
+/// A step of a path, as far as it matters to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    Choices,
+    FinishReason,
+    StopReason,
+    Delta,
+    Status,
+    Response,
+    Output,
+    Type,
+    Other,
+    /// An element of an array.
+    Element,
+}
+
+impl Key {
+    fn of(name: &str) -> Self {
+        match name {
+            "choices" => Self::Choices,
+            "finish_reason" => Self::FinishReason,
+            "stop_reason" => Self::StopReason,
+            "delta" => Self::Delta,
+            "status" => Self::Status,
+            "response" => Self::Response,
+            "output" => Self::Output,
+            "type" => Self::Type,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Json {
+    path: Vec<Key>,
+    /// Levels beyond those in `path`.
+    deeper: usize,
+    string: Option<Text>,
+    /// The next string of the object at hand is a key.
+    at_key: bool,
+}
+
+#[derive(Debug, Default)]
+struct Text {
+    bytes: Vec<u8>,
+    too_long: bool,
+    escape: Escape,
+}
+
+#[derive(Debug, Default)]
+enum Escape {
+    #[default]
+    None,
+    Begun,
+    /// Digits of `\u` that are still to come, and their value so far.
+    Unicode(u8, u32),
+}
+
+impl Json {
+    /// Reads on; `found` is called for every string value, with the path to it.
+    pub(super) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(&[Key], &str)) {
+        for &byte in bytes {
+            if let Some(text) = &mut self.string {
+                if text.is_ended_by(byte)
+                    && let Some(text) = self.string.take()
+                {
+                    self.string_ended(&text, &mut found);
+                }
+                continue;
+            }
+            match byte {
+                b'"' => self.string = Some(Text::default()),
+                b'{' => self.open(Key::Other, true),
+                b'[' => self.open(Key::Element, false),
+                b'}' | b']' => self.close(),
+                b',' => self.at_key = self.in_object(),
+                _ => {}
+            }
+        }
+    }
+
+    fn in_object(&self) -> bool {
+        self.deeper == 0 && self.path.last().is_some_and(|key| *key != Key::Element)
+    }
+
+    fn open(&mut self, key: Key, at_key: bool) {
+        if self.path.len() < MAX_DEPTH && self.deeper == 0 {
+            self.path.push(key);
+            self.at_key = at_key;
+        } else {
+            self.deeper += 1;
+            self.at_key = false;
+        }
+    }
+
+    fn close(&mut self) {
+        if self.deeper > 0 {
+            self.deeper -= 1;
+        } else {
+            self.path.pop();
+        }
+        self.at_key = false;
+    }
+
+    fn string_ended(&mut self, text: &Text, found: &mut impl FnMut(&[Key], &str)) {
+        if self.deeper > 0 {
+            return;
+        }
+        let value = if text.too_long { None } else { std::str::from_utf8(&text.bytes).ok() };
+        if self.at_key {
+            self.at_key = false;
+            if let Some(last) = self.path.last_mut() {
+                *last = value.map_or(Key::Other, Key::of);
+            }
+        } else if let Some(value) = value {
+            found(&self.path, value);
+        }
+    }
+}
+
+impl Text {
+    /// Takes a byte; says whether it is the quote at the end.
+    fn is_ended_by(&mut self, byte: u8) -> bool {
+        match std::mem::take(&mut self.escape) {
+            Escape::None => match byte {
+                b'"' => return true,
+                b'\\' => self.escape = Escape::Begun,
+                _ => self.push(byte),
+            },
+            Escape::Begun if byte == b'u' => self.escape = Escape::Unicode(4, 0),
+            // What an escape other than \u stands for is in nothing that we look for.
+            Escape::Begun => self.push(if byte == b'"' { b'"' } else { b'\\' }),
+            Escape::Unicode(left, value) => {
+                let digit = char::from(byte).to_digit(16).unwrap_or_default();
+                let value = value * 16 + digit;
+                match left {
+                    1 => self.push(u8::try_from(value).ok().filter(u8::is_ascii).unwrap_or(b'?')),
+                    _ => self.escape = Escape::Unicode(left - 1, value),
+                }
+            }
+        }
+        false
+    }
+
+    fn push(&mut self, byte: u8) {
+        if self.bytes.len() < MAX_STRING {
+            self.bytes.push(byte);
+        } else {
+            self.too_long = true;
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The data of server-sent events, read in pieces of any size.
+
+/// Where in a line the next byte stands.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    state: State,
+    /// The last byte was a carriage return: a line feed after it belongs to it.
+    after_return: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    /// So many bytes of `data:` were seen at the beginning of the line.
+    Field(usize),
+    Data,
+    Skip,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Field(0)
+    }
+}
+
+const FIELD: &[u8] = b"data:";
+
+impl Lines {
+    /// Reads on; `found` is called with each piece of data, and with `None` where an event ends.
+    pub(super) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(Option<&[u8]>)) {
+        let mut rest = bytes;
+        while let Some((&byte, after)) = rest.split_first() {
+            let after_return = std::mem::replace(&mut self.after_return, byte == b'\r');
+            if matches!(byte, b'\r' | b'\n') {
+                if !(byte == b'\n' && after_return) {
+                    if matches!(self.state, State::Field(0)) {
+                        found(None);
+                    }
+                    self.state = State::Field(0);
+                }
+                rest = after;
+                continue;
+            }
+            match self.state {
+                State::Field(seen) => {
+                    self.state = match FIELD.get(seen) {
+                        Some(expected) if *expected != byte => State::Skip,
+                        _ if seen + 1 == FIELD.len() => State::Data,
+                        _ => State::Field(seen + 1),
+                    };
+                    rest = after;
+                }
+                State::Data | State::Skip => {
+                    let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+                    let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
+                    if matches!(self.state, State::Data) {
+                        found(Some(line));
+                    }
+                    rest = after;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+use super::*;
+
+/// The verdict, and the same one however the answer is cut.
+#[track_caller]
+fn is_final(content_type: &str, body: &str) -> bool {
+    let verdict = |pieces: &[&[u8]]| {
+        let mut scanner = Scanner::new(content_type).unwrap();
+        pieces.iter().for_each(|piece| scanner.feed(piece));
+        scanner.was_final()
+    };
+    let whole = verdict(&[body.as_bytes()]);
+    for at in 0..body.len() {
+        let (head, tail) = body.as_bytes().split_at(at);
+        assert_eq!(verdict(&[head, tail]), whole, "cut at {at}");
+    }
+    let bytes: Vec<&[u8]> = body.as_bytes().chunks(1).collect();
+    assert_eq!(verdict(&bytes), whole, "byte by byte");
+    whole
+}
+
+fn plain(body: &str) -> bool {
+    is_final("application/json; charset=utf-8", body)
+}
+
+fn stream(events: &[&str]) -> bool {
+    let lf: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    let verdict = is_final("text/event-stream", &lf);
+    for (data, end) in [("data:", "\r\n"), ("event: x\ndata: ", "\n"), (": c\rid: 1\rdata: ", "\r")]
+    {
+        let other: String = events.iter().map(|event| format!("{data}{event}{end}{end}")).collect();
+        assert_eq!(is_final("text/event-stream", &other), verdict, "{data:?} {end:?}");
+    }
+    verdict
+}
+
+#[test]
+fn chat_completions() {
+    let answer = |reason: &str| {
+        format!(
+            r#"{{"id":"x","choices":[{{"index":0,"message":{{"content":"a \"finish_reason\": \"tool_calls\""}},"finish_reason":{reason}}}],"usage":{{}}}}"#
+        )
+    };
+    for reason in [r#""stop""#, r#""length""#, r#""content_filter""#] {
+        assert!(plain(&answer(reason)), "{reason}");
+    }
+    for reason in [r#""tool_calls""#, r#""function_call""#, "null", "1"] {
+        assert!(!plain(&answer(reason)), "{reason}");
+    }
+    assert!(!plain(r#"{"choices":[{"finish_reason":"stop"},{"finish_reason":"tool_calls"}]}"#));
+    assert!(plain(r#"{"choices" : [ { "finish_reason" : "stop" , "x" : [ { } ] } ] }"#));
+}
+
+#[test]
+fn chat_completions_streamed() {
+    let chunk = |reason: &str| {
+        format!(
+            r#"{{"choices":[{{"delta":{{"content":"data: \n\n"}},"finish_reason":{reason}}}]}}"#
+        )
+    };
+    let usage = r#"{"choices":[],"usage":{"total_tokens":7}}"#;
+    let (none, stop, tool) = (chunk("null"), chunk(r#""stop""#), chunk(r#""tool_calls""#));
+    assert!(stream(&[&none, &none, &stop, usage, "[DONE]"]));
+    assert!(!stream(&[&none, &tool, usage, "[DONE]"]));
+    assert!(!stream(&[&none, &none]), "it broke off");
+    assert!(!stream(&["[DONE]"]));
+}
+
+#[test]
+fn messages() {
+    let answer = |reason: &str| {
+        format!(
+            r#"{{"type":"message","content":[{{"type":"text","text":"stop_reason"}}],"stop_reason":{reason}}}"#
+        )
+    };
+    for reason in ["end_turn", "max_tokens", "stop_sequence", "refusal"] {
+        assert!(plain(&answer(&format!("\"{reason}\""))), "{reason}");
+    }
+    for reason in [r#""tool_use""#, r#""pause_turn""#, "null"] {
+        assert!(!plain(&answer(reason)), "{reason}");
+    }
+}
+
+#[test]
+fn messages_streamed() {
+    let start = r#"{"type":"message_start","message":{"stop_reason":null,"content":[]}}"#;
+    let end = r#"{"type":"message_stop"}"#;
+    let delta = |reason: &str| {
+        format!(
+            r#"{{"type":"message_delta","delta":{{"stop_reason":"{reason}","stop_sequence":null}}}}"#
+        )
+    };
+    assert!(stream(&[start, &delta("end_turn"), end]));
+    assert!(!stream(&[start, &delta("tool_use"), end]));
+}
+
+#[test]
+fn responses() {
+    let message = r#"{"type":"message","content":[{"type":"output_text","text":"x_call"}]}"#;
+    let call = r#"{"type":"function_call","name":"f","arguments":"{\"type\":\"x\"}"}"#;
+    let answer = |status: &str, items: &str| {
+        [
+            format!(r#"{{"status":"{status}","output":[{items}]}}"#),
+            format!(r#"{{"output":[{items}],"status":"{status}"}}"#),
+        ]
+    };
+    let both = |status: &str, items: &str| {
+        let [one, other] = answer(status, items);
+        let verdict = plain(&one);
+        assert_eq!(plain(&other), verdict);
+        for kind in ["response.completed", "response.incomplete", "response.failed"] {
+            let created = r#"{"type":"response.created","response":{"status":"in_progress"}}"#;
+            let last = format!(r#"{{"type":"{kind}","response":{one}}}"#);
+            assert_eq!(stream(&[created, &last]), verdict, "{kind}");
+        }
+        verdict
+    };
+    assert!(both("completed", message));
+    assert!(!both("completed", &format!("{message},{call}")));
+    assert!(!both("completed", r#"{"type":"custom_tool_call"}"#));
+    assert!(!both("completed", r#"{"type":"local_shell_call"}"#));
+    assert!(!both("in_progress", message));
+    for status in ["incomplete", "failed", "cancelled"] {
+        assert!(both(status, message), "{status}");
+    }
+}
+
+#[test]
+fn escapes_are_read_and_long_strings_are_not_kept() {
+    assert!(plain(r#"{"\u0073top_reason":"end\u005fturn"}"#));
+    assert!(!plain(r#"{"stop_reason":"tool\u005Fuse"}"#));
+    let long = "x".repeat(1 << 10);
+    assert!(plain(&format!(r#"{{"{long}":"{long}\\","stop_reason":"end_turn"}}"#)));
+    let mut scanner = Scanner::new("application/json").unwrap();
+    scanner.feed(b"{\"a\":\"");
+    (0..1000).for_each(|_| scanner.feed(&[b'x'; 1024]));
+    assert!(format!("{scanner:?}").len() < 1000, "a string without end fills no memory");
+}
+
+#[test]
+fn depth_is_counted_and_not_followed() {
+    let deep = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+    assert!(plain(&format!(r#"{{"a":{},"stop_reason":"end_turn"}}"#, deep(300))));
+    assert!(!plain(&format!(r#"{{"a":{}{{"stop_reason":"end_turn"}}"#, "[".repeat(300))));
+}
+
+#[test]
+fn what_is_no_answer_ends_nothing() {
+    for body in ["", "null", "\"stop\"", "{\"error\":{\"type\":\"x\"}}", "]]}}\"", "<html>"] {
+        assert!(!plain(body), "{body}");
+    }
+    for content_type in ["text/html", "", "application/octet-stream"] {
+        assert!(Scanner::new(content_type).is_none());
+    }
+}
