@@ -140,7 +140,7 @@ pub use key::{
 pub use name::{InvalidName, MAX_NAME_LEN, ModelName, RouteName};
 pub use outcome::{AFFINITY_HEADER, MODEL_HEADER, Outcome, PINNED_HEADER, ROUTE_HEADER};
 pub use pin::{Epoch, Expiry, MAX_CANDIDATES, Pin, Selection};
-pub use pinned::{PinnedModel, Probe, RequestedModel};
+pub use pinned::{NewTurn, PinnedModel, Probe, RequestedModel};
 pub use rejection::{OpenAiErrors, Rejection, ResponseForRejection};
 pub use release::ReleaseLayer;
 pub use route::{RouteDecision, RouteRequest, RouterService};

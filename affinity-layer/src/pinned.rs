@@ -144,6 +144,11 @@ impl fmt::Debug for PinnedModel {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Probe;
 
+/// In the extensions of a request that opens a new turn of its session: a pin that stands moves to a
+/// new decision, as with `x-plano-affinity: refresh`. Requests without it hold the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NewTurn;
+
 /// The model a request asks for, for when the router has no answer or no route matches.
 ///
 /// Without this extension the layer reads the top-level `model` of a JSON body. A gateway that

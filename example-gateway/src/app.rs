@@ -50,7 +50,8 @@ impl App {
         let upstreams = Arc::new(Upstreams::new(config));
         let sessions = Sessions::new(config)?;
         let affinity = affinity(config, sessions.store(), &upstreams);
-        let intake = IntakeLayer::new(upstreams.clone());
+        let user_turns = config.routing.release == Release::UserTurn;
+        let intake = IntakeLayer::new(upstreams.clone()).user_turns(user_turns);
 
         let proxied = ServiceBuilder::new()
             // Reads and checks the body, which the router and the proxy need whole.

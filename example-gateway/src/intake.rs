@@ -13,13 +13,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use affinity_layer::RequestedModel;
+use affinity_layer::{NewTurn, RequestedModel};
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use router_client::{Preference, Preferences};
+use router_client::{Preference, Preferences, opens_user_turn};
 use tower::{Layer, Service};
 
 use crate::body::{BodyError, Envelope};
@@ -35,17 +35,24 @@ pub(crate) const BODY_LIMIT: usize = 32 << 20;
 pub(crate) struct IntakeLayer {
     upstreams: Arc<Upstreams>,
     model_may_miss: bool,
+    user_turns: bool,
 }
 
 impl IntakeLayer {
     /// For requests to a model; each must name one.
     pub(crate) fn new(upstreams: Arc<Upstreams>) -> Self {
-        Self { upstreams, model_may_miss: false }
+        Self { upstreams, model_may_miss: false, user_turns: false }
     }
 
     /// A body without `model` means `auto`.
     pub(crate) fn model_may_miss(self) -> Self {
         Self { model_may_miss: true, ..self }
+    }
+
+    /// Marks requests that open a new turn of the user, with [`NewTurn`].
+    #[must_use]
+    pub(crate) fn user_turns(self, mark: bool) -> Self {
+        Self { user_turns: mark, ..self }
     }
 
     async fn read<B>(&self, parts: &mut Parts, body: B) -> Result<Full<Bytes>, ApiError>
@@ -59,6 +66,9 @@ impl IntakeLayer {
         }
         if let Some(text) = envelope.preferences() {
             parts.extensions.insert(self.preferences(text)?);
+        }
+        if self.user_turns && opens_user_turn(parts.uri.path(), envelope.bytes()) {
+            parts.extensions.insert(NewTurn);
         }
         let body = Full::new(envelope.bytes().clone());
         parts.extensions.insert(envelope);

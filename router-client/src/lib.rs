@@ -55,6 +55,7 @@ mod llm;
 mod plano;
 mod preference;
 mod prompt;
+mod turn;
 mod wire;
 
 pub use builder::{Builder, RouterClient};
@@ -63,6 +64,7 @@ pub use lexical::LexicalRouter;
 pub use llm::{LlmRouter, PromptFormat};
 pub use plano::PlanoRouter;
 pub use preference::{Preference, Preferences};
+pub use turn::opens_user_turn;
 
 /// The example of the README is compiled with those of the documentation.
 #[cfg(doctest)]

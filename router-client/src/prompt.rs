@@ -79,7 +79,7 @@ pub(crate) fn ends(text: &str, limit: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{head} … {tail}"))
 }
 
-fn items<'a>(path: &str, body: &'a [u8]) -> Vec<&'a RawValue> {
+pub(crate) fn items<'a>(path: &str, body: &'a [u8]) -> Vec<&'a RawValue> {
     #[derive(Deserialize)]
     struct Body<'a> {
         #[serde(borrow)]
@@ -104,7 +104,7 @@ fn items<'a>(path: &str, body: &'a [u8]) -> Vec<&'a RawValue> {
     serde_json::from_str(list.get()).unwrap_or_default()
 }
 
-fn message(item: &RawValue) -> Option<Message> {
+pub(crate) fn message(item: &RawValue) -> Option<Message> {
     #[derive(Deserialize)]
     struct Item<'a> {
         role: Role,

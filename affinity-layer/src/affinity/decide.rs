@@ -16,7 +16,8 @@ use super::payload::Payload;
 use crate::outcome::{Control, Outcome, Stamp};
 use crate::release::ReleasedAtEnd;
 use crate::{
-    AffinityKey, AffinityStore, BoxError, PinnedModel, Probe, Rejection, RouterService, Selection,
+    AffinityKey, AffinityStore, BoxError, NewTurn, PinnedModel, Probe, Rejection, RouterService,
+    Selection,
 };
 
 /// What is left to do when the inner service has answered.
@@ -71,6 +72,9 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
             (_, Control::Bypass) => self.afresh(&parts, &mut body, Outcome::Bypass).await,
             (None, _) => self.afresh(&parts, &mut body, Outcome::None).await,
             (Some(key), Control::Refresh) => self.refreshed(key, &parts, &mut body).await,
+            (Some(key), Control::Use) if parts.extensions.get::<NewTurn>().is_some() => {
+                self.new_turn(key, &parts, &mut body).await
+            }
             (Some(key), Control::Use | Control::Final) => self.pinned(key, &parts, &mut body).await,
         };
         let verdict = match verdict {
@@ -141,6 +145,23 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         }
         let made = if gone.is_some() { Outcome::Repinned } else { Outcome::Claimed };
         core.verdict(settled, led.then_some(made), parts, &body)
+    }
+
+    /// A new decision, unless this is the first turn.
+    async fn new_turn<B>(
+        &self,
+        key: &AffinityKey,
+        parts: &Parts,
+        body: &mut Payload<B>,
+    ) -> Result<Verdict, Rejection>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>>,
+    {
+        let mut budget = Budget::new(self.core.settings.store_budget);
+        match self.core.standing(key, &mut budget).await? {
+            Some(_) => self.refreshed(key, parts, body).await,
+            None => self.pinned(key, parts, body).await,
+        }
     }
 
     /// The pin that stands, else the model that is asked for.

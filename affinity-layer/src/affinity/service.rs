@@ -13,7 +13,7 @@ use super::decide::Turn;
 use super::future::ResponseFuture;
 use crate::key::asks_a_model;
 use crate::outcome::{Control, Stamp};
-use crate::{AffinityStore, BoxError, Rejection, ResponseForRejection, RouterService};
+use crate::{AffinityStore, BoxError, NewTurn, Rejection, ResponseForRejection, RouterService};
 
 /// Middleware that gives every request of a session the model of the first one.
 ///
@@ -79,6 +79,7 @@ where
             return self.refuse(Rejection::InvalidControl, request);
         };
         if let (Some(key), Control::Use) = (&key, control)
+            && request.extensions().get::<NewTurn>().is_none()
             && let Some(model) = self.core.at_hand(key)
         {
             let stamp = model.stamp();

@@ -84,9 +84,6 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
     ];
     if let Some(release) = at.get("release") {
         routing.release = release.one_of(&releases).unwrap_or_default();
-        if routing.release == Release::UserTurn {
-            release.warn("is not built yet: pins end by their TTL");
-        }
     }
     if let Some(cache) = at.get("session_cache") {
         routing.cache = cache::read(&cache);

@@ -18,6 +18,7 @@ mod headers;
 mod process;
 mod protocols;
 mod refusals;
+mod release;
 mod router_failures;
 mod sessions;
 mod tenants;
