@@ -54,7 +54,8 @@ pub(super) fn encode(pin: &Pin) -> String {
 
 /// The pin in a value, `None` when it names no model that could be used.
 pub(super) fn decode(value: &[u8]) -> Option<Pin> {
-    if value.len() > MAX_VALUE_LEN {
+    // An array would do as well for the derived code, its first element for the model.
+    if value.len() > MAX_VALUE_LEN || value.trim_ascii_start().first() != Some(&b'{') {
         return None;
     }
     let read: Read = serde_json::from_slice(value).ok()?;
@@ -138,6 +139,7 @@ mod tests {
             "openai/gpt-4o",
             "null",
             "[]",
+            "[\"a/b\"]",
             "{}",
             "{\"model_name\":null}",
             "{\"model_name\":\"\"}",
