@@ -3,7 +3,9 @@
 /// Reads a value and its time left, and defers its expiry.
 ///
 /// `KEYS[1]` the name; `ARGV` idle time, maximum age, both in milliseconds. A pin without the time of
-/// its claim, as the older system wrote, keeps its expiry. Returns value and milliseconds left.
+/// its claim, as the older system wrote, keeps its expiry. So does one that was used within the last
+/// eighth of the idle time: each change invalidates every near copy, also that of who made it, since
+/// Redis tells a script's changes to its caller too. Returns value and milliseconds left.
 pub(super) const TOUCH: &str = r#"
 local value = redis.call('GETRANGE', KEYS[1], 0, 65536)
 if value == '' then return false end
@@ -16,7 +18,10 @@ if readable and type(pin) == 'table' and type(pin.claimed_at) == 'number' then
     redis.call('DEL', KEYS[1])
     return false
   end
-  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left))
+  local now = redis.call('PTTL', KEYS[1])
+  if now < 0 or now > left or now < left - ARGV[1] / 8 then
+    redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left))
+  end
 end
 return {value, redis.call('PTTL', KEYS[1])}
 "#;
@@ -50,8 +55,9 @@ return {1, new}
 ///
 /// `KEYS[1]` the name; `ARGV[1]` the epoch, or nothing. Returns how many were removed.
 pub(super) const RELEASE: &str = r#"
-if ARGV[1] == '' then return redis.call('DEL', KEYS[1]) end
+-- First of all: it is an error where something else than a string stands, which then stays.
 local value = redis.call('GETRANGE', KEYS[1], 0, 65536)
+if ARGV[1] == '' then return redis.call('DEL', KEYS[1]) end
 if value == '' then return 0 end
 local readable, pin = pcall(cjson.decode, value)
 if not readable or type(pin) ~= 'table' then return 0 end
