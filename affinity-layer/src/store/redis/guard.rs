@@ -60,6 +60,12 @@ impl Guard {
         result
     }
 
+    /// Lets all calls through again: Redis has answered by another way.
+    pub(super) fn close(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+        self.open_until.store(0, Ordering::Release);
+    }
+
     fn attempt(&self) -> Option<Attempt<'_>> {
         let open_until = self.open_until.load(Ordering::Acquire);
         let probe = open_until != 0;
@@ -88,10 +94,8 @@ impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         let guard = self.guard;
         if self.succeeded {
-            guard.failures.store(0, Ordering::Relaxed);
-            if self.probe {
-                guard.open_until.store(0, Ordering::Release);
-            }
+            // Also one that was on its way when the breaker opened.
+            guard.close();
         } else if self.probe || guard.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {
             let open = u64::try_from(OPEN.as_millis()).unwrap_or_default();
             guard.open_until.store(guard.now() + open, Ordering::Release);
@@ -165,6 +169,33 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_millis(50), probe).await.is_err());
         tokio::time::advance(OPEN).await;
         assert!(call(&guard, Ok(())).await, "a probe that was given up does not block the next");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_answer_closes_it_too() {
+        let guard = Guard::default();
+        let late = guard.attempt();
+        for _ in 0..FAILURES {
+            call(&guard, DOWN).await;
+        }
+        assert!(!call(&guard, Ok(())).await);
+        late.unwrap().succeeded = true;
+        assert!(call(&guard, Ok(())).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_can_be_closed_from_outside() {
+        let guard = Guard::default();
+        for _ in 0..FAILURES {
+            call(&guard, DOWN).await;
+        }
+        assert!(!call(&guard, Ok(())).await);
+        guard.close();
+        for _ in 1..FAILURES {
+            assert!(call(&guard, DOWN).await, "the count starts anew");
+        }
+        assert!(call(&guard, DOWN).await);
+        assert!(!call(&guard, Ok(())).await);
     }
 
     #[tokio::test(start_paused = true)]
