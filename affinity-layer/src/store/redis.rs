@@ -25,6 +25,7 @@ use self::guard::Guard;
 pub use self::names::NameSecret;
 use self::names::Names;
 pub use self::options::{RedisConfigError, RedisOptions};
+pub(crate) use self::verbs::Found;
 use crate::store::{AffinityStore, Claim};
 use crate::{AffinityKey, BoxError, Epoch, Expiry, Pin, Selection, StoreError, StoreErrorKind};
 
@@ -98,6 +99,11 @@ impl RedisStore {
         self.0.pool.next()
     }
 
+    /// Redis was seen to answer: calls need not wait for the breaker to try it.
+    pub(crate) fn is_back(&self) {
+        self.0.guard.close();
+    }
+
     pub(crate) fn names(&self) -> &Names {
         &self.0.names
     }
@@ -158,7 +164,7 @@ fn failed(error: fred::error::Error) -> StoreError {
 
 impl AffinityStore for RedisStore {
     async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<Option<Pin>, StoreError> {
-        Ok(self.fetch(key, expiry).await?.map(|(pin, _)| pin))
+        Ok(self.fetch(key, expiry).await?.map(|found| found.pin))
     }
 
     async fn claim(

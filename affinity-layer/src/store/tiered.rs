@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use self::link::Link;
 use self::near::{Near, Spot};
 use self::pending::{Change, Kind, Pending};
-use super::redis::RedisStore;
+use super::redis::{Found, RedisStore};
 use super::{AffinityStore, Claim};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 
@@ -31,7 +31,8 @@ use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 ///   Redis is back, those decisions are claimed there, and the winner stands.
 /// - When Redis comes back without its data, sessions that are known here are claimed again as they
 ///   were, by their next request.
-/// - Without client tracking (an access list that forbids it), every turn reads from Redis.
+/// - Without client tracking (an access list that forbids it), every turn reads from Redis, and so
+///   does every turn of a pin that stands under the name of a previous secret.
 #[derive(Clone)]
 pub struct TieredStore(Arc<Owner>);
 
@@ -108,7 +109,7 @@ impl Tier {
 
     async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<Option<Pin>, StoreError> {
         let name = self.name(key);
-        let spot = self.near.spot(&name);
+        let (spot, asked) = (self.near.spot(&name), Instant::now());
         let fetched = async {
             if self.link.is_followed() {
                 self.settle(&name).await?;
@@ -116,9 +117,9 @@ impl Tier {
             self.redis.fetch(key, expiry).await
         };
         match fetched.await {
-            Ok(Some((pin, left))) => {
-                self.keep(spot, &pin, left);
-                Ok(Some(pin))
+            Ok(Some(found)) => {
+                self.keep_found(spot, &found, asked);
+                Ok(Some(found.pin))
             }
             Ok(None) => self.absent(key, &name, spot).await,
             Err(error) => self.near.get(spot).map(|held| Some(held.pin)).ok_or(error),
@@ -138,7 +139,9 @@ impl Tier {
         if !self.link.is_followed() {
             return Ok(Some(held.pin));
         }
-        if !self.near.is_lost(&held) {
+        // A copy is dropped when its pin is. Where it was not, this may be another Redis.
+        let lost = self.near.is_lost(&held) || follow::has_restarted(self).await;
+        if !lost {
             self.near.forget(name.as_bytes());
             return Ok(None);
         }
@@ -152,6 +155,17 @@ impl Tier {
             self.near.forget(name.as_bytes());
         }
         Ok(Some(claim.pin))
+    }
+
+    /// Keeps what Redis had for a question of `asked`. The time left counts from then: a copy never
+    /// outlives the pin. News of another name are not news of the copy, so it is not fresh.
+    fn keep_found(&self, spot: Spot, found: &Found, asked: Instant) {
+        let left = found.left.saturating_sub(asked.elapsed());
+        if found.is_current {
+            self.keep(spot, &found.pin, left);
+        } else {
+            self.near.keep_unconfirmed(spot, &found.pin, left);
+        }
     }
 
     /// Keeps what Redis said; without being followed it may have changed at once.
@@ -171,12 +185,12 @@ impl Tier {
     ) -> Result<Claim, StoreError> {
         let (name, pin) = (self.name(key), self.redis.new_pin(selection));
         let ttl = expiry.initial();
-        let spot = self.near.spot(&name);
+        let (spot, asked) = (self.near.spot(&name), Instant::now());
         let mut unconfirmed = Unconfirmed { tier: self, key, name, spot, pin, ttl, done: false };
         let claim = self.redis.claim_pin(key, unconfirmed.pin.clone(), ttl).await?;
         unconfirmed.done = true;
         if claim.won {
-            self.keep(spot, &claim.pin, ttl);
+            self.keep(spot, &claim.pin, ttl.saturating_sub(asked.elapsed()));
         }
         Ok(claim)
     }
@@ -190,14 +204,14 @@ impl Tier {
     ) -> Result<Option<Claim>, StoreError> {
         let (name, ttl) = (self.name(key), expiry.initial());
         let to = self.redis.pin_after(from, selection);
-        let held = self.near.get(self.near.spot(&name));
+        let (held, asked) = (self.near.get(self.near.spot(&name)), Instant::now());
         let changing = self.near.change(&name);
         let moved = self.redis.move_pin(key, from, &to, expiry).await;
         drop(changing);
         let spot = self.near.spot(&name);
         match (moved, held) {
-            (Ok(Some(claim)), _) if claim.won => {
-                self.keep(spot, &claim.pin, ttl);
+            (Ok(Some(claim)), _) if claim.won && !self.redis.names().is_changing() => {
+                self.keep(spot, &claim.pin, ttl.saturating_sub(asked.elapsed()));
                 Ok(Some(claim))
             }
             (Ok(standing), _) => Ok(standing),
@@ -264,22 +278,28 @@ impl Tier {
                 let expiry = Expiry::fixed(left);
                 let moved = self.redis.move_pin(&change.key, *from, to, &expiry).await?;
                 if let Some(claim) = moved {
-                    self.adopt(name, spot, &claim, left);
+                    self.adopt(name, spot, change, &claim, left).await;
                     return Ok(());
                 }
                 to
             }
         };
         let claim = self.redis.claim_pin(&change.key, pin.clone(), left).await?;
-        self.adopt(name, spot, &claim, left);
+        self.adopt(name, spot, change, &claim, left).await;
         Ok(())
     }
 
-    fn adopt(&self, name: &str, spot: Spot, claim: &Claim, left: Duration) {
-        if claim.won {
-            self.keep(spot, &claim.pin, left);
-        } else {
-            self.near.forget(name.as_bytes());
+    /// Keeps the pin that stands after all. That of another is read again, for its time left.
+    async fn adopt(&self, name: &str, spot: Spot, change: &Change, claim: &Claim, left: Duration) {
+        // A claim that was given up may have reached Redis all the same.
+        let ours = matches!(&change.kind, Kind::Claim(pin) if *pin == claim.pin);
+        if claim.won || ours {
+            return self.keep(spot, &claim.pin, left);
+        }
+        let (spot, asked) = (self.near.spot(name), Instant::now());
+        match self.redis.fetch(&change.key, &Expiry::fixed(left)).await {
+            Ok(Some(found)) => self.keep_found(spot, &found, asked),
+            _ => self.near.forget(name.as_bytes()),
         }
     }
 }

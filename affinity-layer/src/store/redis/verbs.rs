@@ -18,29 +18,40 @@ const UNCERTAIN: Duration = Duration::from_secs(1);
 /// How much of an unreadable value is compared before it is replaced.
 const HEAD: usize = 256;
 
+/// A pin as Redis has it.
+pub(crate) struct Found {
+    pub(crate) pin: Pin,
+    pub(crate) left: Duration,
+    /// Whether it stands under its current name, and news of it come under that.
+    pub(crate) is_current: bool,
+}
+
+/// Each call is boxed: the client's futures are large, up to 60 KiB for a read, and a request must
+/// not carry the room for them when it is not under way to Redis.
 impl RedisStore {
     /// The pin of `key` and its time left, in one round trip. Counts as a use.
     pub(crate) async fn fetch(
         &self,
         key: &AffinityKey,
         expiry: &Expiry,
-    ) -> Result<Option<(Pin, Duration)>, StoreError> {
+    ) -> Result<Option<Found>, StoreError> {
         let names = self.names();
         let current = names.current(key);
         let found = match names.previous(key) {
-            None => self.0.guard.call(self.read(&current, expiry)).await?,
+            None => self.0.guard.call(Box::pin(self.read(&current, expiry))).await?,
             Some(previous) => {
                 let both = async {
                     tokio::try_join!(self.read(&current, expiry), self.read(&previous, expiry))
                 };
-                let (current, previous) = self.0.guard.call(both).await?;
+                let (current, previous) = self.0.guard.call(Box::pin(both)).await?;
+                let previous = previous.map(|found| Found { is_current: false, ..found });
                 current.or(previous)
             }
         };
-        if let Some((pin, _)) = &found {
+        if let Some(Found { pin, .. }) = &found {
             self.0.clock.saw(pin.epoch);
             if self.0.wait.is_some() && self.0.clock.age(pin.epoch) < UNCERTAIN {
-                self.0.guard.call(self.confirm(&current)).await?;
+                self.0.guard.call(Box::pin(self.confirm(&current))).await?;
             }
         }
         Ok(found)
@@ -67,11 +78,7 @@ impl RedisStore {
         Ok(())
     }
 
-    async fn read(
-        &self,
-        name: &str,
-        expiry: &Expiry,
-    ) -> Result<Option<(Pin, Duration)>, StoreError> {
+    async fn read(&self, name: &str, expiry: &Expiry) -> Result<Option<Found>, StoreError> {
         let client = self.client();
         let (value, left): (Bytes, i64) = match expiry.limits() {
             Some((idle, max_age)) => {
@@ -104,7 +111,8 @@ impl RedisStore {
             let _: () = client.pexpire(name, millis(ttl), None).await.map_err(failed)?;
             left = Some(ttl);
         }
-        Ok(left.map(|left| (pin, left)))
+        // Near copies of a value by somebody else live no longer than those of ours.
+        Ok(left.map(|left| Found { pin, left: left.min(expiry.initial()), is_current: true }))
     }
 
     /// Claims `key` for `pin`, unless there is a pin.
@@ -114,7 +122,7 @@ impl RedisStore {
         pin: Pin,
         ttl: Duration,
     ) -> Result<Claim, StoreError> {
-        let claim = self.0.guard.call(self.claim_guarded(key, pin, ttl)).await?;
+        let claim = self.0.guard.call(Box::pin(self.claim_guarded(key, pin, ttl))).await?;
         self.0.clock.saw(claim.pin.epoch);
         Ok(claim)
     }
@@ -127,7 +135,7 @@ impl RedisStore {
     ) -> Result<Claim, StoreError> {
         if let Some(previous) = self.names().previous(key) {
             let held = self.read(&previous, &Expiry::fixed(ttl)).await?;
-            if let Some((pin, _)) = held {
+            if let Some(Found { pin, .. }) = held {
                 return Ok(Claim { pin, won: false });
             }
         }
@@ -196,13 +204,13 @@ impl RedisStore {
         let max_age = expiry.limits().map_or(0, |(_, max_age)| millis(max_age));
         let args = vec![from.0.to_string(), value, ttl.to_string(), max_age.to_string()];
         let names = self.names();
-        let claim = self.0.guard.call(async {
+        let claim = self.0.guard.call(Box::pin(async {
             let moved = self.try_move(&names.current(key), args.clone()).await?;
             match names.previous(key) {
                 Some(previous) if moved.is_none() => self.try_move(&previous, args).await,
                 _ => Ok(moved),
             }
-        });
+        }));
         let claim = claim.await?;
         if let Some(claim) = &claim {
             self.0.clock.saw(claim.pin.epoch);
@@ -229,7 +237,7 @@ impl RedisStore {
         let epoch = epoch.map(|epoch| epoch.0.to_string()).unwrap_or_default();
         self.0
             .guard
-            .call(async {
+            .call(Box::pin(async {
                 let (client, mut released) = (self.client(), 0);
                 for name in [Some(names.current(key)), names.previous(key)].into_iter().flatten() {
                     let args = vec![epoch.clone()];
@@ -237,7 +245,7 @@ impl RedisStore {
                     released += gone.await.map_err(failed)?;
                 }
                 Ok(released > 0)
-            })
+            }))
             .await
     }
 }

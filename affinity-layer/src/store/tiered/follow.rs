@@ -44,13 +44,13 @@ struct Followed {
 
 /// Runs for as long as the store lives.
 pub(super) async fn follow(tier: std::sync::Arc<Tier>, client: Client) {
-    let mut last_run = None;
     loop {
         let reconnected = client.reconnect_rx();
         let invalidations = client.invalidation_rx();
-        match start(&tier, &client, &mut last_run).await {
+        match start(&tier, &client).await {
             Ok(followed) => {
                 tracing::info!("the shared session store is followed");
+                tier.redis.is_back();
                 tier.link.up();
                 tokio::select! {
                     () = invalidate(&tier, invalidations) => {}
@@ -73,26 +73,19 @@ pub(super) async fn follow(tier: std::sync::Arc<Tier>, client: Client) {
 }
 
 /// Asks for invalidations, then doubts every copy from before that.
-async fn start(
-    tier: &Tier,
-    client: &Client,
-    last_run: &mut Option<String>,
-) -> Result<Followed, Error> {
+async fn start(tier: &Tier, client: &Client) -> Result<Followed, Error> {
     let started = Instant::now();
-    // On the connection of before it may be on already, and would be refused.
-    client.stop_tracking().await?;
-    let tracked =
-        client.start_tracking(tier.redis.names().prefix(), true, false, false, true).await;
-    let coherent = match tracked {
-        Ok(()) => true,
-        Err(error) if is_refusal(&error) => {
-            tracing::warn!(%error, "no client tracking: every turn reads from Redis");
-            false
-        }
+    let refusal = match track(tier, client).await {
+        Ok(()) => None,
+        Err(error) if is_refusal(&error) => Some(error),
         Err(error) => return Err(error),
     };
     let followed = sign_of_life(client).await?;
-    let known = last_run.replace(followed.run_id.clone());
+    let coherent = refusal.is_none();
+    if let Some(error) = refusal {
+        tracing::warn!(%error, "no client tracking: every turn reads from Redis");
+    }
+    let known = tier.link.start_of_run(&followed.run_id);
     // In a cluster no single server speaks for all, so any break counts as a loss.
     let lost = known.is_some_and(|known| known.is_empty() || known != followed.run_id);
     if lost {
@@ -106,11 +99,19 @@ async fn start(
     Ok(Followed { coherent, ..followed })
 }
 
+async fn track(tier: &Tier, client: &Client) -> Result<(), Error> {
+    // On the connection of before it may be on already, and would be refused.
+    client.stop_tracking().await?;
+    client.start_tracking(tier.redis.names().prefix(), true, false, false, true).await
+}
+
 /// Whether Redis answered and said no.
 fn is_refusal(error: &Error) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::InvalidCommand
+        // What an access list forbids counts as a matter of authentication.
+        ErrorKind::Auth
+            | ErrorKind::InvalidCommand
             | ErrorKind::InvalidArgument
             | ErrorKind::Config
             | ErrorKind::Unknown
@@ -124,6 +125,8 @@ async fn invalidate(tier: &Tier, mut invalidations: Invalidations) {
     loop {
         match invalidations.recv().await {
             Ok(invalidation) => {
+                // Redis has spoken, and what is dropped here must be readable there.
+                tier.redis.is_back();
                 for key in &invalidation.keys {
                     tier.near.forget(key.as_bytes());
                 }
@@ -197,6 +200,16 @@ async fn sign_of_life(client: &Client) -> Result<Followed, Error> {
         run_id: info.get("run_id").cloned().unwrap_or_default(),
         flushes: calls("cmdstat_flushall") + calls("cmdstat_flushdb"),
     })
+}
+
+/// Whether Redis was started anew since it was followed first, and that was not noticed yet. A
+/// cluster does not tell.
+pub(super) async fn has_restarted(tier: &Tier) -> bool {
+    match sign_of_life(tier.redis.followed()).await {
+        Ok(now) => !tier.link.is_run(&now.run_id),
+        // If it cannot be asked, it cannot be believed either.
+        Err(_) => true,
+    }
 }
 
 /// Nothing where an access list forbids it.

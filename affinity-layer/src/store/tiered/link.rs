@@ -1,6 +1,7 @@
 //! How well this replica can see the changes that others make.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -17,6 +18,8 @@ pub(super) struct Link {
     fresh_until: AtomicU64,
     born: Instant,
     came_up: Notify,
+    /// Redis draws one at each start.
+    run_id: Mutex<Option<String>>,
 }
 
 impl Default for Link {
@@ -26,6 +29,7 @@ impl Default for Link {
             fresh_until: AtomicU64::new(0),
             born: Instant::now(),
             came_up: Notify::new(),
+            run_id: Mutex::new(None),
         }
     }
 }
@@ -55,6 +59,20 @@ impl Link {
     pub(super) fn renew(&self, since: Instant) {
         let until = self.millis(since.checked_add(LEASE).unwrap_or(since));
         self.fresh_until.store(until, Ordering::Release);
+    }
+
+    /// Notes which Redis is followed from now on; gives the one of before.
+    pub(super) fn start_of_run(&self, run_id: &str) -> Option<String> {
+        self.run_id().replace(run_id.to_owned())
+    }
+
+    /// Whether this is the Redis that is followed.
+    pub(super) fn is_run(&self, run_id: &str) -> bool {
+        self.run_id().as_deref() == Some(run_id)
+    }
+
+    fn run_id(&self) -> MutexGuard<'_, Option<String>> {
+        self.run_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn wait_up(&self) {
