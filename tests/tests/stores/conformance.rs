@@ -1,0 +1,85 @@
+//! The suite that every store must pass, over every kind of Redis.
+
+use std::pin::Pin;
+
+use affinity_layer::store::conformance::{self, wait};
+use affinity_layer::{AffinityStore, NameSecret, SharedStore};
+use affinity_tests::redis::{RedisCluster, RedisServer, SentinelSet, tls::Authority};
+
+use crate::support::{options, redis, tiered};
+
+/// The suite, on the heap: a test's stack is too small for some of them at once.
+fn run<'a>(
+    store: &'a impl AffinityStore,
+    namespace: &'a str,
+) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
+    Box::pin(conformance::run(store, namespace, wait))
+}
+
+#[tokio::test]
+async fn one_server() {
+    let server = RedisServer::start().await;
+    let plain = options(&server.url());
+    let pooled = plain.clone().connections(3);
+    let hashed = plain.clone().hash_names(NameSecret::new("of the suite"));
+    let unprefixed = plain.clone().key_prefix("");
+    let (plain, pooled) = (redis(&plain).await, redis(&pooled).await);
+    let (hashed, unprefixed) = (redis(&hashed).await, redis(&unprefixed).await);
+    let shared = SharedStore::new(plain.clone());
+    tokio::join!(
+        run(&plain, "plain"),
+        run(&pooled, "pooled"),
+        run(&hashed, "hashed"),
+        run(&unprefixed, "unprefixed"),
+        run(&shared, "shared"),
+    );
+}
+
+#[tokio::test]
+async fn near_copies_before_one_server() {
+    let server = RedisServer::start().await;
+    let plain = options(&server.url());
+    let pooled = plain.clone().connections(3);
+    let hashed = plain.clone().hash_names(NameSecret::new("of the suite"));
+    let unprefixed = plain.clone().key_prefix("");
+    let (plain, pooled) = (tiered(&plain).await, tiered(&pooled).await);
+    let (hashed, unprefixed) = (tiered(&hashed).await, tiered(&unprefixed).await);
+    tokio::join!(
+        run(&plain, "plain"),
+        run(&pooled, "pooled"),
+        run(&hashed, "hashed"),
+        run(&unprefixed, "unprefixed"),
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_of_three() {
+    let cluster = RedisCluster::start(3).await;
+    let plain = options(&cluster.url());
+    let hashed = plain.clone().hash_names(NameSecret::new("of the suite"));
+    let (near, plain, hashed) = (tiered(&plain).await, redis(&plain).await, redis(&hashed).await);
+    tokio::join!(run(&plain, "plain"), run(&hashed, "hashed"), run(&near, "near"));
+    for node in cluster.nodes() {
+        let size = node.run(&["DBSIZE"]).await.integer();
+        assert!(size > Some(0), "every node holds pins: {size:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_sentinel_set() {
+    let set = SentinelSet::start().await;
+    let plain = options(&set.url());
+    let replicated = plain.clone().replicated(true);
+    let (near, plain, replicated) =
+        (tiered(&plain).await, redis(&plain).await, redis(&replicated).await);
+    tokio::join!(run(&plain, "plain"), run(&replicated, "replicated"), run(&near, "near"));
+}
+
+#[tokio::test]
+async fn tls_with_a_private_authority() {
+    let authority = Authority::new();
+    let server = RedisServer::builder().tls(&authority).password("p@ss:w/rd").start().await;
+    let trusting = options(&server.url()).ca_certificates(authority.pem().as_bytes()).unwrap();
+    let (near, plain) = (tiered(&trusting).await, redis(&trusting).await);
+    tokio::join!(run(&plain, "plain"), run(&near, "near"));
+}

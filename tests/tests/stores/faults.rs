@@ -1,0 +1,168 @@
+//! A Redis that is sick or gone: every call ends in time, few are made, and none is applied late.
+
+use std::time::Duration;
+
+use affinity_layer::{AffinityStore, Epoch, RedisStore};
+use affinity_tests::redis::{Mode, Proxy, RedisServer};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::support::{LONG, answers, claim, commands, get, key, name, options, redis, selection};
+
+/// The longest wait for one command, and what a busy machine may add to it.
+const TIMEOUT: Duration = Duration::from_millis(100);
+const SLACK: Duration = Duration::from_millis(400);
+
+/// How long an open breaker refuses all calls.
+const OPEN: Duration = Duration::from_millis(250);
+
+/// Failures in a row that open it.
+const FAILURES: u64 = 5;
+
+async fn behind(proxy: &Proxy) -> RedisStore {
+    let url = format!("redis://{}", proxy.addr());
+    redis(&options(&url).command_timeout(TIMEOUT)).await
+}
+
+/// Every verb fails, and none takes longer than it may.
+async fn fails_in_time(store: &RedisStore, what: &str) {
+    for round in 0..3 {
+        let key = key("s");
+        let start = Instant::now();
+        assert!(get(store, "s").await.is_err(), "{what}: get");
+        assert!(claim(store, "s", "a/two").await.is_err(), "{what}: claim");
+        let moved = store.repin(&key, Epoch(1), selection("a/two"), &LONG).await;
+        assert!(moved.is_err(), "{what}: repin");
+        assert!(store.release(&key, None).await.is_err(), "{what}: release");
+        let took = start.elapsed();
+        assert!(took < 4 * TIMEOUT + SLACK, "{what}, round {round}: {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_fault_of_the_network_is_bounded_and_passes() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.addr()).await;
+    let store = behind(&proxy).await;
+    claim(&store, "s", "a/one").await.unwrap();
+    let modes = [
+        Mode::Stall,
+        Mode::BlackHole,
+        Mode::Trickle,
+        Mode::Delay(Duration::from_secs(3)),
+        Mode::Refuse,
+    ];
+    for mode in modes {
+        proxy.set(mode).await;
+        if mode == Mode::Refuse {
+            proxy.cut();
+        }
+        fails_in_time(&store, &format!("{mode:?}")).await;
+        proxy.set(Mode::Pass).await;
+        let healed = Instant::now();
+        answers(&store).await;
+        assert!(healed.elapsed() < Duration::from_secs(5), "{mode:?}: {:?}", healed.elapsed());
+        // What was given up may have been under way, and then it counts; nothing else was lost.
+        let pin = claim(&store, "s", "a/one").await.unwrap().pin;
+        assert_eq!(get(&store, "s").await.unwrap(), Some(pin), "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_fault_of_the_server_is_bounded_and_passes() {
+    let server = RedisServer::start().await;
+    let store = redis(&options(&server.url()).command_timeout(TIMEOUT)).await;
+    server.freeze();
+    fails_in_time(&store, "frozen").await;
+    server.thaw();
+    answers(&store).await;
+    server.run(&["CLIENT", "PAUSE", "1500", "ALL"]).await;
+    fails_in_time(&store, "paused").await;
+    answers(&store).await;
+    server.kill();
+    fails_in_time(&store, "killed").await;
+    server.restart().await;
+    let back = Instant::now();
+    answers(&store).await;
+    assert!(back.elapsed() < Duration::from_secs(2), "{:?}", back.elapsed());
+}
+
+#[tokio::test]
+async fn lost_connections_are_made_again() {
+    let server = RedisServer::start().await;
+    let store = redis(&options(&server.url()).connections(3)).await;
+    claim(&store, "s", "a/one").await.unwrap();
+    for _ in 0..5 {
+        assert!(server.client_kill_normal().await >= 3);
+        let killed = Instant::now();
+        answers(&store).await;
+        assert!(killed.elapsed() < Duration::from_secs(2), "{:?}", killed.elapsed());
+    }
+    assert!(get(&store, "s").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn an_open_breaker_lets_one_call_through_now_and_then() {
+    let server = RedisServer::start().await;
+    let store = redis(&options(&server.url()).command_timeout(TIMEOUT)).await;
+    let before = commands(&server).await;
+    server.freeze();
+    let (start, mut calls) = (Instant::now(), 0);
+    while start.elapsed() < Duration::from_secs(2) {
+        assert!(get(&store, "s").await.is_err());
+        calls += 1;
+        tokio::task::yield_now().await;
+    }
+    let took = start.elapsed();
+    server.thaw();
+    answers(&store).await;
+    // A read is two commands. Those that wait in the socket of the frozen server are run now.
+    let reached = (commands(&server).await - before) / 2;
+    let probes = u64::try_from(took.as_millis() / OPEN.as_millis()).unwrap() + 1;
+    // And those by which this test saw that it answers again.
+    let afterwards = 9 + 4;
+    assert!(reached <= FAILURES + probes + afterwards, "{reached} of {calls} calls in {took:?}");
+    assert!(calls > 20 * (FAILURES + probes + afterwards), "{calls} calls tell too little");
+}
+
+#[tokio::test]
+async fn nothing_is_applied_late() {
+    let server = RedisServer::start().await;
+    let store = redis(&options(&server.url()).command_timeout(TIMEOUT)).await;
+    claim(&store, "before", "a/one").await.unwrap();
+    for (what, sessions) in [("down", 0..1000), ("frozen", 1000..2000)] {
+        if what == "frozen" {
+            server.freeze();
+        } else {
+            server.kill();
+        }
+        let mut claims = JoinSet::new();
+        for n in sessions {
+            let store = store.clone();
+            claims.spawn(async move { claim(&store, &format!("s-{n}"), "a/two").await.is_err() });
+        }
+        assert!(claims.join_all().await.into_iter().all(|failed| failed), "{what}");
+        server.restart().await;
+        answers(&store).await;
+        let size = server.run(&["DBSIZE"]).await.integer();
+        assert_eq!(size, Some(0), "{what}: given up, and yet applied");
+    }
+    claim(&store, "after", "a/one").await.unwrap();
+    let found = server.run(&["EXISTS", &name("after")]).await.integer();
+    assert_eq!(found, Some(1), "and it does write");
+}
+
+#[tokio::test]
+async fn a_store_may_be_made_before_its_redis_is_there() {
+    let server = RedisServer::start().await;
+    server.kill();
+    let store = RedisStore::new(&options(&server.url())).unwrap();
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert!(get(&store, "s").await.is_err());
+    }
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    server.restart().await;
+    answers(&store).await;
+    assert!(claim(&store, "s", "a/one").await.unwrap().won);
+}

@@ -1,0 +1,20 @@
+//! The stores of the library over real Redis servers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test reports what is wrong by a panic"
+)]
+
+mod away;
+mod conformance;
+mod faults;
+mod formats;
+mod near;
+mod refusals;
+mod replicated;
+mod returning;
+mod rotation;
+mod support;
+mod unreadable;

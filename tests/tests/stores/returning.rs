@@ -1,0 +1,98 @@
+//! Near copies before a Redis that comes late, or comes back again and again.
+
+use std::time::Duration;
+
+use affinity_layer::{RedisStore, TieredStore};
+use affinity_tests::redis::{Mode, Proxy, RedisServer};
+
+use crate::support::{claim, get, model, model_in, options, redis, soon, tiered};
+
+#[tokio::test]
+async fn a_store_made_before_its_redis_serves_and_tells_when_it_comes() {
+    let server = RedisServer::start().await;
+    server.kill();
+    let options = options(&server.url());
+    let store = TieredStore::new(RedisStore::new(&options).unwrap(), 1000);
+    assert!(!store.is_ready());
+    assert!(!store.wait_ready(Duration::from_millis(50)).await);
+    assert!(claim(&store, "s", "a/one").await.is_err());
+    for _ in 0..20 {
+        assert_eq!(model(&store, "s").await.as_deref(), Some("a/one"));
+    }
+    server.restart().await;
+    assert!(store.wait_ready(Duration::from_secs(2)).await);
+    soon(Duration::from_secs(2), "Redis is told", async || {
+        model_in(&server, "s").await.as_deref() == Some("a/one")
+    })
+    .await;
+    let other = tiered(&options).await;
+    assert_eq!(model(&other, "s").await.as_deref(), Some("a/one"));
+}
+
+#[tokio::test]
+async fn a_replica_that_was_cut_off_does_not_hold_on_to_what_changed() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.addr()).await;
+    let direct = redis(&options(&server.url())).await;
+    let behind = options(&format!("redis://{}", proxy.addr()));
+    let store = tiered(&behind.command_timeout(Duration::from_millis(100))).await;
+    for (n, mode) in [Mode::Stall, Mode::BlackHole, Mode::Refuse].into_iter().enumerate() {
+        let (stays, moves, goes) =
+            (format!("stays-{n}"), format!("moves-{n}"), format!("goes-{n}"));
+        for session in [&stays, &moves, &goes] {
+            claim(&store, session, "a/one").await.unwrap();
+            soon(Duration::from_secs(2), "kept", async || model(&store, session).await.is_some())
+                .await;
+        }
+        proxy.set(mode).await;
+        if mode == Mode::Refuse {
+            proxy.cut();
+        }
+        for session in [&moves, &goes] {
+            server.run(&["DEL", &format!("plano:affinity:{session}")]).await;
+        }
+        claim(&direct, &moves, "a/two").await.unwrap();
+        // As far as it knows, until it can hear of it.
+        for session in [&stays, &moves, &goes] {
+            assert_eq!(model(&store, session).await.as_deref(), Some("a/one"), "{mode:?}");
+        }
+        proxy.set(Mode::Pass).await;
+        for (session, expected) in [(&stays, Some("a/one")), (&moves, Some("a/two")), (&goes, None)]
+        {
+            soon(Duration::from_secs(5), &format!("{mode:?}: {session}"), async || {
+                model(&store, session).await.as_deref() == expected
+            })
+            .await;
+        }
+        soon(Duration::from_secs(5), "followed again", async || store.is_ready()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_comes_and_goes_leaves_one_model() {
+    let server = RedisServer::start().await;
+    let options = options(&server.url()).command_timeout(Duration::from_millis(100));
+    let (a, b) = (tiered(&options).await, tiered(&options).await);
+    for round in 0..5 {
+        let session = format!("s-{round}");
+        claim(&a, &session, "a/one").await.unwrap();
+        server.restart().await;
+        for store in [&a, &b] {
+            // Whoever is asked first makes the claim that stands.
+            let _ = claim(store, &session, "a/two").await;
+        }
+        let mut agreed = None;
+        soon(Duration::from_secs(5), "both and Redis agree", async || {
+            let told = model_in(&server, &session).await;
+            let both = (model(&a, &session).await, model(&b, &session).await);
+            agreed = told.clone();
+            told.is_some() && both == (told.clone(), told)
+        })
+        .await;
+        soon(Duration::from_secs(5), "both follow", async || a.is_ready() && b.is_ready()).await;
+        for store in [&a, &b] {
+            assert_eq!(model(store, &session).await, agreed, "it stays so");
+            assert!(get(store, &session).await.unwrap().is_some());
+        }
+    }
+}
