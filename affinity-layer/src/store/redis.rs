@@ -55,6 +55,7 @@ pub struct RedisStore(Arc<Inner>);
 pub(crate) struct Inner {
     pool: Pool,
     per_call: Options,
+    command_timeout: Duration,
     names: Names,
     guard: Guard,
     clock: Arc<RedisClock>,
@@ -79,6 +80,7 @@ impl RedisStore {
         let half = i64::try_from(limit.as_millis() / 2).unwrap_or(i64::MAX).max(1);
         Ok(Self(Arc::new(Inner {
             pool,
+            command_timeout: limit,
             per_call: Options { fail_fast: true, timeout: Some(limit), ..Options::default() },
             names: options.names.clone(),
             guard: Guard::default(),
@@ -102,6 +104,11 @@ impl RedisStore {
     /// Redis was seen to answer: calls need not wait for the breaker to try it.
     pub(crate) fn is_back(&self) {
         self.0.guard.close();
+    }
+
+    /// The longest wait for one command.
+    pub(crate) fn command_timeout(&self) -> Duration {
+        self.0.command_timeout
     }
 
     pub(crate) fn names(&self) -> &Names {

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use self::link::Link;
 use self::near::{Near, Spot};
 use self::pending::{Change, Kind, Pending};
 use super::redis::{Found, RedisStore};
 use super::{AffinityStore, Claim};
-use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
+use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError, StoreErrorKind};
 
 /// Pins in Redis, answered from this process where it is sure of them. Cloning shares it.
 ///
@@ -74,7 +74,7 @@ impl TieredStore {
 
     /// Waits until Redis is there and followed, at most `limit`; says whether it is.
     pub async fn wait_ready(&self, limit: Duration) -> bool {
-        let _ = tokio::time::timeout(limit, self.0.tier.link.wait_up()).await;
+        let _ = timeout(limit, self.0.tier.link.wait_up()).await;
         self.is_ready()
     }
 
@@ -116,7 +116,13 @@ impl Tier {
             }
             self.redis.fetch(key, expiry).await
         };
-        match fetched.await {
+        // Whoever asks may give up before Redis' time is over, and then goes without what is known.
+        let patience = match self.near.get(spot) {
+            Some(_) => self.redis.command_timeout() / 3,
+            None => Duration::MAX,
+        };
+        let fetched = timeout(patience, fetched).await;
+        match fetched.unwrap_or_else(|_| Err(StoreErrorKind::Timeout.into())) {
             Ok(Some(found)) => {
                 self.keep_found(spot, &found, asked);
                 Ok(Some(found.pin))
@@ -210,8 +216,11 @@ impl Tier {
         drop(changing);
         let spot = self.near.spot(&name);
         match (moved, held) {
-            (Ok(Some(claim)), _) if claim.won && !self.redis.names().is_changing() => {
-                self.keep(spot, &claim.pin, ttl.saturating_sub(asked.elapsed()));
+            // Not fresh, as it may have been moved again before the copy could be told of it. Little
+            // is lost: Redis tells of a script's changes to its caller, too.
+            (Ok(Some(claim)), _) if claim.won => {
+                let left = ttl.saturating_sub(asked.elapsed());
+                self.near.keep_unconfirmed(spot, &claim.pin, left);
                 Ok(Some(claim))
             }
             (Ok(standing), _) => Ok(standing),
@@ -289,11 +298,10 @@ impl Tier {
         Ok(())
     }
 
-    /// Keeps the pin that stands after all. That of another is read again, for its time left.
+    /// Keeps the pin that stands after all. Any but our own claim is read again, for its time left.
     async fn adopt(&self, name: &str, spot: Spot, change: &Change, claim: &Claim, left: Duration) {
         // A claim that was given up may have reached Redis all the same.
-        let ours = matches!(&change.kind, Kind::Claim(pin) if *pin == claim.pin);
-        if claim.won || ours {
+        if matches!(&change.kind, Kind::Claim(pin) if *pin == claim.pin) {
             return self.keep(spot, &claim.pin, left);
         }
         let (spot, asked) = (self.near.spot(name), Instant::now());

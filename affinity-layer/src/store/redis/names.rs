@@ -51,12 +51,6 @@ impl Names {
         self.previous.as_ref().map(|scheme| self.name(scheme, key))
     }
 
-    /// Whether a pin may stand under another name than the current one. News of a change then comes
-    /// under that one, and tells nothing of the near copy.
-    pub(crate) fn is_changing(&self) -> bool {
-        self.previous.is_some()
-    }
-
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
