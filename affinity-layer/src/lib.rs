@@ -138,7 +138,9 @@ pub use key::{
     MAX_SESSION_LEN, Scope, SubAgents,
 };
 pub use name::{InvalidName, MAX_NAME_LEN, ModelName, RouteName};
-pub use outcome::{AFFINITY_HEADER, MODEL_HEADER, Outcome, PINNED_HEADER, ROUTE_HEADER};
+pub use outcome::{
+    AFFINITY_HEADER, EPOCH_HEADER, MODEL_HEADER, Outcome, PINNED_HEADER, ROUTE_HEADER,
+};
 pub use pin::{Epoch, Expiry, MAX_CANDIDATES, Pin, Selection};
 pub use pinned::{NewTurn, PinnedModel, Probe, RequestedModel};
 pub use rejection::{OpenAiErrors, Rejection, ResponseForRejection};

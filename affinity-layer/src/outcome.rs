@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::Selection;
 use crate::key::single;
+use crate::{Epoch, Selection};
 
 /// `x-plano-pinned`: `true` when the model came from a pin that stood before this request's own
 /// routing decision.
@@ -16,8 +16,12 @@ pub const MODEL_HEADER: HeaderName = HeaderName::from_static("x-plano-model");
 pub const ROUTE_HEADER: HeaderName = HeaderName::from_static("x-plano-route");
 /// `x-plano-affinity`: in a request the control, in a response the [`Outcome`].
 pub const AFFINITY_HEADER: HeaderName = HeaderName::from_static("x-plano-affinity");
+/// `x-plano-epoch`: the [`Epoch`] of the pin behind the answer, only where
+/// [`AffinityLayer::expose_epoch`](crate::AffinityLayer::expose_epoch) asks for it.
+pub const EPOCH_HEADER: HeaderName = HeaderName::from_static("x-plano-epoch");
 
-const OURS: [HeaderName; 4] = [PINNED_HEADER, MODEL_HEADER, ROUTE_HEADER, AFFINITY_HEADER];
+const OURS: [HeaderName; 5] =
+    [PINNED_HEADER, MODEL_HEADER, ROUTE_HEADER, AFFINITY_HEADER, EPOCH_HEADER];
 
 /// How the model of a request was found: the value of `x-plano-affinity` in its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,11 +102,14 @@ pub(crate) struct Stamp {
     pub(crate) selection: Option<Arc<Selection>>,
     pub(crate) outcome: Outcome,
     pub(crate) pinned: bool,
+    /// Only where it is to be told.
+    pub(crate) epoch: Option<Epoch>,
 }
 
 impl Stamp {
     /// For a request that was not given a model.
-    pub(crate) const NONE: Self = Self { selection: None, outcome: Outcome::None, pinned: false };
+    pub(crate) const NONE: Self =
+        Self { selection: None, outcome: Outcome::None, pinned: false, epoch: None };
 
     /// Sets our headers; what the upstream sent under these names is gone afterwards.
     pub(crate) fn apply(&self, headers: &mut HeaderMap) {
@@ -112,8 +119,10 @@ impl Stamp {
         let selection = self.selection.as_ref();
         let model = selection.map(|selection| selection.model().header_value());
         let route = selection.and_then(|selection| selection.route());
+        let epoch = self.epoch.map(|epoch| HeaderValue::from(epoch.0));
         set(headers, MODEL_HEADER, model);
         set(headers, ROUTE_HEADER, route.map(|route| route.header_value()));
+        set(headers, EPOCH_HEADER, epoch.as_ref());
     }
 }
 

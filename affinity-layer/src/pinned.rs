@@ -21,6 +21,7 @@ pub struct PinnedModel {
     pub(crate) is_final: bool,
     pub(crate) store: SharedStore,
     pub(crate) expiry: Expiry,
+    pub(crate) expose_epoch: bool,
 }
 
 impl PinnedModel {
@@ -105,7 +106,8 @@ impl PinnedModel {
     #[must_use]
     pub fn detour(&self, model: ModelName) -> Self {
         let selection = Arc::new(self.selection.with_model(model));
-        Self { selection, pinned: false, ..self.clone() }
+        // The epoch is that of another model.
+        Self { selection, pinned: false, expose_epoch: false, ..self.clone() }
     }
 
     /// Ends the session's pin if it still is the one that this request saw; says whether it did.
@@ -124,7 +126,8 @@ impl PinnedModel {
 impl PinnedModel {
     pub(crate) fn stamp(&self) -> Stamp {
         let selection = Some(self.selection.clone());
-        Stamp { selection, outcome: self.outcome, pinned: self.pinned }
+        let epoch = self.epoch.filter(|_| self.expose_epoch);
+        Stamp { selection, outcome: self.outcome, pinned: self.pinned, epoch }
     }
 }
 

@@ -122,6 +122,7 @@ fn affinity(
         .store_budget(sessions::budget(config))
         .expiry(routing.expiry)
         .body_limit(BODY_LIMIT)
+        .expose_epoch(routing.expose_epoch)
         .accept_models(move |model| served.serves(model));
     if let Some(sub_agents) = routing.agents {
         layer = layer.agents(sub_agents).model_lanes(routing.model_lanes);

@@ -198,8 +198,18 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
     ) -> Option<PinnedModel> {
         let Verdict { selection, epoch, outcome, pinned } = verdict;
         let (selection, store) = (selection?, self.shared.clone());
-        let expiry = self.settings.expiry;
-        Some(PinnedModel { selection, outcome, pinned, key, epoch, is_final, store, expiry })
+        let Settings { expiry, expose_epoch, .. } = self.settings;
+        Some(PinnedModel {
+            selection,
+            outcome,
+            pinned,
+            key,
+            epoch,
+            is_final,
+            store,
+            expiry,
+            expose_epoch,
+        })
     }
 
     fn watched<T>(&self, call: Call, result: Result<T, StoreError>) -> Result<T, StoreError> {

@@ -125,6 +125,13 @@ where
         self.set(|settings| settings.accepts = Some(Arc::new(accepts)))
     }
 
+    /// Whether responses tell the generation of the pin behind them, as `x-plano-epoch`. For tests
+    /// of consistency: with it, an observer can tell a pin that was moved from one that was split.
+    /// Default: no.
+    pub fn expose_epoch(self, expose: bool) -> Self {
+        self.set(|settings| settings.expose_epoch = expose)
+    }
+
     /// Makes the responses to refused requests, instead of [`OpenAiErrors`]: a closure
     /// `Fn(&Rejection, &Parts) -> Response<B>`. The [`Rejection`](crate::Rejection) is added to the
     /// extensions of whatever it returns.

@@ -23,6 +23,7 @@ pub(super) struct Settings {
     pub(super) route_unkeyed: bool,
     pub(super) default_model: Option<ModelName>,
     pub(super) accepts: Option<Arc<Accepts>>,
+    pub(super) expose_epoch: bool,
 }
 
 impl Settings {
@@ -59,6 +60,7 @@ impl Default for Settings {
             route_unkeyed: true,
             default_model: None,
             accepts: None,
+            expose_epoch: false,
         }
     }
 }
@@ -73,6 +75,7 @@ impl fmt::Debug for Settings {
             .field("require_store", &self.require_store)
             .field("route_unkeyed", &self.route_unkeyed)
             .field("default_model", &self.default_model)
+            .field("expose_epoch", &self.expose_epoch)
             .finish_non_exhaustive()
     }
 }

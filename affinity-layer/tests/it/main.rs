@@ -10,6 +10,7 @@
 mod agents;
 mod common;
 mod failover;
+mod epochs;
 mod memory_store;
 mod refusals;
 mod release;

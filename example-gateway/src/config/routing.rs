@@ -37,6 +37,9 @@ pub struct Routing {
     pub release: Release,
     /// Whether the next candidate is asked when a model fails.
     pub failover: bool,
+    /// Whether answers tell the generation of the pin behind them, as `x-plano-epoch`; no by
+    /// default. For tests of consistency.
+    pub expose_epoch: bool,
     /// What decides a request without a pin.
     pub router: Router,
 }
@@ -64,6 +67,7 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
         model_lanes: true,
         release: Release::default(),
         failover: true,
+        expose_epoch: false,
         router: router::read(root, providers),
     };
     let Some(at) = root.get("routing") else { return routing };
@@ -72,6 +76,7 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
     routing.model_lanes = flag("model_lanes");
     routing.agents = agents(&at, flag("agent_headers"));
     routing.failover = flag("failover");
+    routing.expose_epoch = at.get("expose_epoch").and_then(|flag| flag.flag()).unwrap_or(false);
     routing.expiry = expiry(&at);
     if let Some(entries) = at.get("session_max_entries").and_then(|n| n.integer(1..=10_000_000, ""))
     {

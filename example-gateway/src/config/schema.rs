@@ -99,6 +99,7 @@ const ROUTING: Shape = Map(&[
     ("release", Value),
     ("failover", Value),
     ("forward_session_header", Value),
+    ("expose_epoch", Value),
     ("router", ROUTER),
     ("llm_provider", Value),
     ("model", Value),

@@ -67,6 +67,7 @@ fn one_model_is_a_configuration_and_the_rest_has_defaults() {
     assert_eq!(routing.max_entries, 10_000);
     assert_eq!(routing.release, Release::Ttl);
     assert!(routing.failover && routing.forward_session_header && routing.tenant_header.is_none());
+    assert!(!routing.expose_epoch);
     assert!(matches!(routing.cache, SessionCache::Memory));
     assert!(matches!(routing.router, Router::Lexical));
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
@@ -83,6 +84,7 @@ fn every_routing_key_is_read() {
   release: user_turn
   failover: false
   forward_session_header: false
+  expose_epoch: true
   router: {type: llm, url: 'http://localhost:8000/v1/', model: m, access_key: $TEAM_KEY, timeout_ms: 250}
   session_cache:
     type: redis
@@ -98,7 +100,7 @@ fn every_routing_key_is_read() {
     assert_eq!(routing.expiry, expiry);
     assert_eq!(routing.max_entries, 10_000_000);
     assert_eq!(routing.release, Release::UserTurn);
-    assert!(!routing.failover && !routing.forward_session_header);
+    assert!(!routing.failover && !routing.forward_session_header && routing.expose_epoch);
     assert_eq!(routing.tenant_header.unwrap(), "x-tenant-id");
     let Router::Llm { url, model, access_key, timeout } = routing.router else { panic!() };
     assert_eq!((url.to_string().as_str(), model.as_str()), ("http://localhost:8000/v1", "m"));
