@@ -1,5 +1,10 @@
 //! Epochs that grow over all replicas: Redis' time, carried on by the process' own steady clock.
+//!
+//! An epoch is microseconds since 1970, and below them a few bits that each process draws for
+//! itself: while Redis is away, two replicas may decide for one session in the same microsecond, and
+//! their pins must not look like one.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,6 +12,9 @@ use tokio::time::Instant;
 
 use super::value::from_unix_millis;
 use crate::Epoch;
+
+/// The bits of an epoch that tell processes apart. With 12 the rest lasts until 2112.
+const OWN_BITS: u32 = 12;
 
 /// How far ahead of the clock an epoch may be that is taken over from a stored value: a number out
 /// of nowhere must not push all further epochs to the end of their range.
@@ -22,7 +30,9 @@ pub(super) struct RedisClock {
     started_unix: u64,
     /// What to add for Redis' time, in microseconds.
     offset: AtomicI64,
+    /// The microseconds of the greatest epoch made or seen.
     last: AtomicU64,
+    own: u64,
 }
 
 impl Default for RedisClock {
@@ -33,6 +43,7 @@ impl Default for RedisClock {
             started_unix: u64::try_from(unix.as_micros()).unwrap_or_default(),
             offset: AtomicI64::new(0),
             last: AtomicU64::new(0),
+            own: RandomState::new().hash_one(()) % (1 << OWN_BITS),
         }
     }
 }
@@ -58,12 +69,13 @@ impl RedisClock {
         self.offset.store(i64::try_from(ahead).unwrap_or_default(), Ordering::Relaxed);
     }
 
-    /// An epoch greater than all that were made or seen here.
+    /// An epoch greater than all that were made or seen here, and made by no other process.
     pub(super) fn next(&self) -> Epoch {
         let now = self.micros();
         let next = |last: u64| Some(now.max(last.saturating_add(1)));
         let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-        Epoch(now.max(last.unwrap_or_default().saturating_add(1)))
+        let micros = now.max(last.unwrap_or_default().saturating_add(1));
+        Epoch((micros << OWN_BITS) | self.own)
     }
 
     /// How long ago an epoch was made, by the clock of Redis.
@@ -73,8 +85,9 @@ impl RedisClock {
 
     /// Epochs to come shall be greater than `epoch`.
     pub(super) fn saw(&self, epoch: Epoch) {
-        if epoch.0 <= self.micros().saturating_add(MAX_LEAD) {
-            self.last.fetch_max(epoch.0, Ordering::Relaxed);
+        let micros = epoch.0 >> OWN_BITS;
+        if micros <= self.micros().saturating_add(MAX_LEAD) {
+            self.last.fetch_max(micros, Ordering::Relaxed);
         }
     }
 }
@@ -105,11 +118,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn processes_never_make_the_same_epoch() {
+        let (one, mut other) = (RedisClock::default(), RedisClock::default());
+        // Time stands still, and each draws its bits; a rare draw of the same ones is not the point.
+        other.own = one.own ^ 1;
+        let made: std::collections::BTreeSet<_> =
+            (0..1000).flat_map(|_| [one.next(), other.next()]).collect();
+        assert_eq!(made.len(), 2000);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_epoch_out_of_nowhere_is_not_taken_over() {
         let clock = RedisClock::default();
         clock.saw(Epoch(u64::MAX));
         assert!(clock.next() < Epoch(u64::MAX / 2));
-        let ahead = Epoch(clock.micros() + 1_000_000);
+        let ahead = Epoch((clock.micros() + 1_000_000) << OWN_BITS);
         clock.saw(ahead);
         assert!(clock.next() > ahead);
     }

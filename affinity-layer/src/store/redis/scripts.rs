@@ -36,8 +36,9 @@ local value = redis.call('GETRANGE', KEYS[1], 0, 65536)
 if value == '' then return false end
 local readable, pin = pcall(cjson.decode, value)
 if not readable or type(pin) ~= 'table' then return false end
-local epoch = type(pin.epoch) == 'number' and pin.epoch or 0
-if string.format('%.0f', epoch) ~= ARGV[1] then return {0, value} end
+-- As text: a number of Lua does not hold an epoch exactly.
+local epoch = string.match(value, '"epoch"%s*:%s*(%d+)%s*[,}]') or '0'
+if epoch ~= ARGV[1] then return {0, value} end
 local claimed = type(pin.claimed_at) == 'number' and pin.claimed_at or 0
 local kept = '"claimed_at":' .. string.format('%.0f', claimed) .. '}'
 local new = string.gsub(ARGV[2], '"claimed_at":0}$', kept)
@@ -61,8 +62,8 @@ if ARGV[1] == '' then return redis.call('DEL', KEYS[1]) end
 if value == '' then return 0 end
 local readable, pin = pcall(cjson.decode, value)
 if not readable or type(pin) ~= 'table' then return 0 end
-local epoch = type(pin.epoch) == 'number' and pin.epoch or 0
-if string.format('%.0f', epoch) ~= ARGV[1] then return 0 end
+local epoch = string.match(value, '"epoch"%s*:%s*(%d+)%s*[,}]') or '0'
+if epoch ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 "#;
 
