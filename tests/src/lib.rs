@@ -15,6 +15,7 @@ mod binary;
 mod client;
 mod config;
 mod gateway;
+pub mod integrity;
 mod model_router;
 pub mod redis;
 mod upstream;
