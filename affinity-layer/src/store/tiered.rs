@@ -31,8 +31,9 @@ use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError, StoreErrorKi
 ///   Redis is back, those decisions are claimed there, and the winner stands.
 /// - When Redis comes back without its data, sessions that are known here are claimed again as they
 ///   were, by their next request.
-/// - Without client tracking (an access list that forbids it), every turn reads from Redis, and so
-///   does every turn of a pin that stands under the name of a previous secret.
+/// - Without client tracking (an access list that forbids it), and in a cluster, every turn reads from
+///   Redis, and so does every turn of a pin that stands under the name of a previous secret; copies
+///   then only serve while Redis is away.
 #[derive(Clone)]
 pub struct TieredStore(Arc<Owner>);
 

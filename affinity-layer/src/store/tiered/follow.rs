@@ -81,7 +81,8 @@ async fn start(tier: &Tier, client: &Client) -> Result<Followed, Error> {
         Err(error) => return Err(error),
     };
     let followed = sign_of_life(client).await?;
-    let coherent = refusal.is_none();
+    // In a cluster the client asks one node only, and each node tells of its own keys.
+    let coherent = refusal.is_none() && !client.is_clustered();
     if let Some(error) = refusal {
         tracing::warn!(%error, "no client tracking: every turn reads from Redis");
     }
