@@ -1,0 +1,27 @@
+//! The short form: every fault once, a few thousand sessions.
+
+use std::time::Duration;
+
+use affinity_tests::gateway;
+use affinity_tests::integrity::{Fault, Plan, run, table};
+
+/// Each run ends once its first fault is over; this only bounds one that hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// One after the other, since each keeps the machine busy.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_history_breaks_a_rule_whatever_fails() {
+    let mut reports = Vec::new();
+    for fault in Fault::ALL {
+        let plan =
+            Plan { gateway: gateway(), replicas: 3, sessions: 200, fault, seed: 1, limit: LIMIT };
+        let report = run(&plan).await;
+        assert!(report.sessions() >= 200, "{fault:?}");
+        assert_eq!(report.violations(), 0, "{fault:?}\n{}", report.traces().join("\n"));
+        if fault != Fault::Gateway {
+            assert_eq!(report.errors(), 0, "{fault:?}: a request failed");
+        }
+        reports.push(report);
+    }
+    assert_eq!(table(&reports).lines().count(), 2 + Fault::ALL.len() + 2);
+}
