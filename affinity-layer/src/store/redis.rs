@@ -15,10 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fred::clients::WithOptions;
+use fred::error::Error;
 use fred::prelude::{Client, ClientLike, EventInterface, Options, Pool};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{sleep, timeout};
 
 use self::clock::RedisClock;
 use self::guard::Guard;
@@ -31,6 +32,9 @@ use crate::{AffinityKey, BoxError, Epoch, Expiry, Pin, Selection, StoreError, St
 
 /// How often the clock is set by that of Redis.
 const CLOCK_PERIOD: Duration = Duration::from_secs(30);
+
+/// Before a client that ended is started again.
+const RESTART: Duration = Duration::from_millis(50);
 
 /// Pins in a Redis 7.0 or later, or a Valkey: one server, Sentinel or Cluster. Cloning shares it.
 ///
@@ -73,8 +77,9 @@ impl RedisStore {
     pub fn new(options: &RedisOptions) -> Result<Self, RedisConfigError> {
         let pool = options.pool()?;
         let clock = Arc::new(RedisClock::default());
+        let connected = |client: &Client| tokio::spawn(stay_connected(client.clone()));
         let mut tasks: Vec<_> =
-            pool.clients().iter().map(|client| client.connect().abort_handle()).collect();
+            pool.clients().iter().map(|client| connected(client).abort_handle()).collect();
         tasks.push(tokio::spawn(keep_time(pool.next().clone(), clock.clone())).abort_handle());
         let limit = options.command_timeout;
         let half = i64::try_from(limit.as_millis() / 2).unwrap_or(i64::MAX).max(1);
@@ -141,6 +146,28 @@ impl Drop for Inner {
     }
 }
 
+/// The task of one connection of the client, ended with this value.
+struct Connection(JoinHandle<Result<(), Error>>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Connects, and connects anew when the client has given up for good. It reconnects by itself, but
+/// its task ends when a cluster that moves a slot redirects a command to the slot's new node (`ASK`):
+/// it takes that for one more attempt than a command has.
+async fn stay_connected(client: Client) {
+    loop {
+        let mut connection = Connection(client.connect());
+        if let Ok(Err(error)) = (&mut connection.0).await {
+            tracing::debug!(%error, "the Redis client ended and is started again");
+        }
+        sleep(RESTART).await;
+    }
+}
+
 /// Sets the clock at each connection and now and then.
 async fn keep_time(client: Client, clock: Arc<RedisClock>) {
     let mut reconnected = client.reconnect_rx();
@@ -159,7 +186,7 @@ fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX).clamp(1, 1 << 42)
 }
 
-fn failed(error: fred::error::Error) -> StoreError {
+fn failed(error: Error) -> StoreError {
     let kind = match error.kind() {
         fred::error::ErrorKind::Timeout => StoreErrorKind::Timeout,
         _ if error.details().starts_with("WRONGTYPE") => StoreErrorKind::Invalid,

@@ -49,8 +49,16 @@ pub struct Finding {
     pub rule: Rule,
     /// None for a violation.
     pub excuse: Option<Excuse>,
+    /// How long after the last proof to the contrary something old was seen.
+    pub late: Duration,
     /// What was seen.
     pub text: String,
+}
+
+impl Finding {
+    fn new(rule: Rule, excuse: Option<Excuse>, text: String) -> Self {
+        Self { rule, excuse, late: Duration::ZERO, text }
+    }
 }
 
 /// What went on during the run.
@@ -101,7 +109,7 @@ impl Session<'_> {
             let first = *models.entry(epoch).or_insert(model);
             if first != model {
                 let text = format!("epoch {epoch} is {first} and {model}");
-                findings.push(Finding { rule: Rule::Split, excuse: None, text });
+                findings.push(Finding::new(Rule::Split, None, text));
             }
         }
     }
@@ -122,7 +130,7 @@ impl Session<'_> {
                 } else {
                     self.excuse(earlier.start, event.end)
                 };
-                findings.push(Finding { rule: Rule::StepBack, excuse, text });
+                findings.push(Finding { late, ..Finding::new(Rule::StepBack, excuse, text) });
                 // Each step is reported once.
                 before.retain(|(_, known)| *known <= epoch);
             }
@@ -147,7 +155,7 @@ impl Session<'_> {
             let maker = unheard.next_if(|event| event.start < end);
             let excuse = maker.map(|_| Excuse::Provisional);
             let text = format!("epoch {epoch} was made by nobody");
-            findings.push(Finding { rule: Rule::Unclaimed, excuse, text });
+            findings.push(Finding::new(Rule::Unclaimed, excuse, text));
         }
     }
 
@@ -164,7 +172,8 @@ impl Session<'_> {
                 } else {
                     self.excuse(last.start, event.end)
                 };
-                findings.push(Finding { rule: Rule::StaleAfterFinal, excuse, text });
+                let finding = Finding::new(Rule::StaleAfterFinal, excuse, text);
+                findings.push(Finding { late: after, ..finding });
             }
         }
     }
@@ -181,7 +190,7 @@ impl Session<'_> {
             let end = seen.values().max().copied().unwrap_or_default();
             let start = self.events.first().map_or(end, |event| event.start);
             let text = format!("{excess} pins that nobody asked for");
-            findings.push(Finding { rule: Rule::Unasked, excuse: self.excuse(start, end), text });
+            findings.push(Finding::new(Rule::Unasked, self.excuse(start, end), text));
         }
     }
 
@@ -203,7 +212,7 @@ impl Session<'_> {
             }
             let excuse = self.circumstances.loses.then_some(Excuse::Loss);
             let text = format!("{was} ({old}) before the fault, {is} ({new}) after it");
-            findings.push(Finding { rule: Rule::Changed, excuse, text });
+            findings.push(Finding::new(Rule::Changed, excuse, text));
         }
     }
 

@@ -11,6 +11,13 @@ use super::oracle::{Excuse, Finding, Rule};
 /// How many violations are told in full.
 const TOLD: usize = 20;
 
+/// How often something was found, and how late at the latest.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    times: usize,
+    latest: Duration,
+}
+
 /// The sums of one run.
 #[derive(Debug)]
 pub struct Report {
@@ -24,7 +31,7 @@ pub struct Report {
     refused: usize,
     broken: usize,
     provisional: usize,
-    findings: BTreeMap<(Rule, Option<Excuse>), usize>,
+    findings: BTreeMap<(Rule, Option<Excuse>), Count>,
     told: Vec<String>,
     times: Vec<Duration>,
 }
@@ -63,7 +70,9 @@ impl Report {
             }
         }
         for finding in findings {
-            *self.findings.entry((finding.rule, finding.excuse)).or_default() += 1;
+            let count = self.findings.entry((finding.rule, finding.excuse)).or_default();
+            count.times += 1;
+            count.latest = count.latest.max(finding.late);
         }
         if let Some(violation) = findings.iter().find(|finding| finding.excuse.is_none())
             && self.told.len() < TOLD
@@ -88,7 +97,7 @@ impl Report {
     #[must_use]
     pub fn violations(&self) -> usize {
         let violations = self.findings.iter().filter(|((_, excuse), _)| excuse.is_none());
-        violations.map(|(_, count)| count).sum()
+        violations.map(|(_, count)| count.times).sum()
     }
 
     /// The first violations, each with the session's history.
@@ -97,23 +106,25 @@ impl Report {
         &self.told
     }
 
-    fn found(&self, rule: Rule, excuse: impl Fn(Option<Excuse>) -> bool) -> usize {
-        let found = self.findings.iter().filter(|((its, why), _)| *its == rule && excuse(*why));
-        found.map(|(_, count)| count).sum()
+    fn found(&self, rule: Rule, excuse: Option<Excuse>) -> Count {
+        self.findings.get(&(rule, excuse)).copied().unwrap_or_default()
     }
 
-    /// Violations, then what was excused, by reason.
+    /// Violations, then what was excused, by reason, with the longest delay.
     fn cell(&self, rule: Rule) -> String {
-        let mut cell = format!("**{}**", self.found(rule, |excuse| excuse.is_none()));
+        let mut cell = format!("**{}**", self.found(rule, None).times);
         for (excuse, name) in [
             (Excuse::Lease, "lease"),
             (Excuse::Provisional, "provisional"),
             (Excuse::Fault, "fault"),
             (Excuse::Loss, "loss"),
         ] {
-            let count = self.found(rule, |why| why == Some(excuse));
-            if count > 0 {
-                let _ = write!(cell, ", {name} {count}");
+            let Count { times, latest } = self.found(rule, Some(excuse));
+            if times > 0 {
+                let _ = write!(cell, ", {name} {times}");
+            }
+            if latest > Duration::ZERO {
+                let _ = write!(cell, " (≤ {} ms)", latest.as_millis() + 1);
             }
         }
         cell
