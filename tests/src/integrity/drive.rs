@@ -48,7 +48,7 @@ impl<'a> Driver<'a> {
         self.together((0..first).map(|_| Ask::Turn).collect()).await;
         let turns = match pace {
             Pace::Fast => self.rng.within(3..6),
-            Pace::Slow => self.rng.within(8..13),
+            Pace::Slow => self.rng.within(8..17),
         };
         for _ in 0..turns {
             if pace == Pace::Slow {

@@ -66,6 +66,13 @@ impl Fault {
         matches!(self, Self::Freeze | Self::Kill | Self::Failover | Self::Migration | Self::Cut)
     }
 
+    /// After the fault, until everything should be as before: the lease of near copies, the time
+    /// until the loss of a connection is noticed, and a reconnection. In a cluster the client may
+    /// have to be started again first.
+    pub(super) fn recovery(self) -> Duration {
+        Duration::from_secs(if self == Self::Migration { 6 } else { 3 })
+    }
+
     /// Whether Redis may lose what it acknowledged.
     pub(super) fn loses(self) -> bool {
         matches!(self, Self::Kill | Self::Failover)

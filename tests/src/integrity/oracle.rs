@@ -151,7 +151,9 @@ impl Session<'_> {
         }
         // A request whose outcome its client never heard can have made one pin.
         let mut unheard = self.events.iter().filter(|event| event.is_unheard()).peekable();
-        for (epoch, (_, end)) in seen.into_iter().filter(|(_, (made, _))| !made) {
+        let mut unmade: Vec<_> = seen.into_iter().filter(|(_, (made, _))| !made).collect();
+        unmade.sort_by_key(|(_, (_, end))| *end);
+        for (epoch, (_, end)) in unmade {
             let maker = unheard.next_if(|event| event.start < end);
             let excuse = maker.map(|_| Excuse::Provisional);
             let text = format!("epoch {epoch} was made by nobody");

@@ -26,10 +26,6 @@ const SLOW: usize = 150;
 /// Before the first fault, and between two.
 const CALM: Duration = Duration::from_secs(3);
 
-/// After a fault, until everything should be as before: the lease of near copies, the time until
-/// the loss of a connection is noticed, and a reconnection.
-const RECOVERY: Duration = Duration::from_secs(3);
-
 /// What a run consists of.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -128,7 +124,7 @@ impl Load {
             }
             let from = self.born.elapsed();
             strike(self.plan.fault, faults.len(), backend, &self.replicas, stubs).await;
-            sleep(RECOVERY).await;
+            sleep(self.plan.fault.recovery()).await;
             faults.push((from, self.born.elapsed()));
             self.struck.store(true, Ordering::Relaxed);
         }

@@ -133,6 +133,22 @@ fn each_request_without_a_word_may_have_made_one_pin() {
 }
 
 #[test]
+fn pins_of_several_makers_are_told_apart_by_when_they_were_seen() {
+    let events = [
+        event(0, 7, How::StoreUnavailable, "a", 0),
+        event(0, 8, How::StoreUnavailable, "b", 0),
+        event(8, 9, How::Hit, "b", 3),
+        event(9, 10, How::StoreUnavailable, "c", 0),
+        event(9, 11, How::Hit, "a", 1),
+        event(11, 12, How::Hit, "c", 2),
+    ];
+    let unclaimed = |(rule, excuse): &(Rule, Option<Excuse>)| {
+        *rule == Rule::Unclaimed && *excuse != Some(Excuse::Provisional)
+    };
+    assert!(!healthy(&events).iter().any(unclaimed));
+}
+
+#[test]
 fn a_pin_served_after_its_end_is_stale() {
     let ended = [claimed(), asking(Ask::Final, event(20, 30, How::Hit, "a", 1))];
     let after = |start: u64| [ended.to_vec(), vec![event(start, start + 1, How::Hit, "a", 1)]];
