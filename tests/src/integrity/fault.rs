@@ -163,7 +163,7 @@ pub(super) async fn strike(
             replicas.restart(replica).await;
         }
         (Fault::Cut, Backend::Proxied(_, proxy)) => {
-            if round % 2 == 0 {
+            if round.is_multiple_of(2) {
                 proxy.set(Mode::BlackHole).await;
             } else {
                 proxy.set(Mode::Refuse).await;

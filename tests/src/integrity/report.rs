@@ -100,6 +100,12 @@ impl Report {
         violations.map(|(_, count)| count.times).sum()
     }
 
+    /// How often one epoch named two models.
+    #[must_use]
+    pub fn splits(&self) -> usize {
+        self.found(Rule::Split, None).times
+    }
+
     /// The first violations, each with the session's history.
     #[must_use]
     pub fn traces(&self) -> &[String] {
