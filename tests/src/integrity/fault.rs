@@ -61,6 +61,11 @@ impl Fault {
         }
     }
 
+    /// Whether calls to Redis break.
+    pub(super) fn cuts(self) -> bool {
+        self == Self::ClientKill || self.parts()
+    }
+
     /// Whether replicas cannot see the same Redis meanwhile.
     pub(super) fn parts(self) -> bool {
         matches!(self, Self::Freeze | Self::Kill | Self::Failover | Self::Migration | Self::Cut)

@@ -66,6 +66,8 @@ impl Finding {
 pub struct Circumstances {
     /// From the start of each fault until everything should be as before.
     pub faults: Vec<(Duration, Duration)>,
+    /// Whether a fault breaks calls to Redis.
+    pub cuts: bool,
     /// Whether a fault keeps replicas from seeing the same Redis.
     pub parts: bool,
     /// Whether a fault may lose what Redis acknowledged.
@@ -73,9 +75,9 @@ pub struct Circumstances {
 }
 
 impl Circumstances {
-    /// Whether a replica may be on its own at some time from `start` to `end`.
-    fn apart(&self, start: Duration, end: Duration) -> bool {
-        self.parts && self.faults.iter().any(|(from, to)| start < *to && *from < end + LEASE)
+    /// Whether there is a fault at some time from `start` to `end`.
+    fn any(&self, start: Duration, end: Duration) -> bool {
+        self.faults.iter().any(|(from, to)| start < *to && *from < end + LEASE)
     }
 }
 
@@ -220,14 +222,17 @@ impl Session<'_> {
 
     /// What may have kept the replicas from agreeing between `start` and `end`.
     fn excuse(&self, start: Duration, end: Duration) -> Option<Excuse> {
-        let provisional = |event: &&Event| {
+        let fault = self.circumstances.any(start, end);
+        let provisional = |event: &Event| {
             let unavailable =
                 event.answer().is_some_and(|answer| answer.how == How::StoreUnavailable);
-            unavailable && event.start < end && start < event.end + LEASE
+            // A decision whose client went away is kept, too, when Redis did not take it.
+            let kept = unavailable || (event.is_unheard() && fault && self.circumstances.cuts);
+            kept && event.start < end && start < event.end + LEASE
         };
-        if self.circumstances.apart(start, end) {
+        if fault && self.circumstances.parts {
             Some(Excuse::Fault)
-        } else if self.events.iter().copied().any(|event| provisional(&event)) {
+        } else if self.events.iter().any(|event| provisional(event)) {
             Some(Excuse::Provisional)
         } else {
             None

@@ -74,8 +74,12 @@ pub async fn run(plan: &Plan) -> Report {
         sessions.into_iter().flatten().collect::<Vec<_>>()
     };
     let (sessions, faults) = tokio::join!(sessions, load.faults(&backend, &stubs));
-    let circumstances =
-        Circumstances { faults, parts: plan.fault.parts(), loses: plan.fault.loses() };
+    let circumstances = Circumstances {
+        faults,
+        cuts: plan.fault.cuts(),
+        parts: plan.fault.parts(),
+        loses: plan.fault.loses(),
+    };
     let mut report = Report::new(plan.fault, circumstances.faults.len(), load.born.elapsed());
     report.router_calls = stubs.calls.count();
     for events in &sessions {

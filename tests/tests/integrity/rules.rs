@@ -26,7 +26,7 @@ fn asking(ask: Ask, event: Event) -> Event {
 /// A fault from second 2 to second 5.
 fn fault(parts: bool, loses: bool) -> Circumstances {
     let fault = (Duration::from_secs(2), Duration::from_secs(5));
-    Circumstances { faults: vec![fault], parts, loses }
+    Circumstances { faults: vec![fault], cuts: parts, parts, loses }
 }
 
 fn found(events: &[Event], circumstances: &Circumstances) -> Vec<(Rule, Option<Excuse>)> {
@@ -166,6 +166,11 @@ fn a_second_claim_without_an_end_of_the_first_is_unasked() {
     assert_eq!(found(&race, &fault(true, true)), [(Rule::Unasked, None)], "long before the fault");
     let provisional = [race.to_vec(), vec![event(2, 12, How::StoreUnavailable, "c", 0)]].concat();
     assert_eq!(healthy(&provisional), [(Rule::Unasked, Some(Excuse::Provisional))]);
+    let given_up = [race.to_vec(), vec![silent(2, 12)]].concat();
+    assert_eq!(healthy(&given_up), [(Rule::Unasked, None)]);
+    let faults = vec![(Duration::ZERO, Duration::from_secs(1))];
+    let cut = Circumstances { faults, cuts: true, ..Circumstances::default() };
+    assert_eq!(found(&given_up, &cut), [(Rule::Unasked, Some(Excuse::Provisional))]);
     let refreshed = [claimed(), asking(Ask::Refresh, event(20, 30, How::Refreshed, "b", 2))];
     assert_eq!(healthy(&refreshed), []);
 }
