@@ -36,10 +36,6 @@ const CLOCK_PERIOD: Duration = Duration::from_secs(30);
 /// Before a client that ended is started again.
 const RESTART: Duration = Duration::from_millis(50);
 
-/// Between two signs of life, of which so many may be missed in a row.
-const PING_PERIOD: Duration = Duration::from_millis(500);
-const MISSED_PINGS: u32 = 4;
-
 /// Pins in a Redis 7.0 or later, or a Valkey: one server, Sentinel or Cluster. Cloning shares it.
 ///
 /// - A claim is one atomic command, `SET name value NX GET PX ttl`: of any number of replicas that
@@ -159,35 +155,16 @@ impl Drop for Connection {
     }
 }
 
-/// Connects, and starts the client again when it is of no use any more. It reconnects by itself, but
-/// a cluster that moves a slot is too much for it: a redirection to the slot's new node (`ASK`) ends
-/// its task, since it takes that for one more attempt than a command has, or leaves it waiting for an
-/// answer that another command got.
+/// Connects, and connects anew when the client has given up for good. It reconnects by itself, but
+/// its task ends when a cluster that moves a slot redirects a command to the slot's new node (`ASK`):
+/// it takes that for one more attempt than a command has.
 async fn stay_connected(client: Client) {
     loop {
         let mut connection = Connection(client.connect());
-        tokio::select! {
-            _ = &mut connection.0 => {}
-            () = falls_silent(&client) => {}
+        if let Ok(Err(error)) = (&mut connection.0).await {
+            tracing::debug!(%error, "the Redis client ended and is started again");
         }
-        tracing::debug!("the Redis client is started again");
-        drop(connection);
         sleep(RESTART).await;
-    }
-}
-
-/// Ends when nothing was heard for several signs of life in a row.
-async fn falls_silent(client: &Client) {
-    let client = client.with_options(&Options {
-        fail_fast: true,
-        timeout: Some(PING_PERIOD / 2),
-        ..Options::default()
-    });
-    let mut missed = 0;
-    while missed < MISSED_PINGS {
-        sleep(PING_PERIOD).await;
-        let heard = client.ping::<()>(None).await.is_ok();
-        missed = if heard { 0 } else { missed + 1 };
     }
 }
 
