@@ -1,6 +1,7 @@
 //! One session after the other.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -26,6 +27,7 @@ pub(super) struct Driver<'a> {
     client: &'a Client,
     replicas: &'a Replicas,
     born: Instant,
+    ending: &'a AtomicBool,
     session: String,
     rng: Rng,
     events: Vec<Event>,
@@ -36,13 +38,14 @@ impl<'a> Driver<'a> {
         client: &'a Client,
         replicas: &'a Replicas,
         born: Instant,
+        ending: &'a AtomicBool,
         session: String,
         rng: Rng,
     ) -> Self {
-        Self { client, replicas, born, session, rng, events: Vec::new() }
+        Self { client, replicas, born, ending, session, rng, events: Vec::new() }
     }
 
-    /// The whole session.
+    /// The whole session; a slow one ends early when no further session is to begin.
     pub(super) async fn run(mut self, pace: Pace) -> Vec<Event> {
         let first = self.rng.within(2..5);
         self.together((0..first).map(|_| Ask::Turn).collect()).await;
@@ -52,6 +55,9 @@ impl<'a> Driver<'a> {
         };
         for _ in 0..turns {
             if pace == Pace::Slow {
+                if self.ending.load(Ordering::Relaxed) {
+                    break;
+                }
                 sleep(Duration::from_millis(self.rng.within(300..1200))).await;
             }
             let ask = match self.rng.within(0..100) {

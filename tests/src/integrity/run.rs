@@ -61,6 +61,7 @@ pub async fn run(plan: &Plan) -> Report {
         born: Instant::now(),
         begun: AtomicUsize::new(0),
         struck: AtomicBool::new(false),
+        ending: AtomicBool::new(false),
         done: AtomicBool::new(false),
     });
     let sessions = async {
@@ -96,6 +97,8 @@ struct Load {
     begun: AtomicUsize,
     /// A fault was made and got over.
     struck: AtomicBool,
+    /// No further session is to begin.
+    ending: AtomicBool,
     done: AtomicBool,
 }
 
@@ -105,7 +108,8 @@ impl Load {
         while let Some(index) = self.next() {
             let rng = Rng::new(self.plan.seed, index as u64);
             let name = format!("s{index}");
-            let driver = Driver::new(&self.client, &self.replicas, self.born, name, rng);
+            let driver =
+                Driver::new(&self.client, &self.replicas, self.born, &self.ending, name, rng);
             sessions.push(driver.run(pace).await);
         }
         sessions
@@ -115,7 +119,11 @@ impl Load {
     fn next(&self) -> Option<usize> {
         let index = self.begun.fetch_add(1, Ordering::Relaxed);
         let enough = index >= self.plan.sessions && self.struck.load(Ordering::Relaxed);
-        (!enough && self.born.elapsed() < self.plan.limit).then_some(index)
+        if enough || self.born.elapsed() >= self.plan.limit {
+            self.ending.store(true, Ordering::Relaxed);
+            return None;
+        }
+        Some(index)
     }
 
     /// Makes faults for as long as sessions run, and says when.
