@@ -9,8 +9,8 @@
 
 mod agents;
 mod common;
-mod failover;
 mod epochs;
+mod failover;
 mod memory_store;
 mod refusals;
 mod release;
