@@ -1,5 +1,6 @@
 //! Pins in Redis, shared by all replicas.
 
+mod claim;
 mod clock;
 mod guard;
 mod names;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fred::clients::WithOptions;
-use fred::prelude::{Client, ClientLike, Expiration, KeysInterface, LuaInterface, SetOptions};
+use fred::prelude::{Client, ClientLike, Expiration, KeysInterface, LuaInterface};
 use fred::types::{ClusterHash, CustomCommand, Value};
 
 use super::value::{self, MAX_VALUE_LEN};
@@ -14,9 +14,6 @@ use crate::{AffinityKey, Epoch, Expiry, Pin, StoreError, StoreErrorKind};
 
 /// How long a claim may not be confirmed yet, nor taken back.
 const UNCERTAIN: Duration = Duration::from_secs(1);
-
-/// How much of an unreadable value is compared before it is replaced.
-const HEAD: usize = 256;
 
 /// A pin as Redis has it.
 pub(crate) struct Found {
@@ -78,7 +75,11 @@ impl RedisStore {
         Ok(())
     }
 
-    async fn read(&self, name: &str, expiry: &Expiry) -> Result<Option<Found>, StoreError> {
+    pub(super) async fn read(
+        &self,
+        name: &str,
+        expiry: &Expiry,
+    ) -> Result<Option<Found>, StoreError> {
         let client = self.client();
         let (value, left): (Bytes, i64) = match expiry.limits() {
             Some((idle, max_age)) => {
@@ -113,81 +114,6 @@ impl RedisStore {
         }
         // Near copies of a value by somebody else live no longer than those of ours.
         Ok(left.map(|left| Found { pin, left: left.min(expiry.initial()), is_current: true }))
-    }
-
-    /// Claims `key` for `pin`, unless there is a pin.
-    pub(crate) async fn claim_pin(
-        &self,
-        key: &AffinityKey,
-        pin: Pin,
-        ttl: Duration,
-    ) -> Result<Claim, StoreError> {
-        let claim = self.0.guard.call(Box::pin(self.claim_guarded(key, pin, ttl))).await?;
-        self.0.clock.saw(claim.pin.epoch);
-        Ok(claim)
-    }
-
-    async fn claim_guarded(
-        &self,
-        key: &AffinityKey,
-        pin: Pin,
-        ttl: Duration,
-    ) -> Result<Claim, StoreError> {
-        if let Some(previous) = self.names().previous(key) {
-            let held = self.read(&previous, &Expiry::fixed(ttl)).await?;
-            if let Some(Found { pin, .. }) = held {
-                return Ok(Claim { pin, won: false });
-            }
-        }
-        let name = self.names().current(key);
-        let value = value::encode(&pin);
-        let Some(held) = self.set_new(&name, &value, pin.epoch, ttl).await? else {
-            return Ok(Claim { pin, won: true });
-        };
-        if let Some(held) = value::decode(&held) {
-            return Ok(Claim { pin: held, won: false });
-        }
-        tracing::warn!("a value that cannot be read is replaced");
-        let head = held.slice(..held.len().min(HEAD));
-        let args: Vec<Value> = vec![
-            i64::try_from(held.len()).unwrap_or(i64::MAX).into(),
-            Value::Bytes(head),
-            value.as_str().into(),
-            millis(ttl).into(),
-        ];
-        let stands: Bytes =
-            self.client().eval(scripts::REPLACE, &name, args).await.map_err(failed)?;
-        if stands == value.as_bytes() {
-            return Ok(Claim { pin, won: true });
-        }
-        let pin = value::decode(&stands).ok_or(StoreErrorKind::Invalid)?;
-        Ok(Claim { pin, won: false })
-    }
-
-    /// Sets `name` unless it is set, and returns what it was set to before.
-    async fn set_new(
-        &self,
-        name: &str,
-        value: &str,
-        epoch: Epoch,
-        ttl: Duration,
-    ) -> Result<Option<Bytes>, StoreError> {
-        // One connection for both: `WAIT` is for the writes of its own.
-        let client = self.client();
-        let (ttl, nx) = (Some(Expiration::PX(millis(ttl))), Some(SetOptions::NX));
-        let set = client.set::<Option<Bytes>, _, _>(name, value, ttl, nx, true);
-        let Some(wait) = self.0.wait else {
-            return set.await.map_err(failed);
-        };
-        let (held, confirmed) =
-            tokio::try_join!(set, wait_for_replica(&client, name, wait)).map_err(failed)?;
-        if held.is_none() && confirmed < 1 {
-            // Somebody may have seen it in the meantime, for as long as the wait at most.
-            let args = vec![epoch.0.to_string()];
-            let _: i64 = client.eval(scripts::RELEASE, name, args).await.map_err(failed)?;
-            return Err(StoreError::new(StoreErrorKind::Unavailable, "no replica holds the claim"));
-        }
-        Ok(held)
     }
 
     /// Moves the pin of `key` to `pin` if its epoch still is `from`.
@@ -251,7 +177,7 @@ impl RedisStore {
 }
 
 /// How many replicas hold what was written on this connection, after `wait` milliseconds at most.
-async fn wait_for_replica(
+pub(super) async fn wait_for_replica(
     client: &WithOptions<Client>,
     name: &str,
     wait: i64,

@@ -13,7 +13,7 @@ use fred::types::{ClusterHash, CustomCommand};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::Tier;
+use super::tier::Tier;
 
 /// Between two signs of life.
 const BEAT: Duration = Duration::from_millis(250);

@@ -1,0 +1,196 @@
+//! The verbs of a store with near copies.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::follow;
+use super::link::Link;
+use super::near::{Near, Spot};
+use super::pending::{self, Kind, Pending};
+use super::settle::Unconfirmed;
+use crate::store::Claim;
+use crate::store::redis::{Found, RedisStore};
+use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError, StoreErrorKind};
+
+/// Redis, the near copies of its pins, and what it has not heard yet.
+pub(super) struct Tier {
+    pub(super) redis: RedisStore,
+    pub(super) near: Near,
+    pub(super) link: Link,
+    pub(super) pending: Pending,
+}
+
+impl Tier {
+    fn name(&self, key: &AffinityKey) -> String {
+        self.redis.names().current(key)
+    }
+
+    pub(super) fn peek(&self, key: &AffinityKey, expiry: &Expiry) -> Option<Pin> {
+        if !self.link.is_fresh() {
+            return None;
+        }
+        let held = self.near.fresh(self.near.spot(&self.name(key)))?;
+        // A sliding pin is used up at Redis meanwhile; now and then it must hear of the use.
+        let idle = expiry.limits().map_or(Duration::ZERO, |(idle, _)| idle);
+        (held.left > idle / 2).then_some(held.pin)
+    }
+
+    pub(super) async fn get(
+        &self,
+        key: &AffinityKey,
+        expiry: &Expiry,
+    ) -> Result<Option<Pin>, StoreError> {
+        let name = self.name(key);
+        let (spot, asked) = (self.near.spot(&name), Instant::now());
+        let fetched = async {
+            if self.link.is_followed() {
+                self.settle(&name).await?;
+            }
+            self.redis.fetch(key, expiry).await
+        };
+        // Whoever asks may give up before Redis' time is over, and then goes without what is known.
+        let patience = match self.near.get(spot) {
+            Some(_) => self.redis.command_timeout() / 3,
+            None => Duration::MAX,
+        };
+        let fetched = timeout(patience, fetched).await;
+        match fetched.unwrap_or_else(|_| Err(StoreErrorKind::Timeout.into())) {
+            Ok(Some(found)) => {
+                self.keep_found(spot, &found, asked);
+                Ok(Some(found.pin))
+            }
+            Ok(None) => self.absent(key, &name, spot).await,
+            Err(error) => self.near.get(spot).map(|held| Some(held.pin)).ok_or(error),
+        }
+    }
+
+    /// Redis has no pin. Whether to believe it depends on what it has been through.
+    async fn absent(
+        &self,
+        key: &AffinityKey,
+        name: &str,
+        spot: Spot,
+    ) -> Result<Option<Pin>, StoreError> {
+        let Some(held) = self.near.get(spot) else {
+            return Ok(None);
+        };
+        if !self.link.is_followed() {
+            return Ok(Some(held.pin));
+        }
+        // A copy is dropped when its pin is. Where it was not, this may be another Redis.
+        let lost = self.near.is_lost(&held) || follow::has_restarted(self).await;
+        if !lost {
+            self.near.forget(name.as_bytes());
+            return Ok(None);
+        }
+        // A failure leaves the copy as it is, for the next request to try.
+        let Ok(claim) = self.redis.claim_pin(key, held.pin.clone(), held.left).await else {
+            return Ok(Some(held.pin));
+        };
+        if claim.won {
+            self.keep(spot, &claim.pin, held.left);
+        } else {
+            self.near.forget(name.as_bytes());
+        }
+        Ok(Some(claim.pin))
+    }
+
+    /// Keeps what Redis had for a question of `asked`. The time left counts from then: a copy never
+    /// outlives the pin. News of another name are not news of the copy, so it is not fresh.
+    pub(super) fn keep_found(&self, spot: Spot, found: &Found, asked: Instant) {
+        let left = found.left.saturating_sub(asked.elapsed());
+        if found.is_current {
+            self.keep(spot, &found.pin, left);
+        } else {
+            self.near.keep_unconfirmed(spot, &found.pin, left);
+        }
+    }
+
+    /// Keeps what Redis said; without being followed it may have changed at once.
+    pub(super) fn keep(&self, spot: Spot, pin: &Pin, left: Duration) {
+        if self.link.is_followed() {
+            self.near.keep(spot, pin, left);
+        } else {
+            self.near.keep_unconfirmed(spot, pin, left);
+        }
+    }
+
+    pub(super) async fn claim(
+        &self,
+        key: &AffinityKey,
+        selection: Arc<Selection>,
+        expiry: &Expiry,
+    ) -> Result<Claim, StoreError> {
+        let (name, pin) = (self.name(key), self.redis.new_pin(selection));
+        let ttl = expiry.initial();
+        let (spot, asked) = (self.near.spot(&name), Instant::now());
+        let mut unconfirmed = Unconfirmed { tier: self, key, name, spot, pin, ttl, done: false };
+        let claim = self.redis.claim_pin(key, unconfirmed.pin.clone(), ttl).await?;
+        unconfirmed.done = true;
+        if claim.won {
+            self.keep(spot, &claim.pin, ttl.saturating_sub(asked.elapsed()));
+        }
+        Ok(claim)
+    }
+
+    pub(super) async fn repin(
+        &self,
+        key: &AffinityKey,
+        from: Epoch,
+        selection: Arc<Selection>,
+        expiry: &Expiry,
+    ) -> Result<Option<Claim>, StoreError> {
+        let (name, ttl) = (self.name(key), expiry.initial());
+        let to = self.redis.pin_after(from, selection);
+        let (held, asked) = (self.near.get(self.near.spot(&name)), Instant::now());
+        let changing = self.near.change(&name);
+        let moved = self.redis.move_pin(key, from, &to, expiry).await;
+        drop(changing);
+        let spot = self.near.spot(&name);
+        match (moved, held) {
+            // Not fresh, as it may have been moved again before the copy could be told of it. Little
+            // is lost: Redis tells of a script's changes to its caller, too.
+            (Ok(Some(claim)), _) if claim.won => {
+                let left = ttl.saturating_sub(asked.elapsed());
+                self.near.keep_unconfirmed(spot, &claim.pin, left);
+                Ok(Some(claim))
+            }
+            (Ok(standing), _) => Ok(standing),
+            // The session moves on this replica, and at Redis when it is back.
+            (Err(_), Some(held)) if held.pin.epoch == from => {
+                let to = Pin { claimed_at: held.pin.claimed_at, ..to };
+                self.near.keep_unconfirmed(spot, &to, ttl);
+                self.note(name, key, Kind::Move { from, to: to.clone() }, ttl);
+                Ok(Some(Claim { pin: to, won: true }))
+            }
+            (Err(error), held) => {
+                if let Some(held) = held {
+                    self.near.keep_unconfirmed(spot, &held.pin, held.left);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) async fn release(
+        &self,
+        key: &AffinityKey,
+        epoch: Option<Epoch>,
+    ) -> Result<bool, StoreError> {
+        let name = self.name(key);
+        let held = self.near.get(self.near.spot(&name));
+        let changing = self.near.change(&name);
+        let released = self.redis.release_pin(key, epoch).await;
+        drop(changing);
+        match (&released, held) {
+            (Err(_), Some(held)) if epoch.is_some_and(|epoch| held.pin.epoch != epoch) => {
+                self.near.keep_unconfirmed(self.near.spot(&name), &held.pin, held.left);
+            }
+            (Err(_), _) => self.note(name, key, Kind::Release(epoch), pending::RELEASE_LIFE),
+            (Ok(_), _) => drop(self.pending.take(&name)),
+        }
+        released
+    }
+}
