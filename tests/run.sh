@@ -62,6 +62,11 @@ done
 step "programs that tests start" install_servers
 step "formatting" cargo fmt --all --check
 step "lints" cargo clippy --workspace --all-features --all-targets -- -D warnings
+# Built once, with the features of the tests; else each test program would build its own.
+step "programs" cargo build --workspace --all-features --bins --examples
+target=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
+export AFFINITY_GATEWAY_BIN="$target/debug/example-gateway"
+export AFFINITY_AGENT_BIN="$target/debug/examples/agent_server"
 step "tests" cargo test --workspace --all-features --all-targets
 step "examples in the documentation" cargo test --workspace --all-features --doc
 step "documentation" env RUSTDOCFLAGS="-D warnings" \
