@@ -24,7 +24,7 @@ const FAST: usize = 16;
 const SLOW: usize = 150;
 
 /// Before the first fault, and between two.
-const CALM: Duration = Duration::from_secs(3);
+const CALM: Duration = Duration::from_secs(2);
 
 /// What a run consists of.
 #[derive(Clone, Debug)]
