@@ -1,15 +1,21 @@
-//! One log line when the store or the router fails, and one when it is back; not one a request.
+//! Log lines when the store or the router fails and when it is back; not one a request.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::{BoxError, StoreError};
+
+/// Between two lines on one part. What fails by halves changes many times a second.
+const QUIET: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Health {
     /// A full or demoted Redis answers reads and refuses writes.
-    reads_fail: AtomicBool,
-    writes_fail: AtomicBool,
-    router_is_down: AtomicBool,
+    reads: Part,
+    writes: Part,
+    router: Part,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -20,34 +26,34 @@ pub(super) enum Call {
 
 impl Health {
     pub(super) fn store_answered(&self, call: Call) {
-        if changed(self.failing(call), false) {
+        if self.store(call).changed(false) {
             tracing::info!(?call, "the session store answers again");
         }
     }
 
     pub(super) fn store_failed(&self, call: Call, error: &StoreError) {
-        if changed(self.failing(call), true) {
+        if self.store(call).changed(true) {
             tracing::warn!(?call, %error, "the session store fails; new sessions are not pinned");
         } else {
             tracing::debug!(?call, %error, "store call failed");
         }
     }
 
-    fn failing(&self, call: Call) -> &AtomicBool {
+    fn store(&self, call: Call) -> &Part {
         match call {
-            Call::Read => &self.reads_fail,
-            Call::Write => &self.writes_fail,
+            Call::Read => &self.reads,
+            Call::Write => &self.writes,
         }
     }
 
     pub(super) fn router_answered(&self) {
-        if changed(&self.router_is_down, false) {
+        if self.router.changed(false) {
             tracing::info!("the router answers again");
         }
     }
 
     pub(super) fn router_failed(&self, error: &BoxError) {
-        if changed(&self.router_is_down, true) {
+        if self.router.changed(true) {
             tracing::warn!(%error, "the router failed; requests keep the model they ask for");
         } else {
             tracing::debug!(%error, "router call failed");
@@ -55,7 +61,58 @@ impl Health {
     }
 }
 
-/// Sets the flag and says whether that changed it. The load keeps the common case from writing.
-fn changed(flag: &AtomicBool, value: bool) -> bool {
-    flag.load(Ordering::Relaxed) != value && flag.swap(value, Ordering::Relaxed) != value
+#[derive(Debug)]
+struct Part {
+    /// As it was told of last.
+    fails: AtomicBool,
+    /// Milliseconds since `born`.
+    quiet_until: AtomicU64,
+    born: Instant,
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        let (fails, quiet_until) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { fails, quiet_until, born: Instant::now() }
+    }
+}
+
+impl Part {
+    /// Whether this is a change that is to be told of. The loads keep the common case from writing.
+    fn changed(&self, fails: bool) -> bool {
+        if self.fails.load(Ordering::Relaxed) == fails {
+            return false;
+        }
+        let now = self.born.elapsed();
+        if millis(now) < self.quiet_until.load(Ordering::Relaxed)
+            || self.fails.swap(fails, Ordering::Relaxed) == fails
+        {
+            return false;
+        }
+        self.quiet_until.store(millis(now + QUIET), Ordering::Relaxed);
+        true
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_by_halves_is_told_of_now_and_then() {
+        let part = Part::default();
+        assert!(!part.changed(false), "it is well");
+        assert!(part.changed(true));
+        let told = (0..1000).filter(|n| part.changed(n % 2 == 0)).count();
+        assert_eq!(told, 0);
+        tokio::time::advance(QUIET).await;
+        assert!(part.changed(false));
+        tokio::time::advance(QUIET).await;
+        assert!(!part.changed(false));
+        assert!(part.changed(true));
+    }
 }

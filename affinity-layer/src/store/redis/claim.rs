@@ -41,11 +41,11 @@ impl RedisStore {
             }
         }
         let name = self.names().current(key);
-        let value = value::encode(&pin);
+        let value = value::encode(&pin, &name);
         let Some(held) = self.set_new(&name, &value, pin.epoch, ttl).await? else {
             return Ok(Claim { pin, won: true });
         };
-        if let Some(held) = value::decode(&held) {
+        if let Some(held) = value::decode(&held, &name)? {
             return Ok(Claim { pin: held, won: false });
         }
         tracing::warn!("a value that cannot be read is replaced");
@@ -61,7 +61,7 @@ impl RedisStore {
         if stands == value.as_bytes() {
             return Ok(Claim { pin, won: true });
         }
-        let pin = value::decode(&stands).ok_or(StoreErrorKind::Invalid)?;
+        let pin = value::decode(&stands, &name)?.ok_or(StoreErrorKind::Invalid)?;
         Ok(Claim { pin, won: false })
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Epoch, ModelName, Pin, RouteName, Selection};
+use crate::{Epoch, ModelName, Pin, RouteName, Selection, StoreError, StoreErrorKind};
 
 /// Longest value that is read, in bytes. Ours have some hundred.
 pub(super) const MAX_VALUE_LEN: usize = 64 * 1024;
@@ -21,6 +21,9 @@ struct Written<'a> {
     route_name: Option<&'a RouteName>,
     candidates: &'a [ModelName],
     epoch: u64,
+    /// Tells an answer that belongs to another question: a client that lost count of its answers
+    /// must not give one session the pin of another.
+    name_hash: String,
     /// Milliseconds since 1970. A script replaces it in the text, so it stands last.
     claimed_at: u64,
 }
@@ -37,28 +40,55 @@ struct Read {
     #[serde(default)]
     epoch: Value,
     #[serde(default)]
+    name_hash: Value,
+    #[serde(default)]
     claimed_at: Value,
 }
 
-pub(super) fn encode(pin: &Pin) -> String {
+/// The value of `pin` under `name`.
+pub(super) fn encode(pin: &Pin, name: &str) -> String {
     let written = Written {
         model_name: pin.selection.model(),
         route_name: pin.selection.route(),
         candidates: pin.selection.candidates(),
         epoch: pin.epoch.0,
+        name_hash: name_hash(name),
         claimed_at: unix_millis(pin.claimed_at),
     };
     // Names and numbers always make JSON.
     serde_json::to_string(&written).unwrap_or_default()
 }
 
-/// The pin in a value, `None` when it names no model that could be used.
-pub(super) fn decode(value: &[u8]) -> Option<Pin> {
+fn name_hash(name: &str) -> String {
+    let hash = blake3::hash(name.as_bytes());
+    let (short, _) = hash.as_bytes().split_at(8);
+    short.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The pin in a value that was read under `name`, `None` when it names no model that could be used.
+///
+/// # Errors
+///
+/// [`StoreErrorKind::Invalid`] when the value was written under another name.
+pub(super) fn decode(value: &[u8], name: &str) -> Result<Option<Pin>, StoreError> {
+    let Some(read) = parse(value) else {
+        return Ok(None);
+    };
+    if read.name_hash.as_str().is_some_and(|hash| hash != name_hash(name)) {
+        return Err(StoreError::new(StoreErrorKind::Invalid, "the value belongs to another key"));
+    }
+    Ok(Some(pin(read)))
+}
+
+fn parse(value: &[u8]) -> Option<Read> {
     // An array would do as well for the derived code, its first element for the model.
     if value.len() > MAX_VALUE_LEN || value.trim_ascii_start().first() != Some(&b'{') {
         return None;
     }
-    let read: Read = serde_json::from_slice(value).ok()?;
+    serde_json::from_slice(value).ok()
+}
+
+fn pin(read: Read) -> Pin {
     let model = read.model_name;
     let route = read.route_name.as_str().and_then(|route| RouteName::new(route).ok());
     let candidates = read.candidates.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -68,11 +98,11 @@ pub(super) fn decode(value: &[u8]) -> Option<Pin> {
     if !candidates.contains(&model) {
         candidates.insert(0, model.clone());
     }
-    Some(Pin {
+    Pin {
         selection: Arc::new(Selection::stored(model, route, candidates)),
         epoch: Epoch(read.epoch.as_u64().unwrap_or_default()),
         claimed_at: from_unix_millis(read.claimed_at.as_u64().unwrap_or_default()),
-    })
+    }
 }
 
 pub(super) fn unix_millis(time: SystemTime) -> u64 {
@@ -89,6 +119,14 @@ pub(super) fn from_unix_millis(millis: u64) -> SystemTime {
 mod tests {
     use super::*;
     use crate::RouteDecision;
+
+    fn decode(value: &[u8]) -> Option<Pin> {
+        super::decode(value, "name").unwrap()
+    }
+
+    fn encode(pin: &Pin) -> String {
+        super::encode(pin, "name")
+    }
 
     fn model(name: &str) -> ModelName {
         ModelName::new(name).unwrap()
@@ -153,5 +191,14 @@ mod tests {
             assert_eq!(decode(value.as_bytes()), None, "{}", value.get(..40).unwrap_or(value));
         }
         assert_eq!(decode(b"{\"model_name\":\"a\xff\"}"), None);
+    }
+
+    #[test]
+    fn a_value_of_another_name_is_no_answer() {
+        let pin = decode(br#"{"model_name":"a/b"}"#).unwrap();
+        let value = encode(&pin);
+        let other = super::decode(value.as_bytes(), "other").unwrap_err();
+        assert_eq!(other.kind(), StoreErrorKind::Invalid);
+        assert_eq!(decode(value.as_bytes()), Some(pin));
     }
 }

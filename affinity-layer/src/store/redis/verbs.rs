@@ -101,7 +101,7 @@ impl RedisStore {
         if value.is_empty() || left == -2 {
             return Ok(None);
         }
-        let Some(pin) = value::decode(&value) else {
+        let Some(pin) = value::decode(&value, name)? else {
             tracing::warn!("a value that cannot be read counts as no pin");
             return Ok(None);
         };
@@ -125,15 +125,13 @@ impl RedisStore {
         expiry: &Expiry,
     ) -> Result<Option<Claim>, StoreError> {
         let moving = Pin { claimed_at: std::time::UNIX_EPOCH, ..pin.clone() };
-        let value = value::encode(&moving);
-        let ttl = millis(expiry.initial());
-        let max_age = expiry.limits().map_or(0, |(_, max_age)| millis(max_age));
-        let args = vec![from.0.to_string(), value, ttl.to_string(), max_age.to_string()];
         let names = self.names();
         let claim = self.0.guard.call(Box::pin(async {
-            let moved = self.try_move(&names.current(key), args.clone()).await?;
+            let moved = self.try_move(&names.current(key), from, &moving, expiry).await?;
             match names.previous(key) {
-                Some(previous) if moved.is_none() => self.try_move(&previous, args).await,
+                Some(previous) if moved.is_none() => {
+                    self.try_move(&previous, from, &moving, expiry).await
+                }
                 _ => Ok(moved),
             }
         }));
@@ -144,13 +142,22 @@ impl RedisStore {
         Ok(claim)
     }
 
-    async fn try_move(&self, name: &str, args: Vec<String>) -> Result<Option<Claim>, StoreError> {
+    async fn try_move(
+        &self,
+        name: &str,
+        from: Epoch,
+        moving: &Pin,
+        expiry: &Expiry,
+    ) -> Result<Option<Claim>, StoreError> {
+        let (value, ttl) = (value::encode(moving, name), millis(expiry.initial()));
+        let max_age = expiry.limits().map_or(0, |(_, max_age)| millis(max_age));
+        let args = vec![from.0.to_string(), value, ttl.to_string(), max_age.to_string()];
         let client = self.client();
         let moved = client.eval::<Option<(i64, Bytes)>, _, _, _>(scripts::REPIN, name, args);
         let Some((won, value)) = moved.await.map_err(failed)? else {
             return Ok(None);
         };
-        Ok(value::decode(&value).map(|pin| Claim { pin, won: won == 1 }))
+        Ok(value::decode(&value, name)?.map(|pin| Claim { pin, won: won == 1 }))
     }
 
     /// Removes the pin of `key`, if `epoch` is given only that generation.
