@@ -148,7 +148,7 @@ pub use release::ReleaseLayer;
 pub use route::{RouteDecision, RouteRequest, RouterService};
 pub use store::{AffinityStore, Claim, MemoryStore, SharedStore};
 #[cfg(feature = "redis")]
-pub use store::{NameSecret, RedisConfigError, RedisOptions, RedisStore, TieredStore};
+pub use store::{NameSecret, RedisConfigError, RedisOptions, RedisStore, StoreStats, TieredStore};
 
 /// A type-erased error, as tower uses it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
-pub use redis::{NameSecret, RedisConfigError, RedisOptions, RedisStore};
+pub use redis::{NameSecret, RedisConfigError, RedisOptions, RedisStore, StoreStats};
 pub use shared::SharedStore;
 #[cfg(feature = "redis")]
 pub use tiered::TieredStore;

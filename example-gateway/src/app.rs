@@ -175,7 +175,16 @@ async fn ready(State(sessions): State<Sessions>) -> Json<Value> {
         true => ("ready", "ready"),
         false => ("degraded", "not ready: redis is away, sessions are kept in this replica"),
     };
-    Json(json!({"status": status, "parts": {"store": store}}))
+    let calls = sessions.stats().map(|stats| {
+        json!({
+            "found": stats.found,
+            "absent": stats.absent,
+            "timeouts": stats.timeouts,
+            "errors": stats.errors,
+            "refused": stats.refused,
+        })
+    });
+    Json(json!({"status": status, "parts": {"store": store}, "redis_calls": calls}))
 }
 
 async fn not_found(method: Method, uri: Uri) -> Response<Body> {

@@ -3,7 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use affinity_layer::{MemoryStore, NameSecret, RedisOptions, RedisStore, SharedStore, TieredStore};
+use affinity_layer::{
+    MemoryStore, NameSecret, RedisOptions, RedisStore, SharedStore, StoreStats, TieredStore,
+};
 use secrecy::ExposeSecret;
 
 use crate::config::{Config, Durability, RedisCache, SessionCache};
@@ -47,6 +49,14 @@ impl Sessions {
         match self {
             Self::Own(_) => true,
             Self::Shared(store) => store.is_ready(),
+        }
+    }
+
+    /// What became of the calls to Redis, where there is one.
+    pub(crate) fn stats(&self) -> Option<StoreStats> {
+        match self {
+            Self::Own(_) => None,
+            Self::Shared(store) => Some(store.stats()),
         }
     }
 

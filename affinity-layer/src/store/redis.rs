@@ -6,6 +6,7 @@ mod guard;
 mod names;
 mod options;
 mod scripts;
+mod stats;
 #[cfg(feature = "redis-rustls")]
 mod tls;
 mod value;
@@ -27,12 +28,23 @@ use self::guard::Guard;
 pub use self::names::NameSecret;
 use self::names::Names;
 pub use self::options::{RedisConfigError, RedisOptions};
+pub use self::stats::StoreStats;
 pub(crate) use self::verbs::Found;
 use crate::store::{AffinityStore, Claim};
 use crate::{AffinityKey, BoxError, Epoch, Expiry, Pin, Selection, StoreError, StoreErrorKind};
 
 /// How often the clock is set by that of Redis.
 const CLOCK_PERIOD: Duration = Duration::from_secs(30);
+
+/// How often a cluster's client is looked at.
+const SAMPLE: Duration = Duration::from_millis(500);
+
+/// Calls without an answer in one such time that are a sign of lost answers: an open breaker lets two
+/// through.
+const LOST: u64 = 2;
+
+/// Such signs in a row after which the client is started again.
+const SILENT: u32 = 3;
 
 /// Before a client that ended is started again.
 const RESTART: Duration = Duration::from_millis(50);
@@ -62,7 +74,7 @@ pub(crate) struct Inner {
     per_call: Options,
     command_timeout: Duration,
     names: Names,
-    guard: Guard,
+    guard: Arc<Guard>,
     clock: Arc<RedisClock>,
     /// How long a claim waits for a replica, in milliseconds.
     wait: Option<i64>,
@@ -78,7 +90,9 @@ impl RedisStore {
     pub fn new(options: &RedisOptions) -> Result<Self, RedisConfigError> {
         let pool = options.pool()?;
         let clock = Arc::new(RedisClock::default());
-        let connected = |client: &Client| tokio::spawn(stay_connected(client.clone()));
+        let guard = Arc::new(Guard::default());
+        let connected =
+            |client: &Client| tokio::spawn(stay_connected(client.clone(), guard.clone()));
         let mut tasks: Vec<_> =
             pool.clients().iter().map(|client| connected(client).abort_handle()).collect();
         tasks.push(tokio::spawn(keep_time(pool.next().clone(), clock.clone())).abort_handle());
@@ -89,7 +103,7 @@ impl RedisStore {
             command_timeout: limit,
             per_call: Options { fail_fast: true, timeout: Some(limit), ..Options::default() },
             names: options.names.clone(),
-            guard: Guard::default(),
+            guard,
             clock,
             wait: options.replicated.then_some(half),
             tasks,
@@ -110,6 +124,12 @@ impl RedisStore {
     /// Redis was seen to answer: calls need not wait for the breaker to try it.
     pub(crate) fn is_back(&self) {
         self.0.guard.close();
+    }
+
+    /// What became of the calls so far.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        self.0.guard.counters.stats()
     }
 
     /// The longest wait for one command.
@@ -158,14 +178,35 @@ impl Drop for Connection {
 
 /// Connects, and connects anew when the client has given up for good. It reconnects by itself, but
 /// its task ends when a cluster that moves a slot redirects a command to the slot's new node (`ASK`):
-/// it takes that for one more attempt than a command has.
-async fn stay_connected(client: Client) {
+/// it takes that for one more attempt than a command has. Or it goes on, and waits for an answer that
+/// was given to another command.
+async fn stay_connected(client: Client, guard: Arc<Guard>) {
     loop {
         let mut connection = Connection(client.connect());
-        if let Ok(Err(error)) = (&mut connection.0).await {
-            tracing::debug!(%error, "the Redis client ended and is started again");
+        tokio::select! {
+            ended = &mut connection.0 => {
+                if let Ok(Err(error)) = ended {
+                    tracing::debug!(%error, "the Redis client ended and is started again");
+                }
+            }
+            () = goes_silent(&guard), if client.is_clustered() => {
+                tracing::debug!("the Redis client has lost its answers and is started again");
+            }
         }
+        drop(connection);
         sleep(RESTART).await;
+    }
+}
+
+/// Ends when calls went without an answer for a while.
+async fn goes_silent(guard: &Guard) {
+    let mut silent = 0;
+    let mut before = guard.counters.timeouts.get();
+    while silent < SILENT {
+        sleep(SAMPLE).await;
+        let now = guard.counters.timeouts.get();
+        silent = if now - before >= LOST { silent + 1 } else { 0 };
+        before = now;
     }
 }
 

@@ -18,7 +18,7 @@ use self::link::Link;
 use self::near::Near;
 use self::pending::Pending;
 use self::tier::Tier;
-use super::redis::RedisStore;
+use super::redis::{RedisStore, StoreStats};
 use super::{AffinityStore, Claim};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 
@@ -73,6 +73,12 @@ impl TieredStore {
     pub async fn wait_ready(&self, limit: Duration) -> bool {
         let _ = timeout(limit, self.0.tier.link.wait_up()).await;
         self.is_ready()
+    }
+
+    /// What became of the calls to Redis so far; turns that were answered here made none.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        self.0.tier.redis.stats()
     }
 
     /// How many near copies are held.

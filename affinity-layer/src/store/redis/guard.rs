@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::stats::Counters;
 use crate::{StoreError, StoreErrorKind};
 
 /// Calls in flight at once; a further one is refused and never queued.
@@ -27,6 +28,7 @@ pub(super) struct Guard {
     open_until: AtomicU64,
     probing: AtomicBool,
     born: Instant,
+    pub(super) counters: Counters,
 }
 
 impl Default for Guard {
@@ -37,6 +39,7 @@ impl Default for Guard {
             open_until: AtomicU64::new(0),
             probing: AtomicBool::new(false),
             born: Instant::now(),
+            counters: Counters::default(),
         }
     }
 }
@@ -50,13 +53,16 @@ impl Guard {
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let Ok(_permit) = self.in_flight.try_acquire() else {
-            return Err(refused("too many calls are in flight"));
+            return Err(self.refused("too many calls are in flight"));
         };
-        let mut attempt = self.attempt().ok_or_else(|| refused("the last calls failed"))?;
+        let mut attempt = self.attempt().ok_or_else(|| self.refused("the last calls failed"))?;
         let result = call.await;
-        // An answer that makes no sense is still an answer.
-        let answered = |error: &StoreError| error.kind() == StoreErrorKind::Invalid;
-        attempt.succeeded = result.as_ref().err().is_none_or(answered);
+        attempt.end = match &result {
+            Ok(_) => End::Answered,
+            Err(error) if error.kind() == StoreErrorKind::Timeout => End::Silence,
+            Err(error) if error.kind() == StoreErrorKind::Invalid => End::Nonsense,
+            Err(_) => End::Failed,
+        };
         result
     }
 
@@ -72,7 +78,12 @@ impl Guard {
         if probe && (self.now() < open_until || self.probing.swap(true, Ordering::AcqRel)) {
             return None;
         }
-        Some(Attempt { guard: self, probe, succeeded: false })
+        Some(Attempt { guard: self, probe, end: End::Silence })
+    }
+
+    fn refused(&self, why: &'static str) -> StoreError {
+        self.counters.refused.add();
+        StoreError::new(StoreErrorKind::Unavailable, why)
     }
 
     fn now(&self) -> u64 {
@@ -80,20 +91,30 @@ impl Guard {
     }
 }
 
-fn refused(why: &'static str) -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, why)
+/// How a call ended. A caller that gives up has heard nothing.
+enum End {
+    Answered,
+    /// An answer that makes no sense is still an answer.
+    Nonsense,
+    Silence,
+    Failed,
 }
 
 struct Attempt<'a> {
     guard: &'a Guard,
     probe: bool,
-    succeeded: bool,
+    end: End,
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         let guard = self.guard;
-        if self.succeeded {
+        match self.end {
+            End::Answered => {}
+            End::Silence => guard.counters.timeouts.add(),
+            End::Nonsense | End::Failed => guard.counters.errors.add(),
+        }
+        if matches!(self.end, End::Answered | End::Nonsense) {
             // Also one that was on its way when the breaker opened.
             guard.close();
         } else if self.probe || guard.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {
@@ -179,7 +200,7 @@ mod tests {
             call(&guard, DOWN).await;
         }
         assert!(!call(&guard, Ok(())).await);
-        late.unwrap().succeeded = true;
+        late.unwrap().end = End::Answered;
         assert!(call(&guard, Ok(())).await);
     }
 
@@ -210,5 +231,18 @@ mod tests {
         assert!(probe.as_mut().poll(&mut cx).is_pending());
         assert!(!call(&guard, Ok(())).await);
         drop(probe);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_failures_and_refusals_are_counted_apart() {
+        let guard = Guard::default();
+        call(&guard, Ok(())).await;
+        call(&guard, Err(StoreErrorKind::Timeout)).await;
+        call(&guard, Err(StoreErrorKind::Invalid)).await;
+        for _ in 0..FAILURES + 2 {
+            call(&guard, DOWN).await;
+        }
+        let stats = guard.counters.stats();
+        assert_eq!((stats.timeouts, stats.errors, stats.refused), (1, 1 + u64::from(FAILURES), 2));
     }
 }

@@ -51,6 +51,12 @@ impl RedisStore {
                 self.0.guard.call(Box::pin(self.confirm(&current))).await?;
             }
         }
+        let counters = &self.0.guard.counters;
+        if found.is_some() {
+            counters.found.add()
+        } else {
+            counters.absent.add()
+        }
         Ok(found)
     }
 

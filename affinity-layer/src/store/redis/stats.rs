@@ -1,0 +1,53 @@
+//! What became of the calls to Redis. An absence is no error, and the two are counted apart.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts of a store since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreStats {
+    /// Reads that found a pin.
+    pub found: u64,
+    /// Reads that found none.
+    pub absent: u64,
+    /// Calls without an answer in time, those included whose caller gave up.
+    pub timeouts: u64,
+    /// Calls that failed in another way.
+    pub errors: u64,
+    /// Calls that were not made: the breaker was open, or too many were under way.
+    pub refused: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) found: Counter,
+    pub(super) absent: Counter,
+    pub(super) timeouts: Counter,
+    pub(super) errors: Counter,
+    pub(super) refused: Counter,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Counters {
+    pub(super) fn stats(&self) -> StoreStats {
+        StoreStats {
+            found: self.found.get(),
+            absent: self.absent.get(),
+            timeouts: self.timeouts.get(),
+            errors: self.errors.get(),
+            refused: self.refused.get(),
+        }
+    }
+}
