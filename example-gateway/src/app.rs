@@ -7,17 +7,16 @@ use affinity_layer::{
     ReleaseLayer, RouterService, SharedStore,
 };
 use axum::body::Body;
-use axum::extract::State;
 use axum::routing::{get, post_service};
 use axum::{Json, Router, middleware};
 use http::request::Parts;
-use http::{HeaderName, Method, Response, StatusCode, Uri, header};
-use serde_json::{Value, json};
+use http::{HeaderName, Response, header};
+use serde_json::json;
 use tower::{Layer, ServiceBuilder, service_fn};
 use tower_http::ServiceBuilderExt;
 use tower_http::add_extension::AddExtensionLayer;
-use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 
+use crate::answers::{caught, models, not_found, ready, wrong_method};
 use crate::auth;
 use crate::config::{ClientKey, Config, Release};
 use crate::decision::decide;
@@ -156,63 +155,11 @@ fn withheld(config: &Config) -> Vec<HeaderName> {
     withheld
 }
 
-async fn models(State(upstreams): State<Arc<Upstreams>>) -> Json<Value> {
-    let models = upstreams.models().map(|provider| {
-        json!({
-            "id": provider.model,
-            "object": "model",
-            "created": 0,
-            "owned_by": provider.prefix(),
-        })
-    });
-    Json(json!({"object": "list", "data": models.collect::<Vec<_>>()}))
-}
-
-/// A gateway whose Redis is away still serves, on what it knows; taking every replica out of service
-/// for it would turn a loss of memory into an outage. So this is 200, and says what is missing.
-async fn ready(State(sessions): State<Sessions>) -> Json<Value> {
-    let (status, store) = match sessions.are_shared() {
-        true => ("ready", "ready"),
-        false => ("degraded", "not ready: redis is away, sessions are kept in this replica"),
-    };
-    let calls = sessions.stats().map(|stats| {
-        json!({
-            "found": stats.found,
-            "absent": stats.absent,
-            "timeouts": stats.timeouts,
-            "errors": stats.errors,
-            "refused": stats.refused,
-        })
-    });
-    Json(json!({"status": status, "parts": {"store": store}, "redis_calls": calls}))
-}
-
-async fn not_found(method: Method, uri: Uri) -> Response<Body> {
-    if method == Method::CONNECT {
-        return wrong_method(uri).await;
-    }
-    let error = ApiError::new(StatusCode::NOT_FOUND, "not_found", "this path is not served");
-    error.response(Protocol::of(uri.path()))
-}
-
-async fn wrong_method(uri: Uri) -> Response<Body> {
-    let text = "this path does not take the method";
-    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text);
-    error.response(Protocol::of(uri.path()))
-}
-
-/// Answers a panic in the protocol of the path; connection and process go on.
-fn caught(protocol: Protocol) -> CatchPanicLayer<impl ResponseForPanic<ResponseBody = Body>> {
-    CatchPanicLayer::custom(move |_| {
-        tracing::error!("a request ended in a panic");
-        ApiError::internal().response(protocol)
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use http::{Request, header};
+    use http::{Request, StatusCode};
     use http_body_util::BodyExt;
+    use serde_json::{Value, json};
     use tower::ServiceExt;
 
     use super::*;

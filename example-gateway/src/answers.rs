@@ -1,0 +1,70 @@
+//! What the gateway answers by itself: lists, health, and what it does not serve.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use http::{Method, Response, StatusCode, Uri};
+use serde_json::{Value, json};
+use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
+
+use crate::error::ApiError;
+use crate::protocol::Protocol;
+use crate::sessions::Sessions;
+use crate::upstream::Upstreams;
+
+pub(crate) async fn models(State(upstreams): State<Arc<Upstreams>>) -> Json<Value> {
+    let models = upstreams.models().map(|provider| {
+        json!({
+            "id": provider.model,
+            "object": "model",
+            "created": 0,
+            "owned_by": provider.prefix(),
+        })
+    });
+    Json(json!({"object": "list", "data": models.collect::<Vec<_>>()}))
+}
+
+/// A gateway whose Redis is away still serves, on what it knows; taking every replica out of service
+/// for it would turn a loss of memory into an outage. So this is 200, and says what is missing.
+pub(crate) async fn ready(State(sessions): State<Sessions>) -> Json<Value> {
+    let (status, store) = match sessions.are_shared() {
+        true => ("ready", "ready"),
+        false => ("degraded", "not ready: redis is away, sessions are kept in this replica"),
+    };
+    let calls = sessions.stats().map(|stats| {
+        json!({
+            "found": stats.found,
+            "absent": stats.absent,
+            "timeouts": stats.timeouts,
+            "errors": stats.errors,
+            "refused": stats.refused,
+        })
+    });
+    Json(json!({"status": status, "parts": {"store": store}, "redis_calls": calls}))
+}
+
+pub(crate) async fn not_found(method: Method, uri: Uri) -> Response<Body> {
+    if method == Method::CONNECT {
+        return wrong_method(uri).await;
+    }
+    let error = ApiError::new(StatusCode::NOT_FOUND, "not_found", "this path is not served");
+    error.response(Protocol::of(uri.path()))
+}
+
+pub(crate) async fn wrong_method(uri: Uri) -> Response<Body> {
+    let text = "this path does not take the method";
+    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text);
+    error.response(Protocol::of(uri.path()))
+}
+
+/// Answers a panic in the protocol of the path; connection and process go on.
+pub(crate) fn caught(
+    protocol: Protocol,
+) -> CatchPanicLayer<impl ResponseForPanic<ResponseBody = Body>> {
+    CatchPanicLayer::custom(move |_| {
+        tracing::error!("a request ended in a panic");
+        ApiError::internal().response(protocol)
+    })
+}
