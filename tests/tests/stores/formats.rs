@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use affinity_layer::{
-    AffinityStore, Epoch, Expiry, ModelName, NameSecret, RouteDecision, RouteName, Scope, Selection,
+    AffinityStore, Epoch, Expiry, ModelName, NameSecret, RouteDecision, RouteName, Scope,
+    Selection, StoreErrorKind,
 };
 use affinity_tests::redis::RedisServer;
 use serde_json::{Value, json};
@@ -31,7 +32,10 @@ async fn a_claim_rests_as_readable_json_for_its_lifetime() {
         "epoch": pin.epoch.0,
         "claimed_at": u64::try_from(claimed_at).unwrap(),
     });
-    assert_eq!(value(&server, "plano:affinity:my-session-abc").await, expected);
+    let mut stored = value(&server, "plano:affinity:my-session-abc").await;
+    let hash = stored.as_object_mut().unwrap().remove("name_hash").unwrap();
+    assert!(hash.as_str().is_some_and(|hash| hash.len() == 16), "{hash}");
+    assert_eq!(stored, expected);
     let ttl = server.run(&["TTL", "plano:affinity:my-session-abc"]).await.integer().unwrap();
     assert!((595..=600).contains(&ttl), "{ttl}");
     // The time of the server, not of this process.
@@ -40,6 +44,19 @@ async fn a_claim_rests_as_readable_json_for_its_lifetime() {
 
     claim(&store, "no-route", "a/b").await.unwrap();
     assert_eq!(value(&server, &name("no-route")).await["route_name"], Value::Null);
+}
+
+/// As if the client had given one question the answer of another.
+#[tokio::test]
+async fn a_value_of_another_key_pins_nothing_and_stays() {
+    let server = RedisServer::start().await;
+    let store = redis(&options(&server.url())).await;
+    claim(&store, "one", "a/b").await.unwrap();
+    server.run(&["COPY", &name("one"), &name("two")]).await;
+    let error = store.get(&key("two"), &LONG).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Invalid);
+    assert!(claim(&store, "two", "c/d").await.is_err());
+    assert_eq!(value(&server, &name("two")).await, value(&server, &name("one")).await);
 }
 
 #[tokio::test]
