@@ -11,8 +11,8 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use crate::ModelName;
 
 pub use agents::{AGENT_HEADERS, SubAgents};
-pub use extract::{AFFINITY_HEADERS, KeySource};
-pub(crate) use extract::{asks_a_model, single};
+pub use extract::AFFINITY_HEADERS;
+pub(crate) use extract::{KeySource, asks_a_model, single};
 
 /// Longest session id, in bytes.
 pub const MAX_SESSION_LEN: usize = 256;

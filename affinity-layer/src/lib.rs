@@ -134,8 +134,8 @@ pub use error::{StoreError, StoreErrorKind};
 pub use extractor::MissingPinnedModel;
 pub use failover::FailoverLayer;
 pub use key::{
-    AFFINITY_HEADERS, AGENT_HEADERS, AffinityKey, InvalidPart, KeySource, MAX_SCOPE_LEN,
-    MAX_SESSION_LEN, Scope, SubAgents,
+    AFFINITY_HEADERS, AGENT_HEADERS, AffinityKey, InvalidPart, MAX_SCOPE_LEN, MAX_SESSION_LEN,
+    Scope, SubAgents,
 };
 pub use name::{InvalidName, MAX_NAME_LEN, ModelName, RouteName};
 pub use outcome::{

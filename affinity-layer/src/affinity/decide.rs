@@ -6,17 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
-use http_body::Body;
 use tokio::time::Instant;
 
 use super::budget::Budget;
 use super::core::{Core, Settled, Verdict};
 use super::future::apply;
-use super::payload::Payload;
+use super::payload::{Payload, Readable};
 use crate::outcome::{Control, Outcome, Stamp};
 use crate::release::ReleasedAtEnd;
 use crate::{
-    AffinityKey, AffinityStore, BoxError, NewTurn, PinnedModel, Probe, Rejection, RouterService,
+    AffinityKey, AffinityStore, NewTurn, Pin, PinnedModel, Probe, Rejection, RouterService,
     Selection,
 };
 
@@ -61,7 +60,7 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         request: Request<B>,
     ) -> Result<Decided<B>, (Rejection, Parts)>
     where
-        B: Body<Data = Bytes, Error: Into<BoxError>> + From<Bytes>,
+        B: Readable + From<Bytes>,
     {
         let (mut parts, body) = request.into_parts();
         let mut body = Payload::new(body, self.core.settings.body_limit);
@@ -75,7 +74,10 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
             (Some(key), Control::Use) if parts.extensions.get::<NewTurn>().is_some() => {
                 self.new_turn(key, &parts, &mut body).await
             }
-            (Some(key), Control::Use | Control::Final) => self.pinned(key, &parts, &mut body).await,
+            (Some(key), Control::Use | Control::Final) => {
+                let budget = Budget::new(self.core.settings.store_budget);
+                self.pinned(key, budget, &parts, &mut body).await
+            }
         };
         let verdict = match verdict {
             Ok(verdict) => verdict,
@@ -97,17 +99,14 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
     }
 
     /// The pin that stands, else one that is made now.
-    async fn pinned<B>(
+    async fn pinned<B: Readable>(
         &self,
         key: &AffinityKey,
+        mut budget: Budget,
         parts: &Parts,
         body: &mut Payload<B>,
-    ) -> Result<Verdict, Rejection>
-    where
-        B: Body<Data = Bytes, Error: Into<BoxError>>,
-    {
+    ) -> Result<Verdict, Rejection> {
         let core = &*self.core;
-        let mut budget = Budget::new(core.settings.store_budget);
         let (flight, gone, body) = loop {
             let flight = core.flights.join(key);
             let gone = match core.standing(key, &mut budget).await? {
@@ -148,32 +147,26 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
     }
 
     /// A new decision, unless this is the first turn.
-    async fn new_turn<B>(
+    async fn new_turn<B: Readable>(
         &self,
         key: &AffinityKey,
         parts: &Parts,
         body: &mut Payload<B>,
-    ) -> Result<Verdict, Rejection>
-    where
-        B: Body<Data = Bytes, Error: Into<BoxError>>,
-    {
+    ) -> Result<Verdict, Rejection> {
         let mut budget = Budget::new(self.core.settings.store_budget);
         match self.core.standing(key, &mut budget).await? {
-            Some(_) => self.refreshed(key, parts, body).await,
-            None => self.pinned(key, parts, body).await,
+            Some(pin) => self.moved(key, Some(pin), budget, parts, body).await,
+            None => self.pinned(key, budget, parts, body).await,
         }
     }
 
     /// The pin that stands, else the model that is asked for.
-    async fn probed<B>(
+    async fn probed<B: Readable>(
         &self,
         key: Option<&AffinityKey>,
         parts: &Parts,
         body: &mut Payload<B>,
-    ) -> Result<Verdict, Rejection>
-    where
-        B: Body<Data = Bytes, Error: Into<BoxError>>,
-    {
+    ) -> Result<Verdict, Rejection> {
         let core = &*self.core;
         if let Some(key) = key {
             let mut budget = Budget::new(core.settings.store_budget);
@@ -188,18 +181,28 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
     }
 
     /// A new decision, to which the pin moves.
-    async fn refreshed<B>(
+    async fn refreshed<B: Readable>(
         &self,
         key: &AffinityKey,
         parts: &Parts,
         body: &mut Payload<B>,
-    ) -> Result<Verdict, Rejection>
-    where
-        B: Body<Data = Bytes, Error: Into<BoxError>>,
-    {
+    ) -> Result<Verdict, Rejection> {
         let core = &*self.core;
         let mut budget = Budget::new(core.settings.store_budget);
         let standing = core.standing(key, &mut budget).await?;
+        self.moved(key, standing, budget, parts, body).await
+    }
+
+    /// A new decision in the place of the pin that is `standing`.
+    async fn moved<B: Readable>(
+        &self,
+        key: &AffinityKey,
+        standing: Option<Pin>,
+        budget: Budget,
+        parts: &Parts,
+        body: &mut Payload<B>,
+    ) -> Result<Verdict, Rejection> {
+        let core = &*self.core;
         let body = body.read().await?;
         let Some(selection) = core.route(parts, &body, Some(key)).await else {
             // Without a new decision the session stays where it is, rather than nowhere.
@@ -216,15 +219,12 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
     }
 
     /// A decision for this request alone.
-    async fn afresh<B>(
+    async fn afresh<B: Readable>(
         &self,
         parts: &Parts,
         body: &mut Payload<B>,
         outcome: Outcome,
-    ) -> Result<Verdict, Rejection>
-    where
-        B: Body<Data = Bytes, Error: Into<BoxError>>,
-    {
+    ) -> Result<Verdict, Rejection> {
         let core = &*self.core;
         let body = body.read().await?;
         match core.route(parts, &body, self.key.as_ref()).await {

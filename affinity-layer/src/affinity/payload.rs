@@ -6,6 +6,11 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::{BoxError, Rejection};
 
+/// A body that can be held for the router.
+pub(super) trait Readable: Body<Data = Bytes, Error: Into<BoxError>> {}
+
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Readable for B {}
+
 /// A body as it came, or its bytes once they were read.
 pub(super) struct Payload<B> {
     state: State<B>,
@@ -25,7 +30,7 @@ impl<B> Payload<B> {
     /// The bytes of the body; a declared length over the limit is refused before it is read.
     pub(super) async fn read(&mut self) -> Result<Bytes, Rejection>
     where
-        B: Body<Data = Bytes, Error: Into<BoxError>>,
+        B: Readable,
     {
         let body = match std::mem::replace(&mut self.state, State::Read(Bytes::new())) {
             State::Untouched(body) => body,

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http::request::Parts;
 use serde::Deserialize;
 
-use crate::{Expiry, KeySource, ModelName, RequestedModel};
+use crate::key::KeySource;
+use crate::{Expiry, ModelName, RequestedModel};
 
 pub(super) type Accepts = dyn Fn(&ModelName) -> bool + Send + Sync;
 

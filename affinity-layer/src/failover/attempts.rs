@@ -9,7 +9,7 @@ use tower::ServiceExt;
 use tower_service::Service;
 
 use super::layer::Settings;
-use crate::{ModelName, Outcome, PinnedModel};
+use crate::{ModelName, Outcome, PinnedModel, Probe};
 
 /// The longest wait for the store when a session moves or its pin is released.
 const STORE_LIMIT: Duration = Duration::from_millis(100);
@@ -62,8 +62,14 @@ impl Attempts {
             request.extensions_mut().insert(serving.clone());
             result = standby.clone().oneshot(request).await;
         }
-        let told =
-            if failed(&result) { self.gave_up(serving).await } else { self.served(serving).await };
+        let told = if parts.extensions.get::<Probe>().is_some() {
+            // A probe uses a pin and never changes one.
+            (serving.model() != self.model.model()).then_some(serving)
+        } else if failed(&result) {
+            self.gave_up(serving).await
+        } else {
+            self.served(serving).await
+        };
         if let (Ok(response), Some(told)) = (&mut result, told) {
             response.extensions_mut().insert(told);
         }

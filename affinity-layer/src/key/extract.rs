@@ -24,7 +24,7 @@ pub const AFFINITY_HEADERS: [HeaderName; 3] = [
 ///    names a session by hand means one session.
 /// 4. The body is never read.
 #[derive(Clone, Debug)]
-pub struct KeySource {
+pub(crate) struct KeySource {
     headers: Vec<HeaderName>,
     agents: Vec<HeaderName>,
     sub_agents: SubAgents,
@@ -68,7 +68,7 @@ impl KeySource {
     ///
     /// A [`Rejection`] when the session id or the scope is present but not usable, or when the
     /// scope is missing though a tenant header is configured.
-    pub fn key(
+    pub(crate) fn key(
         &self,
         headers: &HeaderMap,
         extensions: &Extensions,

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use affinity_layer::{
-    AffinityLayer, BoxError, FailoverLayer, MemoryStore, PinnedModel, RouteDecision, RouteRequest,
+    AffinityLayer, BoxError, FailoverLayer, MemoryStore, PinnedModel, Probe, RouteDecision,
+    RouteRequest,
 };
 use axum::body::{Body, Bytes};
 use http::{Request, Response};
@@ -208,4 +209,19 @@ async fn a_short_retry_after_is_waited_for_and_a_long_one_is_not() {
     let started = Instant::now();
     assert_eq!(ask(&service, Some("s")).await.0, said("v/one", false, "repinned"));
     assert_eq!(started.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_probe_that_fails_over_leaves_the_session_where_it_is() {
+    let models = Models::default();
+    let service = stack(&models);
+    ask(&service, Some("s")).await;
+    models.fail("v/one", &[(503, None)]);
+    let request = Request::post("/v1/messages/count_tokens").header("x-model-affinity", "s");
+    let mut request = request.body(Full::from("{}")).unwrap();
+    request.extensions_mut().insert(Probe);
+    let response = service.clone().oneshot(request).await.unwrap();
+    assert_eq!(header(response.headers(), "x-plano-model"), "v/two");
+    assert_eq!(header(response.headers(), "x-plano-pinned"), "false");
+    assert_eq!(ask(&service, Some("s")).await.0, said("v/one", true, "hit"));
 }

@@ -7,13 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Epoch, ModelName, Pin, RouteName, Selection, StoreError, StoreErrorKind};
+use crate::{
+    Epoch, MAX_CANDIDATES, ModelName, Pin, RouteName, Selection, StoreError, StoreErrorKind,
+};
 
 /// Longest value that is read, in bytes. Ours have some hundred.
 pub(super) const MAX_VALUE_LEN: usize = 64 * 1024;
-
-/// Candidates that are kept of a value.
-const MAX_CANDIDATES: usize = 32;
 
 #[derive(Serialize)]
 struct Written<'a> {
