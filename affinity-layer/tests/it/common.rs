@@ -2,6 +2,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use affinity_layer::{
     AffinityLayer, BoxError, MemoryStore, ModelName, PinnedModel, RouteDecision, RouteName,
@@ -40,6 +41,18 @@ impl Calls {
         self.router_after(move || {
             let calls = calls.clone();
             async move { Ok(calls.decide()) }
+        })
+    }
+
+    /// The same, each decision after a pause.
+    pub(crate) fn slow_router(&self, pause: Duration) -> impl RouterService + use<> {
+        let calls = self.clone();
+        self.router_after(move || {
+            let calls = calls.clone();
+            async move {
+                tokio::time::sleep(pause).await;
+                Ok(calls.decide())
+            }
         })
     }
 

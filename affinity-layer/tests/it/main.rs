@@ -14,6 +14,7 @@ mod failover;
 mod memory_store;
 mod refusals;
 mod release;
+mod router_failures;
 mod semantics;
 mod stacking;
 mod store_failures;

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use crate::common::*;
-use affinity_layer::{
-    AffinityLayer, AffinityStore, BoxError, Expiry, MemoryStore, RequestedModel, RouteDecision,
-};
+use affinity_layer::{AffinityLayer, AffinityStore, Expiry, MemoryStore};
 use http::{Method, Request};
 use tower::ServiceExt;
 
@@ -48,14 +46,7 @@ async fn the_newest_header_wins_and_the_others_are_not_looked_at() {
 #[tokio::test(start_paused = true)]
 async fn concurrent_first_requests_make_one_call_and_see_one_model() {
     let calls = Calls::default();
-    let inner = calls.clone();
-    let router = calls.router_after(move || {
-        let calls = inner.clone();
-        async move {
-            tokio::time::sleep(Duration::from_millis(30)).await;
-            Ok(calls.decide())
-        }
-    });
+    let router = calls.slow_router(Duration::from_millis(30));
     let service = stack(layer(router));
     let tasks: Vec<_> = (0..50)
         .map(|_| {
@@ -82,14 +73,7 @@ async fn concurrent_first_requests_make_one_call_and_see_one_model() {
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_hangs_up_wedges_and_fails_nobody() {
     let calls = Calls::default();
-    let inner = calls.clone();
-    let router = calls.router_after(move || {
-        let calls = inner.clone();
-        async move {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            Ok(calls.decide())
-        }
-    });
+    let router = calls.slow_router(Duration::from_secs(1));
     let service = stack(layer(router));
     let spawn = || {
         let service = service.clone();
@@ -194,98 +178,6 @@ async fn final_uses_the_pin_and_releases_it() {
     assert_eq!(send(&service, last()).await, said("vendor/m1", true, "hit"));
     assert!(store.is_empty());
     assert_eq!(send(&service, last()).await, said("vendor/m2", false, "claimed"));
-    assert!(store.is_empty());
-}
-
-#[tokio::test]
-async fn a_router_failure_serves_the_requested_model_and_is_never_stored() {
-    let calls = Calls::default();
-    let inner = calls.clone();
-    let router = calls.router_after(move || {
-        let calls = inner.clone();
-        async move {
-            match calls.next() {
-                1..=2 => Err(BoxError::from("503")),
-                _ => Ok(RouteDecision::new([model("vendor/routed")])),
-            }
-        }
-    });
-    let service = stack(layer(router));
-    let failed = said("vendor/asked", false, "router-unavailable");
-    assert_eq!(turn(&service, "s").await, failed);
-    assert_eq!(send(&service, post(&[])).await, failed);
-    assert_eq!(turn(&service, "s").await, said("vendor/routed", false, "claimed"));
-}
-
-#[tokio::test]
-async fn a_refresh_without_an_answer_leaves_the_session_where_it_is() {
-    let calls = Calls::default();
-    let inner = calls.clone();
-    let router = calls.router_after(move || {
-        let calls = inner.clone();
-        async move {
-            match calls.next() {
-                1 => Ok(RouteDecision::new([model("vendor/routed")])),
-                _ => Err(BoxError::from("503")),
-            }
-        }
-    });
-    let service = stack(layer(router));
-    turn(&service, "s").await;
-    let refresh = post(&[("x-model-affinity", "s"), ("x-plano-affinity", "refresh")]);
-    let expected = said("vendor/routed", true, "router-unavailable");
-    assert_eq!(send(&service, refresh).await, expected);
-    assert_eq!(turn(&service, "s").await, said("vendor/routed", true, "hit"));
-}
-
-#[tokio::test]
-async fn no_matching_route_pins_the_requested_model() {
-    let calls = Calls::default();
-    let router = calls.router_after(|| async { Ok(RouteDecision::none()) });
-    let service = stack(layer(router));
-    assert_eq!(turn(&service, "s").await, said("vendor/asked", false, "claimed"));
-    let mut other = post(&[("x-model-affinity", "t")]);
-    other.extensions_mut().insert(RequestedModel(model("vendor/alias-target")));
-    assert_eq!(send(&service, other).await, said("vendor/alias-target", false, "claimed"));
-}
-
-#[tokio::test]
-async fn without_any_model_the_request_goes_on_unpinned() {
-    let calls = Calls::default();
-    let router = || calls.router_after(|| async { Ok(RouteDecision::none()) });
-    let request = || {
-        let mut request = post(&[("x-model-affinity", "s")]);
-        *request.body_mut() = axum::body::Body::from("not json");
-        request
-    };
-    let bare = stack(layer(router()));
-    let expected = said("", false, "router-unavailable");
-    assert_eq!(send(&bare, request()).await, expected);
-    let default = stack(layer(router()).default_model(model("vendor/default")));
-    assert_eq!(send(&default, request()).await, said("vendor/default", false, "claimed"));
-}
-
-#[tokio::test]
-async fn a_pin_of_an_unknown_model_moves_once() {
-    let store = MemoryStore::default();
-    let before = stack(AffinityLayer::new(store.clone(), Calls::default().router()));
-    turn(&before, "s").await;
-    let calls = Calls::default();
-    let router = calls.router_after(|| async {
-        Ok(RouteDecision::new([model("vendor/m1"), model("vendor/kept")]))
-    });
-    let layer = AffinityLayer::new(store, router);
-    let after = stack(layer.accept_models(|model| model.as_str() == "vendor/kept"));
-    assert_eq!(turn(&after, "s").await, said("vendor/kept", false, "repinned"));
-    assert_eq!(turn(&after, "s").await, said("vendor/kept", true, "hit"));
-}
-
-#[tokio::test]
-async fn a_router_that_names_only_unknown_models_has_not_answered() {
-    let store = MemoryStore::default();
-    let layer = AffinityLayer::new(store.clone(), Calls::default().router());
-    let service = stack(layer.accept_models(|model| model.as_str() == "vendor/asked"));
-    assert_eq!(turn(&service, "s").await, said("vendor/asked", false, "router-unavailable"));
     assert!(store.is_empty());
 }
 

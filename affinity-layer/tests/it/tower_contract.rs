@@ -3,7 +3,7 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use affinity_layer::{Affinity, BoxError, MemoryStore, OpenAiErrors, RouterService};
+use affinity_layer::{Affinity, MemoryStore, OpenAiErrors, RouterService};
 use axum::body::Body;
 use http::{Request, Response};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
@@ -91,14 +91,7 @@ async fn no_false_refusal_under_load_shed_and_buffer() {
 #[tokio::test(start_paused = true)]
 async fn a_clone_made_in_flight_shares_the_session() {
     let calls = Calls::default();
-    let inner = calls.clone();
-    let router = calls.router_after(move || {
-        let calls = inner.clone();
-        async move {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            Ok::<_, BoxError>(calls.decide())
-        }
-    });
+    let router = calls.slow_router(Duration::from_secs(1));
     let service = stack(layer(router));
     let first = tokio::spawn({
         let service = service.clone();
