@@ -6,7 +6,7 @@ use affinity_layer::{AffinityStore, Pin, TieredStore};
 use affinity_tests::redis::RedisServer;
 
 use crate::support::{
-    LONG, claim, get, key, model, model_in, options, redis, selection, soon, tiered,
+    LONG, all_follow, claim, get, key, model, model_in, options, redis, selection, soon, tiered,
 };
 
 /// How soon Redis must hold what was decided while it was away.
@@ -126,7 +126,8 @@ async fn sessions_that_redis_lost_are_claimed_again_as_they_were() {
     }
     server.restart().await;
     assert_eq!(server.run(&["DBSIZE"]).await.integer(), Some(0), "all is lost");
-    soon(Duration::from_secs(3), "it is followed again", async || store.is_ready()).await;
+    let follows = async || all_follow(&server, &[&store]).await;
+    soon(Duration::from_secs(3), "it is followed again", follows).await;
     let stranger = redis(&options(&server.url())).await;
     for (session, pin) in known.iter().zip(&pins) {
         assert_eq!(get(&stranger, session).await.unwrap(), None, "nobody claims unasked");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use affinity_layer::{RedisStore, TieredStore};
 use affinity_tests::redis::{Mode, Proxy, RedisServer};
 
-use crate::support::{claim, get, model, model_in, options, redis, soon, tiered};
+use crate::support::{all_follow, claim, get, model, model_in, options, redis, soon, tiered};
 
 #[tokio::test]
 async fn a_store_made_before_its_redis_serves_and_tells_when_it_comes() {
@@ -89,7 +89,8 @@ async fn a_redis_that_comes_and_goes_leaves_one_model() {
             told.is_some() && both == (told.clone(), told)
         })
         .await;
-        soon(Duration::from_secs(5), "both follow", async || a.is_ready() && b.is_ready()).await;
+        let follow = async || all_follow(&server, &[&a, &b]).await;
+        soon(Duration::from_secs(5), "both follow", follow).await;
         for store in [&a, &b] {
             assert_eq!(model(store, &session).await, agreed, "it stays so");
             assert!(get(store, &session).await.unwrap().is_some());

@@ -85,6 +85,18 @@ pub(crate) fn soon(
     }
 }
 
+/// Whether all `stores`, and nobody else, follow this run of the server. A store that has not
+/// noticed yet that its server was restarted still calls itself ready; the server knows better.
+pub(crate) async fn all_follow(server: &RedisServer, stores: &[&TieredStore]) -> bool {
+    let Ok(clients) = server.cmd(&["CLIENT", "LIST"]).await else { return false };
+    let tracks = |client: &str| {
+        let flags = client.split(' ').find_map(|field| field.strip_prefix("flags="));
+        flags.is_some_and(|flags| flags.contains('t'))
+    };
+    let following = clients.text().unwrap_or_default().lines().filter(|line| tracks(line)).count();
+    following == stores.len() && stores.iter().all(|store| store.is_ready())
+}
+
 pub(crate) async fn get(
     store: &impl AffinityStore,
     session: &str,
