@@ -7,7 +7,8 @@ use affinity_tests::redis::RedisServer;
 use tokio::time::Instant;
 
 use crate::support::{
-    LONG, claim, commands, key, left, model, name, options, redis, selection, soon, tiered, turn,
+    LONG, all_follow, claim, commands, key, left, model, name, options, redis, selection, soon,
+    tiered, turn,
 };
 
 /// The longest that a change by another replica goes unseen, with a margin for a busy machine.
@@ -105,8 +106,8 @@ async fn what_others_decide_is_not_hidden_by_a_lost_connection() {
                 assert_eq!(model(store, &session).await.as_deref(), Some("a/two"), "for good");
             }
         }
-        soon(Duration::from_secs(5), "both follow again", async || a.is_ready() && b.is_ready())
-            .await;
+        let follow = async || all_follow(&server, &[&a, &b]).await;
+        soon(Duration::from_secs(5), "both follow again", follow).await;
     }
 }
 

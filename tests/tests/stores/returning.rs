@@ -64,7 +64,8 @@ async fn a_replica_that_was_cut_off_does_not_hold_on_to_what_changed() {
             })
             .await;
         }
-        soon(Duration::from_secs(5), "followed again", async || store.is_ready()).await;
+        let follows = async || all_follow(&server, &[&store]).await;
+        soon(Duration::from_secs(5), "followed again", follows).await;
     }
 }
 
