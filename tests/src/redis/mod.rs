@@ -30,6 +30,7 @@
 mod builder;
 mod cluster;
 mod command;
+mod counts;
 mod port;
 mod process;
 mod proxy;

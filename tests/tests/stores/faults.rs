@@ -7,7 +7,7 @@ use affinity_tests::redis::{Mode, Proxy, RedisServer};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::support::{LONG, answers, claim, commands, get, key, name, options, redis, selection};
+use crate::support::{LONG, answers, claim, get, key, name, options, redis, selection};
 
 /// The longest wait for one command, and what a busy machine may add to it.
 const TIMEOUT: Duration = Duration::from_millis(100);
@@ -105,7 +105,7 @@ async fn lost_connections_are_made_again() {
 async fn an_open_breaker_lets_one_call_through_now_and_then() {
     let server = RedisServer::start().await;
     let store = redis(&options(&server.url()).command_timeout(TIMEOUT)).await;
-    let before = commands(&server).await;
+    let before = server.pin_commands().await;
     server.freeze();
     let (start, mut calls) = (Instant::now(), 0);
     while start.elapsed() < Duration::from_secs(2) {
@@ -117,7 +117,7 @@ async fn an_open_breaker_lets_one_call_through_now_and_then() {
     server.thaw();
     answers(&store).await;
     // A read is two commands. Those that wait in the socket of the frozen server are run now.
-    let reached = (commands(&server).await - before) / 2;
+    let reached = (server.pin_commands().await - before) / 2;
     let probes = u64::try_from(took.as_millis() / OPEN.as_millis()).unwrap() + 1;
     // And those by which this test saw that it answers again.
     let afterwards = 9 + 4;

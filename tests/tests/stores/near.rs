@@ -7,8 +7,7 @@ use affinity_tests::redis::RedisServer;
 use tokio::time::Instant;
 
 use crate::support::{
-    LONG, all_follow, claim, commands, key, left, model, name, options, redis, selection, soon,
-    tiered, turn,
+    LONG, all_follow, claim, key, left, model, name, options, redis, selection, soon, tiered, turn,
 };
 
 /// The longest that a change by another replica goes unseen, with a margin for a busy machine.
@@ -43,19 +42,19 @@ async fn a_pinned_turn_makes_no_command() {
     claim(&a, "s", "a/one").await.unwrap();
     for store in [&a, &b] {
         is_near(store, "s").await;
-        let before = commands(&server).await;
+        let before = server.pin_commands().await;
         for _ in 0..1000 {
             assert_eq!(model(store, "s").await.as_deref(), Some("a/one"));
         }
-        assert_eq!(commands(&server).await, before);
+        assert_eq!(server.pin_commands().await, before);
     }
     // The same without near copies, to see that the count counts.
     let plain = redis(&options(&server.url())).await;
-    let before = commands(&server).await;
+    let before = server.pin_commands().await;
     for _ in 0..10 {
         model(&plain, "s").await;
     }
-    assert_eq!(commands(&server).await, before + 20);
+    assert_eq!(server.pin_commands().await, before + 20);
 }
 
 #[tokio::test]
@@ -153,7 +152,7 @@ async fn a_sliding_pin_lives_by_near_turns() {
     for session in ["used", "unused"] {
         a.claim(&key(session), selection("a/one"), &expiry).await.unwrap();
     }
-    let (start, before) = (Instant::now(), commands(&server).await);
+    let (start, before) = (Instant::now(), server.pin_commands().await);
     let mut turns = 0;
     while start.elapsed() < Duration::from_secs(5) {
         assert!(turn(&a, "used", &expiry).await.is_some(), "after {:?}", start.elapsed());
@@ -162,7 +161,7 @@ async fn a_sliding_pin_lives_by_near_turns() {
     }
     assert!(turn(&b, "used", &expiry).await.is_some(), "it lives in Redis too");
     assert_eq!(turn(&b, "unused", &expiry).await, None, "and one without use does not");
-    let made = commands(&server).await - before;
+    let made = server.pin_commands().await - before;
     // A deferral is five commands at least, and each turn without a near copy three.
     assert!(made < turns, "{made} commands for {turns} turns");
 }
@@ -189,12 +188,12 @@ async fn without_the_right_to_track_every_turn_reads_from_redis() {
     let limited = options(&server.url().replace("redis://", "redis://u:pw@"));
     let (a, b): (TieredStore, RedisStore) = (tiered(&limited).await, redis(&plain).await);
     let pin = claim(&a, "s", "a/one").await.unwrap().pin;
-    let before = commands(&server).await;
+    let before = server.pin_commands().await;
     for _ in 0..100 {
         assert!(a.peek(&key("s"), &LONG).is_none());
         assert_eq!(model(&a, "s").await.as_deref(), Some("a/one"));
     }
-    assert_eq!(commands(&server).await, before + 200);
+    assert_eq!(server.pin_commands().await, before + 200);
     b.repin(&key("s"), pin.epoch, selection("a/two"), &LONG).await.unwrap();
     assert_eq!(model(&a, "s").await.as_deref(), Some("a/two"), "seen at once");
 }

@@ -136,17 +136,6 @@ pub(crate) async fn model_in(server: &RedisServer, session: &str) -> Option<Stri
     Some(value["model_name"].as_str().unwrap().to_owned())
 }
 
-/// How many commands of the stores the server has run, their heartbeat apart.
-pub(crate) async fn commands(server: &RedisServer) -> u64 {
-    let info = server.run(&["INFO", "commandstats"]).await;
-    let calls = |line: &str| {
-        let (name, stats) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-        ["getrange", "pttl", "set", "eval"].contains(&name).then_some(stats)?;
-        stats.split(',').next()?.parse::<u64>().ok()
-    };
-    info.text().unwrap().lines().filter_map(calls).sum()
-}
-
 /// Milliseconds that the pin of a session has left at Redis, negative where there is none.
 pub(crate) async fn left(server: &RedisServer, session: &str) -> i64 {
     server.run(&["PTTL", &name(session)]).await.integer().unwrap()
