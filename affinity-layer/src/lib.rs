@@ -60,6 +60,10 @@
 //!    decision.
 //! 8. A client that hangs up at any point neither wedges nor fails the others of its session.
 //!
+//! By choice: a session may [warm up](AffinityLayer::warm_up) before a turn binds it, move
+//! [only to stronger models](AffinityLayer::escalation), and send single requests on a
+//! [detour](AffinityLayer::detour) that its model cannot take.
+//!
 //! # What happens when
 //!
 //! | request | pin | router is asked | `x-plano-affinity` | `x-plano-pinned` |
@@ -71,6 +75,9 @@
 //! | `x-plano-affinity: bypass` | untouched | yes | `bypass` | `false` |
 //! | `x-plano-affinity: refresh` | moves | yes | `refreshed` | `false` |
 //! | `x-plano-affinity: final` | released at the end | as without | as without | as without |
+//! | opens a turn, while the session warms up or by [`NewTurn`] | moves | yes | `refreshed` | `false` |
+//! | decided anew, for a model that is not stronger | stands | yes | `hit` | `true` |
+//! | on a detour | stands | no | as without | `false` |
 //! | its model is not served any more | moves | yes | `repinned` | `false` |
 //! | router fails | none is made | in vain | `router-unavailable` | `false` |
 //! | store fails | none is known | yes | `store-unavailable` | `false` |
@@ -142,7 +149,7 @@ pub use outcome::{
     AFFINITY_HEADER, EPOCH_HEADER, MODEL_HEADER, Outcome, PINNED_HEADER, ROUTE_HEADER,
 };
 pub use pin::{Epoch, Expiry, MAX_CANDIDATES, Pin, Selection};
-pub use pinned::{NewTurn, PinnedModel, Probe, RequestedModel};
+pub use pinned::{MidTurn, NewTurn, PinnedModel, Probe, RequestedModel};
 pub use rejection::{OpenAiErrors, Rejection, ResponseForRejection};
 pub use release::ReleaseLayer;
 pub use route::{RouteDecision, RouteRequest, RouterService};

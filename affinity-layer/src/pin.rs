@@ -26,13 +26,15 @@ pub struct Selection {
     model: ModelName,
     route: Option<RouteName>,
     candidates: Box<[ModelName]>,
+    /// Turns that are still decided anew.
+    warm_up: u8,
 }
 
 impl Selection {
     /// The choice of `model` alone, without a route or other candidates.
     #[must_use]
     pub fn of(model: ModelName) -> Self {
-        Self { candidates: Box::new([model.clone()]), model, route: None }
+        Self { candidates: Box::new([model.clone()]), model, route: None, warm_up: 0 }
     }
 
     /// The best candidate of `decision`, `None` when no route matched. Of the candidates the first
@@ -41,7 +43,8 @@ impl Selection {
     pub fn best(mut decision: RouteDecision) -> Option<Self> {
         decision.models.truncate(MAX_CANDIDATES);
         let model = decision.models.first()?.clone();
-        Some(Self { model, route: decision.route, candidates: decision.models.into() })
+        let candidates = decision.models.into();
+        Some(Self { model, route: decision.route, candidates, warm_up: 0 })
     }
 
     /// A choice as a store kept it.
@@ -51,13 +54,26 @@ impl Selection {
         route: Option<RouteName>,
         candidates: Vec<ModelName>,
     ) -> Self {
-        Self { model, route, candidates: candidates.into() }
+        Self { model, route, candidates: candidates.into(), warm_up: 0 }
     }
 
     /// The same route and candidates with another model in use.
     #[must_use]
     pub fn with_model(&self, model: ModelName) -> Self {
         Self { model, ..self.clone() }
+    }
+
+    /// The same, for a session of which so many turns are still decided anew.
+    #[must_use]
+    pub fn with_warm_up(self, turns: u8) -> Self {
+        Self { warm_up: turns, ..self }
+    }
+
+    /// How many turns of the session are still decided anew, see
+    /// [`AffinityLayer::warm_up`](crate::AffinityLayer::warm_up).
+    #[must_use]
+    pub fn warm_up(&self) -> u8 {
+        self.warm_up
     }
 
     /// The model in use.

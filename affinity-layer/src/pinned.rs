@@ -22,6 +22,8 @@ pub struct PinnedModel {
     pub(crate) store: SharedStore,
     pub(crate) expiry: Expiry,
     pub(crate) expose_epoch: bool,
+    /// The model is not that of the pin.
+    pub(crate) detour: bool,
 }
 
 impl PinnedModel {
@@ -77,7 +79,8 @@ impl PinnedModel {
 
     /// Moves the whole session to `model`, unless its pin has changed since this request read it:
     /// then the newer pin stands. Returns what stands now, with outcome [`Outcome::Repinned`];
-    /// `None` when there is no pin to move.
+    /// `None` when there is no pin to move, or this is a [detour](Self::detour), which says nothing of
+    /// the session's own model.
     ///
     /// Put the returned value into the *response's* extensions, so that the response headers tell
     /// of the move.
@@ -86,7 +89,7 @@ impl PinnedModel {
     ///
     /// [`StoreError`] when the store fails; the pin is then as it was, as far as this side knows.
     pub async fn repin(&self, model: ModelName) -> Result<Option<Self>, StoreError> {
-        let (Some(key), Some(epoch)) = (&self.key, self.epoch) else {
+        let (Some(key), Some(epoch), false) = (&self.key, self.epoch, self.detour) else {
             return Ok(None);
         };
         let selection = Arc::new(self.selection.with_model(model));
@@ -107,7 +110,7 @@ impl PinnedModel {
     pub fn detour(&self, model: ModelName) -> Self {
         let selection = Arc::new(self.selection.with_model(model));
         // The epoch is that of another model.
-        Self { selection, pinned: false, expose_epoch: false, ..self.clone() }
+        Self { selection, pinned: false, expose_epoch: false, detour: true, ..self.clone() }
     }
 
     /// Ends the session's pin if it still is the one that this request saw; says whether it did.
@@ -151,6 +154,11 @@ pub struct Probe;
 /// new decision, as with `x-plano-affinity: refresh`. Requests without it hold the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NewTurn;
+
+/// In the extensions of a request that goes on with a turn, such as one that brings the result of a
+/// tool: it holds the model, also while its session [warms up](crate::AffinityLayer::warm_up).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MidTurn;
 
 /// The model a request asks for, for when the router has no answer or no route matches.
 ///

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::Extensions;
 use http::request::Parts;
 use tower::ServiceExt;
 
@@ -75,10 +76,10 @@ impl Verdict {
 }
 
 impl<St: AffinityStore, R: RouterService> Core<St, R> {
-    /// The pin of `key` if it can be had without waiting.
-    pub(super) fn at_hand(&self, key: &AffinityKey) -> Option<PinnedModel> {
+    /// The pin of `key` if it can be had without waiting and holds for the request.
+    pub(super) fn at_hand(&self, key: &AffinityKey, request: &Extensions) -> Option<PinnedModel> {
         let pin = self.store.peek(key, &self.settings.expiry)?;
-        if !self.settings.accepts(pin.selection.model()) {
+        if !self.settings.holds(&pin, request) {
             return None;
         }
         self.pinned_model(Verdict::hit(pin), Some(key.clone()), false)
@@ -163,26 +164,35 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
     }
 
     /// The verdict for one of the requests that agreed on `settled`; `made` is what it did if it is
-    /// the one whose decision that was.
+    /// the one whose decision that was. Without a new pin the session stays with the `standing` one,
+    /// rather than nowhere.
     pub(super) fn verdict(
         &self,
         settled: Settled,
         made: Option<Outcome>,
+        standing: Option<Pin>,
         parts: &Parts,
         body: &Bytes,
     ) -> Result<Verdict, Rejection> {
-        Ok(match settled {
-            Settled::Pinned(claim) => match made.filter(|_| claim.won) {
-                Some(made) => Verdict::standing(claim.pin, made, false),
+        let standing = standing.filter(|pin| self.settings.accepts(pin.selection.model()));
+        Ok(match (settled, standing) {
+            (Settled::Pinned(claim), _) => match made.filter(|_| claim.won) {
+                Some(made) => Verdict::standing(claim.pin, made, made == Outcome::Hit),
                 None => Verdict::standing(claim.pin, Outcome::Joined, true),
             },
-            Settled::Unstored(_) if self.settings.require_store => {
+            (Settled::Unstored(_), _) if self.settings.require_store => {
                 return Err(Rejection::StoreUnavailable);
             }
-            Settled::Unstored(selection) => {
+            (Settled::Unstored(_), Some(pin)) => {
+                Verdict::standing(pin, Outcome::StoreUnavailable, true)
+            }
+            (Settled::Unstored(selection), None) => {
                 Verdict::unpinned(Some(selection), Outcome::StoreUnavailable)
             }
-            Settled::RouterUnavailable => {
+            (Settled::RouterUnavailable, Some(pin)) => {
+                Verdict::standing(pin, Outcome::RouterUnavailable, true)
+            }
+            (Settled::RouterUnavailable, None) => {
                 let requested = self.settings.requested(parts, body);
                 let selection = requested.map(|model| Arc::new(Selection::of(model)));
                 Verdict::unpinned(selection, Outcome::RouterUnavailable)
@@ -209,7 +219,17 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
             store,
             expiry,
             expose_epoch,
+            detour: false,
         })
+    }
+
+    /// `model`, or a detour for a request that it cannot take.
+    pub(super) fn fitting(&self, model: PinnedModel, request: &Parts) -> PinnedModel {
+        let detour = self.settings.detour.as_ref();
+        match detour.and_then(|detour| detour(request, &model.selection)) {
+            Some(other) if other != *model.model() => model.detour(other),
+            _ => model,
+        }
     }
 
     fn watched<T>(&self, call: Call, result: Result<T, StoreError>) -> Result<T, StoreError> {

@@ -85,6 +85,7 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         };
         let outcome = verdict.outcome;
         let model = self.core.pinned_model(verdict, self.key, self.control == Control::Final);
+        let model = model.map(|model| self.core.fitting(model, &parts));
         let stamp = match &model {
             Some(model) => {
                 parts.extensions.insert(model.clone());
@@ -98,8 +99,8 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         Ok(Decided { request: Request::from_parts(parts, body.into_body()), answer })
     }
 
-    /// The pin that stands, else one that is made now.
-    async fn pinned<B: Readable>(
+    /// The pin that stands and holds, else one that is made now.
+    pub(super) async fn pinned<B: Readable>(
         &self,
         key: &AffinityKey,
         mut budget: Budget,
@@ -107,34 +108,38 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         body: &mut Payload<B>,
     ) -> Result<Verdict, Rejection> {
         let core = &*self.core;
-        let (flight, gone, body) = loop {
+        let uses = |pin: &Pin| match self.control {
+            Control::Final => core.settings.accepts(pin.selection.model()),
+            _ => core.settings.holds(pin, &parts.extensions),
+        };
+        let (flight, standing, body) = loop {
             let flight = core.flights.join(key);
-            let gone = match core.standing(key, &mut budget).await? {
-                Some(pin) if core.settings.accepts(pin.selection.model()) => {
-                    return Ok(Verdict::hit(pin));
-                }
-                gone => gone.map(|pin| pin.epoch),
+            let standing = match core.standing(key, &mut budget).await? {
+                Some(pin) if uses(&pin) => return Ok(Verdict::hit(pin)),
+                standing => standing,
             };
             let began = Instant::now();
             let body = body.read().await?;
             // What was decided while a slow body came in may be over already. A body that is here
             // ends the second round.
             if began.elapsed() <= core.settings.store_budget || !flight.is_settled() {
-                break (flight, gone, body);
+                break (flight, standing, body);
             }
         };
 
-        let mut led = false;
+        let mut made = None;
         let settled = flight.settle(async {
-            led = true;
-            match core.route(parts, &body, Some(key)).await {
-                Some(selection) => core.keep(key, gone, selection, budget).await,
-                None => Settled::RouterUnavailable,
-            }
+            let Some(decided) = core.route(parts, &body, Some(key)).await else {
+                return Settled::RouterUnavailable;
+            };
+            let next = core.settings.next(standing.as_ref(), decided);
+            made = Some(next.outcome);
+            let from = standing.as_ref().map(|pin| pin.epoch);
+            core.keep(key, from, next.selection, budget).await
         });
         let mut settled = settled.await;
         if let Settled::Pinned(claim) = &mut settled
-            && !led
+            && made.is_none()
             && let Some(pin) = core.store.peek(key, &core.settings.expiry)
             && pin.epoch > claim.pin.epoch
             && core.settings.accepts(pin.selection.model())
@@ -142,22 +147,7 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
             // It was moved between the moment it was settled and the moment we heard of it.
             claim.pin = pin;
         }
-        let made = if gone.is_some() { Outcome::Repinned } else { Outcome::Claimed };
-        core.verdict(settled, led.then_some(made), parts, &body)
-    }
-
-    /// A new decision, unless this is the first turn.
-    async fn new_turn<B: Readable>(
-        &self,
-        key: &AffinityKey,
-        parts: &Parts,
-        body: &mut Payload<B>,
-    ) -> Result<Verdict, Rejection> {
-        let mut budget = Budget::new(self.core.settings.store_budget);
-        match self.core.standing(key, &mut budget).await? {
-            Some(pin) => self.moved(key, Some(pin), budget, parts, body).await,
-            None => self.pinned(key, budget, parts, body).await,
-        }
+        core.verdict(settled, made, standing, parts, &body)
     }
 
     /// The pin that stands, else the model that is asked for.
@@ -180,44 +170,6 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         Ok(Verdict::unpinned(selection, Outcome::None))
     }
 
-    /// A new decision, to which the pin moves.
-    async fn refreshed<B: Readable>(
-        &self,
-        key: &AffinityKey,
-        parts: &Parts,
-        body: &mut Payload<B>,
-    ) -> Result<Verdict, Rejection> {
-        let core = &*self.core;
-        let mut budget = Budget::new(core.settings.store_budget);
-        let standing = core.standing(key, &mut budget).await?;
-        self.moved(key, standing, budget, parts, body).await
-    }
-
-    /// A new decision in the place of the pin that is `standing`.
-    async fn moved<B: Readable>(
-        &self,
-        key: &AffinityKey,
-        standing: Option<Pin>,
-        budget: Budget,
-        parts: &Parts,
-        body: &mut Payload<B>,
-    ) -> Result<Verdict, Rejection> {
-        let core = &*self.core;
-        let body = body.read().await?;
-        let Some(selection) = core.route(parts, &body, Some(key)).await else {
-            // Without a new decision the session stays where it is, rather than nowhere.
-            return match standing {
-                Some(pin) if core.settings.accepts(pin.selection.model()) => {
-                    Ok(Verdict::standing(pin, Outcome::RouterUnavailable, true))
-                }
-                _ => core.verdict(Settled::RouterUnavailable, None, parts, &body),
-            };
-        };
-        let from = standing.map(|pin| pin.epoch);
-        let settled = core.keep(key, from, selection, budget).await;
-        core.verdict(settled, Some(Outcome::Refreshed), parts, &body)
-    }
-
     /// A decision for this request alone.
     async fn afresh<B: Readable>(
         &self,
@@ -229,7 +181,7 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         let body = body.read().await?;
         match core.route(parts, &body, self.key.as_ref()).await {
             Some(selection) => Ok(Verdict::unpinned(Some(selection), outcome)),
-            None => core.verdict(Settled::RouterUnavailable, None, parts, &body),
+            None => core.verdict(Settled::RouterUnavailable, None, None, parts, &body),
         }
     }
 }

@@ -3,13 +3,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
+use http::request::Parts;
 use tower_layer::Layer;
 
 use super::core::Core;
+use super::escalation::Escalation;
 use super::service::Affinity;
 use super::settings::Settings;
 use crate::store::SharedStore;
-use crate::{AffinityStore, Expiry, ModelName, OpenAiErrors, RouterService, SubAgents};
+use crate::{AffinityStore, Expiry, ModelName, OpenAiErrors, RouterService, Selection, SubAgents};
 
 /// Layer that applies the [`Affinity`] middleware. All settings live here.
 ///
@@ -123,6 +125,34 @@ where
         F: Fn(&ModelName) -> bool + Send + Sync + 'static,
     {
         self.set(|settings| settings.accepts = Some(Arc::new(accepts)))
+    }
+
+    /// Chooses another model for a request that the model of its session cannot take, such as one
+    /// with an image: given the request and the selection in use, `None` where that will do. Only
+    /// this request goes to the other model, and says `x-plano-pinned: false`; the pin stays.
+    /// Default: no request is sent elsewhere.
+    ///
+    /// What the session is first given is for the router to choose with the request in view.
+    pub fn detour<F>(self, detour: F) -> Self
+    where
+        F: Fn(&Parts, &Selection) -> Option<ModelName> + Send + Sync + 'static,
+    {
+        self.set(|settings| settings.detour = Some(Arc::new(detour)))
+    }
+
+    /// How many turns at the beginning of a session are a warm-up, so that a trivial first one does
+    /// not bind the rest: each is decided anew, and so is the first turn after them, whose model then
+    /// holds. Every request counts as a turn, unless it has a [`MidTurn`](crate::MidTurn) in its
+    /// extensions. Default: 0, the first turn decides.
+    pub fn warm_up(self, turns: u8) -> Self {
+        self.set(|settings| settings.warm_up = turns)
+    }
+
+    /// Models from the weakest to the strongest: a session that has a pin moves by a new decision
+    /// only to a stronger model, else it keeps its own. A model that is not listed counts as weaker
+    /// than those that are. Failover may still go anywhere. Default: every move is allowed.
+    pub fn escalation(self, models: impl IntoIterator<Item = ModelName>) -> Self {
+        self.set(|settings| settings.escalation = Escalation::new(models))
     }
 
     /// Whether responses tell the generation of the pin behind them, as `x-plano-epoch`. For tests

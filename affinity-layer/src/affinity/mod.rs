@@ -3,9 +3,11 @@
 mod budget;
 mod core;
 mod decide;
+mod escalation;
 mod future;
 mod health;
 mod layer;
+mod moves;
 mod payload;
 mod service;
 mod settings;

@@ -13,7 +13,9 @@ use super::decide::Turn;
 use super::future::ResponseFuture;
 use crate::key::asks_a_model;
 use crate::outcome::{Control, Stamp};
-use crate::{AffinityStore, BoxError, NewTurn, Rejection, ResponseForRejection, RouterService};
+use crate::{
+    AffinityStore, BoxError, NewTurn, PinnedModel, Rejection, ResponseForRejection, RouterService,
+};
 
 /// Middleware that gives every request of a session the model of the first one.
 ///
@@ -80,8 +82,9 @@ where
         };
         if let (Some(key), Control::Use) = (&key, control)
             && request.extensions().get::<NewTurn>().is_none()
-            && let Some(model) = self.core.at_hand(key)
+            && let Some(model) = self.core.at_hand(key, request.extensions())
         {
+            let (mut request, model) = self.fitting(request, model);
             let stamp = model.stamp();
             request.extensions_mut().insert(model);
             return ResponseFuture::direct(self.inner.call(request), stamp);
@@ -104,6 +107,17 @@ where
             let response = inner.call(decided.request).await?;
             Ok(decided.answer.finish(response).await)
         })
+    }
+}
+
+impl<S, St: AffinityStore, R: RouterService, Rej> Affinity<S, St, R, Rej> {
+    fn fitting<B>(&self, request: Request<B>, model: PinnedModel) -> (Request<B>, PinnedModel) {
+        if self.core.settings.detour.is_none() {
+            return (request, model);
+        }
+        let (parts, body) = request.into_parts();
+        let model = self.core.fitting(model, &parts);
+        (Request::from_parts(parts, body), model)
     }
 }
 

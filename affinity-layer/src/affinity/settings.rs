@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Extensions;
 use http::request::Parts;
 use serde::Deserialize;
 
+use super::escalation::Escalation;
 use crate::key::KeySource;
-use crate::{Expiry, ModelName, RequestedModel};
+use crate::{Expiry, MidTurn, ModelName, Pin, RequestedModel, Selection};
 
 pub(super) type Accepts = dyn Fn(&ModelName) -> bool + Send + Sync;
+pub(super) type Detour = dyn Fn(&Parts, &Selection) -> Option<ModelName> + Send + Sync;
 
 #[derive(Clone)]
 pub(super) struct Settings {
@@ -24,6 +27,10 @@ pub(super) struct Settings {
     pub(super) route_unkeyed: bool,
     pub(super) default_model: Option<ModelName>,
     pub(super) accepts: Option<Arc<Accepts>>,
+    pub(super) detour: Option<Arc<Detour>>,
+    /// Turns of a session whose decision does not bind it.
+    pub(super) warm_up: u8,
+    pub(super) escalation: Escalation,
     pub(super) expose_epoch: bool,
 }
 
@@ -31,6 +38,12 @@ impl Settings {
     /// Whether `model` is one that can be served.
     pub(super) fn accepts(&self, model: &ModelName) -> bool {
         self.accepts.as_ref().is_none_or(|accepts| accepts(model))
+    }
+
+    /// Whether the request is to use `pin` as it stands.
+    pub(super) fn holds(&self, pin: &Pin, request: &Extensions) -> bool {
+        self.accepts(pin.selection.model())
+            && (pin.selection.warm_up() == 0 || request.get::<MidTurn>().is_some())
     }
 
     /// The model that a request asks for, else the default.
@@ -61,6 +74,9 @@ impl Default for Settings {
             route_unkeyed: true,
             default_model: None,
             accepts: None,
+            detour: None,
+            warm_up: 0,
+            escalation: Escalation::default(),
             expose_epoch: false,
         }
     }
@@ -76,6 +92,8 @@ impl fmt::Debug for Settings {
             .field("require_store", &self.require_store)
             .field("route_unkeyed", &self.route_unkeyed)
             .field("default_model", &self.default_model)
+            .field("warm_up", &self.warm_up)
+            .field("escalation", &self.escalation)
             .field("expose_epoch", &self.expose_epoch)
             .finish_non_exhaustive()
     }

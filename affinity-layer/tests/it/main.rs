@@ -9,7 +9,9 @@
 
 mod agents;
 mod common;
+mod detour;
 mod epochs;
+mod escalation;
 mod failover;
 mod memory_store;
 mod refusals;
@@ -19,3 +21,4 @@ mod semantics;
 mod stacking;
 mod store_failures;
 mod tower_contract;
+mod warm_up;

@@ -1,6 +1,7 @@
 //! The stored value: a JSON object with at least `model_name` and `route_name`, so that
 //! `redis-cli GET` shows what the older system showed, and what that one wrote is understood.
 
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +20,8 @@ struct Written<'a> {
     model_name: &'a ModelName,
     route_name: Option<&'a RouteName>,
     candidates: &'a [ModelName],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warm_up: Option<NonZeroU8>,
     epoch: u64,
     /// Tells an answer that belongs to another question: a client that lost count of its answers
     /// must not give one session the pin of another.
@@ -37,6 +40,8 @@ struct Read {
     #[serde(default)]
     candidates: Value,
     #[serde(default)]
+    warm_up: Value,
+    #[serde(default)]
     epoch: Value,
     #[serde(default)]
     name_hash: Value,
@@ -50,6 +55,7 @@ pub(super) fn encode(pin: &Pin, name: &str) -> String {
         model_name: pin.selection.model(),
         route_name: pin.selection.route(),
         candidates: pin.selection.candidates(),
+        warm_up: NonZeroU8::new(pin.selection.warm_up()),
         epoch: pin.epoch.0,
         name_hash: name_hash(name),
         claimed_at: unix_millis(pin.claimed_at),
@@ -97,8 +103,10 @@ fn pin(read: Read) -> Pin {
     if !candidates.contains(&model) {
         candidates.insert(0, model.clone());
     }
+    let warm_up = read.warm_up.as_u64().and_then(|turns| turns.try_into().ok());
+    let selection = Selection::stored(model, route, candidates);
     Pin {
-        selection: Arc::new(Selection::stored(model, route, candidates)),
+        selection: Arc::new(selection.with_warm_up(warm_up.unwrap_or_default())),
         epoch: Epoch(read.epoch.as_u64().unwrap_or_default()),
         claimed_at: from_unix_millis(read.claimed_at.as_u64().unwrap_or_default()),
     }
@@ -135,12 +143,17 @@ mod tests {
     fn a_pin_comes_back_as_it_went() {
         let decision = RouteDecision::new([model("a/one"), model("b/two")])
             .with_route(RouteName::new("it's \"quoted\"").unwrap());
-        let pin = Pin {
-            selection: Arc::new(Selection::best(decision).unwrap()),
-            epoch: Epoch(1_763_648_000_000_123),
-            claimed_at: from_unix_millis(1_763_648_000_000),
-        };
-        assert_eq!(decode(encode(&pin).as_bytes()), Some(pin));
+        for turns in [0, 3] {
+            let selection = Selection::best(decision.clone()).unwrap().with_warm_up(turns);
+            let pin = Pin {
+                selection: Arc::new(selection),
+                epoch: Epoch(1_763_648_000_000_123),
+                claimed_at: from_unix_millis(1_763_648_000_000),
+            };
+            let value = encode(&pin);
+            assert_eq!(value.contains("warm_up"), turns > 0, "{value}");
+            assert_eq!(decode(value.as_bytes()), Some(pin));
+        }
     }
 
     #[test]
@@ -158,7 +171,7 @@ mod tests {
     #[test]
     fn boundary_values_are_read_without_a_panic() {
         for extreme in ["0", "-1", "1.5", "18446744073709551615", "18446744073709551616", "\"x\""] {
-            for field in ["epoch", "claimed_at", "candidates", "route_name", "unknown"] {
+            for field in ["epoch", "claimed_at", "candidates", "warm_up", "route_name", "unknown"] {
                 let text = format!("{{\"model_name\":\"a/b\",\"{field}\":{extreme}}}");
                 let pin = decode(text.as_bytes()).unwrap();
                 assert_eq!(pin.selection.model().as_str(), "a/b", "{text}");
