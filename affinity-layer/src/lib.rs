@@ -117,6 +117,7 @@
 //! | `axum` | [`PinnedModel`] as an extractor |
 //! | `redis` | `RedisStore` and `TieredStore` |
 //! | `redis-rustls` | TLS to Redis |
+//! | `metrics` | counts and times through the `metrics` facade; see [`describe_metrics`] |
 //! | `conformance` | `store::conformance`, the suite for stores of your own |
 
 mod affinity;
@@ -134,6 +135,7 @@ mod rejection;
 pub mod release;
 mod route;
 pub mod store;
+mod telemetry;
 
 pub use affinity::{Affinity, AffinityLayer, ResponseFuture};
 pub use error::{StoreError, StoreErrorKind};
@@ -156,6 +158,9 @@ pub use route::{RouteDecision, RouteRequest, RouterService};
 pub use store::{AffinityStore, Claim, MemoryStore, SharedStore};
 #[cfg(feature = "redis")]
 pub use store::{NameSecret, RedisConfigError, RedisOptions, RedisStore, StoreStats, TieredStore};
+
+#[cfg(feature = "metrics")]
+pub use telemetry::describe_metrics;
 
 /// A type-erased error, as tower uses it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::outcome::{Outcome, Stamp};
 use crate::store::{AffinityStore, SharedStore};
+use crate::telemetry::{self, Call};
 use crate::{AffinityKey, Epoch, Expiry, ModelName, Pin, RouteName, Selection, StoreError};
 
 /// The model that this request is to use, in the extensions of every request that was given one.
@@ -93,8 +94,17 @@ impl PinnedModel {
             return Ok(None);
         };
         let selection = Arc::new(self.selection.with_model(model));
-        let moved = self.store.repin(key, epoch, selection, &self.expiry).await?;
-        Ok(moved.map(|claim| {
+        let call = Call::store("repin");
+        let moved = self.store.repin(key, epoch, selection, &self.expiry).await;
+        call.answered(&moved, |standing| match standing {
+            Some(claim) if claim.won => "won",
+            Some(_) => "lost",
+            None => "absent",
+        });
+        Ok(moved?.map(|claim| {
+            if claim.won {
+                telemetry::moved("failover");
+            }
             let Pin { selection, epoch, .. } = claim.pin;
             let (outcome, epoch) = (Outcome::Repinned, Some(epoch));
             Self { selection, outcome, pinned: false, epoch, ..self.clone() }
@@ -119,10 +129,16 @@ impl PinnedModel {
     ///
     /// [`StoreError`] when the store fails; the pin then stands until it expires.
     pub async fn release(&self) -> Result<bool, StoreError> {
-        match (&self.key, self.epoch) {
-            (Some(key), Some(epoch)) => self.store.release(key, Some(epoch)).await,
-            _ => Ok(false),
+        let (Some(key), Some(epoch)) = (&self.key, self.epoch) else {
+            return Ok(false);
+        };
+        let call = Call::store("release");
+        let released = self.store.release(key, Some(epoch)).await;
+        call.answered(&released, |released| if *released { "won" } else { "absent" });
+        if let Ok(true) = released {
+            telemetry::released();
         }
+        released
     }
 }
 

@@ -15,6 +15,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{ServiceExt, service_fn};
 use tower_service::Service;
 
+use crate::span::decided;
 use crate::{ErrorKind, RouterError};
 
 /// The wait before the first retry; it doubles with each further one.
@@ -30,7 +31,8 @@ pub struct RouterClient(BoxCloneSyncService<RouteRequest, RouteDecision, RouterE
 impl RouterClient {
     /// Sets limits around `router`.
     pub fn builder<R>(router: R) -> Builder<R> {
-        Builder { router, timeout: Duration::from_secs(2), retries: 1, concurrency: 64 }
+        let timeout = Duration::from_secs(2);
+        Builder { router, timeout, retries: 1, concurrency: 64, in_process: false }
     }
 }
 
@@ -62,6 +64,7 @@ pub struct Builder<R> {
     timeout: Duration,
     retries: usize,
     concurrency: usize,
+    in_process: bool,
 }
 
 impl<R> Builder<R> {
@@ -84,6 +87,12 @@ impl<R> Builder<R> {
         self
     }
 
+    /// Marks the router as one that calls nobody, so that its spans are not those of a client.
+    pub fn in_process(mut self) -> Self {
+        self.in_process = true;
+        self
+    }
+
     /// Puts the limits around the router.
     #[must_use]
     pub fn build(self) -> RouterClient
@@ -99,7 +108,9 @@ impl<R> Builder<R> {
         // The place is waited for inside the call, where the time limit counts it.
         let driven = service_fn(move |request| limited.clone().oneshot(request));
         let timed = Timeout::new(driven, self.timeout).map_err(timed_out);
-        RouterClient(BoxCloneSyncService::new(timed))
+        let in_process = self.in_process;
+        let traced = move |request| decided(timed.clone().oneshot(request), in_process);
+        RouterClient(BoxCloneSyncService::new(service_fn(traced)))
     }
 }
 

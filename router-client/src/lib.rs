@@ -19,6 +19,12 @@
 //! 3. Nothing of a client's headers goes out but `x-request-id`, `traceparent` and `tracestate`.
 //! 4. Redirects are not followed, and at most 64 KiB of an answer are read.
 //!
+//! # Spans
+//!
+//! A decision of a [`RouterClient`] is one `tracing` span, `router`, of level DEBUG, retries
+//! included: with the model that was asked, the route that matched and the best candidate. A request
+//! that is pinned has none.
+//!
 //! # Example
 //!
 //! ```
@@ -55,6 +61,7 @@ mod llm;
 mod plano;
 mod preference;
 mod prompt;
+mod span;
 mod turn;
 mod wire;
 

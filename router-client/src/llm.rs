@@ -13,6 +13,7 @@ use affinity_layer::{RouteDecision, RouteRequest};
 use http::Uri;
 use serde_json::json;
 use tower_service::Service;
+use tracing::Span;
 
 pub use format::PromptFormat;
 
@@ -88,6 +89,7 @@ impl LlmRouter {
         let Some(prompt) = prompt(self.format, preferences, &request) else {
             return Ok(RouteDecision::none());
         };
+        Span::current().record("gen_ai.request.model", &*self.model);
         let question = json!({
             "model": &*self.model,
             "messages": [{"role": "user", "content": prompt}],

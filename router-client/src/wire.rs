@@ -10,7 +10,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use crate::{ErrorKind, RouterError};
+use crate::{ErrorKind, RouterError, span};
 
 /// Longest answer that is read, in bytes.
 const ANSWER_LIMIT: usize = 64 * 1024;
@@ -80,11 +80,13 @@ impl Endpoint {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = join(&self.base, path).map_err(config)?;
         *request.headers_mut() = self.headers(client);
+        span::asked(&self.base, request.uri().path());
         let sent = match &self.client {
             HttpClient::Plain(client) => client.request(request),
             HttpClient::Tls(client) => client.request(request),
         };
         let response = sent.await.map_err(connect)?;
+        span::answered(response.status());
         if response.status() != StatusCode::OK {
             return Err(RouterError::new(ErrorKind::Status(response.status().as_u16())));
         }

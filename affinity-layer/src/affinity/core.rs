@@ -13,6 +13,7 @@ use super::settings::Settings;
 use crate::coalesce::Flights;
 use crate::outcome::Outcome;
 use crate::store::{Claim, SharedStore};
+use crate::telemetry::{self, Call as Counted};
 use crate::{
     AffinityKey, AffinityStore, Epoch, Pin, PinnedModel, Rejection, RouteRequest, RouterService,
     Selection, StoreError,
@@ -91,7 +92,9 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
         key: &AffinityKey,
         budget: &mut Budget,
     ) -> Result<Option<Pin>, Rejection> {
+        let call = Counted::store("get");
         let pin = budget.read(self.store.get(key, &self.settings.expiry)).await;
+        call.answered(&pin, |pin| if pin.is_some() { "found" } else { "absent" });
         match self.watched(Call::Read, pin) {
             Ok(pin) => Ok(pin),
             Err(_) if self.settings.require_store => Err(Rejection::StoreUnavailable),
@@ -107,22 +110,27 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
         key: Option<&AffinityKey>,
     ) -> Option<Arc<Selection>> {
         let question = RouteRequest::new(parts.clone(), body.clone()).with_key(key.cloned());
+        let call = Counted::router();
         let mut decision = match self.router.clone().oneshot(question).await {
             Ok(decision) => {
                 self.health.router_answered();
                 decision
             }
             Err(error) => {
+                call.ended("failed");
                 self.health.router_failed(&error.into());
                 return None;
             }
         };
         if decision.models.is_empty() {
+            call.ended("no_match");
             let requested = self.settings.requested(parts, body)?;
             return Some(Arc::new(Selection::of(requested)));
         }
         decision.models.retain(|model| self.settings.accepts(model));
-        Selection::best(decision).map(Arc::new)
+        let best = Selection::best(decision).map(Arc::new);
+        call.ended(if best.is_some() { "decided" } else { "not_served" });
+        best
     }
 
     /// Stores a decision: claims the key, or moves the pin that stands at epoch `from`.
@@ -136,11 +144,20 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
         // A second round is needed when the pin to move is gone, or when the one that won names a
         // model that only another replica's configuration knows.
         for _ in 0..2 {
+            let call = Counted::store(if from.is_some() { "repin" } else { "claim" });
             let stored = budget.write(self.store_once(key, from, selection.clone())).await;
+            call.answered(&stored, |standing| match standing {
+                Some(claim) if claim.won => "won",
+                Some(_) => "lost",
+                None => "absent",
+            });
             match self.watched(Call::Write, stored) {
                 Ok(Some(claim))
                     if claim.won || self.settings.accepts(claim.pin.selection.model()) =>
                 {
+                    if claim.won && from.is_some() {
+                        telemetry::moved("decided_again");
+                    }
                     return Settled::Pinned(claim);
                 }
                 Ok(standing) => from = standing.map(|claim| claim.pin.epoch),

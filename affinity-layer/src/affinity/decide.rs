@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::budget::Budget;
 use super::core::{Core, Settled, Verdict};
@@ -14,6 +15,7 @@ use super::future::apply;
 use super::payload::{Payload, Readable};
 use crate::outcome::{Control, Outcome, Stamp};
 use crate::release::ReleasedAtEnd;
+use crate::telemetry;
 use crate::{
     AffinityKey, AffinityStore, NewTurn, Pin, PinnedModel, Probe, Rejection, RouterService,
     Selection,
@@ -86,6 +88,7 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         let outcome = verdict.outcome;
         let model = self.core.pinned_model(verdict, self.key, self.control == Control::Final);
         let model = model.map(|model| self.core.fitting(model, &parts));
+        telemetry::decided(&Span::current(), model.as_ref(), outcome);
         let stamp = match &model {
             Some(model) => {
                 parts.extensions.insert(model.clone());
@@ -115,7 +118,10 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         let (flight, standing, body) = loop {
             let flight = core.flights.join(key);
             let standing = match core.standing(key, &mut budget).await? {
-                Some(pin) if uses(&pin) => return Ok(Verdict::hit(pin)),
+                Some(pin) if uses(&pin) => {
+                    telemetry::saved();
+                    return Ok(Verdict::hit(pin));
+                }
                 standing => standing,
             };
             let began = Instant::now();
@@ -127,8 +133,9 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
             }
         };
 
-        let mut made = None;
+        let (mut led, mut made) = (false, None);
         let settled = flight.settle(async {
+            led = true;
             let Some(decided) = core.route(parts, &body, Some(key)).await else {
                 return Settled::RouterUnavailable;
             };
@@ -138,6 +145,9 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
             core.keep(key, from, next.selection, budget).await
         });
         let mut settled = settled.await;
+        if !led {
+            telemetry::coalesced();
+        }
         if let Settled::Pinned(claim) = &mut settled
             && made.is_none()
             && let Some(pin) = core.store.peek(key, &core.settings.expiry)

@@ -4,6 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use http::Response;
 use pin_project_lite::pin_project;
+use tracing::Span;
 
 use crate::PinnedModel;
 use crate::outcome::Stamp;
@@ -22,15 +23,20 @@ pin_project! {
     #[project = KindProj]
     enum Kind<F, B, E> {
         /// The model is known, or none is needed: nothing but the inner service is awaited.
-        Direct { #[pin] inner: F, stamp: Stamp },
+        Direct { #[pin] inner: F, stamp: Stamp, span: Span },
         Boxed { inner: Boxed<B, E> },
         Refused { response: Option<Response<B>> },
     }
 }
 
 impl<F, B, E> ResponseFuture<F, B, E> {
-    pub(super) fn direct(inner: F, stamp: Stamp) -> Self {
-        Self { kind: Kind::Direct { inner, stamp } }
+    pub(super) fn direct(inner: F, stamp: Stamp, span: Span) -> Self {
+        Self { kind: Kind::Direct { inner, stamp, span } }
+    }
+
+    /// For a request that is given no model.
+    pub(super) fn untouched(inner: F) -> Self {
+        Self::direct(inner, Stamp::NONE, Span::none())
     }
 
     pub(super) fn boxed(
@@ -52,7 +58,8 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().kind.project() {
-            KindProj::Direct { inner, stamp } => {
+            KindProj::Direct { inner, stamp, span } => {
+                let _entered = span.enter();
                 let mut response = ready!(inner.poll(cx))?;
                 apply(stamp, &mut response);
                 Poll::Ready(Ok(response))

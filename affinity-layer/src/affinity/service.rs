@@ -7,14 +7,16 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
+use tracing::Instrument;
 
 use super::core::Core;
 use super::decide::Turn;
 use super::future::ResponseFuture;
 use crate::key::asks_a_model;
-use crate::outcome::{Control, Stamp};
+use crate::outcome::{Control, Outcome, Stamp};
 use crate::{
-    AffinityStore, BoxError, NewTurn, PinnedModel, Rejection, ResponseForRejection, RouterService,
+    AffinityStore, BoxError, NewTurn, PinnedModel, Probe, Rejection, ResponseForRejection,
+    RouterService, telemetry,
 };
 
 /// Middleware that gives every request of a session the model of the first one.
@@ -70,7 +72,7 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let control = Control::take(request.headers_mut());
         if !asks_a_model(&request) {
-            return ResponseFuture::direct(self.inner.call(request), Stamp::NONE);
+            return ResponseFuture::untouched(self.inner.call(request));
         }
         let settings = &self.core.settings;
         let key = match settings.keys.key(request.headers(), request.extensions()) {
@@ -86,11 +88,18 @@ where
         {
             let (mut request, model) = self.fitting(request, model);
             let stamp = model.stamp();
+            let span = telemetry::request_span();
+            telemetry::decided(&span, Some(&model), Outcome::Hit);
+            // A probe would not have been routed.
+            if request.extensions().get::<Probe>().is_none() {
+                telemetry::saved();
+            }
             request.extensions_mut().insert(model);
-            return ResponseFuture::direct(self.inner.call(request), stamp);
+            let inner = span.in_scope(|| self.inner.call(request));
+            return ResponseFuture::direct(inner, stamp, span);
         }
         if key.is_none() && control != Control::Bypass && !settings.route_unkeyed {
-            return ResponseFuture::direct(self.inner.call(request), Stamp::NONE);
+            return ResponseFuture::untouched(self.inner.call(request));
         }
 
         // The clone stays behind and must be driven to readiness anew; the one that is ready now
@@ -99,14 +108,15 @@ where
         let mut inner = mem::replace(&mut self.inner, standby);
         let turn = Turn { core: self.core.clone(), key, control };
         let reject = self.reject.clone();
-        ResponseFuture::boxed(async move {
+        let answered = async move {
             let decided = match turn.decide(request).await {
                 Ok(decided) => decided,
                 Err((rejection, parts)) => return Ok(respond(&reject, rejection, &parts)),
             };
             let response = inner.call(decided.request).await?;
             Ok(decided.answer.finish(response).await)
-        })
+        };
+        ResponseFuture::boxed(answered.instrument(telemetry::request_span()))
     }
 }
 
@@ -141,6 +151,7 @@ fn respond<B>(
     parts: &http::request::Parts,
 ) -> Response<B> {
     tracing::debug!(code = rejection.code(), "request refused");
+    telemetry::refused(&rejection);
     let mut response = reject.response_for_rejection(&rejection, parts);
     response.extensions_mut().insert(rejection);
     Stamp::NONE.apply(response.headers_mut());

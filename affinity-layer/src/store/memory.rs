@@ -47,7 +47,7 @@ impl MemoryStore {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self(Arc::new(Inner {
-            pins: Pins::new(capacity),
+            pins: Pins::new(capacity, "memory"),
             digester: Digester::default(),
             last_epoch: AtomicU64::new(0),
         }))

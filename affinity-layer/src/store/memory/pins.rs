@@ -11,10 +11,12 @@ use tokio::time::Instant;
 use super::clock::{self, Clocks, Place};
 use super::digest::{Digest, IdentityState};
 use super::interner::Interner;
-use crate::{Epoch, Expiry, Pin, Selection};
+use crate::{Epoch, Expiry, Pin, Selection, telemetry};
 
 #[derive(Debug)]
 pub(in crate::store) struct Pins {
+    /// What it is called where its evictions are counted.
+    name: &'static str,
     slots: DashMap<Digest, Slot, IdentityState>,
     len: AtomicUsize,
     capacity: usize,
@@ -73,9 +75,10 @@ pub(in crate::store) struct Held {
 }
 
 impl Pins {
-    pub(in crate::store) fn new(capacity: usize) -> Self {
+    pub(in crate::store) fn new(capacity: usize, name: &'static str) -> Self {
         let shards = clock::parts(capacity);
         Self {
+            name,
             slots: DashMap::with_hasher_and_shard_amount(IdentityState, shards.max(16)),
             len: AtomicUsize::new(0),
             capacity: capacity.max(1),
@@ -216,7 +219,9 @@ impl Pins {
     /// Looks at the next few entries beside `digest` and drops those that have expired.
     fn drop_expired(&self, digest: Digest, now: u64) {
         for (other, index) in self.clocks.sweep(digest) {
-            self.remove_if(other, |slot| slot.place.index == index && !slot.is_live(now));
+            if self.remove_if(other, |slot| slot.place.index == index && !slot.is_live(now)) {
+                telemetry::expired(self.name);
+            }
         }
     }
 
@@ -231,7 +236,12 @@ impl Pins {
                 let idle = !slot.used.swap(false, Ordering::Relaxed);
                 slot.place.index == index && (must_go || idle || !slot.is_live(now))
             };
-            self.slots.remove_if(&other, goes).is_some()
+            let Some((_, gone)) = self.slots.remove_if(&other, goes) else { return false };
+            match gone.is_live(now) {
+                true => telemetry::evicted(self.name),
+                false => telemetry::expired(self.name),
+            }
+            true
         });
         evicted.unwrap_or_else(|| {
             // Every entry is being made at this moment; the map is over its bound by those.

@@ -35,7 +35,7 @@ pub(super) struct Spot {
 impl Near {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
-            pins: Pins::new(capacity),
+            pins: Pins::new(capacity, "near"),
             digester: Digester::default(),
             versions: (0..VERSIONS).map(|_| AtomicU32::new(0)).collect(),
             generation: AtomicU32::new(1),

@@ -1,0 +1,49 @@
+//! What the layer tells about its work: spans, and with the feature `metrics` counts.
+//!
+//! A span that nobody listens to costs the check of a cached flag; without the feature, the counts
+//! are not compiled.
+
+#[cfg(feature = "metrics")]
+mod counts;
+#[cfg(not(feature = "metrics"))]
+#[path = "telemetry/uncounted.rs"]
+mod counts;
+
+use tracing::Span;
+use tracing::field::{Empty, display};
+
+#[cfg(feature = "metrics")]
+pub use self::counts::describe_metrics;
+pub(crate) use self::counts::{Call, coalesced, evicted, expired, moved, refused, released, saved};
+use crate::{Outcome, PinnedModel};
+
+/// One request that is given a model, from its arrival until the head of its response.
+pub(crate) fn request_span() -> Span {
+    tracing::debug_span!(
+        "affinity",
+        otel.kind = "internal",
+        affinity.outcome = Empty,
+        affinity.pinned = Empty,
+        affinity.model = Empty,
+        affinity.route = Empty,
+        affinity.epoch = Empty,
+    )
+}
+
+/// Tells of the model that a request was given, `None` when there is none to give.
+pub(crate) fn decided(span: &Span, model: Option<&PinnedModel>, outcome: Outcome) {
+    counts::requested(outcome);
+    if span.is_disabled() {
+        return;
+    }
+    span.record("affinity.outcome", outcome.as_str());
+    let Some(model) = model else { return };
+    span.record("affinity.pinned", model.is_pinned());
+    span.record("affinity.model", model.model().as_str());
+    if let Some(route) = model.route() {
+        span.record("affinity.route", route.as_str());
+    }
+    if let Some(epoch) = model.epoch() {
+        span.record("affinity.epoch", display(epoch));
+    }
+}

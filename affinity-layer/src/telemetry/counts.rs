@@ -1,0 +1,169 @@
+//! Counts, through the `metrics` facade: what becomes of them is the program's choice.
+//!
+//! Labels are outcomes, operations and results, of which there are few; none holds a model, a
+//! scope or a session.
+
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+use tokio::time::Instant;
+
+use crate::{Outcome, Rejection, StoreError, StoreErrorKind};
+
+const REQUESTS: &str = "affinity_requests_total";
+const REFUSED: &str = "affinity_refused_requests_total";
+const SAVED: &str = "affinity_router_calls_saved_total";
+const COALESCED: &str = "affinity_coalesced_requests_total";
+const ROUTER_CALLS: &str = "affinity_router_calls_total";
+const ROUTER_SECONDS: &str = "affinity_router_duration_seconds";
+const STORE_CALLS: &str = "affinity_store_operations_total";
+const STORE_SECONDS: &str = "affinity_store_duration_seconds";
+const REPINS: &str = "affinity_repins_total";
+const RELEASES: &str = "affinity_releases_total";
+const EVICTIONS: &str = "affinity_evictions_total";
+const EXPIRIES: &str = "affinity_expiries_total";
+
+/// Gives the recorder the meaning and unit of every metric of this crate, and the counters without
+/// a label their first value, 0.
+///
+/// Call it once, when the recorder is installed.
+pub fn describe_metrics() {
+    for (name, what) in [
+        (REQUESTS, "Requests that were given a model, by how it was found (label outcome)."),
+        (REFUSED, "Requests that the layer refused, by code."),
+        (SAVED, "Requests that a pin or another request's decision kept from the router."),
+        (COALESCED, "Requests that waited for a concurrent first request of their session."),
+        (ROUTER_CALLS, "Routing decisions that were asked for, by result."),
+        (STORE_CALLS, "Calls of the store that may wait, by operation and result."),
+        (REPINS, "Pins that were changed by a later decision or a failover, by reason."),
+        (RELEASES, "Pins that were released before they expired."),
+        (EVICTIONS, "Pins in memory that made room for others, by store."),
+        (EXPIRIES, "Pins in memory that were dropped after they had expired, by store."),
+    ] {
+        describe_counter!(name, Unit::Count, what);
+    }
+    describe_histogram!(ROUTER_SECONDS, Unit::Seconds, "Time of a routing decision.");
+    describe_histogram!(STORE_SECONDS, Unit::Seconds, "Time of a call of the store, by operation.");
+    for name in [SAVED, COALESCED, RELEASES] {
+        counter!(name).absolute(0);
+    }
+}
+
+/// A request was given a model. The names are literals here, so that a hit allocates nothing.
+pub(super) fn requested(outcome: Outcome) {
+    macro_rules! count {
+        ($($outcome:ident: $label:literal,)*) => {
+            match outcome {
+                $(Outcome::$outcome => counter!("affinity_requests_total", "outcome" => $label),)*
+            }
+        };
+    }
+    let requests = count! {
+        Hit: "hit",
+        Claimed: "claimed",
+        Joined: "joined",
+        None: "none",
+        Bypass: "bypass",
+        Refreshed: "refreshed",
+        Repinned: "repinned",
+        StoreUnavailable: "store-unavailable",
+        RouterUnavailable: "router-unavailable",
+    };
+    requests.increment(1);
+}
+
+/// The router was not asked, because a decision stood or was under way.
+pub(crate) fn saved() {
+    counter!("affinity_router_calls_saved_total").increment(1);
+}
+
+/// A request waited for the decision of another.
+pub(crate) fn coalesced() {
+    counter!(COALESCED).increment(1);
+    saved();
+}
+
+pub(crate) fn refused(rejection: &Rejection) {
+    counter!(REFUSED, "code" => rejection.code()).increment(1);
+}
+
+/// A pin was changed.
+pub(crate) fn moved(reason: &'static str) {
+    counter!(REPINS, "reason" => reason).increment(1);
+}
+
+pub(crate) fn released() {
+    counter!(RELEASES).increment(1);
+}
+
+/// A pin made room for another.
+pub(crate) fn evicted(store: &'static str) {
+    counter!(EVICTIONS, "store" => store).increment(1);
+}
+
+/// An expired pin was dropped.
+pub(crate) fn expired(store: &'static str) {
+    counter!(EXPIRIES, "store" => store).increment(1);
+}
+
+/// A call of the store or the router. It is counted when it ends; one that nobody waits for any
+/// more ends as `abandoned`.
+pub(crate) struct Call {
+    to: To,
+    began: Instant,
+    result: &'static str,
+}
+
+#[derive(Clone, Copy)]
+enum To {
+    Router,
+    Store(&'static str),
+}
+
+impl Call {
+    fn new(to: To) -> Self {
+        Self { to, began: Instant::now(), result: "abandoned" }
+    }
+
+    pub(crate) fn router() -> Self {
+        Self::new(To::Router)
+    }
+
+    pub(crate) fn store(operation: &'static str) -> Self {
+        Self::new(To::Store(operation))
+    }
+
+    pub(crate) fn ended(mut self, result: &'static str) {
+        self.result = result;
+    }
+
+    /// Ends a call of the store; `name` says what a call that did not fail resulted in.
+    pub(crate) fn answered<T>(
+        self,
+        result: &Result<T, StoreError>,
+        name: impl FnOnce(&T) -> &'static str,
+    ) {
+        self.ended(match result {
+            Ok(value) => name(value),
+            Err(error) => match error.kind() {
+                StoreErrorKind::Timeout => "timeout",
+                StoreErrorKind::Unavailable => "unavailable",
+                StoreErrorKind::Invalid => "invalid",
+            },
+        });
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let (seconds, result) = (self.began.elapsed(), self.result);
+        match self.to {
+            To::Router => {
+                counter!(ROUTER_CALLS, "result" => result).increment(1);
+                histogram!(ROUTER_SECONDS).record(seconds);
+            }
+            To::Store(operation) => {
+                counter!(STORE_CALLS, "operation" => operation, "result" => result).increment(1);
+                histogram!(STORE_SECONDS, "operation" => operation).record(seconds);
+            }
+        }
+    }
+}
