@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use http::{Method, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use serde_json::{Value, json};
 use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 
@@ -47,16 +47,34 @@ pub(crate) async fn ready(State(sessions): State<Sessions>) -> Json<Value> {
 
 pub(crate) async fn not_found(method: Method, uri: Uri) -> Response<Body> {
     if method == Method::CONNECT {
-        return wrong_method(uri).await;
+        return wrong_method(uri, HeaderMap::new()).await;
     }
     let error = ApiError::new(StatusCode::NOT_FOUND, "not_found", "this path is not served");
     error.response(Protocol::of(uri.path()))
 }
 
-pub(crate) async fn wrong_method(uri: Uri) -> Response<Body> {
+pub(crate) async fn wrong_method(uri: Uri, headers: HeaderMap) -> Response<Body> {
+    let protocol = headers.get(header::UPGRADE).map(HeaderValue::as_bytes);
+    if protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
+        return no_websocket(&uri);
+    }
     let text = "this path does not take the method";
     let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text);
     error.response(Protocol::of(uri.path()))
+}
+
+/// Codex offers a WebSocket before it posts: told so, it posts at once; told anything else, it tries
+/// six times more, over some seconds.
+fn no_websocket(uri: &Uri) -> Response<Body> {
+    let text = "there is no WebSocket here; send a POST";
+    let error = ApiError::new(StatusCode::UPGRADE_REQUIRED, "no_websocket", text);
+    let mut response = error.response(Protocol::of(uri.path()));
+    // The field is part of this status (RFC 9110, section 15.5.22): what to speak instead.
+    let fields = [(header::UPGRADE, "HTTP/1.1"), (header::CONNECTION, "upgrade")];
+    for (name, value) in fields {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
 }
 
 /// Answers a panic in the protocol of the path; connection and process go on.

@@ -1,7 +1,8 @@
 //! Agent clients without a setting of ours: their headers, side calls and probes.
 
 use affinity_tests::models::{DEFAULT, ONE, TWO};
-use affinity_tests::{ModelRouter, Request, Setup, Upstream, post};
+use affinity_tests::{ModelRouter, Request, Setup, Upstream, get, post};
+use serde_json::json;
 
 use crate::chat;
 
@@ -38,6 +39,25 @@ async fn counting_tokens_reads_the_pin_and_makes_none() {
     assert_eq!(gateway.ask(&turn).await.affinity(), ("false", "claimed", ONE));
     assert_eq!(gateway.ask(&count()).await.affinity(), ("true", "hit", ONE));
     assert_eq!(router.calls(), 1);
+}
+
+#[tokio::test]
+async fn codex_is_told_that_there_is_no_websocket() {
+    let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
+    let gateway = Setup::routed(&upstream, &router).start().await;
+    let handshake = get("/v1/responses")
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .header("session-id", "01a1");
+    let answer = gateway.ask(&handshake).await;
+    assert_eq!(answer.refusal(), (426, "no_websocket".to_owned()));
+    assert_eq!(answer.header("upgrade"), Some("HTTP/1.1"));
+    assert_eq!((upstream.count(), router.calls()), (0, 0));
+    let body = json!({"model": DEFAULT, "input": "hello"});
+    let turn = post("/v1/responses", body).header("session-id", "01a1");
+    assert_eq!(gateway.ask(&turn).await.affinity(), ("false", "claimed", ONE), "no pin before");
 }
 
 #[tokio::test]
