@@ -28,10 +28,16 @@ impl<T: Clone> Flights<T> {
     /// Joins the requests of `key` that are under way, or is the first.
     ///
     /// Join before asking the store: whoever then finds nothing there is sure to see the outcome of
-    /// every decision that was made meanwhile.
-    pub(crate) fn join(&self, key: &AffinityKey) -> Flight<T> {
-        let cell = self.0.entry(key.clone()).or_default().clone();
-        Flight { flights: self.clone(), key: key.clone(), cell: Some(cell) }
+    /// every decision that was made meanwhile. `None` when `most` are in already.
+    pub(crate) fn join(&self, key: &AffinityKey, most: usize) -> Option<Flight<T>> {
+        let entry = self.0.entry(key.clone()).or_default();
+        // One reference is the map's, and nobody can join while the shard is locked.
+        if Arc::strong_count(&entry) > most {
+            return None;
+        }
+        let cell = Some(entry.clone());
+        drop(entry);
+        Some(Flight { flights: self.clone(), key: key.clone(), cell })
     }
 
     #[cfg(test)]
@@ -97,13 +103,17 @@ mod tests {
         AffinityKey::new("s").unwrap()
     }
 
+    fn join<T: Clone>(flights: &Flights<T>) -> Flight<T> {
+        flights.join(&key(), 64).unwrap()
+    }
+
     #[tokio::test]
     async fn concurrent_members_share_one_decision() {
         let flights = Flights::default();
         let calls = Arc::new(AtomicUsize::new(0));
         let tasks: Vec<_> = (0..64)
             .map(|n| {
-                let (flight, calls) = (flights.join(&key()), calls.clone());
+                let (flight, calls) = (join(&flights), calls.clone());
                 tokio::spawn(async move {
                     flight
                         .settle(async {
@@ -126,7 +136,7 @@ mod tests {
     #[tokio::test]
     async fn cancelled_leader_hands_over_to_a_waiter() {
         let flights = Flights::default();
-        let (leader, waiter) = (flights.join(&key()), flights.join(&key()));
+        let (leader, waiter) = (join(&flights), join(&flights));
         let mut leading = Box::pin(leader.settle(std::future::pending::<u8>()));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(leading.as_mut().poll(&mut cx).is_pending());
@@ -142,7 +152,7 @@ mod tests {
     #[tokio::test]
     async fn cancelled_waiter_leaves_the_leader_alone() {
         let flights = Flights::default();
-        let (leader, waiter) = (flights.join(&key()), flights.join(&key()));
+        let (leader, waiter) = (join(&flights), join(&flights));
         let gate = Arc::new(tokio::sync::Notify::new());
         let opened = gate.clone();
         let leading = tokio::spawn(async move {
@@ -166,16 +176,28 @@ mod tests {
     #[test]
     fn members_that_never_settle_leave_nothing_behind() {
         let flights = Flights::<u8>::default();
-        let members: Vec<_> = (0..3).map(|_| flights.join(&key())).collect();
+        let members: Vec<_> = (0..3).map(|_| join(&flights)).collect();
         assert_eq!(flights.len(), 1);
         drop(members);
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[test]
+    fn no_more_than_may_wait_are_let_in() {
+        let flights = Flights::<u8>::default();
+        let mut members: Vec<_> = (0..3).map(|_| flights.join(&key(), 3).unwrap()).collect();
+        assert!(flights.join(&key(), 3).is_none());
+        members.pop();
+        members.push(flights.join(&key(), 3).unwrap());
+        drop(members);
+        assert!(flights.join(&key(), 1).is_some());
         assert_eq!(flights.len(), 0);
     }
 
     #[tokio::test]
     async fn panicking_leader_hands_over_to_a_waiter() {
         let flights = Flights::default();
-        let (leader, waiter) = (flights.join(&key()), flights.join(&key()));
+        let (leader, waiter) = (join(&flights), join(&flights));
         let leading = tokio::spawn(async move { leader.settle(async { panic!("router") }).await });
         assert!(leading.await.is_err());
         assert_eq!(waiter.settle(async { 7 }).await, 7);
@@ -186,12 +208,12 @@ mod tests {
     #[tokio::test]
     async fn an_old_leader_cannot_end_a_newer_flight() {
         let flights = Flights::default();
-        let old = flights.join(&key());
+        let old = join(&flights);
         assert_eq!(old.settle(async { 1 }).await, 1);
-        let newer = flights.join(&key());
+        let newer = join(&flights);
         drop(old);
         assert_eq!(flights.len(), 1);
-        let joined = flights.join(&key());
+        let joined = join(&flights);
         assert_eq!(newer.settle(async { 2 }).await, 2);
         assert_eq!(joined.settle(async { 3 }).await, 2);
     }

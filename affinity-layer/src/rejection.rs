@@ -25,6 +25,9 @@ pub enum Rejection {
     BodyTooLarge(usize),
     /// The body could not be read to its end: 400 `invalid_body`.
     InvalidBody,
+    /// Too many requests of the session wait for its first decision: 503 `overloaded`, with
+    /// `retry-after: 1`.
+    Overloaded,
     /// The store did not answer and the layer is strict about it: 503 `store_unavailable`.
     StoreUnavailable,
 }
@@ -35,7 +38,7 @@ impl Rejection {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         }
     }
@@ -50,6 +53,7 @@ impl Rejection {
             Self::InvalidControl => "invalid_affinity_control",
             Self::BodyTooLarge(_) => "request_too_large",
             Self::InvalidBody => "invalid_body",
+            Self::Overloaded => "overloaded",
             Self::StoreUnavailable => "store_unavailable",
         }
     }
@@ -67,6 +71,7 @@ impl fmt::Display for Rejection {
             }
             Self::BodyTooLarge(limit) => write!(f, "the body is larger than {limit} bytes"),
             Self::InvalidBody => f.write_str("the body could not be read to its end"),
+            Self::Overloaded => f.write_str("too many requests of this session wait for its model"),
             Self::StoreUnavailable => f.write_str("the session store does not answer"),
         }
     }
@@ -112,6 +117,9 @@ impl<B: From<Bytes>> ResponseForRejection<B> for OpenAiErrors {
         *response.status_mut() = status;
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
+        if *rejection == Rejection::Overloaded {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         response
     }
 }

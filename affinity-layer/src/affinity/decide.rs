@@ -116,7 +116,8 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
             _ => core.settings.holds(pin, &parts.extensions),
         };
         let (flight, standing, body) = loop {
-            let flight = core.flights.join(key);
+            let flight = core.flights.join(key, core.settings.waiters);
+            let flight = flight.ok_or(Rejection::Overloaded)?;
             let standing = match core.standing(key, &mut budget).await? {
                 Some(pin) if uses(&pin) => {
                     telemetry::saved();

@@ -94,6 +94,13 @@ where
         self.set(|settings| settings.body_limit = bytes)
     }
 
+    /// How many requests of one session may be under way while its first decision is made; further
+    /// ones are refused with 503. Routing them alone could give the session a second model. Default:
+    /// 2,048, at least 1.
+    pub fn waiters(self, most: usize) -> Self {
+        self.set(|settings| settings.waiters = most.max(1))
+    }
+
     /// The time that one request may wait for the store, all calls together. When it is used up the
     /// request goes on without. Default: 50 ms.
     pub fn store_budget(self, budget: Duration) -> Self {

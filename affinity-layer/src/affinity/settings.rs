@@ -22,6 +22,7 @@ pub(super) struct Settings {
     pub(super) keys: KeySource,
     pub(super) expiry: Expiry,
     pub(super) body_limit: usize,
+    pub(super) waiters: usize,
     pub(super) store_budget: Duration,
     pub(super) require_store: bool,
     pub(super) route_unkeyed: bool,
@@ -69,6 +70,7 @@ impl Default for Settings {
             keys: KeySource::default(),
             expiry: Expiry::default(),
             body_limit: 2 * 1024 * 1024,
+            waiters: 2048,
             store_budget: Duration::from_millis(50),
             require_store: false,
             route_unkeyed: true,
@@ -88,6 +90,7 @@ impl fmt::Debug for Settings {
             .field("keys", &self.keys)
             .field("expiry", &self.expiry)
             .field("body_limit", &self.body_limit)
+            .field("waiters", &self.waiters)
             .field("store_budget", &self.store_budget)
             .field("require_store", &self.require_store)
             .field("route_unkeyed", &self.route_unkeyed)

@@ -4,6 +4,8 @@ mod clock;
 mod digest;
 mod interner;
 mod pins;
+mod slot;
+mod tenants;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +23,9 @@ use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 /// - Beyond the capacity, a pin that was not used lately makes room (the CLOCK approximation of
 ///   least recently used). A new session is always let in: a policy that weighs frequency would
 ///   refuse it, and its second request would be routed again.
+/// - It takes the place of a pin of a scope that holds at least as many as its own. A scope with few
+///   sessions keeps them, however many another one claims. All sessions without a scope are those of
+///   one.
 /// - Expired pins are never served. Each claim also looks at a few old entries and drops the
 ///   expired ones, so memory is given back a little at a time and never in a pause.
 /// - A key is kept as a 128-bit hash under keys drawn at start, so the length of an id costs
@@ -66,7 +71,7 @@ impl MemoryStore {
     }
 
     fn digest(&self, key: &AffinityKey) -> Digest {
-        self.0.digester.digest(&key.parts())
+        self.0.digester.digest_key(key)
     }
 
     fn next_epoch(&self) -> Epoch {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use affinity_layer::store::conformance;
 use affinity_layer::{
-    AffinityKey, AffinityStore, Expiry, MemoryStore, ModelName, Selection, SharedStore,
+    AffinityKey, AffinityStore, Expiry, MemoryStore, ModelName, Scope, Selection, SharedStore,
 };
 
 const LONG: Expiry = Expiry::fixed(Duration::from_secs(600));
@@ -75,6 +75,55 @@ async fn a_flood_of_new_sessions_is_let_in_and_bounded() {
             assert!(n < quiet || holds(&store, quiet), "{quiet} at {n}");
         }
     }
+}
+
+/// Session `n` of a tenant; the tenant "" is none.
+fn of(tenant: &str, n: usize) -> AffinityKey {
+    key(n).with_scope(Scope::new(tenant).ok())
+}
+
+#[tokio::test]
+async fn a_tenant_that_claims_much_takes_nothing_from_one_that_holds_little() {
+    for flooder in ["loud", ""] {
+        let store = MemoryStore::new(10_000);
+        let tenants: Vec<String> = (0..20).map(|n| format!("quiet-{n}")).collect();
+        for (tenant, n) in tenants.iter().flat_map(|tenant| (0..100).map(move |n| (tenant, n))) {
+            store.claim(&of(tenant, n), selection(), &LONG).await.unwrap();
+        }
+        for n in 0..100_000 {
+            let claim = store.claim(&of(flooder, n), selection(), &LONG).await.unwrap();
+            assert!(claim.won, "a new session is not refused");
+        }
+        // None of them was used since. By chance one in 65,536 tenants counts as the flooder.
+        let holds = |tenant: &String, n| store.peek(&of(tenant, n), &LONG).is_some();
+        let whole = tenants.iter().filter(|tenant| (0..100).all(|n| holds(tenant, n))).count();
+        assert!(whole >= 19, "{whole}");
+        assert_eq!(store.len(), 10_000);
+        let loud = (0..100_000).filter(|n| store.peek(&of(flooder, *n), &LONG).is_some());
+        assert!((8000..=8100).contains(&loud.count()), "what nobody needs is the flooder's");
+    }
+}
+
+#[tokio::test]
+async fn two_tenants_that_claim_much_share_the_store() {
+    let store = MemoryStore::new(1000);
+    for n in 0..10_000 {
+        store.claim(&of("first", n), selection(), &LONG).await.unwrap();
+    }
+    for n in 0..10_000 {
+        store.claim(&of("second", n), selection(), &LONG).await.unwrap();
+    }
+    let held =
+        |tenant| (0..10_000).filter(|n| store.peek(&of(tenant, *n), &LONG).is_some()).count();
+    assert_eq!((held("first"), held("second")), (500, 500));
+    // What is released is free for whoever comes.
+    for n in 0..10_000 {
+        store.release(&of("first", n), None).await.unwrap();
+    }
+    for n in 0..1000 {
+        store.claim(&of("second", 10_000 + n), selection(), &LONG).await.unwrap();
+    }
+    assert_eq!(store.len(), 1000);
 }
 
 #[tokio::test]

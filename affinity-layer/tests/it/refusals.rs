@@ -165,6 +165,29 @@ async fn a_body_that_breaks_off_is_400() {
     assert_eq!(turn(&service, "s").await.affinity, "claimed", "and nothing was stored");
 }
 
+#[tokio::test(start_paused = true)]
+async fn beyond_those_that_may_wait_for_a_decision_a_request_is_503_at_once() {
+    let calls = Calls::default();
+    let pause = Duration::from_secs(1);
+    let service = stack(layer(calls.slow_router(pause)).waiters(3));
+    let began = tokio::time::Instant::now();
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let service = service.clone();
+            tokio::spawn(async move { turn(&service, "s").await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    let (status, code, _) = refusal(&service, session(&[b"s"])).await;
+    assert_eq!((status, code.as_str()), (503, "overloaded"));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    for waiter in waiting {
+        assert_eq!(waiter.await.unwrap().model, "vendor/m1");
+    }
+    assert_eq!(turn(&service, "other").await, said("vendor/m2", false, "claimed"));
+    assert_eq!(turn(&service, "s").await, said("vendor/m1", true, "hit"));
+}
+
 #[tokio::test]
 async fn the_body_reaches_the_handler_as_it_came() {
     let service = stack(layer(Calls::default().router()));

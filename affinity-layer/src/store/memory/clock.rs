@@ -65,12 +65,14 @@ impl Clock {
         self.free.push(index);
     }
 
-    /// The next entry under the hand.
-    fn advance(&mut self) -> Option<(Digest, u32)> {
+    /// The next entry under the hand that is not `spared`; `None` after one turn.
+    fn advance(&mut self, spared: impl Fn(Digest) -> bool) -> Option<(Digest, u32)> {
         for _ in 0..self.ring.len() {
             let at = if self.hand < self.ring.len() { self.hand } else { 0 };
             self.hand = at + 1;
-            if let Some(Some(digest)) = self.ring.get(at) {
+            if let Some(Some(digest)) = self.ring.get(at)
+                && !spared(*digest)
+            {
                 return Some((*digest, u32::try_from(at).ok()?));
             }
         }
@@ -121,16 +123,18 @@ impl Clocks {
 
     /// Finds an entry to evict and hands its place to `digest`; `None` when there is nobody.
     ///
-    /// `remove(candidate, index, must_go)` removes a candidate, which it may spare unless
+    /// Who is `spared` is not asked, unless there is nobody else in the same part.
+    /// `remove(candidate, index, must_go)` removes a candidate, which it may leave unless
     /// `must_go`, and says whether it did. No ring is locked while it runs.
     pub(super) fn evict(
         &self,
         digest: Digest,
+        spared: impl Fn(Digest) -> bool,
         mut remove: impl FnMut(Digest, u32, bool) -> bool,
     ) -> Option<Place> {
         for offset in 0..self.0.len() {
             let part = digest.part().wrapping_add(offset);
-            let Some(index) = self.evict_from(part, &mut remove) else {
+            let Some(index) = self.evict_from(part, &spared, &mut remove) else {
                 continue;
             };
             let mut clock = self.lock(part)?;
@@ -148,17 +152,23 @@ impl Clocks {
     fn evict_from(
         &self,
         part: usize,
+        spared: &impl Fn(Digest) -> bool,
         remove: &mut impl FnMut(Digest, u32, bool) -> bool,
     ) -> Option<u32> {
         let mut first = None;
         for _ in 0..MAX_STEPS {
-            let (digest, index) = self.lock(part)?.advance()?;
+            let Some((digest, index)) = self.lock(part)?.advance(spared) else {
+                break;
+            };
             if remove(digest, index, false) {
                 return Some(index);
             }
             first.get_or_insert((digest, index));
         }
-        let (digest, index) = first?;
+        let (digest, index) = match first {
+            Some(first) => first,
+            None => self.lock(part)?.advance(|_| false)?,
+        };
         remove(digest, index, true).then_some(index)
     }
 }

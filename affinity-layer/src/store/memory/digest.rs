@@ -2,19 +2,40 @@
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
+use crate::AffinityKey;
+
 /// Two independently keyed hashes of a key. Nobody who does not know the keys can make two ids
-/// meet, and by chance it does not happen.
+/// meet, and by chance it does not happen. The last 16 bits are those of the key's tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Digest(u64, u64);
 
+const TENANT_BITS: u32 = 16;
+
 impl Digest {
+    /// How many tenants are told apart.
+    pub(super) const TENANTS: usize = 1 << TENANT_BITS;
+
     /// Which part of the store the key belongs to; independent of the half that the map hashes by.
     pub(in crate::store) fn part(self) -> usize {
-        // Truncation is harmless: any bits will do.
-        #[allow(clippy::cast_possible_truncation)]
-        let part = self.1 as usize;
-        part
+        truncated(self.1 >> TENANT_BITS)
     }
+
+    /// Whose key it is, as a number below [`Self::TENANTS`].
+    pub(super) fn tenant(self) -> usize {
+        truncated(self.1) % Self::TENANTS
+    }
+
+    /// This digest as that of a key of the tenant with the digest `tenant`.
+    fn of_tenant(self, tenant: u64) -> Self {
+        let bits = Self::TENANTS as u64 - 1;
+        Self(self.0, self.1 & !bits | tenant & bits)
+    }
+}
+
+/// Truncation is harmless: any bits of a hash will do.
+#[allow(clippy::cast_possible_truncation, reason = "see above")]
+fn truncated(hash: u64) -> usize {
+    hash as usize
 }
 
 impl Hash for Digest {
@@ -32,6 +53,14 @@ impl Digester {
     /// slices does.
     pub(in crate::store) fn digest(&self, name: &(impl Hash + ?Sized)) -> Digest {
         Digest(self.0.hash_one(name), self.1.hash_one(name))
+    }
+
+    /// The digest of a key that is known by its parts.
+    pub(super) fn digest_key(&self, key: &AffinityKey) -> Digest {
+        let digest = self.digest(&key.parts());
+        // Without a tenant, all keys are those of one: no hash is needed to tell.
+        let tenant = key.scope().map_or(0, |scope| self.0.hash_one(scope));
+        digest.of_tenant(tenant)
     }
 }
 

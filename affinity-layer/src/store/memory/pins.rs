@@ -11,6 +11,9 @@ use tokio::time::Instant;
 use super::clock::{self, Clocks, Place};
 use super::digest::{Digest, IdentityState};
 use super::interner::Interner;
+pub(in crate::store) use super::slot::Held;
+use super::slot::Slot;
+use super::tenants::Tenants;
 use crate::{Epoch, Expiry, Pin, Selection, telemetry};
 
 #[derive(Debug)]
@@ -21,57 +24,12 @@ pub(in crate::store) struct Pins {
     len: AtomicUsize,
     capacity: usize,
     clocks: Clocks,
+    tenants: Tenants,
     selections: Interner,
     born: Instant,
     /// The wall clock when the map was made. It is read once: what follows is counted from `born`,
     /// which nobody can set back.
     born_unix: u64,
-}
-
-#[derive(Debug)]
-struct Slot {
-    selection: Arc<Selection>,
-    epoch: Epoch,
-    /// Milliseconds since 1970.
-    claimed_at: u64,
-    /// Milliseconds since the map was made.
-    expires_at: AtomicU64,
-    tag: u32,
-    place: Place,
-    /// Set by a use, cleared by the passing hand of the clock.
-    used: AtomicBool,
-}
-
-impl Slot {
-    fn is_live(&self, now: u64) -> bool {
-        now < self.expires_at.load(Ordering::Relaxed)
-    }
-
-    fn held(&self, now: u64) -> Held {
-        let claimed_at = UNIX_EPOCH.checked_add(Duration::from_millis(self.claimed_at));
-        Held {
-            pin: Pin {
-                selection: self.selection.clone(),
-                epoch: self.epoch,
-                claimed_at: claimed_at.unwrap_or(UNIX_EPOCH),
-            },
-            tag: self.tag,
-            left: Duration::from_millis(
-                self.expires_at.load(Ordering::Relaxed).saturating_sub(now),
-            ),
-        }
-    }
-}
-
-/// A pin as it stands in the map.
-#[derive(Clone, Debug)]
-#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "for near copies"))]
-pub(in crate::store) struct Held {
-    pub(in crate::store) pin: Pin,
-    /// What the owner of the map noted beside the pin.
-    pub(in crate::store) tag: u32,
-    /// Time until it expires.
-    pub(in crate::store) left: Duration,
 }
 
 impl Pins {
@@ -83,6 +41,7 @@ impl Pins {
             len: AtomicUsize::new(0),
             capacity: capacity.max(1),
             clocks: Clocks::new(shards),
+            tenants: Tenants::default(),
             selections: Interner::default(),
             born: Instant::now(),
             born_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis),
@@ -164,6 +123,7 @@ impl Pins {
         let (standing, unused) = match self.slots.entry(digest) {
             Entry::Vacant(entry) => {
                 entry.insert(slot);
+                self.tenants.entered(digest);
                 return None;
             }
             Entry::Occupied(entry) if !replace && entry.get().is_live(now) => {
@@ -211,6 +171,7 @@ impl Pins {
     fn remove_if(&self, digest: Digest, condition: impl FnOnce(&Slot) -> bool) -> bool {
         let removed = self.slots.remove_if(&digest, |_, slot| condition(slot));
         if let Some((_, slot)) = &removed {
+            self.tenants.left(digest);
             self.give_back(digest, slot.place);
         }
         removed.is_some()
@@ -231,12 +192,16 @@ impl Pins {
         if self.len.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow).is_ok() {
             return self.clocks.place(digest);
         }
-        let evicted = self.clocks.evict(digest, |other, index, must_go| {
+        let with_this = self.tenants.held(digest).saturating_add(1);
+        let spared =
+            |other| self.tenants.held(other) < with_this && other.tenant() != digest.tenant();
+        let evicted = self.clocks.evict(digest, spared, |other, index, must_go| {
             let goes = |_: &Digest, slot: &Slot| {
                 let idle = !slot.used.swap(false, Ordering::Relaxed);
                 slot.place.index == index && (must_go || idle || !slot.is_live(now))
             };
             let Some((_, gone)) = self.slots.remove_if(&other, goes) else { return false };
+            self.tenants.left(other);
             match gone.is_live(now) {
                 true => telemetry::evicted(self.name),
                 false => telemetry::expired(self.name),
