@@ -21,7 +21,7 @@ use crate::auth;
 use crate::config::{ClientKey, Config, Release};
 use crate::decision::decide;
 use crate::error::ApiError;
-use crate::intake::{BODY_LIMIT, IntakeLayer};
+use crate::intake::{BODY_LIMIT, IntakeLayer, Turns};
 use crate::protocol::Protocol;
 use crate::proxy::Proxy;
 use crate::routing;
@@ -49,8 +49,7 @@ impl App {
         let upstreams = Arc::new(Upstreams::new(config));
         let sessions = Sessions::new(config)?;
         let affinity = affinity(config, sessions.store(), &upstreams);
-        let user_turns = config.routing.release == Release::UserTurn;
-        let intake = IntakeLayer::new(upstreams.clone()).user_turns(user_turns);
+        let intake = IntakeLayer::new(upstreams.clone()).turns(turns(config));
 
         let proxied = ServiceBuilder::new()
             // Reads and checks the body, which the router and the proxy need whole.
@@ -122,7 +121,15 @@ fn affinity(
         .expiry(routing.expiry)
         .body_limit(BODY_LIMIT)
         .expose_epoch(routing.expose_epoch)
+        .warm_up(routing.warm_up_turns)
+        .escalation(routing.escalation.iter().cloned())
         .accept_models(move |model| served.serves(model));
+    if upstreams.are_limited() {
+        let upstreams = upstreams.clone();
+        layer = layer.detour(move |request, selection| {
+            upstreams.elsewhere(request, selection.model(), selection.candidates())
+        });
+    }
     if let Some(sub_agents) = routing.agents {
         layer = layer.agents(sub_agents).model_lanes(routing.model_lanes);
     }
@@ -134,11 +141,18 @@ fn affinity(
     })
 }
 
+/// How requests are marked that open a turn of the user, or go on with one.
+fn turns(config: &Config) -> Turns {
+    match config.routing.release {
+        Release::UserTurn => Turns::MarkNew,
+        _ if config.routing.warm_up_turns > 0 => Turns::MarkOthers,
+        _ => Turns::Unmarked,
+    }
+}
+
 fn failover(config: &Config, upstreams: &Arc<Upstreams>) -> Option<FailoverLayer> {
     let upstreams = upstreams.clone();
-    let usable = move |parts: &Parts, model: &ModelName| {
-        upstreams.speaks(model, Protocol::of(parts.uri.path()))
-    };
+    let usable = move |request: &Parts, model: &ModelName| upstreams.takes(model, request);
     config.routing.failover.then(|| FailoverLayer::new().usable(usable))
 }
 

@@ -3,6 +3,7 @@
 //! The body is never built anew. Names of models are cut out and put in by their positions, so that
 //! every other byte reaches the provider as the client sent it.
 
+mod content;
 #[cfg(test)]
 mod random;
 mod scan;
@@ -15,6 +16,8 @@ use bytes::Bytes;
 pub use scan::BodyError;
 pub use slices::Slices;
 
+use crate::config::Inputs;
+
 /// A body that is known to be a JSON object, and where in it our values stand.
 #[derive(Clone, Debug)]
 pub struct Envelope {
@@ -23,6 +26,7 @@ pub struct Envelope {
     model: Option<Range<usize>>,
     /// The member `routing_preferences`, with the comma that goes with it.
     preferences: Option<Preferences>,
+    inputs: Inputs,
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +70,12 @@ impl Envelope {
     pub fn preferences(&self) -> Option<&[u8]> {
         let text = self.bytes.get(self.preferences.as_ref()?.value.clone())?;
         (text != b"null").then_some(text)
+    }
+
+    /// What stands in the messages beside text.
+    #[must_use]
+    pub fn inputs(&self) -> Inputs {
+        self.inputs
     }
 
     /// The body for a provider: `model` replaced, `routing_preferences` cut out. Nothing is copied

@@ -1,6 +1,5 @@
 //! The decision API: which model a request would go to, and nothing is sent there.
 
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -36,21 +35,21 @@ pub(crate) async fn decide(
     upstreams: Arc<Upstreams>,
     request: Request<Full<Bytes>>,
 ) -> Result<Response<Body>, Infallible> {
-    let protocol = Protocol::of(request.uri().path());
-    let given = match upstreams.target(request.extensions(), protocol) {
+    let (request, _) = request.into_parts();
+    let protocol = Protocol::of(request.uri.path());
+    let given = match upstreams.target(&request.extensions, protocol) {
         Ok((given, _)) => given,
         Err(error) => return Ok(error.response(protocol)),
     };
     // A client goes on with the next of the list when the first fails, so the one in use leads, and
-    // no other is listed that the client could not speak to.
+    // no other is listed that could not take the request.
     let others = given.candidates().iter();
-    let others =
-        others.filter(|other| *other != given.model() && upstreams.speaks(other, protocol));
+    let others = others.filter(|other| *other != given.model() && upstreams.takes(other, &request));
     let decision = Decision {
         models: std::iter::once(given.model()).chain(others).collect(),
         model: given.model(),
         route: given.route().map(|route| route.as_str()),
-        trace_id: trace_id(request.headers()),
+        trace_id: trace_id(&request.headers),
         session_id: given.key().map(|key| key.session()),
         pinned: given.is_pinned(),
     };
@@ -58,9 +57,6 @@ pub(crate) async fn decide(
     let mut response = Response::new(Body::from(body));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
-    if let Cow::Owned(detour) = given {
-        response.extensions_mut().insert(detour);
-    }
     Ok(response)
 }
 

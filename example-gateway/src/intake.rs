@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use affinity_layer::{NewTurn, RequestedModel};
+use affinity_layer::{MidTurn, NewTurn, RequestedModel};
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
@@ -35,13 +35,23 @@ pub(crate) const BODY_LIMIT: usize = 32 << 20;
 pub(crate) struct IntakeLayer {
     upstreams: Arc<Upstreams>,
     model_may_miss: bool,
-    user_turns: bool,
+    turns: Turns,
+}
+
+/// Which requests are marked by their place in a turn of the user.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Turns {
+    Unmarked,
+    /// Those that open one, with [`NewTurn`].
+    MarkNew,
+    /// Those that do not, with [`MidTurn`].
+    MarkOthers,
 }
 
 impl IntakeLayer {
     /// For requests to a model; each must name one.
     pub(crate) fn new(upstreams: Arc<Upstreams>) -> Self {
-        Self { upstreams, model_may_miss: false, user_turns: false }
+        Self { upstreams, model_may_miss: false, turns: Turns::Unmarked }
     }
 
     /// A body without `model` means `auto`.
@@ -49,10 +59,10 @@ impl IntakeLayer {
         Self { model_may_miss: true, ..self }
     }
 
-    /// Marks requests that open a new turn of the user, with [`NewTurn`].
+    /// Marks requests by their place in a turn of the user.
     #[must_use]
-    pub(crate) fn user_turns(self, mark: bool) -> Self {
-        Self { user_turns: mark, ..self }
+    pub(crate) fn turns(self, turns: Turns) -> Self {
+        Self { turns, ..self }
     }
 
     async fn read<B>(&self, parts: &mut Parts, body: B) -> Result<Full<Bytes>, ApiError>
@@ -67,12 +77,19 @@ impl IntakeLayer {
         if let Some(text) = envelope.preferences() {
             parts.extensions.insert(self.preferences(text)?);
         }
-        if self.user_turns && opens_user_turn(parts.uri.path(), envelope.bytes()) {
-            parts.extensions.insert(NewTurn);
-        }
+        self.mark(parts, envelope.bytes());
         let body = Full::new(envelope.bytes().clone());
         parts.extensions.insert(envelope);
         Ok(body)
+    }
+
+    fn mark(&self, parts: &mut Parts, body: &[u8]) {
+        let opens = |parts: &Parts| opens_user_turn(parts.uri.path(), body);
+        match self.turns {
+            Turns::MarkNew if opens(parts) => drop(parts.extensions.insert(NewTurn)),
+            Turns::MarkOthers if !opens(parts) => drop(parts.extensions.insert(MidTurn)),
+            _ => {}
+        }
     }
 
     fn requested(

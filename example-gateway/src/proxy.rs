@@ -1,6 +1,5 @@
 //! The reverse proxy: one request to the provider of its model, the answer streamed back.
 
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -79,9 +78,6 @@ impl Proxy {
         check_framing(&response)?;
         hop::strip(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
-        if let Cow::Owned(detour) = model {
-            response.extensions_mut().insert(detour);
-        }
         Ok(response)
     }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use affinity_layer::{BoxError, ModelName, RouteDecision, RouteRequest, RouterService};
+use affinity_layer::{
+    BoxError, ModelName, RequestedModel, RouteDecision, RouteRequest, RouterService,
+};
 use router_client::{LexicalRouter, LlmRouter, PlanoRouter, Preferences, RouterClient};
 use secrecy::ExposeSecret;
 use tower::{Service, ServiceExt};
@@ -11,8 +13,9 @@ use crate::config::{Config, Router};
 use crate::protocol::Protocol;
 use crate::upstream::Upstreams;
 
-/// The configured router within its limits. Of its candidates, those that speak the protocol of the
-/// request come first; the others stay behind them, for the session may speak another one next.
+/// The configured router within its limits. Of its candidates, those that can take the request come
+/// first, and without one any configured model that can; the others stay behind them, for the next
+/// request of the session may be of another kind.
 pub(crate) fn router(config: &Config, upstreams: Arc<Upstreams>) -> impl RouterService + use<> {
     let preferences = Preferences::new(config.preferences.iter().cloned());
     let client = match &config.routing.router {
@@ -31,13 +34,24 @@ pub(crate) fn router(config: &Config, upstreams: Arc<Upstreams>) -> impl RouterS
     tower::service_fn(move |request: RouteRequest| {
         let (mut client, upstreams) = (client.clone(), upstreams.clone());
         async move {
-            let protocol = Protocol::of(request.parts.uri.path());
+            let parts = request.parts.clone();
+            let protocol = Protocol::of(parts.uri.path());
             let mut decision = client.ready().await?.call(request).await?;
             let speaks = |model: &ModelName| upstreams.speaks(model, protocol);
             if !decision.models.is_empty() && !decision.models.iter().any(speaks) {
                 return Err("no candidate of the route speaks the protocol of the request".into());
             }
-            decision.models.sort_by_key(|model| !speaks(model));
+            decision.models.sort_by_key(|model| (!upstreams.takes(model, &parts), !speaks(model)));
+            if decision.models.is_empty() {
+                let requested = parts.extensions.get::<RequestedModel>();
+                decision.models.extend(requested.map(|RequestedModel(model)| model.clone()));
+            }
+            if let Some(first) = decision.models.first()
+                && let Some(able) = upstreams.elsewhere(&parts, first, &decision.models)
+            {
+                decision.models.retain(|model| *model != able);
+                decision.models.insert(0, able);
+            }
             Ok::<RouteDecision, BoxError>(decision)
         }
     })

@@ -1,14 +1,15 @@
 //! Which provider serves a model, and what a client may call it.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use affinity_layer::{ModelName, PinnedModel};
+use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Uri, header};
 use secrecy::ExposeSecret;
 
-use crate::config::{Config, Interface, Provider};
+use crate::body::Envelope;
+use crate::config::{Config, Inputs, Interface, Protocols, Provider};
 use crate::error::ApiError;
 use crate::protocol::Protocol;
 
@@ -83,28 +84,59 @@ impl Upstreams {
         })
     }
 
-    /// The pinned or routed model if its provider speaks `protocol`, else the next candidate whose
-    /// provider does, for this request alone.
+    /// The model that the layers above have given, and who serves it.
     pub(crate) fn target<'a>(
         &'a self,
         request: &'a Extensions,
         protocol: Protocol,
-    ) -> Result<(Cow<'a, PinnedModel>, &'a Provider), ApiError> {
+    ) -> Result<(&'a PinnedModel, &'a Provider), ApiError> {
         let Some(model) = request.get::<PinnedModel>() else {
             let text = "no route matches, and no model is configured as the default";
             return Err(ApiError::new(StatusCode::NOT_FOUND, "model_not_found", text));
         };
-        let provider = |model| self.provider(model).filter(|provider| provider.speaks(protocol));
-        if let Some(provider) = provider(model.model()) {
-            return Ok((Cow::Borrowed(model), provider));
-        }
-        let mut others = model.candidates().iter();
-        let other = others.find_map(|other| Some((other, provider(other)?)));
-        let (other, provider) = other.ok_or_else(|| {
+        let provider = self.provider(model.model()).filter(|provider| provider.speaks(protocol));
+        let provider = provider.ok_or_else(|| {
             let text = "no provider of the model speaks the protocol of this path";
             ApiError::invalid("protocol_not_supported", text)
         })?;
-        Ok((Cow::Owned(model.detour(other.clone())), provider))
+        Ok((model, provider))
+    }
+
+    /// Whether some model cannot take every request.
+    pub(crate) fn are_limited(&self) -> bool {
+        let all = (Protocols::default(), Inputs::ALL);
+        self.providers.iter().any(|provider| (provider.protocols, provider.input) != all)
+    }
+
+    /// Where a request goes that `model` cannot take: to the first of `candidates` that can, else to
+    /// any configured model that can. Where nobody can, one that speaks the protocol will do. `None`
+    /// leaves the request where it is.
+    ///
+    /// Another protocol is for the candidates to speak: a session does not leave them for it.
+    pub(crate) fn elsewhere(
+        &self,
+        request: &Parts,
+        model: &ModelName,
+        candidates: &[ModelName],
+    ) -> Option<ModelName> {
+        if self.takes(model, request) {
+            return None;
+        }
+        let protocol = Protocol::of(request.uri.path());
+        let mut listed = std::iter::once(model).chain(candidates);
+        let speaker = listed.find(|model| self.speaks(model, protocol))?;
+        let configured = self.models().map(|provider| &provider.model);
+        let able = candidates.iter().chain(configured).find(|model| self.takes(model, request));
+        Some(able.unwrap_or(speaker).clone())
+    }
+
+    /// Whether `model` can take a request: it is served in the protocol, and takes every kind of
+    /// input that the body holds.
+    pub(crate) fn takes(&self, model: &ModelName, request: &Parts) -> bool {
+        let inputs = request.extensions.get().map(Envelope::inputs).unwrap_or_default();
+        let protocol = Protocol::of(request.uri.path());
+        self.provider(model)
+            .is_some_and(|provider| provider.speaks(protocol) && provider.input.cover(inputs))
     }
 
     /// Whether some provider is reached by https.

@@ -14,7 +14,8 @@
 //! - The body passes through frame by frame; nothing is held or delayed. What is read of it takes a
 //!   few hundred bytes. The release itself runs beside the response.
 //! - A compressed answer is not read, and keeps its pin: let no `accept-encoding` reach the
-//!   provider. Answers of a status other than 2xx keep it too.
+//!   provider. The first one of the process is told of in the log. Answers of a status other than 2xx
+//!   keep their pin too.
 
 mod body;
 mod layer;

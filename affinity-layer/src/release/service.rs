@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Once;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -88,14 +89,19 @@ where
 
 /// Something to read the answer by, if it is one that can be read.
 fn scanner<B>(response: &Response<B>) -> Option<Scanner> {
-    let text = |name| response.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
-    let encoding = text(header::CONTENT_ENCODING).unwrap_or("identity");
-    if !encoding.eq_ignore_ascii_case("identity") {
-        tracing::debug!("a compressed answer is not read, so its pin stays");
-        return None;
-    }
     if !response.status().is_success() {
         return None;
     }
-    Scanner::new(text(header::CONTENT_TYPE)?)
+    let text = |name| response.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
+    let scanner = Scanner::new(text(header::CONTENT_TYPE)?)?;
+    let encoding = text(header::CONTENT_ENCODING).unwrap_or("identity");
+    if !encoding.eq_ignore_ascii_case("identity") {
+        static ONCE: Once = Once::new();
+        // Every answer of such a provider is compressed; one line says it all.
+        ONCE.call_once(|| {
+            tracing::warn!("a compressed answer cannot be read for its end, so its pin stays");
+        });
+        return None;
+    }
+    Some(scanner)
 }

@@ -73,7 +73,7 @@ async fn a_stalled_store_costs_one_budget_and_no_answer() {
     assert!(waited < Duration::from_millis(55), "{waited:?} for all calls together");
 }
 
-/// Knows one pin and stalls when it is to be released.
+/// Knows one pin and stalls when it is to be moved or released.
 struct Sticky(Pin);
 
 impl AffinityStore for Sticky {
@@ -101,7 +101,7 @@ impl AffinityStore for Sticky {
         _: Arc<Selection>,
         _: &Expiry,
     ) -> Result<Option<Claim>, StoreError> {
-        Ok(None)
+        std::future::pending().await
     }
 
     async fn release(&self, _: &AffinityKey, _: Option<Epoch>) -> Result<bool, StoreError> {
@@ -109,15 +109,29 @@ impl AffinityStore for Sticky {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_release_that_stalls_holds_the_response_for_one_budget() {
-    let selection = Arc::new(Selection::of(model("vendor/m1")));
+fn sticky(selection: Selection) -> Stack {
     let claimed_at = std::time::SystemTime::UNIX_EPOCH;
-    let store = Sticky(Pin { selection, epoch: Epoch(1), claimed_at });
+    let store = Sticky(Pin { selection: Arc::new(selection), epoch: Epoch(1), claimed_at });
     let layer = AffinityLayer::new(store, Calls::default().router())
         .store_budget(Duration::from_millis(50));
     let service = ServiceBuilder::new().layer(layer).service(service_fn(echo));
-    let service = service.map_err(BoxError::from);
+    tower::util::BoxCloneSyncService::new(service.map_err(BoxError::from))
+}
+
+/// Which model would be right for the next request, if the move was not made after all?
+#[tokio::test(start_paused = true)]
+async fn a_move_that_cannot_be_stored_leaves_the_session_where_it_is() {
+    let stays = said("vendor/pinned", true, "store-unavailable");
+    let warm = sticky(Selection::of(model("vendor/pinned")).with_warm_up(1));
+    assert_eq!(turn(&warm, "s").await, stays);
+    let settled = sticky(Selection::of(model("vendor/pinned")));
+    let refresh = post(&[("x-model-affinity", "s"), ("x-plano-affinity", "refresh")]);
+    assert_eq!(send(&settled, refresh).await, stays);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_stalls_holds_the_response_for_one_budget() {
+    let service = sticky(Selection::of(model("vendor/m1")));
     let last = post(&[("x-model-affinity", "s"), ("x-plano-affinity", "final")]);
     let started = Instant::now();
     let answer = tokio::time::timeout(Duration::from_secs(60), send(&service, last)).await;

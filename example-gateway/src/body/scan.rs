@@ -8,7 +8,9 @@ use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::content::Content;
 use super::{Envelope, Preferences};
+use crate::config::Inputs;
 
 /// Why a body was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +50,7 @@ pub(super) fn envelope(bytes: Bytes) -> Result<Envelope, BodyError> {
         Preferences { value, member }
     });
     let model = members.model.map(position);
-    Ok(Envelope { model, preferences, bytes })
+    Ok(Envelope { model, preferences, inputs: members.inputs, bytes })
 }
 
 /// Where the member of `value` stands, from its key on and with one comma beside it, so that the
@@ -77,6 +79,7 @@ fn member(text: &[u8], value: &Range<usize>) -> Range<usize> {
 struct Members<'a> {
     model: Option<&'a RawValue>,
     preferences: Option<&'a RawValue>,
+    inputs: Inputs,
     duplicate: Option<&'static str>,
 }
 
@@ -101,6 +104,10 @@ impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
             let (name, place) = match &*key {
                 "model" => ("model", &mut members.model),
                 "routing_preferences" => ("routing_preferences", &mut members.preferences),
+                "messages" | "input" => {
+                    map.next_value_seed(Content::of(&mut members.inputs))?;
+                    continue;
+                }
                 _ => {
                     map.next_value::<Checked>()?;
                     continue;
@@ -116,11 +123,11 @@ impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
 
 /// Borrowed unless it holds escapes; serde's own `Cow` would always copy.
 #[derive(serde::Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Key<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// A value that is parsed and dropped. `IgnoredAny` would let lone surrogates, numbers out of range
 /// and any depth pass, which a provider's parser then stumbles over.
-struct Checked;
+pub(super) struct Checked;
 
 impl<'de> Deserialize<'de> for Checked {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

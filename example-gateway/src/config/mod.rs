@@ -7,6 +7,7 @@
 //!    variable that is not set is an error, and the value of one is never shown.
 //! 4. No error, warning, `Debug` form or [`summary`] shows a secret.
 
+mod abilities;
 mod at;
 mod cache;
 mod env;
@@ -33,10 +34,11 @@ use affinity_layer::ModelName;
 use http::Uri;
 use router_client::Preference;
 
+pub use abilities::{Inputs, Protocols};
 pub use cache::{Durability, RedisCache, SessionCache};
 pub use finding::{ConfigErrors, Finding};
 pub use listeners::{ClientKey, Listener};
-pub use providers::{Interface, Protocols, Provider};
+pub use providers::{Interface, Provider};
 pub use router::Router;
 pub use routing::{Release, Routing};
 pub use summary::{Summary, summary};

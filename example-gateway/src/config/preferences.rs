@@ -28,18 +28,11 @@ pub(super) fn read(root: &At<'_>, declared: &[Provider]) -> Vec<Preference> {
 fn top_level(at: &At<'_>, declared: &[Provider]) -> Option<Preference> {
     let name = at.require("name").and_then(|name| name.parsed(RouteName::new));
     let description = description(at);
-    let mut models = Vec::new();
-    let items = at.require("models").map(|list| list.items());
-    if items.as_ref().is_some_and(Vec::is_empty) {
+    let list = at.require("models");
+    if list.as_ref().is_some_and(|list| list.items().is_empty()) {
         at.error("models must name at least one model");
     }
-    for item in items.into_iter().flatten() {
-        let Some(model) = model(&item, declared) else { continue };
-        if models.contains(&model) {
-            item.error("this model is listed above");
-        }
-        models.push(model);
-    }
+    let models = list.map(|list| models(&list, declared)).unwrap_or_default();
     Some(Preference { name: name?, description, models })
 }
 
@@ -81,6 +74,19 @@ pub(super) fn aliases(root: &At<'_>, declared: &[Provider]) -> BTreeMap<String, 
         }
     }
     aliases
+}
+
+/// Declared models, each once.
+pub(super) fn models(at: &At<'_>, declared: &[Provider]) -> Vec<ModelName> {
+    let mut models = Vec::new();
+    for item in at.items() {
+        let Some(model) = model(&item, declared) else { continue };
+        if models.contains(&model) {
+            item.error("this model is listed above");
+        }
+        models.push(model);
+    }
+    models
 }
 
 /// A declared model by its full name, or by its id alone when only one provider has it.

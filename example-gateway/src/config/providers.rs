@@ -4,6 +4,7 @@ use affinity_layer::ModelName;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::abilities::{self, Inputs, Protocols};
 use super::at::At;
 use super::url;
 
@@ -30,6 +31,8 @@ pub struct Provider {
     pub http_host: Option<HeaderValue>,
     /// What the provider speaks.
     pub protocols: Protocols,
+    /// What the model takes beside text.
+    pub input: Inputs,
 }
 
 impl Provider {
@@ -66,23 +69,6 @@ pub enum Interface {
     OpenAi,
     /// `x-api-key: KEY` and `anthropic-version`.
     Anthropic,
-}
-
-/// The protocols that a provider speaks; all of them by default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Protocols {
-    /// `POST /v1/chat/completions`.
-    pub chat: bool,
-    /// `POST /v1/messages`.
-    pub messages: bool,
-    /// `POST /v1/responses`.
-    pub responses: bool,
-}
-
-impl Default for Protocols {
-    fn default() -> Self {
-        Self { chat: true, messages: true, responses: true }
-    }
 }
 
 /// The public addresses of providers that are known by the first part of a model's name.
@@ -161,7 +147,8 @@ fn read_one(at: &At<'_>, model: ModelName) -> Provider {
         passthrough_auth: flag("passthrough_auth"),
         headers: at.get("headers").map(|headers| read_headers(&headers)).unwrap_or_default(),
         http_host,
-        protocols: at.get("protocols").map(|list| protocols(&list)).unwrap_or_default(),
+        protocols: at.get("protocols").map(|list| abilities::protocols(&list)).unwrap_or_default(),
+        input: at.get("input").map_or(Inputs::ALL, |list| abilities::inputs(&list)),
         model,
     };
     if provider.default && provider.is_wildcard() {
@@ -210,22 +197,6 @@ fn interface(at: &At<'_>, model: &ModelName) -> Interface {
         "anthropic" | "claude" => Interface::Anthropic,
         _ => Interface::OpenAi,
     }
-}
-
-fn protocols(at: &At<'_>) -> Protocols {
-    let mut spoken = Protocols { chat: false, messages: false, responses: false };
-    for item in at.items() {
-        match item.one_of(&[("chat", 0), ("messages", 1), ("responses", 2)]) {
-            Some(0) => spoken.chat = true,
-            Some(1) => spoken.messages = true,
-            Some(_) => spoken.responses = true,
-            None => {}
-        }
-    }
-    if at.items().is_empty() {
-        at.error("must name at least one of: chat, messages, responses");
-    }
-    spoken
 }
 
 fn read_headers(at: &At<'_>) -> HeaderMap {

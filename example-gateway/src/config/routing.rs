@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use affinity_layer::{AFFINITY_HEADERS, Expiry, SubAgents};
+use affinity_layer::{AFFINITY_HEADERS, Expiry, ModelName, SubAgents};
 use http::HeaderName;
 
 use super::at::At;
 use super::cache::{self, SessionCache};
+use super::preferences;
 use super::providers::Provider;
 use super::router::{self, Router};
 
@@ -35,6 +36,11 @@ pub struct Routing {
     pub model_lanes: bool,
     /// What ends a pin before its time.
     pub release: Release,
+    /// Turns at the beginning of a session whose decision does not bind it; 0 by default.
+    pub warm_up_turns: u8,
+    /// Models from the weakest to the strongest: a new decision moves a session only to a stronger
+    /// one. Empty: to any.
+    pub escalation: Vec<ModelName>,
     /// Whether the next candidate is asked when a model fails.
     pub failover: bool,
     /// Whether answers tell the generation of the pin behind them, as `x-plano-epoch`; no by
@@ -66,6 +72,8 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
         agents: Some(SubAgents::default()),
         model_lanes: true,
         release: Release::default(),
+        warm_up_turns: 0,
+        escalation: Vec::new(),
         failover: true,
         expose_epoch: false,
         router: router::read(root, providers),
@@ -90,6 +98,10 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
     if let Some(release) = at.get("release") {
         routing.release = release.one_of(&releases).unwrap_or_default();
     }
+    routing.warm_up_turns = warm_up_turns(&at, routing.release);
+    if let Some(order) = at.get("escalation") {
+        routing.escalation = preferences::models(&order, providers);
+    }
     if let Some(cache) = at.get("session_cache") {
         routing.cache = cache::read(&cache);
         routing.tenant_header = cache.get("tenant_header").and_then(|name| tenant_header(&name));
@@ -106,6 +118,16 @@ fn agents(at: &At<'_>, read: bool) -> Option<SubAgents> {
         }
     }
     read.then_some(sub_agents.unwrap_or_default())
+}
+
+fn warm_up_turns(at: &At<'_>, release: Release) -> u8 {
+    let Some(at) = at.get("warm_up_turns") else { return 0 };
+    if release == Release::UserTurn {
+        at.warn("has no effect with release: user_turn, which decides every turn anew");
+        return 0;
+    }
+    let turns = at.integer(0..=100, " of turns");
+    turns.and_then(|turns| turns.try_into().ok()).unwrap_or_default()
 }
 
 fn expiry(at: &At<'_>) -> Expiry {

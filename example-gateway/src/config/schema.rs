@@ -76,6 +76,7 @@ const PROVIDER: Shape = Map(&[
     ("headers", Names(&Value)),
     ("http_host", Value),
     ("protocols", List(&Value)),
+    ("input", List(&Value)),
     ("routing_preferences", List(&Map(&[("name", Value), ("description", Value)]))),
     ("internal", NotServed),
 ]);
@@ -97,6 +98,8 @@ const ROUTING: Shape = Map(&[
     ("sub_agents", Value),
     ("model_lanes", Value),
     ("release", Value),
+    ("warm_up_turns", Value),
+    ("escalation", List(&Value)),
     ("failover", Value),
     ("forward_session_header", Value),
     ("expose_epoch", Value),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use affinity_layer::{Expiry, ModelName};
 
-use super::{Config, Provider, Release, Router};
+use super::{Config, Inputs, Provider, Release, Router};
 
 /// The configuration in words, without secrets. Made by [`summary`].
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,13 @@ impl fmt::Display for Summary<'_> {
         if let Some(header) = &routing.tenant_header {
             writeln!(f, "tenant    {header}")?;
         }
+        if routing.warm_up_turns > 0 {
+            writeln!(f, "warm-up   {} turns", routing.warm_up_turns)?;
+        }
+        if !routing.escalation.is_empty() {
+            let order: Vec<_> = routing.escalation.iter().map(ModelName::as_str).collect();
+            writeln!(f, "escalate  {}", order.join(" < "))?;
+        }
         let failover = if routing.failover { "on" } else { "off" };
         write!(f, "pins      {}, failover {failover}", Pins(routing.expiry, routing.release))
     }
@@ -59,14 +66,20 @@ struct Model<'a>(&'a Provider);
 
 impl fmt::Display for Model<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Provider { model, base_url, access_key, passthrough_auth, default, .. } = self.0;
+        let Provider { model, base_url, access_key, passthrough_auth, default, input, .. } = self.0;
         let default = if *default { " (default)" } else { "" };
         let key = match (passthrough_auth, access_key) {
             (true, _) => "the client's key",
             (false, Some(_)) => "with a key",
             (false, None) => "without a key",
         };
-        write!(f, "{model}{default}: {}, {key}", base_url.host().unwrap_or_default())
+        write!(f, "{model}{default}: {}, {key}", base_url.host().unwrap_or_default())?;
+        if *input == Inputs::ALL {
+            return Ok(());
+        }
+        f.write_str(", takes text")?;
+        let kinds = [(input.image, "image"), (input.audio, "audio"), (input.file, "file")];
+        kinds.iter().filter(|(taken, _)| *taken).try_for_each(|(_, kind)| write!(f, ", {kind}"))
     }
 }
 

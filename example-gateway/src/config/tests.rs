@@ -3,6 +3,7 @@
 mod errors;
 mod older;
 mod parts;
+mod policies;
 mod secrets;
 
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! A pin ends with the model's last answer, or with the user's turn, where that is configured.
 
 use affinity_tests::models::{DEFAULT, ONE, TWO};
-use affinity_tests::{Gateway, ModelRouter, Request, Setup, Upstream, ok_json, post};
+use affinity_tests::{Gateway, ModelRouter, Request, Setup, Upstream, ok_json, post, until};
 use serde_json::{Value, json};
 
 use crate::chat;
@@ -66,4 +66,28 @@ async fn a_new_message_of_the_user_decides_anew_and_tools_hold_the_model() {
     assert_eq!(gateway.ask(&opens()).await.affinity(), ("false", "refreshed", TWO));
     assert_eq!(gateway.ask(&result()).await.affinity(), ("true", "hit", TWO));
     assert_eq!(router.calls(), 2);
+}
+
+/// It is not asked for a compressed answer, and sends one all the same.
+#[tokio::test]
+async fn a_provider_that_compresses_keeps_the_pin_and_is_told_of_once() {
+    let upstream = Upstream::fixed(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\n\
+         content-length: 4\r\n\r\ngzip",
+    );
+    let (upstream, router) = (upstream.await, ModelRouter::start().await);
+    let setup = Setup::routed(&upstream, &router).routing("release: final_answer");
+    let gateway = setup.start().await;
+    let turn = || {
+        let turn = post("/v1/chat/completions", chat(DEFAULT, "hello")).session("s");
+        turn.header("accept-encoding", "gzip")
+    };
+    let first = gateway.ask(&turn()).await;
+    assert_eq!((first.affinity(), first.text()), (("false", "claimed", ONE), "gzip".to_owned()));
+    for _ in 0..3 {
+        assert_eq!(gateway.ask(&turn()).await.affinity(), ("true", "hit", ONE));
+    }
+    assert!(!upstream.last().has("accept-encoding"));
+    until(async || gateway.log().contains("compressed")).await;
+    assert_eq!(gateway.log().matches("compressed").count(), 1, "{}", gateway.log());
 }

@@ -1,0 +1,75 @@
+//! What a provider and its model can take.
+
+use super::at::At;
+
+/// The protocols that a provider speaks; all of them by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocols {
+    /// `POST /v1/chat/completions`.
+    pub chat: bool,
+    /// `POST /v1/messages`.
+    pub messages: bool,
+    /// `POST /v1/responses`.
+    pub responses: bool,
+}
+
+impl Default for Protocols {
+    fn default() -> Self {
+        Self { chat: true, messages: true, responses: true }
+    }
+}
+
+/// Kinds of input beside text: those that a model takes, or those that stand in a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inputs {
+    /// Pictures.
+    pub image: bool,
+    /// Sound.
+    pub audio: bool,
+    /// Documents of any other kind.
+    pub file: bool,
+}
+
+impl Inputs {
+    /// Every kind: what a model takes that declares nothing.
+    pub const ALL: Self = Self { image: true, audio: true, file: true };
+
+    /// Whether all of `other` are among these.
+    #[must_use]
+    pub fn cover(self, other: Self) -> bool {
+        let lacks = |has: bool, needs: bool| needs && !has;
+        !(lacks(self.image, other.image)
+            || lacks(self.audio, other.audio)
+            || lacks(self.file, other.file))
+    }
+}
+
+pub(super) fn protocols(at: &At<'_>) -> Protocols {
+    let mut spoken = Protocols { chat: false, messages: false, responses: false };
+    for item in at.items() {
+        match item.one_of(&[("chat", 0), ("messages", 1), ("responses", 2)]) {
+            Some(0) => spoken.chat = true,
+            Some(1) => spoken.messages = true,
+            Some(_) => spoken.responses = true,
+            None => {}
+        }
+    }
+    if at.items().is_empty() {
+        at.error("must name at least one of: chat, messages, responses");
+    }
+    spoken
+}
+
+/// Text may be named, and is always taken.
+pub(super) fn inputs(at: &At<'_>) -> Inputs {
+    let mut taken = Inputs::default();
+    for item in at.items() {
+        match item.one_of(&[("text", 0), ("image", 1), ("audio", 2), ("file", 3)]) {
+            Some(1) => taken.image = true,
+            Some(2) => taken.audio = true,
+            Some(3) => taken.file = true,
+            _ => {}
+        }
+    }
+    taken
+}

@@ -1,0 +1,78 @@
+//! What a session does before it holds, and which requests leave its model.
+
+use super::*;
+
+const THREE: &str = "model_providers: [{model: openai/gpt-4o}, {model: openai/gpt-4o-mini}, \
+                     {model: groq/llama, input: [text]}]\n";
+
+#[test]
+fn a_model_takes_everything_unless_it_says_what() {
+    for (input, expected) in [
+        ("", Inputs::ALL),
+        (", input: [text, image, audio, file]", Inputs::ALL),
+        (", input: [text]", Inputs::default()),
+        (", input: []", Inputs::default()),
+        (", input: [image]", Inputs { image: true, ..Inputs::default() }),
+        (", input: [file, audio]", Inputs { audio: true, file: true, ..Inputs::default() }),
+    ] {
+        let config = read(&format!("model_providers: [{{model: groq/m{input}}}]\n")).unwrap();
+        assert_eq!(config.providers[0].input, expected, "{input}");
+    }
+    refused(&[(
+        "llm_providers: [{model: groq/a, input: [text, video]}]",
+        "2: llm_providers[0].input[1]: must be one of: text, image, audio, file",
+    )]);
+}
+
+#[test]
+fn inputs_cover_what_they_name() {
+    let one = |image, audio, file| Inputs { image, audio, file };
+    assert!(Inputs::default().cover(Inputs::default()));
+    assert!(Inputs::ALL.cover(Inputs::ALL));
+    for needed in [one(true, false, false), one(false, true, false), one(false, false, true)] {
+        assert!(needed.cover(needed) && Inputs::ALL.cover(needed));
+        assert!(!Inputs::default().cover(needed) && !needed.cover(Inputs::ALL));
+    }
+}
+
+#[test]
+fn warm_up_and_escalation_are_off_unless_asked_for() {
+    let plain = with_model("").routing;
+    assert_eq!((plain.warm_up_turns, plain.escalation.len()), (0, 0));
+    let text = "routing: {warm_up_turns: 2, escalation: [llama, gpt-4o-mini, openai/gpt-4o]}\n";
+    let config = read(&format!("{THREE}{text}")).unwrap();
+    assert_eq!(config.routing.warm_up_turns, 2);
+    let order: Vec<_> = config.routing.escalation.iter().map(ModelName::as_str).collect();
+    assert_eq!(order, ["groq/llama", "openai/gpt-4o-mini", "openai/gpt-4o"]);
+    let shown = summary(&config).to_string();
+    for line in [
+        "model     groq/llama: api.groq.com, without a key, takes text\n",
+        "warm-up   2 turns\n",
+        "escalate  groq/llama < openai/gpt-4o-mini < openai/gpt-4o\n",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_or_warns() {
+    refused(&[
+        (
+            "routing: {warm_up_turns: 101}",
+            "2: routing.warm_up_turns: must be a whole number of turns, 0 to 100",
+        ),
+        (
+            "routing: {escalation: [openai/gpt-4o, gpt-4o]}",
+            "2: routing.escalation[1]: this model is listed above",
+        ),
+        (
+            "routing: {escalation: [gpt-4]}",
+            "2: routing.escalation[0]: the model is not declared in model_providers",
+        ),
+    ]);
+    let config = with_model("routing: {release: user_turn, warm_up_turns: 1}\n");
+    assert_eq!(config.routing.warm_up_turns, 0);
+    let expected = "routing.warm_up_turns: has no effect with release: user_turn, which decides \
+                    every turn anew";
+    assert_eq!(warnings(&config), [expected]);
+}
