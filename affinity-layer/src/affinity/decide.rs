@@ -10,9 +10,10 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::budget::Budget;
-use super::core::{Core, Settled, Verdict};
+use super::core::Core;
 use super::future::apply;
 use super::payload::{Payload, Readable};
+use super::verdict::{Settled, Verdict};
 use crate::outcome::{Control, Outcome, Stamp};
 use crate::release::ReleasedAtEnd;
 use crate::telemetry;

@@ -11,6 +11,7 @@ mod moves;
 mod payload;
 mod service;
 mod settings;
+mod verdict;
 
 pub use future::ResponseFuture;
 pub use layer::AffinityLayer;

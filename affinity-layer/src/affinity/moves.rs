@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::budget::Budget;
-use super::core::{Settled, Verdict};
 use super::decide::Turn;
 use super::payload::{Payload, Readable};
 use super::settings::Settings;
+use super::verdict::{Settled, Verdict};
 use crate::outcome::Outcome;
 use crate::{AffinityKey, AffinityStore, Pin, Rejection, RouterService, Selection};
 

@@ -82,7 +82,9 @@ impl<'de> Visitor<'de> for Content<'_> {
             match &*key {
                 "type" => map.next_value_seed(Content { found: self.found, is_type: true })?,
                 "content" | "output" => map.next_value_seed(Content::of(self.found))?,
-                _ => drop(map.next_value::<Checked>()?),
+                _ => {
+                    map.next_value::<Checked>()?;
+                }
             }
         }
         Ok(())

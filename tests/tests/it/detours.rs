@@ -34,7 +34,7 @@ async fn routed() -> (Upstream, ModelRouter, Gateway) {
 }
 
 /// A message with these parts, in the protocol of the path.
-fn ask(path: &str, parts: Value) -> Request {
+fn ask(path: &str, parts: &Value) -> Request {
     let messages = json!([{"role": "user", "content": parts}]);
     let list = if path.ends_with("responses") { "input" } else { "messages" };
     post(path, json!({"model": "auto", list: messages})).session("s")
@@ -43,11 +43,11 @@ fn ask(path: &str, parts: Value) -> Request {
 const CHAT: &str = "/v1/chat/completions";
 
 fn chat(kind: &str) -> Request {
-    ask(CHAT, json!([{"type": "text", "text": "hello"}, {"type": kind, kind: {}}]))
+    ask(CHAT, &json!([{"type": "text", "text": "hello"}, {"type": kind, kind: {}}]))
 }
 
 fn text() -> Request {
-    ask(CHAT, json!("not an image_url: {\"type\":\"image_url\"}"))
+    ask(CHAT, &json!("not an image_url: {\"type\":\"image_url\"}"))
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn an_image_goes_to_the_next_candidate_in_each_protocol() {
         let (upstream, router, gateway) = routed().await;
         assert_eq!(gateway.ask(&text()).await.affinity(), ("false", "claimed", WORDS));
         for _ in 0..2 {
-            let answer = gateway.ask(&ask(path, json!([part]))).await;
+            let answer = gateway.ask(&ask(path, &json!([part]))).await;
             assert_eq!(answer.affinity(), ("false", "hit", EYES), "{path}");
             assert_eq!(upstream.last().json()["model"], "eyes");
             assert_eq!(gateway.ask(&text()).await.affinity(), ("true", "hit", WORDS));
@@ -88,7 +88,7 @@ async fn a_first_request_decides_among_models_that_can_take_it() {
     assert_eq!(gateway.ask(&chat("image_url")).await.affinity(), ("true", "hit", EYES));
     let other = ask(
         "/routing/v1/chat/completions",
-        json!([{"type": "text", "text": "hello"}, {"type": "image_url"}]),
+        &json!([{"type": "text", "text": "hello"}, {"type": "image_url"}]),
     );
     let decided = gateway.ask(&other.header("x-plano-affinity", "bypass")).await.json();
     assert_eq!((&decided["model"], &decided["route"]), (&json!(EYES), &json!("two")));
