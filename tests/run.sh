@@ -3,8 +3,9 @@
 #
 #   tests/run.sh
 #
-# Needs Rust (https://rustup.rs). The servers that some tests start are installed with apt-get where
-# there is one; elsewhere the script says what to install.
+# Needs Rust (https://rustup.rs). The servers that some tests start, and Python and Node for the live
+# clients, are installed with apt-get where there is one; elsewhere the script says what to install.
+# The clients themselves come from PyPI and npm into a temporary folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,16 +18,21 @@ step() {
 }
 
 # Programs that tests start, each with the Debian package that holds it.
-servers=(redis-server:redis-server haproxy:haproxy)
+servers=(redis-server:redis-server haproxy:haproxy python3:python3-venv node:nodejs npm:npm)
 
 # haproxy is in /usr/sbin, which is not on everybody's path.
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
+# Python is there on most systems, and what makes an environment on fewer.
+found() {
+    command -v "$1" >/dev/null && { [[ $1 != python3 ]] || python3 -c 'import ensurepip, venv' 2>/dev/null; }
+}
+
 install_servers() {
     local missing=() packages=() server
     for server in "${servers[@]}"; do
-        command -v "${server%%:*}" >/dev/null && continue
-        missing+=("${server%%:*}")
+        found "${server%%:*}" && continue
+        missing+=("${server##*:}")
         packages+=("${server##*:}")
     done
     if ((${#missing[@]} == 0)); then
@@ -68,6 +74,7 @@ target=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 export AFFINITY_GATEWAY_BIN="$target/debug/example-gateway"
 export AFFINITY_AGENT_BIN="$target/debug/examples/agent_server"
 step "tests" cargo test --workspace --all-features --all-targets
+step "live clients" tests/live/run.sh
 step "examples in the documentation" cargo test --workspace --all-features --doc
 step "documentation" env RUSTDOCFLAGS="-D warnings" \
     cargo doc --workspace --all-features --no-deps

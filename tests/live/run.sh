@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Runs real clients against the real gateway and the simulated provider.
+#
+#   AFFINITY_GATEWAY_BIN=target/debug/example-gateway tests/live/run.sh
+#
+# Needs python3 with venv, node and npm. What the clients are made of is installed into a temporary
+# folder, which is gone afterwards. The clients get no key and no address but the gateway's.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+: "${AFFINITY_GATEWAY_BIN:?the path of the gateway}"
+gateway=$(realpath "$AFFINITY_GATEWAY_BIN")
+
+folder=$(mktemp -d)
+servers=()
+clean() {
+    ((${#servers[@]} == 0)) || kill "${servers[@]}" 2>/dev/null || true
+    wait
+    rm -rf "$folder"
+}
+trap clean EXIT
+
+# Starts a server of the gateway's program; its address is then in $address.
+serve() {
+    local log="$folder/$1.log"
+    RUST_LOG=info "$gateway" "${@:2}" --listen 127.0.0.1:0 --log-format json 2>"$log" &
+    servers+=($!)
+    for _ in {1..100}; do
+        address=$(sed -n 's/.*"message":"listening".*"address":"\([^"]*\)".*/\1/p' "$log")
+        [[ -z $address ]] || return 0
+        sleep 0.1
+    done
+    echo "$1 does not listen:" >&2
+    cat "$log" >&2
+    return 1
+}
+
+install_python() {
+    python3 -m venv "$folder/venv"
+    "$folder/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: \
+        --no-compile --no-deps --requirement "$here/requirements.txt"
+}
+
+install_node() {
+    cp -r "$here/node" "$folder/node"
+    cd "$folder/node"
+    npm install --silent --no-package-lock --no-audit --no-fund --no-update-notifier
+}
+
+start=$SECONDS
+install_python >"$folder/pip.log" 2>&1 &
+python=$!
+install_node >"$folder/npm.log" 2>&1 &
+node=$!
+wait "$python" || { cat "$folder/pip.log" >&2; echo "the Python clients cannot be installed" >&2; exit 1; }
+wait "$node" || { cat "$folder/npm.log" >&2; echo "the Node clients cannot be installed" >&2; exit 1; }
+echo "   clients installed in $((SECONDS - start)) s"
+
+serve provider provider
+export PROVIDER_URL="http://$address"
+serve gateway serve --config "$here/gateway.yaml"
+export GATEWAY_URL="http://$address"
+# The same gateway, deaf to the headers that agents send on their own.
+sed 's/agent_headers: true/agent_headers: false/' "$here/gateway.yaml" >"$folder/control.yaml"
+serve control serve --config "$folder/control.yaml"
+export CONTROL_URL="http://$address"
+
+export NODE_PROGRAMS="$folder/node/node_modules/.bin"
+export PYTHONPYCACHEPREFIX="$folder/pycache"
+for program in openai_sdk anthropic_sdk agents_sdk langgraph_agent database_agent \
+    agent_headers agent_programs; do
+    timeout 180 "$folder/venv/bin/python" "$here/python/$program.py"
+done
+for program in openai_sdk anthropic_sdk; do
+    timeout 180 node "$folder/node/$program.mjs"
+done
