@@ -32,7 +32,9 @@ impl Sessions {
             SessionCache::Memory => Ok(Self::Own(MemoryStore::new(capacity))),
             SessionCache::Redis(redis) => {
                 let store = RedisStore::new(&options(redis)?).map_err(io::Error::other)?;
-                Ok(Self::Shared(TieredStore::new(store, capacity)))
+                let tiered =
+                    if redis.near_copies { TieredStore::new } else { TieredStore::always_read };
+                Ok(Self::Shared(tiered(store, capacity)))
             }
         }
     }

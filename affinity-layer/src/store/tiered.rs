@@ -56,9 +56,20 @@ impl TieredStore {
     /// runtime.
     #[must_use]
     pub fn new(redis: RedisStore, capacity: usize) -> Self {
+        Self::with(redis, capacity, false)
+    }
+
+    /// As [`new`](Self::new), and every turn reads from Redis: a change by another replica is seen at
+    /// once, for a round trip. Copies only serve while Redis is away.
+    #[must_use]
+    pub fn always_read(redis: RedisStore, capacity: usize) -> Self {
+        Self::with(redis, capacity, true)
+    }
+
+    fn with(redis: RedisStore, capacity: usize, always_read: bool) -> Self {
         let client = redis.followed().clone();
         let (near, pending) = (Near::new(capacity), Pending::new(capacity));
-        let tier = Arc::new(Tier { redis, near, link: Link::default(), pending });
+        let tier = Arc::new(Tier { redis, near, link: Link::default(), pending, always_read });
         let task = tokio::spawn(follow::follow(tier.clone(), client)).abort_handle();
         Self(Arc::new(Owner { tier, task }))
     }

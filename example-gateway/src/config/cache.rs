@@ -14,11 +14,12 @@ const MAX_PREFIX_LEN: usize = 128;
 const DEFAULT_COMMAND_TIMEOUT_MS: u64 = 50;
 
 /// What only counts with `type: redis`.
-const REDIS_KEYS: [&str; 7] = [
+const REDIS_KEYS: [&str; 8] = [
     "url",
     "key_prefix",
     "command_timeout_ms",
     "durability",
+    "near_copies",
     "ca_file",
     "key_secret",
     "previous_key_secret",
@@ -44,6 +45,8 @@ pub struct RedisCache {
     pub command_timeout: Duration,
     /// When a claim counts.
     pub durability: Durability,
+    /// Whether a pinned turn is answered from a copy in this process; true by default.
+    pub near_copies: bool,
     /// A file of certificate authorities to trust, instead of the system's, for `rediss://`.
     pub ca_file: Option<PathBuf>,
     /// Names keys by a keyed hash of this secret, so that no session id rests in Redis.
@@ -105,6 +108,7 @@ fn read_redis(at: &At<'_>) -> Option<RedisCache> {
         key_prefix,
         command_timeout: Duration::from_millis(timeout.unwrap_or(DEFAULT_COMMAND_TIMEOUT_MS)),
         durability: durability.unwrap_or_default(),
+        near_copies: at.get("near_copies").and_then(|flag| flag.flag()).unwrap_or(true),
         ca_file: at.get("ca_file").and_then(|file| file.text()).map(PathBuf::from),
         key_secret: at.get("key_secret").and_then(|secret| secret.secret()),
         previous_key_secret: previous_key_secret(at),

@@ -120,6 +120,7 @@ const SESSION_CACHE: Shape = Map(&[
     ("key_prefix", Value),
     ("command_timeout_ms", Value),
     ("durability", Value),
+    ("near_copies", Value),
 ]);
 
 const ROUTER: Shape = Map(&[

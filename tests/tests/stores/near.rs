@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use affinity_layer::{AffinityStore, Expiry, RedisStore, TieredStore};
+use affinity_layer::{AffinityStore, Expiry, TieredStore};
 use affinity_tests::redis::RedisServer;
+use affinity_tests::until;
 use tokio::time::Instant;
 
 use crate::support::{
@@ -178,22 +179,36 @@ async fn copies_are_bounded() {
     assert_eq!(model(&store, "s-0").await.as_deref(), Some("a/one"), "Redis has them all");
 }
 
+/// Every turn of `a` reads from Redis, and so a change by another replica is seen at once.
+async fn always_reads(server: &RedisServer, a: &TieredStore) {
+    let b = redis(&options(&server.url())).await;
+    let pin = claim(a, "s", "a/one").await.unwrap().pin;
+    let before = server.pin_commands().await;
+    for _ in 0..100 {
+        assert!(a.peek(&key("s"), &LONG).is_none());
+        assert_eq!(model(a, "s").await.as_deref(), Some("a/one"));
+    }
+    assert_eq!(server.pin_commands().await, before + 200);
+    b.repin(&key("s"), pin.epoch, selection("a/two"), &LONG).await.unwrap();
+    assert_eq!(model(a, "s").await.as_deref(), Some("a/two"), "seen at once");
+}
+
 #[tokio::test]
 async fn without_the_right_to_track_every_turn_reads_from_redis() {
     let server = RedisServer::start().await;
     server
         .run(&["ACL", "SETUSER", "u", "on", ">pw", "~*", "&*", "+@all", "-client|tracking"])
         .await;
-    let plain = options(&server.url());
     let limited = options(&server.url().replace("redis://", "redis://u:pw@"));
-    let (a, b): (TieredStore, RedisStore) = (tiered(&limited).await, redis(&plain).await);
-    let pin = claim(&a, "s", "a/one").await.unwrap().pin;
-    let before = server.pin_commands().await;
-    for _ in 0..100 {
-        assert!(a.peek(&key("s"), &LONG).is_none());
-        assert_eq!(model(&a, "s").await.as_deref(), Some("a/one"));
-    }
-    assert_eq!(server.pin_commands().await, before + 200);
-    b.repin(&key("s"), pin.epoch, selection("a/two"), &LONG).await.unwrap();
-    assert_eq!(model(&a, "s").await.as_deref(), Some("a/two"), "seen at once");
+    always_reads(&server, &tiered(&limited).await).await;
+}
+
+#[tokio::test]
+async fn a_store_may_read_every_turn_from_redis_and_still_carry_an_outage() {
+    let server = RedisServer::start().await;
+    let store = TieredStore::always_read(redis(&options(&server.url())).await, 100);
+    until(async || store.is_ready()).await;
+    always_reads(&server, &store).await;
+    server.freeze();
+    assert_eq!(model(&store, "s").await.as_deref(), Some("a/two"), "what is known here serves");
 }

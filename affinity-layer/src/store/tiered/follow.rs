@@ -82,7 +82,7 @@ async fn start(tier: &Tier, client: &Client) -> Result<Followed, Error> {
     };
     let followed = sign_of_life(client).await?;
     // In a cluster the client asks one node only, and each node tells of its own keys.
-    let coherent = refusal.is_none() && !client.is_clustered();
+    let coherent = refusal.is_none() && !client.is_clustered() && !tier.always_read;
     if let Some(error) = refusal {
         tracing::warn!(%error, "no client tracking: every turn reads from Redis");
     }

@@ -20,6 +20,8 @@ pub(super) struct Tier {
     pub(super) near: Near,
     pub(super) link: Link,
     pub(super) pending: Pending,
+    /// No copy counts as fresh.
+    pub(super) always_read: bool,
 }
 
 impl Tier {
