@@ -17,42 +17,7 @@ step() {
     printf '   done in %d s\n' "$((SECONDS - start))"
 }
 
-# Programs that tests start, each with the Debian package that holds it.
-servers=(redis-server:redis-server haproxy:haproxy python3:python3-venv node:nodejs npm:npm)
-
-# haproxy is in /usr/sbin, which is not on everybody's path.
-export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
-
-# Python is there on most systems, and what makes an environment on fewer.
-found() {
-    command -v "$1" >/dev/null && { [[ $1 != python3 ]] || python3 -c 'import ensurepip, venv' 2>/dev/null; }
-}
-
-install_servers() {
-    local missing=() packages=() server
-    for server in "${servers[@]}"; do
-        found "${server%%:*}" && continue
-        missing+=("${server##*:}")
-        packages+=("${server##*:}")
-    done
-    if ((${#missing[@]} == 0)); then
-        echo "   nothing is missing"
-        return
-    fi
-    if ! command -v apt-get >/dev/null; then
-        echo "missing: ${missing[*]}; install them, then run this again" >&2
-        return 1
-    fi
-    local root=()
-    if ((EUID != 0)); then
-        command -v sudo >/dev/null || { echo "as root: apt-get install ${packages[*]}" >&2; return 1; }
-        root=(sudo)
-    fi
-    # Each test starts a server of its own, on a free port.
-    "${root[@]}" apt-get update -qq
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends "${packages[@]}"
-}
+. tests/servers.sh
 
 if ! command -v cargo >/dev/null; then
     echo "cargo is missing: install Rust from https://rustup.rs" >&2
@@ -65,7 +30,8 @@ for tool in fmt clippy; do
     fi
 done
 
-step "programs that tests start" install_servers
+step "programs that tests start" install_servers \
+    redis-server:redis-server haproxy:haproxy python3:python3-venv node:nodejs npm:npm
 step "formatting" cargo fmt --all --check
 step "lints" cargo clippy --workspace --all-features --all-targets -- -D warnings
 # Built once, with the features of the tests; else each test program would build its own.

@@ -31,12 +31,18 @@ impl Gateway {
 
     /// Serves a configuration with further arguments of the command line.
     pub async fn serve(config: &str, arguments: &[&str]) -> Self {
+        Self::serve_by(&binary::gateway(), config, arguments).await
+    }
+
+    /// As [`serve`](Self::serve), by the gateway `program`.
+    pub async fn serve_by(program: &Path, config: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("config.yaml");
         std::fs::write(&file, config).expect("a file");
         let file = file.to_str().expect("a path in UTF-8");
         let fixed = ["serve", "--listen", "127.0.0.1:0", "--config", file];
-        let mut gateway = Self::command(&[fixed.as_slice(), arguments].concat()).await;
+        let log = ["--log-format", "json"];
+        let mut gateway = Self::spawn(program, &[&fixed, arguments, &log].concat()).await;
         gateway._folder = Some(folder);
         gateway
     }
@@ -108,6 +114,16 @@ impl Gateway {
         self.connect().await.ask(request).await
     }
 
+    /// The id of its process.
+    ///
+    /// # Panics
+    ///
+    /// When it has ended.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Whether the process runs.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().expect("a process").is_none()
@@ -115,7 +131,7 @@ impl Gateway {
 
     /// Sends a signal, by its name without `SIG`.
     pub async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it runs").to_string();
+        let id = self.id().to_string();
         let status = within(Command::new("kill").args(["-s", name, &id]).status()).await;
         assert!(status.expect("kill runs").success());
     }

@@ -11,6 +11,7 @@
     reason = "a helper of tests reports what is wrong by a panic"
 )]
 
+pub mod bench;
 mod binary;
 mod client;
 mod config;
