@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::Extensions;
+
 use crate::outcome::{Outcome, Stamp};
 use crate::store::{AffinityStore, SharedStore};
 use crate::telemetry::{self, Call};
@@ -175,6 +177,20 @@ pub struct NewTurn;
 /// tool: it holds the model, also while its session [warms up](crate::AffinityLayer::warm_up).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MidTurn;
+
+/// In the extensions of a sub-agent's request that shares the pin of its main loop: the pin is not
+/// its own to move or to end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guest;
+
+impl Guest {
+    /// Marks a request as a guest's.
+    pub(crate) fn admit(request: &mut Extensions) {
+        request.remove::<NewTurn>();
+        request.insert(MidTurn);
+        request.insert(Self);
+    }
+}
 
 /// The model a request asks for, for when the router has no answer or no route matches.
 ///

@@ -14,6 +14,7 @@ use super::decide::Turn;
 use super::future::ResponseFuture;
 use crate::key::asks_a_model;
 use crate::outcome::{Control, Outcome, Stamp};
+use crate::pinned::Guest;
 use crate::{
     AffinityStore, BoxError, NewTurn, PinnedModel, Probe, Rejection, ResponseForRejection,
     RouterService, telemetry,
@@ -82,6 +83,9 @@ where
         let Some(control) = control else {
             return self.refuse(Rejection::InvalidControl, request);
         };
+        if key.is_some() && settings.keys.is_guest(request.headers()) {
+            Guest::admit(request.extensions_mut());
+        }
         if let (Some(key), Control::Use) = (&key, control)
             && request.extensions().get::<NewTurn>().is_none()
             && let Some(model) = self.core.at_hand(key, request.extensions())

@@ -26,7 +26,9 @@ pub(super) const SUB_AGENT_HEADERS: [HeaderName; 2] = [
 /// Which model the sub-agents of a session use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SubAgents {
-    /// That of the main loop: they share its pin.
+    /// That of the main loop: they share its pin. What a sub-agent begins or ends is no turn of the
+    /// main loop's user, so it neither moves the pin by [`NewTurn`](crate::NewTurn) or a warm-up, nor
+    /// releases it by a [final answer](crate::ReleaseLayer::final_answer).
     #[default]
     Inherit,
     /// Each its own: its id is part of the key.

@@ -83,6 +83,13 @@ impl KeySource {
         Ok(Some(key))
     }
 
+    /// Whether a request is that of a sub-agent that shares the pin of its main loop.
+    pub(crate) fn is_guest(&self, headers: &HeaderMap) -> bool {
+        !self.agents.is_empty()
+            && self.sub_agents == SubAgents::Inherit
+            && SUB_AGENT_HEADERS.iter().any(|name| headers.contains_key(name))
+    }
+
     fn session(&self, headers: &HeaderMap) -> Result<Option<AffinityKey>, Rejection> {
         for name in self.headers.iter().chain(&self.agents) {
             if let Some(value) = single(headers, name).map_err(Rejection::InvalidSessionId)? {

@@ -12,6 +12,7 @@ use tower_service::Service;
 use super::scan::Scanner;
 use super::{ReleaseBody, ReleasedAtEnd};
 use crate::PinnedModel;
+use crate::pinned::Guest;
 
 /// Middleware that releases a pin when the response has ended.
 ///
@@ -44,7 +45,8 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let model = request.extensions().get::<PinnedModel>();
-        let model = model.filter(|model| self.final_answer || model.is_final()).cloned();
+        let reads = self.final_answer && request.extensions().get::<Guest>().is_none();
+        let model = model.filter(|model| reads || model.is_final()).cloned();
         ResponseFuture { inner: self.inner.call(request), model }
     }
 }

@@ -1,8 +1,13 @@
 //! Agent clients as they are: their own headers, side calls, sub-agents and probes.
 
-use affinity_layer::{AffinityLayer, MemoryStore, Probe, RequestedModel, SubAgents};
+use affinity_layer::{
+    AffinityLayer, BoxError, MemoryStore, NewTurn, Probe, ReleaseLayer, RequestedModel, SubAgents,
+};
 use axum::body::Body;
-use http::Request;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::BodyExt;
+use tower::util::BoxCloneSyncService;
+use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 use crate::common::*;
 
@@ -79,6 +84,56 @@ async fn a_sub_agent_inherits_or_has_its_own_model() {
         assert_eq!(send(&service, asking("vendor/big", &sub)).await.affinity, "hit");
         assert_eq!(send(&service, asking("vendor/big", &main)).await.model, "vendor/m1");
     }
+}
+
+/// Claude Code's main loop waits for the answer of its sub-agent, which begins with a user message
+/// and ends with a final answer.
+#[tokio::test]
+async fn a_sub_agent_neither_moves_nor_ends_the_pin_that_it_shares() {
+    let main = [("x-claude-code-session-id", "s")];
+    let sub = [("x-claude-code-session-id", "s"), ("x-claude-code-agent-id", "a1")];
+    for (setting, opening) in [(SubAgents::Inherit, "hit"), (SubAgents::Own, "claimed")] {
+        let service = releasing(setting);
+        assert_eq!(answered(&service, &main, false, "tool_calls").await, "claimed");
+        assert_eq!(answered(&service, &sub, true, "stop").await, opening);
+        assert_eq!(answered(&service, &main, false, "tool_calls").await, "hit");
+        // What the sub-agent may not do, the user's next turn does.
+        assert_eq!(answered(&service, &main, true, "stop").await, "refreshed");
+        assert_eq!(answered(&service, &main, false, "stop").await, "claimed");
+    }
+}
+
+/// Pins end with the model's final answer; each request brings the answer that it will get.
+fn releasing(sub_agents: SubAgents) -> Stack {
+    let service = ServiceBuilder::new()
+        .layer(layer(Calls::default().router()).agents(sub_agents))
+        .map_response(|response: Response<_>| response.map(Body::new))
+        .layer(ReleaseLayer::new().final_answer(true))
+        .map_response(|mut answer: Response<Body>| {
+            let json = HeaderValue::from_static("application/json");
+            answer.headers_mut().insert(header::CONTENT_TYPE, json);
+            answer
+        })
+        .service(service_fn(echo));
+    BoxCloneSyncService::new(service.map_err(BoxError::from))
+}
+
+/// What `x-plano-affinity` says of an answer that was read to its end.
+async fn answered(
+    service: &Stack,
+    headers: &[(&str, &str)],
+    opens_turn: bool,
+    reason: &str,
+) -> String {
+    let mut request = asking("vendor/big", headers);
+    if opens_turn {
+        request.extensions_mut().insert(NewTurn);
+    }
+    *request.body_mut() = format!(r#"{{"choices":[{{"finish_reason":"{reason}"}}]}}"#).into();
+    let answer = service.clone().oneshot(request).await.unwrap();
+    let affinity = answer.headers()["x-plano-affinity"].to_str().unwrap().to_owned();
+    answer.into_body().collect().await.unwrap();
+    affinity
 }
 
 #[tokio::test]
