@@ -19,6 +19,32 @@ step() {
 
 . tests/servers.sh
 
+as_root() {
+    if ((EUID == 0)); then "$@"; else sudo "$@"; fi
+}
+
+# Debian's promtool, out of a package whose dependencies are not needed for it.
+get_promtool() {
+    local tools="$target/promtool"
+    if command -v promtool >/dev/null; then
+        echo "   it is there"
+        return
+    fi
+    if [[ ! -x $tools/usr/bin/promtool ]]; then
+        command -v apt-get >/dev/null || { echo "promtool is missing: install Prometheus" >&2; return 1; }
+        mkdir -p "$tools"
+        (
+            cd "$tools"
+            apt-get download -qq prometheus ||
+                { as_root apt-get update -qq && apt-get download -qq prometheus; }
+            dpkg -x prometheus_*.deb .
+            rm prometheus_*.deb
+        )
+    fi
+    export AFFINITY_PROMTOOL="$tools/usr/bin/promtool"
+    "$AFFINITY_PROMTOOL" --version >/dev/null
+}
+
 if ! command -v cargo >/dev/null; then
     echo "cargo is missing: install Rust from https://rustup.rs" >&2
     exit 1
@@ -39,6 +65,7 @@ step "programs" cargo build --workspace --all-features --bins --examples
 target=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 export AFFINITY_GATEWAY_BIN="$target/debug/example-gateway"
 export AFFINITY_AGENT_BIN="$target/debug/examples/agent_server"
+step "promtool" get_promtool
 step "tests" cargo test --workspace --all-features --all-targets
 step "live clients" tests/live/run.sh
 step "examples in the documentation" cargo test --workspace --all-features --doc

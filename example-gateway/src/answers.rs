@@ -12,6 +12,7 @@ use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 use crate::error::ApiError;
 use crate::protocol::Protocol;
 use crate::sessions::Sessions;
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstreams;
 
 pub(crate) async fn models(State(upstreams): State<Arc<Upstreams>>) -> Json<Value> {
@@ -43,6 +44,16 @@ pub(crate) async fn ready(State(sessions): State<Sessions>) -> Json<Value> {
         })
     });
     Json(json!({"status": status, "parts": {"store": store}, "redis_calls": calls}))
+}
+
+/// What was counted so far.
+pub(crate) async fn scrape(
+    State((metrics, sessions)): State<(Metrics, Sessions)>,
+) -> Response<Body> {
+    let mut response = Response::new(Body::from(metrics.render(&sessions)));
+    let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    response
 }
 
 pub(crate) async fn not_found(method: Method, uri: Uri) -> Response<Body> {

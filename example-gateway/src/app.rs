@@ -16,16 +16,18 @@ use tower::{Layer, ServiceBuilder, service_fn};
 use tower_http::ServiceBuilderExt;
 use tower_http::add_extension::AddExtensionLayer;
 
-use crate::answers::{caught, models, not_found, ready, wrong_method};
+use crate::answers::{caught, models, not_found, ready, scrape, wrong_method};
 use crate::auth;
 use crate::config::{ClientKey, Config, Release};
 use crate::decision::decide;
 use crate::error::ApiError;
 use crate::intake::{BODY_LIMIT, IntakeLayer, Turns};
+use crate::observe::ObserveLayer;
 use crate::protocol::Protocol;
 use crate::proxy::Proxy;
 use crate::routing;
 use crate::sessions::{self, Sessions};
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstreams;
 
 /// The paths of the three protocols, below `/v1` and `/routing/v1`.
@@ -37,6 +39,8 @@ pub(crate) struct App {
     api: Router,
     health: Router,
     sessions: Sessions,
+    metrics: Metrics,
+    observe: ObserveLayer,
 }
 
 impl App {
@@ -44,8 +48,11 @@ impl App {
     ///
     /// # Errors
     ///
-    /// When certificates are needed and cannot be read, or the Redis client refuses its settings.
+    /// When certificates are needed and cannot be read, the Redis client refuses its settings, or
+    /// the program counts its metrics elsewhere.
     pub(crate) fn new(config: &Config) -> std::io::Result<Self> {
+        // First, so that what the others count is kept.
+        let metrics = Metrics::start()?;
         let upstreams = Arc::new(Upstreams::new(config));
         let sessions = Sessions::new(config)?;
         let affinity = affinity(config, sessions.store(), &upstreams);
@@ -87,12 +94,20 @@ impl App {
             .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
             .route("/readyz", get(ready))
             .with_state(sessions.clone());
-        Ok(Self { api, health, sessions })
+        let scrape = get(scrape).with_state((metrics.clone(), sessions.clone()));
+        let health = health.route("/metrics", scrape);
+        let observe = ObserveLayer::new(config.tracing.span_attributes.clone());
+        Ok(Self { api, health, sessions, metrics, observe })
     }
 
     /// The sessions that are kept.
     pub(crate) fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// What a listener with `keys` serves; without keys, everybody is let in.
@@ -102,6 +117,8 @@ impl App {
             let keys: Arc<[ClientKey]> = keys.into();
             api = api.route_layer(middleware::from_fn_with_state(keys, auth::check));
         }
+        // Outermost: refusals of strangers are counted too.
+        let api = api.route_layer(self.observe.clone());
         self.health.clone().merge(api).fallback(not_found).method_not_allowed_fallback(wrong_method)
     }
 }

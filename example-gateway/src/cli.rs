@@ -1,5 +1,6 @@
 //! The command line.
 
+mod demo;
 mod local;
 mod replicas;
 
@@ -12,16 +13,15 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use http::Uri;
-use secrecy::SecretString;
 use tokio::net::TcpListener;
 
+use self::demo::Demo;
 use self::local::Local;
-use self::replicas::Replicas;
 use crate::config::{Config, Mode, http_base, summary};
 use crate::serve::Gateway;
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{self, LogFormat, Traces};
 use crate::term::Terminal;
-use crate::{demo, provider, shutdown, verify};
+use crate::{provider, shutdown, verify};
 
 /// Time for running requests to end after a signal to stop.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -70,20 +70,6 @@ struct Serve {
 }
 
 #[derive(Args, Debug)]
-struct Demo {
-    /// Run over this many replicas behind a load balancer, on one Redis [default: 1, or 2 with
-    /// --redis].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=8))]
-    replicas: Option<u16>,
-    /// The Redis of the replicas, such as redis://localhost:6379; without it, one is started.
-    #[arg(long, value_name = "URL")]
-    redis: Option<SecretString>,
-    /// Turns after which the agent gives up.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
-    turns: u16,
-}
-
-#[derive(Args, Debug)]
 struct Verify {
     /// The gateway.
     #[arg(long, default_value = "http://127.0.0.1:12000")]
@@ -129,10 +115,16 @@ impl Cli {
             let text = "options of serve cannot stand before a command";
             Self::command().error(ErrorKind::ArgumentConflict, text).exit();
         }
-        let quiet = matches!(self.command, Some(Command::Demo(_) | Command::Verify(_)));
-        telemetry::start(self.log_format, if quiet { "warn" } else { "info" });
-        match self.command.unwrap_or(Command::Serve(self.serve)) {
-            Command::Serve(serve) => serve.run().await,
+        let command = self.command.unwrap_or(Command::Serve(self.serve));
+        let log = |lines| telemetry::start(self.log_format, lines, &Traces::default());
+        match &command {
+            // Where its traces go stands in its configuration, so it starts both itself.
+            Command::Serve(_) => {}
+            Command::Demo(_) | Command::Verify(_) => log("warn"),
+            Command::Provider(_) | Command::Check(_) => log("info"),
+        }
+        match command {
+            Command::Serve(serve) => serve.run(self.log_format).await,
             Command::Demo(demo) => demo.run().await,
             Command::Verify(Verify { url, sessions, rounds }) => {
                 let mut out = Terminal::stdio();
@@ -146,7 +138,7 @@ impl Cli {
 }
 
 impl Serve {
-    async fn run(self) -> io::Result<ExitCode> {
+    async fn run(self, log_format: LogFormat) -> io::Result<ExitCode> {
         let stop = shutdown::on_signal()?;
         let mut config = match self.load() {
             Ok(config) => config,
@@ -155,6 +147,8 @@ impl Serve {
                 return Ok(ExitCode::from(USAGE));
             }
         };
+        let traces = Traces::new(&config.tracing)?;
+        telemetry::start(log_format, "info", &traces);
         let mut local = None;
         if let Some(upstream) = &self.upstream {
             config.replace_upstreams(upstream);
@@ -179,6 +173,7 @@ impl Serve {
             tracing::info!(%address, "listening");
         }
         gateway.serve(stop, DRAIN).await;
+        traces.flush().await;
         drop(local);
         Ok(ExitCode::SUCCESS)
     }
@@ -189,23 +184,6 @@ impl Serve {
                 .map_err(|errors| errors.to_string()),
             None => Ok(Config::embedded()),
         }
-    }
-}
-
-impl Demo {
-    async fn run(self) -> io::Result<ExitCode> {
-        if self.replicas.is_some() || self.redis.is_some() {
-            let count = self.replicas.unwrap_or(2).into();
-            let replicas = Replicas { count, redis: self.redis, turns: self.turns.into() };
-            return replicas.run().await;
-        }
-        let provider = Local::provider().await?;
-        let mut config = Config::embedded();
-        config.replace_upstreams(&provider.url());
-        let gateway = Local::gateway(&config).await?;
-        let url = gateway.url().to_string();
-        let held = demo::run(&[&url], self.turns.into(), &mut Terminal::stdio()).await?;
-        Ok(code(held))
     }
 }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::protocol::Protocol;
+use crate::telemetry::context;
 use crate::upstream::Upstreams;
 
 /// The answer: `models` ranked, `model` the first of them.
@@ -60,34 +61,7 @@ pub(crate) async fn decide(
     Ok(response)
 }
 
-/// The trace id of the caller's `traceparent` (W3C Trace Context), else a new one.
+/// The id of the trace that the caller is in, else of our own; where there is neither, a new one.
 fn trace_id(headers: &HeaderMap) -> String {
-    let given = headers.get("traceparent").and_then(|value| value.to_str().ok());
-    let id = given.and_then(|text| text.split('-').nth(1)).filter(|id| {
-        let hex = id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        id.len() == 32 && hex && id.bytes().any(|b| b != b'0')
-    });
-    id.map_or_else(|| Uuid::new_v4().simple().to_string(), str::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_trace_goes_on() {
-        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
-        let mut headers = HeaderMap::new();
-        for (value, goes_on) in [
-            (format!("00-{id}-00f067aa0ba902b7-01"), true),
-            (format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)), false),
-            (format!("00-{}-00f067aa0ba902b7-01", "Z".repeat(32)), false),
-            ("nonsense".to_owned(), false),
-        ] {
-            headers.insert("traceparent", value.parse().unwrap());
-            let made = trace_id(&headers);
-            assert_eq!(made == id, goes_on, "{value}");
-            assert_eq!(made.len(), 32);
-        }
-    }
+    context::trace_id(headers).unwrap_or_else(|| Uuid::new_v4().simple().to_string())
 }

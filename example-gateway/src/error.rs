@@ -39,6 +39,11 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", text)
     }
 
+    /// What went wrong, for programs.
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// Names the field of the body that is at fault.
     pub(crate) fn param(mut self, param: &'static str) -> Self {
         self.param = Some(param);

@@ -21,6 +21,7 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use router_client::{Preference, Preferences, opens_user_turn};
 use tower::{Layer, Service};
+use tracing::Span;
 
 use crate::body::{BodyError, Envelope};
 use crate::error::ApiError;
@@ -72,6 +73,7 @@ impl IntakeLayer {
         check_type(&parts.headers)?;
         let envelope = Envelope::parse(collect(body).await?)?;
         if let Some(model) = self.requested(&envelope)? {
+            Span::current().record("gen_ai.request.model", model.as_str());
             parts.extensions.insert(RequestedModel(model));
         }
         if let Some(text) = envelope.preferences() {

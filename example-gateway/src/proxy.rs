@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version, header};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self, Client};
@@ -20,13 +21,16 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::ring::default_provider;
 use rustls::{ClientConfig, RootCertStore};
 use tower::Service;
+use tracing::Instrument;
 
 use crate::body::{Envelope, Slices};
 use crate::config::Provider;
 use crate::error::ApiError;
 use crate::hop;
 use crate::protocol::Protocol;
+use crate::telemetry::context;
 use crate::upstream::Upstreams;
+use crate::watch::Call;
 
 /// Time for a connection to an upstream.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,12 +73,19 @@ impl Proxy {
         *request.uri_mut() = provider.upstream_uri(&parts.uri);
         *request.headers_mut() = self.headers(&parts.headers, provider, protocol);
 
+        let call = Call::begin(model, provider, &request, &parts.extensions);
+        let answer = self.exchange(request).instrument(call.span().clone()).await;
+        Ok(call.answered(answer)?.map(Body::new))
+    }
+
+    async fn exchange(&self, mut request: Request<Slices>) -> Result<Response<Incoming>, ApiError> {
+        context::pass_on(request.headers_mut());
         let answer = tokio::time::timeout(HEAD_TIMEOUT, self.client.request(request)).await;
         let answer = answer.map_err(|_| {
             let text = "the provider of the model did not answer in time";
             ApiError::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", text)
         })?;
-        let mut response = answer.map_err(|error| broken(&error))?.map(Body::new);
+        let mut response = answer.map_err(|error| broken(&error))?;
         check_framing(&response)?;
         hop::strip(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;

@@ -7,10 +7,12 @@ use affinity_layer::{
 };
 use router_client::{LexicalRouter, LlmRouter, PlanoRouter, Preferences, RouterClient};
 use secrecy::ExposeSecret;
+use tower::util::MapRequest;
 use tower::{Service, ServiceExt};
 
 use crate::config::{Config, Router};
 use crate::protocol::Protocol;
+use crate::telemetry::context;
 use crate::upstream::Upstreams;
 
 /// The configured router within its limits. Of its candidates, those that can take the request come
@@ -19,16 +21,19 @@ use crate::upstream::Upstreams;
 pub(crate) fn router(config: &Config, upstreams: Arc<Upstreams>) -> impl RouterService + use<> {
     let preferences = Preferences::new(config.preferences.iter().cloned());
     let client = match &config.routing.router {
-        Router::Lexical => RouterClient::builder(LexicalRouter::new(preferences)).build(),
+        Router::Lexical => {
+            RouterClient::builder(LexicalRouter::new(preferences)).in_process().build()
+        }
         Router::Llm { url, model, access_key, timeout } => {
             let mut router = LlmRouter::new(url.clone(), model, preferences);
             if let Some(key) = access_key {
                 router = router.bearer(key.expose_secret());
             }
-            RouterClient::builder(router).timeout(*timeout).build()
+            RouterClient::builder(traced(router)).timeout(*timeout).build()
         }
         Router::Plano { url, timeout } => {
-            RouterClient::builder(PlanoRouter::new(url.clone())).timeout(*timeout).build()
+            let router = traced(PlanoRouter::new(url.clone()));
+            RouterClient::builder(router).timeout(*timeout).build()
         }
     };
     tower::service_fn(move |request: RouteRequest| {
@@ -54,5 +59,13 @@ pub(crate) fn router(config: &Config, upstreams: Arc<Upstreams>) -> impl RouterS
             }
             Ok::<RouteDecision, BoxError>(decision)
         }
+    })
+}
+
+/// Tells a router that is called of the span of the call, which the limits around it begin.
+fn traced<R>(router: R) -> MapRequest<R, fn(RouteRequest) -> RouteRequest> {
+    MapRequest::new(router, |mut request| {
+        context::pass_on(&mut request.parts.headers);
+        request
     })
 }

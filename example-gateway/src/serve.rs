@@ -70,6 +70,8 @@ impl Gateway {
     /// Serves until `stop` is cancelled, then lets running requests end, for at most `drain`.
     pub async fn serve(self, stop: CancellationToken, drain: Duration) {
         let mut tasks = JoinSet::new();
+        let upkeep = stop.clone().run_until_cancelled_owned(self.app.metrics().clone().keep_up());
+        tasks.spawn(async move { upkeep.await.unwrap_or_default() });
         for (socket, keys) in self.listeners {
             let router = self.app.router(&keys);
             tasks.spawn(accept(socket, router, stop.clone(), drain));

@@ -54,6 +54,22 @@ impl Sessions {
         }
     }
 
+    /// What holds the pins of this process.
+    pub(crate) fn place(&self) -> &'static str {
+        match self {
+            Self::Own(_) => "memory",
+            Self::Shared(_) => "near",
+        }
+    }
+
+    /// How many pins this process holds.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Own(store) => store.len(),
+            Self::Shared(store) => store.near_len(),
+        }
+    }
+
     /// What became of the calls to Redis, where there is one.
     pub(crate) fn stats(&self) -> Option<StoreStats> {
         match self {

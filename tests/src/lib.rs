@@ -14,19 +14,23 @@
 pub mod bench;
 mod binary;
 mod client;
+mod collector;
 mod config;
 mod gateway;
 pub mod integrity;
 mod model_router;
 pub mod redis;
+mod scrape;
 mod upstream;
 mod wire;
 
 pub use binary::{agent_server, gateway};
 pub use client::{Connection, Request, Response, get, post};
+pub use collector::{Collector, Span};
 pub use config::{Setup, models};
 pub use gateway::{Gateway, Output, run};
 pub use model_router::ModelRouter;
+pub use scrape::{Scrape, promtool};
 pub use upstream::{Answer, Refusing, Seen, Upstream, ok_json};
 pub use wire::{Head, Piece, Wire, field};
 

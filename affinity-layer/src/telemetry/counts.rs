@@ -21,10 +21,27 @@ const RELEASES: &str = "affinity_releases_total";
 const EVICTIONS: &str = "affinity_evictions_total";
 const EXPIRIES: &str = "affinity_expiries_total";
 
-/// Gives the recorder the meaning and unit of every metric of this crate, and the counters without
-/// a label their first value, 0.
+/// Gives the recorder the meaning and unit of every metric of this crate, and
+/// counters whose labels are known their first value, 0.
 ///
 /// Call it once, when the recorder is installed.
+///
+/// | metric | type | unit | labels |
+/// |---|---|---|---|
+/// | `affinity_requests_total` | counter | requests | `outcome`: as in `x-plano-affinity` |
+/// | `affinity_refused_requests_total` | counter | requests | `code`: as in the refusal |
+/// | `affinity_coalesced_requests_total` | counter | requests | |
+/// | `affinity_router_calls_saved_total` | counter | calls | |
+/// | `affinity_router_calls_total` | counter | calls | `result`: decided, no_match, not_served, failed, abandoned |
+/// | `affinity_router_duration_seconds` | histogram | seconds | |
+/// | `affinity_store_operations_total` | counter | calls | `operation`: get, claim, repin, release; `result`: found, absent, won, lost, timeout, unavailable, invalid, abandoned |
+/// | `affinity_store_duration_seconds` | histogram | seconds | `operation` |
+/// | `affinity_repins_total` | counter | pins | `reason`: decided_again, failover |
+/// | `affinity_releases_total` | counter | pins | |
+/// | `affinity_evictions_total`, `affinity_expiries_total` | counter | pins | `store`: memory, near |
+///
+/// An outcome is counted as it was decided; a later failover counts as a repin. A pin that is at
+/// hand is no store operation. `abandoned` is a call that nobody waited for to its end.
 pub fn describe_metrics() {
     for (name, what) in [
         (REQUESTS, "Requests that were given a model, by how it was found (label outcome)."),
@@ -42,8 +59,19 @@ pub fn describe_metrics() {
     }
     describe_histogram!(ROUTER_SECONDS, Unit::Seconds, "Time of a routing decision.");
     describe_histogram!(STORE_SECONDS, Unit::Seconds, "Time of a call of the store, by operation.");
+    // A series that is not there until the first failure has no rate at that failure.
     for name in [SAVED, COALESCED, RELEASES] {
         counter!(name).absolute(0);
+    }
+    for reason in ["decided_again", "failover"] {
+        counter!(REPINS, "reason" => reason).absolute(0);
+    }
+    for store in ["memory", "near"] {
+        counter!(EVICTIONS, "store" => store).absolute(0);
+        counter!(EXPIRIES, "store" => store).absolute(0);
+    }
+    for result in ["decided", "no_match", "not_served", "failed", "abandoned"] {
+        counter!(ROUTER_CALLS, "result" => result).absolute(0);
     }
 }
 

@@ -19,7 +19,7 @@ pub fn summary(config: &Config) -> Summary<'_> {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { listeners, providers, preferences, aliases, routing, .. } = self.0;
+        let Config { listeners, providers, preferences, aliases, routing, tracing, .. } = self.0;
         for listener in listeners {
             let (address, keys) = (listener.address, listener.client_keys.len());
             let socket = std::net::SocketAddr::new(address, listener.port);
@@ -56,6 +56,10 @@ impl fmt::Display for Summary<'_> {
         if !routing.escalation.is_empty() {
             let order: Vec<_> = routing.escalation.iter().map(ModelName::as_str).collect();
             writeln!(f, "escalate  {}", order.join(" < "))?;
+        }
+        if let Some(endpoint) = tracing.endpoint.as_ref().filter(|_| tracing.random_sampling > 0.0)
+        {
+            writeln!(f, "traces    {} % to {endpoint}", tracing.random_sampling)?;
         }
         let failover = if routing.failover { "on" } else { "off" };
         write!(f, "pins      {}, failover {failover}", Pins(routing.expiry, routing.release))

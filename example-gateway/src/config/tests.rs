@@ -5,6 +5,7 @@ mod older;
 mod parts;
 mod policies;
 mod secrets;
+mod traces;
 
 use std::net::IpAddr;
 use std::time::Duration;

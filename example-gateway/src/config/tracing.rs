@@ -7,13 +7,19 @@ use http::Uri;
 use super::at::At;
 use super::url;
 
+/// The collector where none is named.
+const DEFAULT_ENDPOINT: &str = "http://localhost:4317";
+
+/// The environment variable that may name it.
+const ENDPOINT_VARIABLE: &str = "OTEL_TRACING_GRPC_ENDPOINT";
+
 /// The tracing of requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tracing {
     /// How many of 100 traces are exported; 100 by default.
     pub random_sampling: f64,
-    /// The OTLP collector; nothing is exported without one.
-    pub opentracing_grpc_endpoint: Option<Uri>,
+    /// The OTLP collector, spoken to by gRPC; nothing is exported without one.
+    pub endpoint: Option<Uri>,
     /// What is added to every span.
     pub span_attributes: SpanAttributes,
 }
@@ -29,24 +35,31 @@ pub struct SpanAttributes {
 
 impl Default for Tracing {
     fn default() -> Self {
-        Self {
-            random_sampling: 100.0,
-            opentracing_grpc_endpoint: None,
-            span_attributes: SpanAttributes::default(),
-        }
+        Self { random_sampling: 100.0, endpoint: None, span_attributes: SpanAttributes::default() }
     }
 }
 
 pub(super) fn read(root: &At<'_>) -> Tracing {
     let mut tracing = Tracing::default();
     let Some(at) = root.get("tracing") else { return tracing };
-    if let Some(percent) = at.get("random_sampling").and_then(|rate| rate.number(0.0..=100.0)) {
+    let share = at.get("random_sampling");
+    if let Some(percent) = share.as_ref().and_then(|rate| rate.number(0.0..=100.0)) {
         tracing.random_sampling = percent;
     }
-    if let Some(endpoint) = at.get("opentracing_grpc_endpoint") {
-        tracing.opentracing_grpc_endpoint = endpoint.parsed(url::http_base);
-        endpoint.warn("is not built yet: no traces are sent");
-    }
+    tracing.endpoint = match at.get("opentracing_grpc_endpoint") {
+        Some(endpoint) => endpoint.parsed(collector),
+        // The older system takes a share as a wish for traces, and looks for the collector here.
+        None => share.and_then(|share| {
+            let named = (share.context.env)(ENDPOINT_VARIABLE);
+            match collector(named.as_deref().unwrap_or(DEFAULT_ENDPOINT)) {
+                Ok(endpoint) => Some(endpoint),
+                Err(why) => {
+                    share.error(format!("{ENDPOINT_VARIABLE} {why}"));
+                    None
+                }
+            }
+        }),
+    };
     if let Some(attributes) = at.get("span_attributes") {
         let prefixes = attributes.get("header_prefixes").into_iter().flat_map(|list| list.items());
         let fixed = attributes.get("static").into_iter().flat_map(|map| map.entries());
@@ -61,4 +74,18 @@ pub(super) fn read(root: &At<'_>) -> Tracing {
         };
     }
     tracing
+}
+
+/// The address of a collector; gRPC knows no path.
+fn collector(text: &str) -> Result<Uri, &'static str> {
+    const PORT: u16 = 4317;
+    let uri = url::http_base(text)?;
+    if uri.path() != "/" {
+        return Err("must not have a path");
+    }
+    if uri.port().is_some() {
+        return Ok(uri);
+    }
+    let (scheme, host) = (uri.scheme_str().unwrap_or("http"), uri.host().unwrap_or_default());
+    format!("{scheme}://{host}:{PORT}").parse().map_err(|_| "must be an address")
 }

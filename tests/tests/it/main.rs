@@ -16,6 +16,7 @@ mod demos;
 mod detours;
 mod failover;
 mod headers;
+mod metrics;
 mod policies;
 mod process;
 mod protocols;
@@ -24,6 +25,7 @@ mod release;
 mod router_failures;
 mod sessions;
 mod tenants;
+mod traces;
 
 use serde_json::json;
 

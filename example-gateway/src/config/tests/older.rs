@@ -27,7 +27,8 @@ fn the_pinning_demo_reads_as_it_is() {
     let default = config.providers.iter().find(|provider| provider.default).unwrap();
     assert_eq!(default.model.as_str(), "openai/gpt-4o-mini");
     assert_eq!(default.access_key.as_ref().unwrap().expose_secret(), "hush-OPENAI_API_KEY");
-    assert_eq!(config.tracing, Tracing::default());
+    let collector = "http://localhost:4317".parse().unwrap();
+    assert_eq!(config.tracing, Tracing { endpoint: Some(collector), ..Tracing::default() });
 }
 
 #[test]

@@ -1,0 +1,120 @@
+//! Metrics, as Prometheus reads them.
+//!
+//! Labels are paths, statuses and models of the configuration; nothing that a client may choose
+//! makes a new series.
+
+use std::io;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use affinity_layer::describe_metrics;
+use http::StatusCode;
+use metrics::{
+    SharedString, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::sessions::Sessions;
+
+const REQUESTS: &str = "gateway_requests_total";
+const UPSTREAM: &str = "gateway_upstream_requests_total";
+const FIRST_BYTE: &str = "gateway_time_to_first_byte_seconds";
+const SHED: &str = "gateway_shed_requests_total";
+const SESSIONS: &str = "gateway_sessions";
+const STORE_READY: &str = "gateway_store_ready";
+
+/// Seconds. A model's first byte takes milliseconds from a cache and minutes of thought.
+const FIRST_BYTE_BUCKETS: [f64; 14] =
+    [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
+/// Seconds. The embedded router takes a fraction of a millisecond, a routing model up to seconds.
+const ROUTER_BUCKETS: [f64; 13] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0];
+
+/// Seconds. The whole budget of a request is 0.05 by default.
+const STORE_BUCKETS: [f64; 10] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1];
+
+/// How often samples are folded into their buckets; without it they would pile up between scrapes.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// The metrics of this process. Gateways in one process share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics(PrometheusHandle);
+
+impl Metrics {
+    /// Starts counting, the first time that it is called.
+    ///
+    /// # Errors
+    ///
+    /// When another recorder was installed before.
+    pub(crate) fn start() -> io::Result<Self> {
+        static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
+        let handle = HANDLE.get_or_init(|| install().map_err(|error| error.to_string()));
+        handle.clone().map(Self).map_err(io::Error::other)
+    }
+
+    /// The text for a scrape.
+    pub(crate) fn render(&self, sessions: &Sessions) -> String {
+        gauge!(SESSIONS, "store" => sessions.place()).set(as_f64(sessions.len()));
+        gauge!(STORE_READY).set(if sessions.are_shared() { 1.0 } else { 0.0 });
+        self.0.render()
+    }
+
+    /// Keeps what is counted small, for ever.
+    pub(crate) async fn keep_up(self) {
+        let mut pace = tokio::time::interval(UPKEEP);
+        loop {
+            pace.tick().await;
+            self.0.run_upkeep();
+        }
+    }
+}
+
+fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
+    let named = |name: &str| Matcher::Full(name.to_owned());
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(named(FIRST_BYTE), &FIRST_BYTE_BUCKETS)?
+        .set_buckets_for_metric(named("affinity_router_duration_seconds"), &ROUTER_BUCKETS)?
+        .set_buckets_for_metric(named("affinity_store_duration_seconds"), &STORE_BUCKETS)?
+        .install_recorder()?;
+    describe_metrics();
+    describe_counter!(REQUESTS, Unit::Count, "Requests that were answered, by path and status.");
+    describe_counter!(SHED, Unit::Count, "Requests turned away because of load, by reason.");
+    counter!(SHED, "reason" => "session_waiters").absolute(0);
+    let what = "Answers of providers by configured model and status; without one, what went wrong.";
+    describe_counter!(UPSTREAM, Unit::Count, what);
+    let what = "Time from a request's arrival to the first byte of the provider's answer.";
+    describe_histogram!(FIRST_BYTE, Unit::Seconds, what);
+    describe_gauge!(SESSIONS, Unit::Count, "Pins in this process, by store.");
+    describe_gauge!(STORE_READY, "1 while sessions are kept where the configuration says, else 0.");
+    Ok(handle)
+}
+
+/// A request was answered.
+pub(crate) fn answered(path: &str, status: StatusCode) {
+    let (path, status) = (path.to_owned(), status.as_str().to_owned());
+    counter!(REQUESTS, "path" => path, "status" => status).increment(1);
+}
+
+/// A request was turned away, because there was too much of what `reason` names.
+pub(crate) fn shed(reason: &'static str) {
+    counter!(SHED, "reason" => reason).increment(1);
+}
+
+/// A provider answered with `status`, or failed in the way that it says.
+pub(crate) fn upstream(model: &SharedString, status: impl Into<SharedString>) {
+    counter!(UPSTREAM, "model" => model.clone(), "status" => status.into()).increment(1);
+}
+
+/// The first byte of a provider's answer was there.
+pub(crate) fn first_byte(model: SharedString, pinned: bool, after: Duration) {
+    let pinned = if pinned { "true" } else { "false" };
+    histogram!(FIRST_BYTE, "model" => model, "pinned" => pinned).record(after);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "there are never 2^53 sessions")]
+fn as_f64(count: usize) -> f64 {
+    count as f64
+}
