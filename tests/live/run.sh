@@ -1,13 +1,21 @@
 #!/usr/bin/env bash
 # Runs real clients against the real gateway and the simulated provider.
 #
-#   AFFINITY_GATEWAY_BIN=target/debug/example-gateway tests/live/run.sh
+#   tests/live/run.sh
 #
 # Needs python3 with venv, node and npm. What the clients are made of is installed into a temporary
-# folder, which is gone afterwards. The clients get no key and no address but the gateway's.
+# folder, which is gone afterwards. The clients get no key and no address but the gateway's. The
+# gateway is the program AFFINITY_GATEWAY_BIN, else it is built.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-: "${AFFINITY_GATEWAY_BIN:?the path of the gateway}"
+for tool in python3 node npm; do
+    command -v "$tool" >/dev/null || { echo "$tool is missing; tests/run.sh installs it" >&2; exit 1; }
+done
+if [[ -z ${AFFINITY_GATEWAY_BIN:-} ]]; then
+    cd "$here/../.."
+    cargo build --quiet --package example-gateway
+    AFFINITY_GATEWAY_BIN=${CARGO_TARGET_DIR:-target}/debug/example-gateway
+fi
 gateway=$(realpath "$AFFINITY_GATEWAY_BIN")
 
 folder=$(mktemp -d)
@@ -36,14 +44,14 @@ serve() {
 
 install_python() {
     python3 -m venv "$folder/venv"
-    "$folder/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: \
+    timeout 300 "$folder/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: \
         --no-compile --no-deps --requirement "$here/requirements.txt"
 }
 
 install_node() {
     cp -r "$here/node" "$folder/node"
     cd "$folder/node"
-    npm install --silent --no-package-lock --no-audit --no-fund --no-update-notifier
+    timeout 300 npm install --loglevel error --no-package-lock --no-audit --no-fund
 }
 
 start=$SECONDS

@@ -1,7 +1,21 @@
 """The Anthropic SDK: messages, plain, streamed, and as a loop of tool calls."""
 
+import uuid
+
 import anthropic
-from checks import GATEWAY, KEY, MAX_TURNS, PROMPTS, Turn, expect, fail, holds_one_model, passed, refuses
+from checks import (
+    GATEWAY,
+    KEY,
+    MAX_TURNS,
+    MODELS,
+    PROMPTS,
+    Turn,
+    expect,
+    fail,
+    holds_one_model,
+    passed,
+    refuses,
+)
 
 client = anthropic.Anthropic(base_url=GATEWAY, api_key=KEY, max_retries=0)
 
@@ -82,7 +96,36 @@ def errors() -> None:
     passed("Anthropic Python, errors: BadRequestError, NotFoundError")
 
 
+def counts() -> None:
+    history = [{"role": "user", "content": PROMPTS[0]}]
+    session = {"x-model-affinity": str(uuid.uuid4())}
+
+    def count() -> Turn:
+        raw = client.messages.with_raw_response.count_tokens(
+            model="auto", messages=history, extra_headers=session
+        )
+        if raw.parse().input_tokens < 1:
+            fail("no tokens were counted")
+        return Turn.of(raw.headers)
+
+    expect("a count that comes first", count(), Turn(MODELS[0], False))
+    raw = client.messages.with_raw_response.create(
+        model="auto", max_tokens=100, messages=history, extra_headers=session
+    )
+    expect("a turn after a count", Turn.of(raw.headers).pinned, False)
+    expect("a count after a turn", count(), Turn(Turn.of(raw.headers).model, True))
+    passed("Anthropic Python, count_tokens: reads the pin and makes none")
+
+
+def listed() -> None:
+    models = [model.id for model in client.models.list()]
+    expect("the models", models, MODELS)
+    passed(f"Anthropic Python, models: {len(models)}")
+
+
 holds_one_model("Anthropic Python, messages", messages)
 holds_one_model("Anthropic Python, messages streamed", streamed)
 holds_one_model("Anthropic Python, tool loop", tool_loop)
 errors()
+counts()
+listed()

@@ -12,6 +12,9 @@ GATEWAY = os.environ["GATEWAY_URL"]
 # Nobody asks for it; the SDKs want one.
 KEY = "unused"
 
+# Those of gateway.yaml, in its order.
+MODELS = ["openai/gpt-4o-mini", "openai/gpt-4o", "anthropic/claude-sonnet-4-20250514"]
+
 # A conversation that a router would send to different models.
 PROMPTS = [
     "Write a function that sorts a list",

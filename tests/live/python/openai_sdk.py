@@ -1,7 +1,19 @@
 """The OpenAI SDK: chat completions and responses, plain, streamed, and as a loop of tool calls."""
 
 import openai
-from checks import GATEWAY, KEY, MAX_TURNS, PROMPTS, Turn, expect, fail, holds_one_model, passed, refuses
+from checks import (
+    GATEWAY,
+    KEY,
+    MAX_TURNS,
+    MODELS,
+    PROMPTS,
+    Turn,
+    expect,
+    fail,
+    holds_one_model,
+    passed,
+    refuses,
+)
 
 client = openai.OpenAI(base_url=f"{GATEWAY}/v1", api_key=KEY, max_retries=0)
 
@@ -115,6 +127,12 @@ def errors() -> None:
     passed("OpenAI Python, errors: BadRequestError invalid_session_id, NotFoundError model_not_found")
 
 
+def listed() -> None:
+    models = [model.id for model in client.models.list()]
+    expect("the models", models, MODELS)
+    passed(f"OpenAI Python, models: {len(models)}")
+
+
 holds_one_model("OpenAI Python, chat", chat)
 holds_one_model("OpenAI Python, chat streamed", chat_streamed)
 holds_one_model("OpenAI Python, chat tool loop", chat_tools)
@@ -122,3 +140,4 @@ holds_one_model("OpenAI Python, responses", responses)
 holds_one_model("OpenAI Python, responses streamed", responses_streamed)
 holds_one_model("OpenAI Python, responses tool loop", responses_tools)
 errors()
+listed()
