@@ -9,6 +9,8 @@
 
 mod agents;
 mod common;
+#[cfg(feature = "metrics")]
+mod counts;
 mod detour;
 mod epochs;
 mod escalation;
@@ -18,6 +20,7 @@ mod refusals;
 mod release;
 mod router_failures;
 mod semantics;
+mod spans;
 mod stacking;
 mod store_failures;
 mod tower_contract;

@@ -134,6 +134,20 @@ async fn a_failover_and_a_dead_provider_are_counted() {
 }
 
 #[tokio::test]
+async fn a_redis_that_is_away_shows() {
+    let (upstream, nobody) = (Upstream::echo().await, Refusing::new());
+    let redis = nobody.url().replace("http:", "redis:");
+    let cache = format!("session_cache: {{type: redis, url: '{redis}'}}");
+    let gateway = Setup::new(&upstream.url()).routing(&cache).start().await;
+    assert_eq!(gateway.ask(&turn().session("s")).await.affinity().1, "store-unavailable");
+    let scrape = Scrape::of(&gateway).await;
+    assert_eq!(scrape.sum("gateway_store_ready", &[]), 0.0);
+    assert_eq!(scrape.sum("gateway_sessions", &[("store", "near")]), 1.0, "{}", scrape.text());
+    let failed = [("operation", "get"), ("result", "unavailable")];
+    assert_eq!(scrape.sum("affinity_store_operations_total", &failed), 1.0, "{}", scrape.text());
+}
+
+#[tokio::test]
 async fn clients_make_no_series_by_the_names_they_choose() {
     let upstream = Upstream::echo().await;
     let wild = format!("  - {{model: wild/*, base_url: {}}}\n", upstream.url());
