@@ -7,15 +7,24 @@
 //! |---|---|---|
 //! | Chat Completions | `choices[].finish_reason` | `tool_calls`, `function_call` |
 //! | Messages | `stop_reason`, in a stream `delta.stop_reason` | `tool_use`, `pause_turn` |
-//! | Responses | `status` and `output[].type`, in a stream below `response` | `completed` with an item `…_call` |
+//! | Responses | `status` and `output[].type`, in a stream below `response` | `completed` with an item `…_call` that is for the client to carry out |
 //!
-//! Any other reason ends the task. Memory is bounded whatever the answer holds.
+//! Any other reason ends the task; an empty one is none. Memory is bounded whatever the answer holds.
 
 mod json;
 mod sse;
 
 use self::json::{Json, Key};
 use self::sse::Lines;
+
+/// Items of Responses for tools that the provider itself has run; the client has nothing to answer.
+const HOSTED: [&str; 5] = [
+    "code_interpreter_call",
+    "file_search_call",
+    "image_generation_call",
+    "mcp_call",
+    "web_search_call",
+];
 
 /// Reads an answer in pieces of any size.
 #[derive(Debug)]
@@ -83,6 +92,8 @@ impl Scanner {
 impl Seen {
     fn note(&mut self, path: &[Key], value: &str) {
         match path {
+            // Some servers fill in the reason of every event of a stream.
+            _ if value.is_empty() => {}
             [Key::Choices, Key::Element, Key::FinishReason] => {
                 self.reason(matches!(value, "tool_calls" | "function_call"));
             }
@@ -96,7 +107,8 @@ impl Seen {
             },
             [Key::Output, Key::Element, Key::Type]
             | [Key::Response, Key::Output, Key::Element, Key::Type] => {
-                self.calls |= value.ends_with("_call");
+                let calls = value.ends_with("_call") && !HOSTED.contains(&value);
+                self.calls |= calls || value == "mcp_approval_request";
             }
             _ => {}
         }
@@ -116,5 +128,7 @@ impl Seen {
     }
 }
 
+#[cfg(test)]
+mod random;
 #[cfg(test)]
 mod tests;

@@ -62,6 +62,7 @@ fn chat_completions_streamed() {
     assert!(stream(&[&none, &none, &stop, usage, "[DONE]"]));
     assert!(!stream(&[&none, &tool, usage, "[DONE]"]));
     assert!(!stream(&[&none, &none]), "it broke off");
+    assert!(!stream(&[&none, &chunk(r#""""#)]), "an empty reason is none");
     assert!(!stream(&["[DONE]"]));
 }
 
@@ -118,6 +119,8 @@ fn responses() {
     assert!(!both("completed", &format!("{message},{call}")));
     assert!(!both("completed", r#"{"type":"custom_tool_call"}"#));
     assert!(!both("completed", r#"{"type":"local_shell_call"}"#));
+    assert!(!both("completed", r#"{"type":"mcp_approval_request"}"#));
+    assert!(both("completed", &format!("{{\"type\":\"web_search_call\"}},{message}")), "hosted");
     assert!(!both("in_progress", message));
     for status in ["incomplete", "failed", "cancelled"] {
         assert!(both(status, message), "{status}");
