@@ -117,7 +117,7 @@
 //! | `axum` | [`PinnedModel`] as an extractor |
 //! | `redis` | `RedisStore` and `TieredStore` |
 //! | `redis-rustls` | TLS to Redis |
-//! | `metrics` | counts and times through the `metrics` facade; see [`describe_metrics`] |
+//! | `metrics` | counts and times through the `metrics` facade; `describe_metrics` lists them |
 //! | `conformance` | `store::conformance`, the suite for stores of your own |
 
 mod affinity;

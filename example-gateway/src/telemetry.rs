@@ -8,6 +8,7 @@ mod traces;
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
+use tracing::Subscriber;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -30,20 +31,52 @@ pub(crate) enum LogFormat {
 /// it, `default` does.
 pub(crate) fn start(format: LogFormat, default: &str, traces: &Traces) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::registry()
-        .with(lines(format).with_filter(filter))
-        .with(traces.layer())
-        .init();
+    subscriber(format, filter, traces).init();
+}
+
+fn subscriber(
+    format: LogFormat,
+    filter: EnvFilter,
+    traces: &Traces,
+) -> impl Subscriber + Send + Sync + for<'a> LookupSpan<'a> + use<> {
+    let lines = lines(format).with_filter(filter);
+    tracing_subscriber::registry().with(lines).with(traces.layer())
 }
 
 fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
 where
-    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let layer =
         fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().boxed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::level_filters::LevelFilter;
+
+    use super::*;
+    use crate::config::Tracing;
+
+    fn costs(traces: &Traces) -> (bool, LevelFilter) {
+        let subscriber = subscriber(LogFormat::Text, EnvFilter::new("info"), traces);
+        tracing::subscriber::with_default(subscriber, || {
+            (!tracing::debug_span!("request").is_disabled(), LevelFilter::current())
+        })
+    }
+
+    #[tokio::test]
+    async fn spans_are_made_only_where_they_go_somewhere() {
+        assert_eq!(costs(&Traces::default()), (false, LevelFilter::INFO));
+        let endpoint = Some("http://127.0.0.1:1".parse().unwrap());
+        let silent = Tracing { random_sampling: 0.0, endpoint, ..Tracing::default() };
+        assert_eq!(costs(&Traces::new(&silent).unwrap()), (false, LevelFilter::INFO));
+        let traces = Traces::new(&Tracing { random_sampling: 1.0, ..silent }).unwrap();
+        assert_eq!(costs(&traces), (true, LevelFilter::DEBUG));
+        traces.flush().await;
     }
 }

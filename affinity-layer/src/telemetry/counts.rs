@@ -44,7 +44,7 @@ const EXPIRIES: &str = "affinity_expiries_total";
 /// hand is no store operation. `abandoned` is a call that nobody waited for to its end.
 pub fn describe_metrics() {
     for (name, what) in [
-        (REQUESTS, "Requests that were given a model, by how it was found (label outcome)."),
+        (REQUESTS, "Requests that were given a model, by how it was found."),
         (REFUSED, "Requests that the layer refused, by code."),
         (SAVED, "Requests that a pin or another request's decision kept from the router."),
         (COALESCED, "Requests that waited for a concurrent first request of their session."),
