@@ -1,104 +1,36 @@
 //! The affinity key: which pin a request belongs to.
 
 mod agents;
+mod body;
 mod extract;
+#[cfg(feature = "fingerprint")]
+mod fingerprint;
+mod harness;
+mod kind;
+mod part;
+mod session;
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use self::part::{parse, part, text};
 use crate::ModelName;
 
 pub use agents::{AGENT_HEADERS, SubAgents};
+pub use body::{BodyId, BodyIds};
 pub use extract::AFFINITY_HEADERS;
 pub(crate) use extract::{KeySource, asks_a_model, single};
-
-/// Longest session id, in bytes.
-pub const MAX_SESSION_LEN: usize = 256;
-/// Longest scope, in bytes.
-pub const MAX_SCOPE_LEN: usize = 128;
+#[cfg(feature = "fingerprint")]
+pub use fingerprint::Fingerprint;
+pub use harness::without_harness;
+pub use kind::IdKind;
+pub use part::{InvalidPart, MAX_SCOPE_LEN, MAX_SESSION_LEN, Scope};
 
 /// What would let one part run into the next, or act as a Redis Cluster hash tag.
 const KEY_ESCAPES: &AsciiSet = &CONTROLS.add(b'%').add(b':').add(b'{').add(b'}');
-
-/// Why a part of a key was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InvalidPart {
-    /// The part has no bytes.
-    Empty,
-    /// The part is longer than its limit in bytes, which is given.
-    TooLong(usize),
-    /// The part holds a byte that is not visible ASCII, or a comma.
-    BadByte,
-    /// The header came twice with different values.
-    Conflict,
-}
-
-impl fmt::Display for InvalidPart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("is empty"),
-            Self::TooLong(limit) => write!(f, "is longer than {limit} bytes"),
-            Self::BadByte => f.write_str("may hold visible ASCII only, and no comma"),
-            Self::Conflict => f.write_str("was sent twice with different values"),
-        }
-    }
-}
-
-impl std::error::Error for InvalidPart {}
-
-/// Checks a part and shares its bytes: nothing is copied on the way from a request to a key.
-fn part(value: &HeaderValue, limit: usize) -> Result<HeaderValue, InvalidPart> {
-    let bytes = value.as_bytes();
-    if bytes.is_empty() {
-        return Err(InvalidPart::Empty);
-    }
-    if bytes.len() > limit {
-        return Err(InvalidPart::TooLong(limit));
-    }
-    if !bytes.iter().all(|b| b.is_ascii_graphic() && *b != b',') {
-        return Err(InvalidPart::BadByte);
-    }
-    Ok(value.clone())
-}
-
-fn text(value: &HeaderValue) -> &str {
-    // Checked to be visible ASCII when the part was made, so the default is never taken.
-    value.to_str().unwrap_or_default()
-}
-
-fn parse(text: &str) -> Result<HeaderValue, InvalidPart> {
-    HeaderValue::from_str(text).map_err(|_| InvalidPart::BadByte)
-}
-
-/// The tenant that a session belongs to: 1 to [`MAX_SCOPE_LEN`] visible ASCII bytes without comma.
-///
-/// Put one into the request's extensions to set the scope from an authentication layer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Scope(HeaderValue);
-
-impl Scope {
-    /// Checks `scope` and makes a scope of it.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidPart`] when it is empty, too long, or not visible ASCII.
-    pub fn new(scope: &str) -> Result<Self, InvalidPart> {
-        Self::from_header(&parse(scope)?)
-    }
-
-    fn from_header(value: &HeaderValue) -> Result<Self, InvalidPart> {
-        part(value, MAX_SCOPE_LEN).map(Self)
-    }
-
-    /// The scope as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        text(&self.0)
-    }
-}
 
 /// Scope, session id and lane of one agentic loop: the name of a pin.
 ///
@@ -106,13 +38,14 @@ impl Scope {
 /// ids are secrets to whoever may not steer the session.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct AffinityKey {
+    kind: IdKind,
     scope: Option<Scope>,
     session: HeaderValue,
     lane: Option<HeaderValue>,
 }
 
 impl AffinityKey {
-    /// The key of `session`, without scope and lane.
+    /// The key of `session` as a header names it, without scope and lane.
     ///
     /// # Errors
     ///
@@ -124,7 +57,51 @@ impl AffinityKey {
 
     fn from_header(session: &HeaderValue) -> Result<Self, InvalidPart> {
         let session = part(session, MAX_SESSION_LEN)?;
-        Ok(Self { scope: None, session, lane: None })
+        Ok(Self { kind: IdKind::Header, scope: None, session, lane: None })
+    }
+
+    /// The same id as one of another kind: another key.
+    pub(crate) fn of_kind(self, kind: IdKind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// A key that no request names.
+    pub(crate) fn begun() -> Self {
+        // Each state has keys of its own, drawn from the system.
+        let random = || RandomState::new().hash_one(());
+        Self::ours(IdKind::Begun, (u128::from(random()) << 64) | u128::from(random()))
+    }
+
+    /// The key under a number of our own.
+    fn ours(kind: IdKind, id: u128) -> Self {
+        // Digits are a valid part.
+        let session = HeaderValue::try_from(format!("{id:032x}"));
+        let session = session.unwrap_or_else(|_| HeaderValue::from_static("0"));
+        Self { kind, scope: None, session, lane: None }
+    }
+
+    /// The key under which the link of a response stands; `None` for an id that none can stand under.
+    pub(crate) fn of_response(id: &str) -> Option<Self> {
+        let session = body::session(id)?;
+        Some(Self { kind: IdKind::Response, scope: None, session, lane: None })
+    }
+
+    /// Kind and id as text, for a link.
+    pub(crate) fn name(&self) -> String {
+        format!("{}{}", self.kind.marker(), self.session())
+    }
+
+    /// The key that a link names; `None` when it is none of those that links are made to.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        [IdKind::Begun, IdKind::Fingerprint].into_iter().find_map(|kind| {
+            let session = name.strip_prefix(kind.marker())?;
+            Some(Self::new(session).ok()?.of_kind(kind))
+        })
+    }
+
+    /// Sets the tenant to that of another key.
+    pub(crate) fn with_scope_of(self, other: &Self) -> Self {
+        self.with_scope(other.scope.clone())
     }
 
     /// Sets the tenant; the same session id in two scopes is two sessions.
@@ -159,7 +136,15 @@ impl AffinityKey {
         self
     }
 
-    /// The session id as the client sent it.
+    /// What named the session.
+    #[must_use]
+    pub fn kind(&self) -> IdKind {
+        self.kind
+    }
+
+    /// The session id as the client sent it. An id out of a body is percent-encoded where a header's
+    /// id could not hold its bytes; one that the client did not send is a number of our own (see
+    /// [`IdKind::is_sent`]).
     #[must_use]
     pub fn session(&self) -> &str {
         text(&self.session)
@@ -177,11 +162,12 @@ impl AffinityKey {
         self.lane.as_ref().map(text)
     }
 
-    /// The parts as bytes, for hashing: scope, session, lane; an absent part is empty, which no
+    /// The parts as bytes, for hashing: kind, scope, session, lane; an absent part is empty, which no
     /// present one can be.
-    pub(crate) fn parts(&self) -> [&[u8]; 3] {
+    pub(crate) fn parts(&self) -> [&[u8]; 4] {
         [
-            self.scope.as_ref().map_or(&[], |scope| scope.0.as_bytes()),
+            self.kind.marker().as_bytes(),
+            self.scope.as_ref().map_or(&[], |scope| scope.as_str().as_bytes()),
             self.session.as_bytes(),
             self.lane.as_ref().map_or(&[], HeaderValue::as_bytes),
         ]
@@ -189,16 +175,17 @@ impl AffinityKey {
 
     /// The name under which a shared store keeps the pin: `{prefix}{session}` without scope and
     /// lane, else `{prefix}{scope}:{session}[:{lane}]`. Inside a part `%`, `:`, `{` and `}` are
-    /// percent-encoded, so that two different keys never give the same name.
+    /// percent-encoded, so that two different keys never give the same name. Before a session id that
+    /// did not come from a header stands its kind, as in `%prompt_cache_key=my-task`.
     #[must_use]
     pub fn encode(&self, prefix: &str) -> String {
         let escape = |part| utf8_percent_encode(part, KEY_ESCAPES);
-        let session = escape(self.session());
+        let (kind, session) = (self.kind.marker(), escape(self.session()));
         let scope = escape(self.scope().unwrap_or_default());
         match (&self.scope, self.lane()) {
-            (None, None) => format!("{prefix}{session}"),
-            (Some(_), None) => format!("{prefix}{scope}:{session}"),
-            (_, Some(lane)) => format!("{prefix}{scope}:{session}:{}", escape(lane)),
+            (None, None) => format!("{prefix}{kind}{session}"),
+            (Some(_), None) => format!("{prefix}{scope}:{kind}{session}"),
+            (_, Some(lane)) => format!("{prefix}{scope}:{kind}{session}:{}", escape(lane)),
         }
     }
 }
@@ -210,55 +197,4 @@ impl fmt::Debug for AffinityKey {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(scope: Option<&str>, session: &str, lane: Option<&str>) -> AffinityKey {
-        let scope = scope.map(|scope| Scope::new(scope).unwrap());
-        let key = AffinityKey::new(session).unwrap().with_scope(scope);
-        match lane {
-            Some(lane) => key.with_lane(lane).unwrap(),
-            None => key,
-        }
-    }
-
-    #[test]
-    fn a_session_id_is_bounded_visible_ascii_without_comma() {
-        assert!(AffinityKey::new(&"x".repeat(256)).is_ok());
-        assert_eq!(AffinityKey::new("").unwrap_err(), InvalidPart::Empty);
-        assert_eq!(AffinityKey::new(&"x".repeat(257)).unwrap_err(), InvalidPart::TooLong(256));
-        for bad in ["a,b", "a b", "a\tb", "é", "\u{7f}"] {
-            assert_eq!(AffinityKey::new(bad).unwrap_err(), InvalidPart::BadByte, "{bad:?}");
-        }
-        for opaque in ["implicit:0123", "../x", "*", "{a}", "%00", "$(x)", "'OR1=1"] {
-            assert_eq!(AffinityKey::new(opaque).unwrap().session(), opaque);
-        }
-    }
-
-    #[test]
-    fn encoded_keys_show_the_parts_and_never_meet() {
-        assert_eq!(key(None, "s1", None).encode("plano:affinity:"), "plano:affinity:s1");
-        assert_eq!(key(Some("acme"), "s1", None).encode("p:"), "p:acme:s1");
-        assert_eq!(key(Some("acme"), "s1", Some("gpt")).encode(""), "acme:s1:gpt");
-        assert_eq!(key(None, "s1", Some("gpt")).encode(""), ":s1:gpt");
-        assert_eq!(key(None, "{a}%:", None).encode(""), "%7Ba%7D%25%3A");
-
-        let parts = ["a", "b", "a:b", ":", "%3A", "a%3Ab", "{", "::"];
-        let mut seen = std::collections::HashMap::new();
-        for scope in std::iter::once(None).chain(parts.map(Some)) {
-            for session in parts {
-                for lane in std::iter::once(None).chain(parts.map(Some)) {
-                    let triple = (scope, session, lane);
-                    let other = seen.insert(key(scope, session, lane).encode("p:"), triple);
-                    assert_eq!(other, None, "{triple:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn debug_shows_no_id() {
-        let shown = format!("{:?}", key(Some("tenant"), "secret", Some("lane")));
-        assert_eq!(shown, "AffinityKey { .. }");
-    }
-}
+mod tests;

@@ -64,6 +64,21 @@
 //! [only to stronger models](AffinityLayer::escalation), and send single requests on a
 //! [detour](AffinityLayer::detour) that its model cannot take.
 //!
+//! # What names a session
+//!
+//! The first of these that is there; each source is a namespace of its own, so that no id of one
+//! passes for that of another.
+//!
+//! | source | asked for by | reads the body |
+//! |---|---|---|
+//! | `x-model-affinity`, `x-routing-session-id`, `x-session-id` | default, or [`headers`](AffinityLayer::headers) | no |
+//! | the headers of agent clients | [`agents`](AffinityLayer::agents) | no |
+//! | [`BodyId`]: `prompt_cache_key`, `conversation`, `metadata.user_id`, `previous_response_id` | [`body_ids`](AffinityLayer::body_ids) | without an id in a header |
+//! | the opening of the conversation, as a guess | `fingerprint`, with that feature | without any id |
+//!
+//! `previous_response_id` needs a [`LinkLayer`] below. With it, a request of `/responses` that names
+//! no session begins one, whose id nobody sends: the ids of its responses lead back to it.
+//!
 //! # What happens when
 //!
 //! | request | pin | router is asked | `x-plano-affinity` | `x-plano-pinned` |
@@ -89,6 +104,7 @@
 //! - Layers that change a request's body go outside, so that the router sees what they made.
 //! - [`ReleaseLayer`] goes inside. Without it a `final` request releases its pin when the head of
 //!   the response is there; with it, when the body has ended.
+//! - [`LinkLayer`] goes inside too, where conversations are followed by `previous_response_id`.
 //! - An inner layer that changes the *response* body type needs `MapResponseBodyLayer` between, or
 //!   [`with_rejection_response`](AffinityLayer::with_rejection_response): a refusal is a response
 //!   with a body of our own. In an axum router this is done already.
@@ -115,6 +131,7 @@
 //! | feature | what |
 //! |---|---|
 //! | `axum` | [`PinnedModel`] as an extractor |
+//! | `fingerprint` | `Fingerprint`, a guess for clients that send no id |
 //! | `redis` | `RedisStore` and `TieredStore` |
 //! | `redis-rustls` | TLS to Redis |
 //! | `metrics` | counts and times through the `metrics` facade; `describe_metrics` lists them |
@@ -127,6 +144,7 @@ mod error;
 mod extractor;
 pub mod failover;
 mod key;
+pub mod link;
 mod name;
 mod outcome;
 mod pin;
@@ -142,10 +160,13 @@ pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "axum")]
 pub use extractor::MissingPinnedModel;
 pub use failover::FailoverLayer;
+#[cfg(feature = "fingerprint")]
+pub use key::Fingerprint;
 pub use key::{
-    AFFINITY_HEADERS, AGENT_HEADERS, AffinityKey, InvalidPart, MAX_SCOPE_LEN, MAX_SESSION_LEN,
-    Scope, SubAgents,
+    AFFINITY_HEADERS, AGENT_HEADERS, AffinityKey, BodyId, BodyIds, IdKind, InvalidPart,
+    MAX_SCOPE_LEN, MAX_SESSION_LEN, Scope, SubAgents, without_harness,
 };
+pub use link::LinkLayer;
 pub use name::{InvalidName, MAX_NAME_LEN, ModelName, RouteName};
 pub use outcome::{
     AFFINITY_HEADER, EPOCH_HEADER, MODEL_HEADER, Outcome, PINNED_HEADER, ROUTE_HEADER,

@@ -27,6 +27,8 @@ pub struct PinnedModel {
     pub(crate) expose_epoch: bool,
     /// The model is not that of the pin.
     pub(crate) detour: bool,
+    /// Whether the response's id is to lead back to the session.
+    pub(crate) links: bool,
 }
 
 impl PinnedModel {

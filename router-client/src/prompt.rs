@@ -2,14 +2,9 @@
 
 use std::borrow::Cow;
 
+use affinity_layer::without_harness;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-
-/// Blocks that agent harnesses put into user messages; the user did not write them.
-const HARNESS_TAGS: [(&str, &str); 2] = [
-    ("<system-reminder>", "</system-reminder>"),
-    ("<user-prompt-submit-hook>", "</user-prompt-submit-hook>"),
-];
 
 /// The JSON around a message's text, in bytes; roughly `{"role":"assistant","content":""},`.
 const MESSAGE_FRAME: usize = 34;
@@ -120,7 +115,7 @@ pub(crate) fn message(item: &RawValue) -> Option<Message> {
         }
     };
     let content = match role {
-        Role::User => without_harness(text),
+        Role::User => without_harness(&text).into_owned(),
         Role::Assistant => text,
         Role::Other => return None,
     };
@@ -145,24 +140,6 @@ fn text(content: &RawValue) -> String {
             .then_some(part.text)
     });
     texts.collect::<Vec<_>>().join("\n")
-}
-
-fn without_harness(text: String) -> String {
-    HARNESS_TAGS.iter().fold(text, |text, (open, close)| {
-        if text.contains(open) { without_blocks(&text, open, close) } else { text }
-    })
-}
-
-fn without_blocks(text: &str, open: &str, close: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, block)) = rest.split_once(open) {
-        let Some((_, after)) = block.split_once(close) else { break };
-        kept.push_str(before);
-        rest = after;
-    }
-    kept.push_str(rest);
-    kept
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use crate::coalesce::Flights;
 use crate::store::{Claim, SharedStore};
 use crate::telemetry::{self, Call as Counted};
 use crate::{
-    AffinityKey, AffinityStore, Epoch, Pin, PinnedModel, Rejection, RouteRequest, RouterService,
-    Selection, StoreError,
+    AffinityKey, AffinityStore, Epoch, Expiry, Pin, PinnedModel, Rejection, RouteRequest,
+    RouterService, Selection, StoreError,
 };
 
 /// Store, router and settings of one layer.
@@ -58,8 +58,18 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
         key: &AffinityKey,
         budget: &mut Budget,
     ) -> Result<Option<Pin>, Rejection> {
+        self.found(key, &self.settings.expiry, budget).await
+    }
+
+    /// The same for what lives by another `expiry`.
+    pub(super) async fn found(
+        &self,
+        key: &AffinityKey,
+        expiry: &Expiry,
+        budget: &mut Budget,
+    ) -> Result<Option<Pin>, Rejection> {
         let call = Counted::store("get");
-        let pin = budget.read(self.store.get(key, &self.settings.expiry)).await;
+        let pin = budget.read(self.store.get(key, expiry)).await;
         call.answered(&pin, |pin| if pin.is_some() { "found" } else { "absent" });
         match self.watched(Call::Read, pin) {
             Ok(pin) => Ok(pin),

@@ -59,7 +59,7 @@ pub(super) struct Turn<St, R> {
 
 impl<St: AffinityStore, R: RouterService> Turn<St, R> {
     pub(super) async fn decide<B>(
-        self,
+        mut self,
         request: Request<B>,
     ) -> Result<Decided<B>, (Rejection, Parts)>
     where
@@ -67,22 +67,7 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
     {
         let (mut parts, body) = request.into_parts();
         let mut body = Payload::new(body, self.core.settings.body_limit);
-        let verdict = match (&self.key, self.control) {
-            (key, _) if parts.extensions.get::<Probe>().is_some() => {
-                self.probed(key.as_ref(), &parts, &mut body).await
-            }
-            (_, Control::Bypass) => self.afresh(&parts, &mut body, Outcome::Bypass).await,
-            (None, _) => self.afresh(&parts, &mut body, Outcome::None).await,
-            (Some(key), Control::Refresh) => self.refreshed(key, &parts, &mut body).await,
-            (Some(key), Control::Use) if parts.extensions.get::<NewTurn>().is_some() => {
-                self.new_turn(key, &parts, &mut body).await
-            }
-            (Some(key), Control::Use | Control::Final) => {
-                let budget = Budget::new(self.core.settings.store_budget);
-                self.pinned(key, budget, &parts, &mut body).await
-            }
-        };
-        let verdict = match verdict {
+        let verdict = match self.verdict(&parts, &mut body).await {
             Ok(verdict) => verdict,
             Err(rejection) => return Err((rejection, parts)),
         };
@@ -101,6 +86,35 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         let store_budget = self.core.settings.store_budget;
         let answer = Answer { stamp, to_release, store_budget };
         Ok(Decided { request: Request::from_parts(parts, body.into_body()), answer })
+    }
+
+    async fn verdict<B: Readable>(
+        &mut self,
+        parts: &Parts,
+        body: &mut Payload<B>,
+    ) -> Result<Verdict, Rejection> {
+        let settings = &self.core.settings;
+        let mut budget = Budget::new(settings.store_budget);
+        if self.key.is_none() {
+            self.key = self.core.session(parts, body, &mut budget).await?;
+        }
+        match (&self.key, self.control) {
+            (None, control) if settings.passes_unkeyed(control) => {
+                Ok(Verdict::unpinned(None, Outcome::None))
+            }
+            (key, _) if parts.extensions.get::<Probe>().is_some() => {
+                self.probed(key.as_ref(), budget, parts, body).await
+            }
+            (_, Control::Bypass) => self.afresh(parts, body, Outcome::Bypass).await,
+            (None, _) => self.afresh(parts, body, Outcome::None).await,
+            (Some(key), Control::Refresh) => self.refreshed(key, budget, parts, body).await,
+            (Some(key), Control::Use) if parts.extensions.get::<NewTurn>().is_some() => {
+                self.new_turn(key, budget, parts, body).await
+            }
+            (Some(key), Control::Use | Control::Final) => {
+                self.pinned(key, budget, parts, body).await
+            }
+        }
     }
 
     /// The pin that stands and holds, else one that is made now.
@@ -166,12 +180,12 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
     async fn probed<B: Readable>(
         &self,
         key: Option<&AffinityKey>,
+        mut budget: Budget,
         parts: &Parts,
         body: &mut Payload<B>,
     ) -> Result<Verdict, Rejection> {
         let core = &*self.core;
         if let Some(key) = key {
-            let mut budget = Budget::new(core.settings.store_budget);
             let pin = core.standing(key, &mut budget).await?;
             if let Some(pin) = pin.filter(|pin| core.settings.accepts(pin.selection.model())) {
                 return Ok(Verdict::hit(pin));

@@ -11,7 +11,9 @@ use super::escalation::Escalation;
 use super::service::Affinity;
 use super::settings::Settings;
 use crate::store::SharedStore;
-use crate::{AffinityStore, Expiry, ModelName, OpenAiErrors, RouterService, Selection, SubAgents};
+use crate::{
+    AffinityStore, BodyId, Expiry, ModelName, OpenAiErrors, RouterService, Selection, SubAgents,
+};
 
 /// Layer that applies the [`Affinity`] middleware. All settings live here.
 ///
@@ -76,6 +78,23 @@ where
     /// of the agents' preset only. Default: no.
     pub fn model_lanes(self, lanes: bool) -> Self {
         self.set(|settings| settings.keys.model_lanes(lanes))
+    }
+
+    /// Also reads session ids out of the body, for requests whose headers name none. The order of
+    /// `sources` does not matter; it is that of [`BodyId`].
+    ///
+    /// A request with an id in a header is not read for it. Any other has its body held, up to
+    /// [`body_limit`](Self::body_limit), unless its extensions hold [`BodyIds`](crate::BodyIds).
+    /// Default: none.
+    pub fn body_ids(self, sources: impl IntoIterator<Item = BodyId>) -> Self {
+        self.set(|settings| settings.keys.body_ids(sources))
+    }
+
+    /// Guesses the session of a request that names none by the opening of its conversation. Bodies
+    /// are held as with [`body_ids`](Self::body_ids). Default: no.
+    #[cfg(feature = "fingerprint")]
+    pub fn fingerprint(self, fingerprint: crate::Fingerprint) -> Self {
+        self.set(|settings| settings.keys.fingerprint(fingerprint))
     }
 
     /// How long a pin lives. Default: 600 s from the claim.

@@ -6,6 +6,7 @@ mod decide;
 mod escalation;
 mod future;
 mod health;
+mod identity;
 mod layer;
 mod moves;
 mod payload;

@@ -17,10 +17,10 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
     pub(super) async fn new_turn<B: Readable>(
         &self,
         key: &AffinityKey,
+        mut budget: Budget,
         parts: &Parts,
         body: &mut Payload<B>,
     ) -> Result<Verdict, Rejection> {
-        let mut budget = Budget::new(self.core.settings.store_budget);
         match self.core.standing(key, &mut budget).await? {
             Some(pin) => self.moved(key, Some(pin), budget, parts, body).await,
             None => self.pinned(key, budget, parts, body).await,
@@ -31,10 +31,10 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
     pub(super) async fn refreshed<B: Readable>(
         &self,
         key: &AffinityKey,
+        mut budget: Budget,
         parts: &Parts,
         body: &mut Payload<B>,
     ) -> Result<Verdict, Rejection> {
-        let mut budget = Budget::new(self.core.settings.store_budget);
         let standing = self.core.standing(key, &mut budget).await?;
         self.moved(key, standing, budget, parts, body).await
     }

@@ -76,7 +76,7 @@ where
             return ResponseFuture::untouched(self.inner.call(request));
         }
         let settings = &self.core.settings;
-        let key = match settings.keys.key(request.headers(), request.extensions()) {
+        let key = match self.core.known_session(request.headers(), request.extensions()) {
             Ok(key) => key,
             Err(rejection) => return self.refuse(rejection, request),
         };
@@ -102,7 +102,7 @@ where
             let inner = span.in_scope(|| self.inner.call(request));
             return ResponseFuture::direct(inner, stamp, span);
         }
-        if key.is_none() && control != Control::Bypass && !settings.route_unkeyed {
+        if key.is_none() && settings.passes_unkeyed(control) && !settings.keys.reads_bodies() {
             return ResponseFuture::untouched(self.inner.call(request));
         }
 

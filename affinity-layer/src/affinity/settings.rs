@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::escalation::Escalation;
 use crate::key::KeySource;
+use crate::outcome::Control;
 use crate::{Expiry, MidTurn, ModelName, Pin, RequestedModel, Selection};
 
 pub(super) type Accepts = dyn Fn(&ModelName) -> bool + Send + Sync;
@@ -45,6 +46,11 @@ impl Settings {
     pub(super) fn holds(&self, pin: &Pin, request: &Extensions) -> bool {
         self.accepts(pin.selection.model())
             && (pin.selection.warm_up() == 0 || request.get::<MidTurn>().is_some())
+    }
+
+    /// Whether a request that belongs to no session is let through without a model.
+    pub(super) fn passes_unkeyed(&self, control: Control) -> bool {
+        !self.route_unkeyed && control != Control::Bypass
     }
 
     /// The model that a request asks for, else the default.

@@ -94,6 +94,7 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
         let Verdict { selection, epoch, outcome, pinned } = verdict;
         let (selection, store) = (selection?, self.shared.clone());
         let Settings { expiry, expose_epoch, .. } = self.settings;
+        let links = key.as_ref().is_some_and(|key| self.settings.keys.links(key));
         Some(PinnedModel {
             selection,
             outcome,
@@ -105,6 +106,7 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
             expiry,
             expose_epoch,
             detour: false,
+            links,
         })
     }
 

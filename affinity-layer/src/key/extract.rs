@@ -2,8 +2,10 @@
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
 
+#[cfg(feature = "fingerprint")]
+use super::Fingerprint;
 use super::agents::{AGENT_HEADERS, SUB_AGENT_HEADERS};
-use super::{AffinityKey, InvalidPart, Scope, SubAgents};
+use super::{AffinityKey, BodyId, InvalidPart, Scope, SubAgents};
 use crate::{Rejection, RequestedModel};
 
 /// The three generations of the feature's own header, newest name first.
@@ -22,7 +24,7 @@ pub const AFFINITY_HEADERS: [HeaderName; 3] = [
 /// 3. The lane, where lanes are asked for, comes from the id of a sub-agent and from the
 ///    [`RequestedModel`] in the request's extensions, and only for the clients of the preset: who
 ///    names a session by hand means one session.
-/// 4. The body is never read.
+/// 4. Without one of these headers, the sources of `session.rs` are looked at, if any is configured.
 #[derive(Clone, Debug)]
 pub(crate) struct KeySource {
     headers: Vec<HeaderName>,
@@ -30,6 +32,9 @@ pub(crate) struct KeySource {
     sub_agents: SubAgents,
     model_lanes: bool,
     tenant_header: Option<HeaderName>,
+    pub(super) body_ids: Vec<BodyId>,
+    #[cfg(feature = "fingerprint")]
+    pub(super) fingerprint: Option<Fingerprint>,
 }
 
 impl Default for KeySource {
@@ -40,6 +45,9 @@ impl Default for KeySource {
             sub_agents: SubAgents::default(),
             model_lanes: false,
             tenant_header: None,
+            body_ids: Vec::new(),
+            #[cfg(feature = "fingerprint")]
+            fingerprint: None,
         }
     }
 }
@@ -62,7 +70,16 @@ impl KeySource {
         self.tenant_header = Some(header);
     }
 
-    /// The key of a request, `None` when it names no session.
+    pub(crate) fn body_ids(&mut self, sources: impl IntoIterator<Item = BodyId>) {
+        self.body_ids = sources.into_iter().collect();
+    }
+
+    #[cfg(feature = "fingerprint")]
+    pub(crate) fn fingerprint(&mut self, fingerprint: Fingerprint) {
+        self.fingerprint = Some(fingerprint);
+    }
+
+    /// The key of a request by its headers, `None` when they name no session.
     ///
     /// # Errors
     ///
@@ -115,13 +132,21 @@ impl KeySource {
                 }
             }
         }
+        Ok(self.model_lane(key, extensions))
+    }
+
+    pub(super) fn model_lane(&self, key: AffinityKey, extensions: &Extensions) -> AffinityKey {
         match extensions.get::<RequestedModel>() {
-            Some(RequestedModel(model)) if self.model_lanes => Ok(key.with_model_lane(model)),
-            _ => Ok(key),
+            Some(RequestedModel(model)) if self.model_lanes => key.with_model_lane(model),
+            _ => key,
         }
     }
 
-    fn scope(&self, headers: &HeaderMap, ext: &Extensions) -> Result<Option<Scope>, Rejection> {
+    pub(super) fn scope(
+        &self,
+        headers: &HeaderMap,
+        ext: &Extensions,
+    ) -> Result<Option<Scope>, Rejection> {
         if let Some(scope) = ext.get::<Scope>() {
             return Ok(Some(scope.clone()));
         }

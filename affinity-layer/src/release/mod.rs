@@ -19,11 +19,12 @@
 
 mod body;
 mod layer;
-mod scan;
+pub(crate) mod scan;
 mod service;
 
 pub use body::ReleaseBody;
 pub use layer::ReleaseLayer;
+pub(crate) use service::readable;
 pub use service::{Release, ResponseFuture};
 
 /// In the extensions of a response whose body releases the pin, for the affinity layer to see.

@@ -14,7 +14,7 @@
 mod json;
 mod sse;
 
-use self::json::{Json, Key};
+pub(crate) use self::json::{Json, Key};
 use self::sse::Lines;
 
 /// Items of Responses for tools that the provider itself has run; the client has nothing to answer.
@@ -34,10 +34,34 @@ pub(super) struct Scanner {
     seen: Seen,
 }
 
+/// How the JSON of an answer is wrapped.
 #[derive(Debug)]
-enum Framing {
+pub(crate) enum Framing {
     Plain,
     Stream(Lines),
+}
+
+impl Framing {
+    /// That of a content type, `None` when it is none of an answer.
+    pub(crate) fn of(content_type: &str) -> Option<Self> {
+        let media = content_type.split(';').next().unwrap_or_default().trim();
+        if media.eq_ignore_ascii_case("text/event-stream") {
+            Some(Self::Stream(Lines::default()))
+        } else if media.eq_ignore_ascii_case("application/json") {
+            Some(Self::Plain)
+        } else {
+            None
+        }
+    }
+
+    /// Reads on; `found` is called with each piece of JSON, and with `None` where a document of a
+    /// stream ends.
+    pub(crate) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(Option<&[u8]>)) {
+        match self {
+            Self::Plain => found(Some(bytes)),
+            Self::Stream(lines) => lines.feed(bytes, found),
+        }
+    }
 }
 
 /// What the answer has said so far.
@@ -53,29 +77,19 @@ struct Seen {
 impl Scanner {
     /// A scanner for a body of this content type, `None` when it is none of an answer.
     pub(super) fn new(content_type: &str) -> Option<Self> {
-        let media = content_type.split(';').next().unwrap_or_default().trim();
-        let framing = if media.eq_ignore_ascii_case("text/event-stream") {
-            Framing::Stream(Lines::default())
-        } else if media.eq_ignore_ascii_case("application/json") {
-            Framing::Plain
-        } else {
-            return None;
-        };
+        let framing = Framing::of(content_type)?;
         Some(Self { framing, json: Json::default(), seen: Seen::default() })
     }
 
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         let Self { framing, json, seen } = self;
-        match framing {
-            Framing::Plain => json.feed(bytes, |path, value| seen.note(path, value)),
-            Framing::Stream(lines) => lines.feed(bytes, |data| match data {
-                Some(data) => json.feed(data, |path, value| seen.note(path, value)),
-                None => {
-                    seen.end_document();
-                    *json = Json::default();
-                }
-            }),
-        }
+        framing.feed(bytes, |data| match data {
+            Some(data) => json.feed(data, |path, value| seen.note(path, value)),
+            None => {
+                seen.end_document();
+                *json = Json::default();
+            }
+        });
     }
 
     pub(super) fn is_stream(&self) -> bool {

@@ -9,7 +9,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::scan::Scanner;
+use super::scan::{Framing, Scanner};
 use super::{ReleaseBody, ReleasedAtEnd};
 use crate::PinnedModel;
 use crate::pinned::Guest;
@@ -81,7 +81,7 @@ where
             response.extensions_mut().insert(ReleasedAtEnd);
             return Poll::Ready(Ok(response.map(|body| ReleaseBody::at_end(body, model))));
         }
-        let scanner = scanner(&response);
+        let scanner = readable(&response).and_then(Scanner::new);
         Poll::Ready(Ok(response.map(|body| match scanner {
             Some(scanner) => ReleaseBody::when_done(body, model, scanner),
             None => ReleaseBody::untouched(body),
@@ -89,21 +89,23 @@ where
     }
 }
 
-/// Something to read the answer by, if it is one that can be read.
-fn scanner<B>(response: &Response<B>) -> Option<Scanner> {
+/// The content type of an answer, if it is one that can be read.
+pub(crate) fn readable<B>(response: &Response<B>) -> Option<&str> {
     if !response.status().is_success() {
         return None;
     }
     let text = |name| response.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
-    let scanner = Scanner::new(text(header::CONTENT_TYPE)?)?;
+    let content_type = text(header::CONTENT_TYPE).filter(|text| Framing::of(text).is_some())?;
     let encoding = text(header::CONTENT_ENCODING).unwrap_or("identity");
     if !encoding.eq_ignore_ascii_case("identity") {
         static ONCE: Once = Once::new();
         // Every answer of such a provider is compressed; one line says it all.
         ONCE.call_once(|| {
-            tracing::warn!("a compressed answer cannot be read for its end, so its pin stays");
+            tracing::warn!(
+                "a compressed answer cannot be read: its pin stays, its id leads nowhere"
+            );
         });
         return None;
     }
-    Some(scanner)
+    Some(content_type)
 }

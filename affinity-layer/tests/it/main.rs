@@ -8,18 +8,22 @@
 )]
 
 mod agents;
+mod body_ids;
 mod common;
+mod conversations;
 #[cfg(feature = "metrics")]
 mod counts;
 mod detour;
 mod epochs;
 mod escalation;
 mod failover;
+mod fingerprint;
 mod memory_store;
 mod refusals;
 mod release;
 mod router_failures;
 mod semantics;
+mod slow_links;
 mod spans;
 mod stacking;
 mod store_failures;

@@ -3,15 +3,18 @@
 //! It follows structure and does not check it: what is no JSON gives no strings, or strings that
 //! mean nothing to us.
 
+use crate::MAX_SESSION_LEN;
+
 /// Nesting that is followed; deeper places are counted and not looked at.
 const MAX_DEPTH: usize = 8;
 
-/// Bytes that are kept of a string; none that we look for is longer.
-const MAX_STRING: usize = 32;
+/// Bytes that are kept of a string; none that we look for is longer: the id of a response is to be a
+/// part of a key.
+const MAX_STRING: usize = MAX_SESSION_LEN;
 
 /// A step of a path, as far as it matters to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub(crate) enum Key {
     Choices,
     FinishReason,
     StopReason,
@@ -20,6 +23,7 @@ pub(super) enum Key {
     Response,
     Output,
     Type,
+    Id,
     Other,
     /// An element of an array.
     Element,
@@ -36,13 +40,14 @@ impl Key {
             "response" => Self::Response,
             "output" => Self::Output,
             "type" => Self::Type,
+            "id" => Self::Id,
             _ => Self::Other,
         }
     }
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Json {
+pub(crate) struct Json {
     path: Vec<Key>,
     /// Levels beyond those in `path`.
     deeper: usize,
@@ -69,7 +74,7 @@ enum Escape {
 
 impl Json {
     /// Reads on; `found` is called for every string value, with the path to it.
-    pub(super) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(&[Key], &str)) {
+    pub(crate) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(&[Key], &str)) {
         for &byte in bytes {
             if let Some(text) = &mut self.string {
                 if text.is_ended_by(byte)
@@ -140,7 +145,7 @@ impl Text {
             },
             Escape::Begun if byte == b'u' => self.escape = Escape::Unicode(4, 0),
             // What an escape other than \u stands for is in nothing that we look for.
-            Escape::Begun => self.push(if byte == b'"' { b'"' } else { b'\\' }),
+            Escape::Begun => self.push(if matches!(byte, b'"' | b'/') { byte } else { b'\\' }),
             Escape::Unicode(left, value) => {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
                 let value = value * 16 + digit;

@@ -2,7 +2,7 @@
 
 /// Where in a line the next byte stands.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     state: State,
     /// The last byte was a carriage return: a line feed after it belongs to it.
     after_return: bool,
@@ -26,7 +26,7 @@ const FIELD: &[u8] = b"data:";
 
 impl Lines {
     /// Reads on; `found` is called with each piece of data, and with `None` where an event ends.
-    pub(super) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(Option<&[u8]>)) {
+    pub(crate) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(Option<&[u8]>)) {
         let mut rest = bytes;
         while let Some((&byte, after)) = rest.split_first() {
             let after_return = std::mem::replace(&mut self.after_return, byte == b'\r');

@@ -136,7 +136,7 @@ fn escapes_are_read_and_long_strings_are_not_kept() {
     let mut scanner = Scanner::new("application/json").unwrap();
     scanner.feed(b"{\"a\":\"");
     (0..1000).for_each(|_| scanner.feed(&[b'x'; 1024]));
-    assert!(format!("{scanner:?}").len() < 1000, "a string without end fills no memory");
+    assert!(format!("{scanner:?}").len() < 2000, "a string without end fills no memory");
 }
 
 #[test]

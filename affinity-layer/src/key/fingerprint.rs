@@ -1,0 +1,233 @@
+//! A guess at the session of a request that names none: the opening of its conversation.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{AffinityKey, IdKind, without_harness};
+
+/// Tells conversations apart by their openings, for clients that send no id at all.
+///
+/// The id is a keyed hash (BLAKE3) of the instructions, the tools' definitions, and the text of the
+/// first user message, without what an agent's harness put into it. These stay as they are while a
+/// conversation grows.
+///
+/// It is a guess. Two conversations of one tenant with the same opening share a pin, and one whose
+/// instructions or tools change on the way, such as by the time of day, changes its session.
+#[derive(Clone)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Derives the hash's key from `secret`, which should hold at least 128 bits that nobody can
+    /// guess. Replicas over one store need the same.
+    #[must_use]
+    pub fn new(secret: &str) -> Self {
+        let context = "affinity-layer 2026-11-20 fingerprints of conversations";
+        Self(blake3::derive_key(context, secret.as_bytes()))
+    }
+
+    /// Draws the key at random: no other process finds the same sessions, nor does this one once it
+    /// was started again.
+    #[must_use]
+    pub fn random() -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for _ in 0..4 {
+            hasher.update(&RandomState::new().hash_one(()).to_le_bytes());
+        }
+        Self(hasher.finalize().into())
+    }
+
+    /// The key of a body's conversation, `None` without a message of the user.
+    pub(super) fn key(&self, body: &[u8]) -> Option<AffinityKey> {
+        let opening = Opening::of(body)?;
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        for part in [&*opening.instructions, opening.tools, &*opening.message] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+        let mut hash = [0; 16];
+        hasher.finalize_xof().fill(&mut hash);
+        Some(AffinityKey::ours(IdKind::Fingerprint, u128::from_be_bytes(hash)))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fingerprint").finish_non_exhaustive()
+    }
+}
+
+/// What stays of a conversation, in any of the three protocols.
+struct Opening<'a> {
+    instructions: String,
+    /// As they were written: a client writes them alike in each request.
+    tools: &'a str,
+    message: String,
+}
+
+impl<'a> Opening<'a> {
+    fn of(body: &'a [u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Body<'a> {
+            #[serde(borrow)]
+            system: Option<&'a RawValue>,
+            #[serde(borrow)]
+            instructions: Option<&'a RawValue>,
+            #[serde(borrow)]
+            tools: Option<&'a RawValue>,
+            #[serde(borrow)]
+            messages: Option<&'a RawValue>,
+            #[serde(borrow)]
+            input: Option<&'a RawValue>,
+        }
+
+        let body: Body<'_> = serde_json::from_slice(body).ok()?;
+        let mut instructions: Vec<String> =
+            [body.system, body.instructions].into_iter().flatten().map(text).collect();
+        let conversation = body.messages.or(body.input)?;
+        let message = match serde_json::from_str::<Vec<&RawValue>>(conversation.get()) {
+            // Responses takes a bare string for one user message.
+            Err(_) => text(conversation),
+            Ok(items) => items.into_iter().find_map(|item| {
+                let item: Item<'_> = serde_json::from_str(item.get()).ok()?;
+                let text = text(item.content);
+                match &*item.role {
+                    "user" if !text.is_empty() => return Some(text),
+                    "system" | "developer" => instructions.push(text),
+                    _ => {}
+                }
+                None
+            })?,
+        };
+        let tools = body.tools.map_or("", RawValue::get);
+        let instructions = instructions.join("\n");
+        (!message.is_empty()).then_some(Self { instructions, tools, message })
+    }
+}
+
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(borrow)]
+    role: Cow<'a, str>,
+    #[serde(borrow)]
+    content: &'a RawValue,
+}
+
+/// The text of a string or of a list of parts, of which one part is the same as a string.
+fn text(content: &RawValue) -> String {
+    #[derive(Deserialize)]
+    struct Part<'a> {
+        #[serde(borrow)]
+        text: Cow<'a, str>,
+    }
+
+    let own = |text: &str| without_harness(text).trim().to_owned();
+    if let Ok(text) = serde_json::from_str::<String>(content.get()) {
+        return own(&text);
+    }
+    let parts: Vec<&RawValue> = serde_json::from_str(content.get()).unwrap_or_default();
+    let texts = parts.into_iter().filter_map(|part| {
+        let Part { text } = serde_json::from_str(part.get()).ok()?;
+        Some(own(&text)).filter(|text| !text.is_empty())
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn print(body: &Value) -> Option<String> {
+        let key = Fingerprint::new("secret").key(body.to_string().as_bytes())?;
+        assert_eq!(key.kind(), IdKind::Fingerprint);
+        Some(key.session().to_owned())
+    }
+
+    fn chat(messages: &Value) -> Value {
+        json!({"model": "m", "tools": [{"type": "function", "name": "f"}], "messages": messages})
+    }
+
+    #[test]
+    fn a_conversation_that_grows_keeps_its_fingerprint() {
+        let system = json!({"role": "system", "content": "be brief"});
+        let user = json!({"role": "user", "content": "hello"});
+        let first = print(&chat(&json!([system, user]))).unwrap();
+        assert_eq!(first.len(), 32);
+        let later = chat(&json!([system, user, {"role": "assistant", "content": "hi"},
+            {"role": "user", "content": "and now?"}]));
+        assert_eq!(print(&later).unwrap(), first);
+        let part = json!({"type": "text", "text": " hello\n", "cache_control": {"type": "e"}});
+        let as_parts = chat(&json!([system, {"role": "user", "content": [
+            {"type": "text", "text": "<system-reminder>now 12:01</system-reminder>"}, part]}]));
+        assert_eq!(print(&as_parts).unwrap(), first);
+    }
+
+    #[test]
+    fn another_opening_is_another_conversation() {
+        let base = json!({"system": "s", "tools": [{"name": "f"}],
+            "messages": [{"role": "user", "content": "hello"}]});
+        let changed = |pointer: &str, value: &str| {
+            let mut body = base.clone();
+            *body.pointer_mut(pointer).unwrap() = json!(value);
+            body
+        };
+        let mut prints = vec![print(&base)];
+        for (pointer, value) in
+            [("/system", "t"), ("/tools/0/name", "g"), ("/messages/0/content", "hellos")]
+        {
+            prints.push(print(&changed(pointer, value)));
+        }
+        // What moves from one part to the next is another opening too.
+        prints.push(print(&json!({"messages": [{"role": "user", "content": "hello"}]})));
+        let swapped = json!({"system": "hello", "messages": [{"role": "user", "content": "s"}]});
+        prints.push(print(&swapped));
+        prints.sort();
+        prints.dedup();
+        assert_eq!(prints.len(), 6);
+        assert!(prints.iter().all(Option::is_some));
+    }
+
+    #[test]
+    fn responses_take_a_string_or_items() {
+        let bare = print(&json!({"instructions": "i", "input": "hello"}));
+        let items = json!({"instructions": "i", "input": [
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]},
+            {"type": "function_call_output", "call_id": "c", "output": "4"}]});
+        assert!(bare.is_some());
+        assert_eq!(print(&items), bare);
+    }
+
+    #[test]
+    fn without_a_message_of_the_user_there_is_no_guess() {
+        for body in [
+            json!({}),
+            json!([]),
+            json!({"messages": []}),
+            json!({"input": 7}),
+            json!({"input": " "}),
+            json!({"messages": [{"role": "user", "content": []}]}),
+            json!({"messages": [{"role": "system", "content": "s"}]}),
+            json!({"messages": [{"role": "user",
+                "content": "<system-reminder>r</system-reminder>"}]}),
+        ] {
+            assert_eq!(print(&body), None, "{body}");
+        }
+        assert_eq!(Fingerprint::new("s").key(b"no json"), None);
+    }
+
+    #[test]
+    fn it_depends_on_the_secret_and_shows_none() {
+        let body = br#"{"input":"hello"}"#;
+        let key = |fingerprint: &Fingerprint| fingerprint.key(body).unwrap();
+        let one = Fingerprint::new("hunter2");
+        assert_eq!(key(&one), key(&Fingerprint::new("hunter2")));
+        assert_ne!(key(&one), key(&Fingerprint::new("hunter3")));
+        assert_ne!(key(&Fingerprint::random()), key(&Fingerprint::random()));
+        assert_eq!(format!("{one:?}"), "Fingerprint { .. }");
+    }
+}

@@ -1,0 +1,30 @@
+//! What agents put into the messages of their users.
+
+use std::borrow::Cow;
+
+/// Blocks that agent harnesses put into user messages; the user did not write them.
+const TAGS: [(&str, &str); 2] = [
+    ("<system-reminder>", "</system-reminder>"),
+    ("<user-prompt-submit-hook>", "</user-prompt-submit-hook>"),
+];
+
+/// The text of a user message without the blocks that an agent's harness put into it, such as
+/// `<system-reminder>`. A block that does not end is left as it is.
+#[must_use]
+pub fn without_harness(text: &str) -> Cow<'_, str> {
+    TAGS.iter().fold(Cow::Borrowed(text), |text, (open, close)| {
+        if text.contains(open) { without_blocks(&text, open, close).into() } else { text }
+    })
+}
+
+fn without_blocks(text: &str, open: &str, close: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, block)) = rest.split_once(open) {
+        let Some((_, after)) = block.split_once(close) else { break };
+        kept.push_str(before);
+        rest = after;
+    }
+    kept.push_str(rest);
+    kept
+}

@@ -1,0 +1,46 @@
+//! Where a session id came from: each kind is a namespace of its own.
+
+/// What named a session. The same id of two kinds is two sessions, so that a client cannot make one
+/// kind of id pass for another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum IdKind {
+    /// A header.
+    #[default]
+    Header,
+    /// `prompt_cache_key` in the body.
+    PromptCacheKey,
+    /// `conversation` in the body.
+    Conversation,
+    /// The session in `metadata.user_id` in the body.
+    UserId,
+    /// Nobody: a conversation in Responses that began without an id, and is found again by
+    /// `previous_response_id`. The id was drawn at random.
+    Begun,
+    /// Nobody: the id is a keyed hash of the conversation's opening.
+    Fingerprint,
+    /// A response's id. It names no session; under it stands to which one the response belongs.
+    Response,
+}
+
+impl IdKind {
+    /// What stands before an id of this kind in the name of its pin. A `%` in an id is encoded as
+    /// `%25`, so that no id of a header can begin like this; and none of these begins another.
+    pub(super) const fn marker(self) -> &'static str {
+        match self {
+            Self::Header => "",
+            Self::PromptCacheKey => "%prompt_cache_key=",
+            Self::Conversation => "%conversation=",
+            Self::UserId => "%user_id=",
+            Self::Begun => "%begun=",
+            Self::Fingerprint => "%fingerprint=",
+            Self::Response => "%response=",
+        }
+    }
+
+    /// Whether the client sent the id itself, and sends it again with every request.
+    #[must_use]
+    pub const fn is_sent(self) -> bool {
+        !matches!(self, Self::Begun | Self::Fingerprint | Self::Response)
+    }
+}

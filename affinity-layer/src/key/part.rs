@@ -1,0 +1,88 @@
+//! The parts of a key: what may stand in them, and why one is refused.
+
+use std::fmt;
+
+use http::HeaderValue;
+
+/// Longest session id, in bytes.
+pub const MAX_SESSION_LEN: usize = 256;
+/// Longest scope, in bytes.
+pub const MAX_SCOPE_LEN: usize = 128;
+
+/// Why a part of a key was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidPart {
+    /// The part has no bytes.
+    Empty,
+    /// The part is longer than its limit in bytes, which is given.
+    TooLong(usize),
+    /// The part holds a byte that is not visible ASCII, or a comma.
+    BadByte,
+    /// The header came twice with different values.
+    Conflict,
+}
+
+impl fmt::Display for InvalidPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("is empty"),
+            Self::TooLong(limit) => write!(f, "is longer than {limit} bytes"),
+            Self::BadByte => f.write_str("may hold visible ASCII only, and no comma"),
+            Self::Conflict => f.write_str("was sent twice with different values"),
+        }
+    }
+}
+
+impl std::error::Error for InvalidPart {}
+
+/// Checks a part and shares its bytes: nothing is copied on the way from a request to a key.
+pub(super) fn part(value: &HeaderValue, limit: usize) -> Result<HeaderValue, InvalidPart> {
+    let bytes = value.as_bytes();
+    if bytes.is_empty() {
+        return Err(InvalidPart::Empty);
+    }
+    if bytes.len() > limit {
+        return Err(InvalidPart::TooLong(limit));
+    }
+    if !bytes.iter().all(|b| b.is_ascii_graphic() && *b != b',') {
+        return Err(InvalidPart::BadByte);
+    }
+    Ok(value.clone())
+}
+
+pub(super) fn text(value: &HeaderValue) -> &str {
+    // Checked to be visible ASCII when the part was made, so the default is never taken.
+    value.to_str().unwrap_or_default()
+}
+
+pub(super) fn parse(text: &str) -> Result<HeaderValue, InvalidPart> {
+    HeaderValue::from_str(text).map_err(|_| InvalidPart::BadByte)
+}
+
+/// The tenant that a session belongs to: 1 to [`MAX_SCOPE_LEN`] visible ASCII bytes without comma.
+///
+/// Put one into the request's extensions to set the scope from an authentication layer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scope(HeaderValue);
+
+impl Scope {
+    /// Checks `scope` and makes a scope of it.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPart`] when it is empty, too long, or not visible ASCII.
+    pub fn new(scope: &str) -> Result<Self, InvalidPart> {
+        Self::from_header(&parse(scope)?)
+    }
+
+    pub(super) fn from_header(value: &HeaderValue) -> Result<Self, InvalidPart> {
+        part(value, MAX_SCOPE_LEN).map(Self)
+    }
+
+    /// The scope as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        text(&self.0)
+    }
+}

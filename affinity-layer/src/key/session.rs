@@ -1,0 +1,93 @@
+//! The session of a request that no header names.
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Extensions, HeaderMap};
+
+use super::{AffinityKey, BodyId, BodyIds, IdKind, KeySource};
+use crate::Rejection;
+
+impl KeySource {
+    /// Whether the body may tell what the headers do not.
+    pub(crate) fn reads_bodies(&self) -> bool {
+        !self.body_ids.is_empty() || self.has_fingerprint()
+    }
+
+    /// The key by the ids of a body. One of [`IdKind::Response`] leads to the key and is none itself.
+    ///
+    /// # Errors
+    ///
+    /// A [`Rejection`] when there is an id and no usable scope, as with an id in a header.
+    pub(crate) fn named(
+        &self,
+        ids: &BodyIds,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Option<AffinityKey>, Rejection> {
+        let Some(key) = ids.key(&self.body_ids) else {
+            return Ok(None);
+        };
+        let key = key.with_scope(self.scope(headers, extensions)?);
+        Ok(Some(self.with_lane(key, extensions)))
+    }
+
+    /// The key of a conversation that nothing names: a guess by its opening, or a new one. `None`
+    /// also when the scope that it would need is missing: nobody has asked for a session.
+    pub(crate) fn unnamed(
+        &self,
+        ids: &BodyIds,
+        parts: &Parts,
+        body: &Bytes,
+    ) -> Option<AffinityKey> {
+        let scope = self.scope(&parts.headers, &parts.extensions).ok()?;
+        if ids.in_conversation {
+            return None;
+        }
+        // A request that follows a response does not hold the opening.
+        let guess = if ids.follows { None } else { self.guess(body) };
+        let begins =
+            self.follows_responses() && ids.is_kept && parts.uri.path().ends_with("/responses");
+        let key = guess.or_else(|| begins.then(AffinityKey::begun))?;
+        Some(self.with_lane(key.with_scope(scope), &parts.extensions))
+    }
+
+    /// The key that a link leads to, with the lane of the request at hand.
+    pub(crate) fn with_lane(&self, key: AffinityKey, extensions: &Extensions) -> AffinityKey {
+        match key.kind() {
+            // An agent makes side calls under the id of its main loop, and others may have the same
+            // opening for two models. Who names a session by hand means one session.
+            IdKind::UserId | IdKind::Fingerprint => self.model_lane(key, extensions),
+            _ => key,
+        }
+    }
+
+    /// Whether responses of the session are to lead back to it: it has no id that a client could
+    /// send.
+    pub(crate) fn links(&self, key: &AffinityKey) -> bool {
+        self.follows_responses() && !key.kind().is_sent()
+    }
+
+    fn follows_responses(&self) -> bool {
+        self.body_ids.contains(&BodyId::PreviousResponseId)
+    }
+
+    #[cfg(feature = "fingerprint")]
+    fn has_fingerprint(&self) -> bool {
+        self.fingerprint.is_some()
+    }
+
+    #[cfg(feature = "fingerprint")]
+    fn guess(&self, body: &[u8]) -> Option<AffinityKey> {
+        self.fingerprint.as_ref()?.key(body)
+    }
+
+    #[cfg(not(feature = "fingerprint"))]
+    fn has_fingerprint(&self) -> bool {
+        false
+    }
+
+    #[cfg(not(feature = "fingerprint"))]
+    fn guess(&self, _: &[u8]) -> Option<AffinityKey> {
+        None
+    }
+}

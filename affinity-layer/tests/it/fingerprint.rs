@@ -1,0 +1,109 @@
+//! A guess at the session, for clients that send nothing.
+
+use affinity_layer::{BodyId, Fingerprint, RequestedModel, Scope};
+use axum::body::Body;
+use http::Request;
+use serde_json::{Value, json};
+
+use crate::common::*;
+
+fn guessing(calls: &Calls) -> Stack {
+    stack(layer(calls.router()).fingerprint(Fingerprint::new("secret")).model_lanes(true))
+}
+
+fn sending(body: &Value) -> Request<Body> {
+    post(&[]).map(|_| Body::from(body.to_string()))
+}
+
+/// The `turn`th request of a conversation that begins with `opening`.
+fn turn(opening: &str, turn: usize) -> Request<Body> {
+    let mut messages = vec![json!({"role": "user", "content": opening})];
+    for n in 1..turn {
+        messages.push(json!({"role": "assistant", "content": format!("answer {n}")}));
+        messages.push(json!({"role": "user", "content": format!("question {n}")}));
+    }
+    sending(&json!({"messages": messages}))
+}
+
+#[tokio::test]
+async fn a_conversation_that_grows_holds_its_model() {
+    let calls = Calls::default();
+    let service = guessing(&calls);
+    assert_eq!(send(&service, turn("hello", 1)).await, said("vendor/m1", false, "claimed"));
+    assert_eq!(send(&service, turn("bye", 1)).await, said("vendor/m2", false, "claimed"));
+    for n in 2..5 {
+        assert_eq!(send(&service, turn("hello", n)).await, said("vendor/m1", true, "hit"));
+        assert_eq!(send(&service, turn("bye", n)).await, said("vendor/m2", true, "hit"));
+    }
+    assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test]
+async fn an_id_comes_before_the_guess() {
+    let service = guessing(&Calls::default());
+    let named = |id: &str| {
+        let mut request = turn("hello", 1);
+        request.headers_mut().insert("x-model-affinity", id.parse().unwrap());
+        request
+    };
+    assert_eq!(send(&service, named("s")).await.affinity, "claimed");
+    assert_eq!(send(&service, turn("hello", 1)).await, said("vendor/m2", false, "claimed"));
+    assert_eq!(send(&service, named("s")).await, said("vendor/m1", true, "hit"));
+
+    let calls = Calls::default();
+    let both = layer(calls.router()).body_ids([BodyId::PromptCacheKey]);
+    let service = stack(both.fingerprint(Fingerprint::random()));
+    let cached = |id: &str| sending(&json!({"prompt_cache_key": id, "input": "hello"}));
+    assert_eq!(send(&service, cached("a")).await.affinity, "claimed");
+    assert_eq!(send(&service, cached("b")).await.affinity, "claimed");
+    assert_eq!(send(&service, cached("a")).await.affinity, "hit");
+}
+
+#[tokio::test]
+async fn tenants_with_the_same_opening_do_not_meet() {
+    let service = guessing(&Calls::default());
+    let of = |tenant: &str| {
+        let mut request = turn("hello", 1);
+        request.extensions_mut().insert(Scope::new(tenant).unwrap());
+        request
+    };
+    assert_eq!(send(&service, of("a")).await, said("vendor/m1", false, "claimed"));
+    assert_eq!(send(&service, of("b")).await, said("vendor/m2", false, "claimed"));
+    assert_eq!(send(&service, of("a")).await, said("vendor/m1", true, "hit"));
+}
+
+#[tokio::test]
+async fn without_the_tenant_that_is_needed_nothing_is_guessed_or_refused() {
+    let layer = layer(Calls::default().router()).fingerprint(Fingerprint::random());
+    let service = stack(layer.tenant_header(http::HeaderName::from_static("x-tenant")));
+    for n in 1..=2 {
+        let expected = said(&format!("vendor/m{n}"), false, "none");
+        assert_eq!(send(&service, turn("hello", 1)).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn one_opening_for_two_models_is_two_sessions() {
+    let service = guessing(&Calls::default());
+    let asking = |wanted: &str| {
+        let mut request = turn("hello", 1);
+        request.extensions_mut().insert(RequestedModel(model(wanted)));
+        request
+    };
+    assert_eq!(send(&service, asking("vendor/a")).await, said("vendor/m1", false, "claimed"));
+    assert_eq!(send(&service, asking("vendor/b")).await, said("vendor/m2", false, "claimed"));
+    assert_eq!(send(&service, asking("vendor/a")).await, said("vendor/m1", true, "hit"));
+}
+
+#[tokio::test]
+async fn what_goes_on_elsewhere_or_has_no_opening_is_not_guessed_at() {
+    let service = guessing(&Calls::default());
+    for body in [
+        json!({"input": "hello", "previous_response_id": "r"}),
+        json!({"input": "hello", "conversation": "c"}),
+        json!({"messages": []}),
+        json!("hello"),
+    ] {
+        assert_eq!(send(&service, sending(&body)).await.affinity, "none", "{body}");
+    }
+}
