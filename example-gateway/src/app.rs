@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use affinity_layer::{
-    AFFINITY_HEADERS, AGENT_HEADERS, AffinityLayer, FailoverLayer, ModelName, Probe, Rejection,
-    ReleaseLayer, RouterService, SharedStore,
+    AFFINITY_HEADERS, AGENT_HEADERS, AffinityLayer, BodyId, FailoverLayer, LinkLayer, ModelName,
+    Probe, Rejection, ReleaseLayer, RouterService, SharedStore,
 };
 use axum::body::Body;
 use axum::routing::{get, post_service};
@@ -57,6 +57,7 @@ impl App {
         let sessions = Sessions::new(config)?;
         let affinity = affinity(config, sessions.store(), &upstreams);
         let intake = IntakeLayer::new(upstreams.clone()).turns(turns(config));
+        let intake = intake.body_ids(!config.routing.body_ids.is_empty());
 
         let proxied = ServiceBuilder::new()
             // Reads and checks the body, which the router and the proxy need whole.
@@ -67,12 +68,14 @@ impl App {
             .map_response_body(Body::new)
             // Ends a pin with the last byte of a final response, or of the model's last answer.
             .layer(ReleaseLayer::new().final_answer(config.routing.release == Release::FinalAnswer))
+            // Learns by which ids the conversations of Responses go on.
+            .layer(LinkLayer::new())
             // Goes on with the next candidate when a provider fails.
             .option_layer(failover(config, &upstreams))
             .service(Proxy::new(upstreams.clone(), withheld(config))?);
         let deciding = upstreams.clone();
         let decided = ServiceBuilder::new()
-            .layer(intake.model_may_miss())
+            .layer(intake.deciding())
             // The same layer: a session decided here is pinned there.
             .layer(affinity)
             .map_response_body(Body::new)
@@ -140,6 +143,7 @@ fn affinity(
         .expose_epoch(routing.expose_epoch)
         .warm_up(routing.warm_up_turns)
         .escalation(routing.escalation.iter().cloned())
+        .body_ids(routing.body_ids.iter().copied())
         .accept_models(move |model| served.serves(model));
     if upstreams.are_limited() {
         let upstreams = upstreams.clone();
@@ -149,6 +153,9 @@ fn affinity(
     }
     if let Some(sub_agents) = routing.agents {
         layer = layer.agents(sub_agents).model_lanes(routing.model_lanes);
+    }
+    if let Some(fingerprint) = &routing.fingerprint {
+        layer = layer.fingerprint(fingerprint.clone());
     }
     if let Some(header) = &routing.tenant_header {
         layer = layer.tenant_header(header.clone());
@@ -176,8 +183,9 @@ fn failover(config: &Config, upstreams: &Arc<Upstreams>) -> Option<FailoverLayer
 /// The headers that are for us and not for the providers.
 fn withheld(config: &Config) -> Vec<HeaderName> {
     let mut withheld: Vec<_> = config.routing.tenant_header.iter().cloned().collect();
-    if config.routing.release == Release::FinalAnswer {
-        // A compressed answer could not be read for its end.
+    let follows = config.routing.body_ids.contains(&BodyId::PreviousResponseId);
+    if follows || config.routing.release == Release::FinalAnswer {
+        // A compressed answer could not be read for its id or its end.
         withheld.push(header::ACCEPT_ENCODING);
     }
     if !config.routing.forward_session_header {

@@ -11,6 +11,7 @@ mod slices;
 
 use std::ops::Range;
 
+use affinity_layer::BodyIds;
 use bytes::Bytes;
 
 pub use scan::BodyError;
@@ -27,6 +28,8 @@ pub struct Envelope {
     /// The member `routing_preferences`, with the comma that goes with it.
     preferences: Option<Preferences>,
     inputs: Inputs,
+    /// The values that may tell the session, in the order of [`BodyIds::MEMBERS`].
+    ids: [Option<Range<usize>>; BodyIds::MEMBERS.len()],
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +79,15 @@ impl Envelope {
     #[must_use]
     pub fn inputs(&self) -> Inputs {
         self.inputs
+    }
+
+    /// What the body tells of its session.
+    #[must_use]
+    pub fn session_ids(&self) -> BodyIds {
+        BodyIds::read(|name| {
+            let place = BodyIds::MEMBERS.iter().position(|member| *member == name)?;
+            self.bytes.get(self.ids.get(place)?.clone()?)
+        })
     }
 
     /// The body for a provider: `model` replaced, `routing_preferences` cut out. Nothing is copied
@@ -162,6 +174,17 @@ mod tests {
             let envelope = Envelope::parse(Bytes::from(body)).unwrap();
             assert!(envelope.has_model() && envelope.model().is_none(), "{body}");
         }
+    }
+
+    #[test]
+    fn members_that_may_tell_the_session_are_checked_like_all_others() {
+        for body in ["{\"metadata\":\n {\"a\":\"\\ud800\"}}", "{\"store\":1e400}"] {
+            let error = Envelope::parse(Bytes::from(body)).unwrap_err();
+            let lines = body.lines().count();
+            assert!(matches!(error, BodyError::Syntax { line, .. } if line == lines), "{error:?}");
+        }
+        let nested = format!("{{\"metadata\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+        assert!(Envelope::parse(Bytes::from(nested)).is_err());
     }
 
     #[test]

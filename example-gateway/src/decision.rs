@@ -51,7 +51,7 @@ pub(crate) async fn decide(
         model: given.model(),
         route: given.route().map(|route| route.as_str()),
         trace_id: trace_id(&request.headers),
-        session_id: given.key().map(|key| key.session()),
+        session_id: given.key().filter(|key| key.kind().is_sent()).map(|key| key.session()),
         pinned: given.is_pinned(),
     };
     let body = serde_json::to_vec(&decision).unwrap_or_default();

@@ -4,7 +4,8 @@
 //! 2. The model that it asks for is one that is served, and stands in the extensions as
 //!    [`RequestedModel`], by its configured name.
 //! 3. Inline `routing_preferences` are checked, and stand there as [`Preferences`].
-//! 4. The [`Envelope`] stands there too, for the proxy to cut the body by.
+//! 4. What the body tells of its session stands there, where it is asked for.
+//! 5. The [`Envelope`] stands there too, for the proxy to cut the body by.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -35,8 +36,9 @@ pub(crate) const BODY_LIMIT: usize = 32 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct IntakeLayer {
     upstreams: Arc<Upstreams>,
-    model_may_miss: bool,
+    deciding: bool,
     turns: Turns,
+    body_ids: bool,
 }
 
 /// Which requests are marked by their place in a turn of the user.
@@ -52,12 +54,17 @@ pub(crate) enum Turns {
 impl IntakeLayer {
     /// For requests to a model; each must name one.
     pub(crate) fn new(upstreams: Arc<Upstreams>) -> Self {
-        Self { upstreams, model_may_miss: false, turns: Turns::Unmarked }
+        Self { upstreams, deciding: false, turns: Turns::Unmarked, body_ids: false }
     }
 
-    /// A body without `model` means `auto`.
-    pub(crate) fn model_may_miss(self) -> Self {
-        Self { model_may_miss: true, ..self }
+    /// For requests that go to no model: a body without `model` means `auto`.
+    pub(crate) fn deciding(self) -> Self {
+        Self { deciding: true, ..self }
+    }
+
+    /// Puts what the body tells of its session into the extensions.
+    pub(crate) fn body_ids(self, read: bool) -> Self {
+        Self { body_ids: read, ..self }
     }
 
     /// Marks requests by their place in a turn of the user.
@@ -80,6 +87,11 @@ impl IntakeLayer {
             parts.extensions.insert(self.preferences(text)?);
         }
         self.mark(parts, envelope.bytes());
+        if self.body_ids {
+            let ids = envelope.session_ids();
+            // A decision has no id that anybody could go on with.
+            parts.extensions.insert(if self.deciding { ids.not_kept() } else { ids });
+        }
         let body = Full::new(envelope.bytes().clone());
         parts.extensions.insert(envelope);
         Ok(body)
@@ -100,7 +112,7 @@ impl IntakeLayer {
     ) -> Result<Option<affinity_layer::ModelName>, ApiError> {
         let name = match envelope.model() {
             Some(name) => name,
-            None if self.model_may_miss && !envelope.has_model() => "auto".to_owned(),
+            None if self.deciding && !envelope.has_model() => "auto".to_owned(),
             None => {
                 let text = "the body needs a model, as a string that is not empty";
                 return Err(ApiError::invalid("missing_model", text).param("model"));

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use affinity_layer::BodyIds;
 use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -32,12 +33,16 @@ pub enum BodyError {
 
 pub(super) fn envelope(bytes: Bytes) -> Result<Envelope, BodyError> {
     let text = std::str::from_utf8(&bytes).map_err(|_| BodyError::Utf8)?;
-    let members: Members<'_> = serde_json::from_str(text).map_err(|error| {
-        if error.is_data() {
-            return BodyError::Type;
-        }
-        BodyError::Syntax { line: error.line(), column: error.column() }
-    })?;
+    let members: Members<'_> = serde_json::from_str(text).map_err(refused)?;
+    if members
+        .ids
+        .into_iter()
+        .flatten()
+        .any(|id| serde_json::from_str::<Checked>(id.get()).is_err())
+    {
+        // What was skipped over is read in its place, for the error to tell where it is.
+        serde_json::from_str::<Checked>(text).map_err(refused)?;
+    }
     if let Some(name) = members.duplicate {
         return Err(BodyError::Duplicate(name));
     }
@@ -50,7 +55,16 @@ pub(super) fn envelope(bytes: Bytes) -> Result<Envelope, BodyError> {
         Preferences { value, member }
     });
     let model = members.model.map(position);
-    Ok(Envelope { model, preferences, inputs: members.inputs, bytes })
+    let ids = members.ids.map(|id| id.map(position));
+    Ok(Envelope { model, preferences, inputs: members.inputs, ids, bytes })
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn refused(error: serde_json::Error) -> BodyError {
+    if error.is_data() {
+        return BodyError::Type;
+    }
+    BodyError::Syntax { line: error.line(), column: error.column() }
 }
 
 /// Where the member of `value` stands, from its key on and with one comma beside it, so that the
@@ -80,6 +94,8 @@ struct Members<'a> {
     model: Option<&'a RawValue>,
     preferences: Option<&'a RawValue>,
     inputs: Inputs,
+    /// In the order of [`BodyIds::MEMBERS`].
+    ids: [Option<&'a RawValue>; BodyIds::MEMBERS.len()],
     duplicate: Option<&'static str>,
 }
 
@@ -108,8 +124,13 @@ impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
                     map.next_value_seed(Content::of(&mut members.inputs))?;
                     continue;
                 }
-                _ => {
-                    map.next_value::<Checked>()?;
+                key => {
+                    let id = BodyIds::MEMBERS.iter().position(|member| *member == key);
+                    if let Some(id) = id.and_then(|id| members.ids.get_mut(id)) {
+                        *id = Some(map.next_value()?);
+                    } else {
+                        map.next_value::<Checked>()?;
+                    }
                     continue;
                 }
             };

@@ -12,6 +12,7 @@ mod at;
 mod cache;
 mod env;
 mod finding;
+mod identity;
 mod listeners;
 mod load;
 mod preferences;

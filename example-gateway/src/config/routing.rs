@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use affinity_layer::{AFFINITY_HEADERS, Expiry, ModelName, SubAgents};
+use affinity_layer::{AFFINITY_HEADERS, BodyId, Expiry, Fingerprint, ModelName, SubAgents};
 use http::HeaderName;
 
 use super::at::At;
 use super::cache::{self, SessionCache};
+use super::identity;
 use super::preferences;
 use super::providers::Provider;
 use super::router::{self, Router};
@@ -32,6 +33,10 @@ pub struct Routing {
     pub forward_session_header: bool,
     /// Whether the session ids of agent clients are read, and which model their sub-agents use.
     pub agents: Option<SubAgents>,
+    /// Which members of a body are read for a session id when no header names one; none by default.
+    pub body_ids: Vec<BodyId>,
+    /// How the session of a request that names none is guessed at; not at all by default.
+    pub fingerprint: Option<Fingerprint>,
     /// Whether each model that an agent client asks for has a pin of its own.
     pub model_lanes: bool,
     /// What ends a pin before its time.
@@ -70,6 +75,8 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
         tenant_header: None,
         forward_session_header: true,
         agents: Some(SubAgents::default()),
+        body_ids: Vec::new(),
+        fingerprint: None,
         model_lanes: true,
         release: Release::default(),
         warm_up_turns: 0,
@@ -82,7 +89,7 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
     let flag = |key| at.get(key).and_then(|flag| flag.flag()).unwrap_or(true);
     routing.forward_session_header = flag("forward_session_header");
     routing.model_lanes = flag("model_lanes");
-    routing.agents = agents(&at, flag("agent_headers"));
+    routing.agents = identity::agents(&at, flag("agent_headers"));
     routing.failover = flag("failover");
     routing.expose_epoch = at.get("expose_epoch").and_then(|flag| flag.flag()).unwrap_or(false);
     routing.expiry = expiry(&at);
@@ -106,18 +113,9 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
         routing.cache = cache::read(&cache);
         routing.tenant_header = cache.get("tenant_header").and_then(|name| tenant_header(&name));
     }
+    routing.body_ids = identity::body_ids(&at);
+    routing.fingerprint = identity::fingerprint(&at, &routing.cache);
     routing
-}
-
-fn agents(at: &At<'_>, read: bool) -> Option<SubAgents> {
-    let kinds = [("inherit", SubAgents::Inherit), ("own", SubAgents::Own)];
-    let sub_agents = at.get("sub_agents").and_then(|kind| kind.one_of(&kinds));
-    for key in ["sub_agents", "model_lanes"] {
-        if let Some(unused) = at.get(key).filter(|_| !read) {
-            unused.warn("has no effect with agent_headers: false");
-        }
-    }
-    read.then_some(sub_agents.unwrap_or_default())
 }
 
 fn warm_up_turns(at: &At<'_>, release: Release) -> u8 {

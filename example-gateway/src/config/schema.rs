@@ -95,6 +95,8 @@ const ROUTING: Shape = Map(&[
     ("session_max_age_seconds", Value),
     ("session_cache", SESSION_CACHE),
     ("agent_headers", Value),
+    ("body_ids", List(&Value)),
+    ("fingerprint", Map(&[("secret", Value)])),
     ("sub_agents", Value),
     ("model_lanes", Value),
     ("release", Value),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use affinity_layer::{Expiry, ModelName};
 
+use super::identity;
 use super::{Config, Inputs, Provider, Release, Router};
 
 /// The configuration in words, without secrets. Made by [`summary`].
@@ -47,6 +48,13 @@ impl fmt::Display for Summary<'_> {
             Router::Plano { url, .. } => writeln!(f, "router    another gateway at {url}")?,
         }
         writeln!(f, "sessions  {}, at most {} in memory", routing.cache, routing.max_entries)?;
+        if !routing.body_ids.is_empty() {
+            let names: Vec<_> = routing.body_ids.iter().copied().map(identity::name).collect();
+            writeln!(f, "body ids  {}", names.join(", "))?;
+        }
+        if routing.fingerprint.is_some() {
+            writeln!(f, "guesses   sessions without an id, by the openings of conversations")?;
+        }
         if let Some(header) = &routing.tenant_header {
             writeln!(f, "tenant    {header}")?;
         }

@@ -1,6 +1,7 @@
 //! The files that must be read, and what is made of them.
 
 mod errors;
+mod identity;
 mod older;
 mod parts;
 mod policies;
@@ -10,7 +11,7 @@ mod traces;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use affinity_layer::Expiry;
+use affinity_layer::{BodyId, Expiry};
 use secrecy::ExposeSecret as _;
 
 use super::*;

@@ -16,6 +16,7 @@ mod demos;
 mod detours;
 mod failover;
 mod headers;
+mod identity;
 mod metrics;
 mod policies;
 mod process;

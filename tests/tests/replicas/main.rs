@@ -8,6 +8,7 @@
 )]
 
 mod balancer;
+mod conversations;
 mod outages;
 mod privacy;
 mod sessions;
