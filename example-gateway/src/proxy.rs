@@ -1,5 +1,6 @@
 //! The reverse proxy: one request to the provider of its model, the answer streamed back.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use affinity_layer::ModelName;
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
@@ -29,6 +31,7 @@ use crate::error::ApiError;
 use crate::hop;
 use crate::protocol::Protocol;
 use crate::telemetry::context;
+use crate::telemetry::metrics::Upstream;
 use crate::upstream::Upstreams;
 use crate::watch::Call;
 
@@ -44,6 +47,8 @@ pub(crate) struct Proxy {
     upstreams: Arc<Upstreams>,
     client: Client<HttpsConnector<HttpConnector>, Slices>,
     withheld: Arc<[HeaderName]>,
+    /// By the models of the configuration: a wildcard counts for those that clients name.
+    counts: Arc<HashMap<ModelName, Arc<Upstream>>>,
 }
 
 impl Proxy {
@@ -59,7 +64,10 @@ impl Proxy {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .build(connector(upstreams.use_tls())?);
-        Ok(Self { upstreams, client, withheld: withheld.into() })
+        let models = upstreams.configured();
+        let counts = models.map(|model| (model.clone(), Arc::new(Upstream::new(model.as_str()))));
+        let counts = Arc::new(counts.collect());
+        Ok(Self { upstreams, client, withheld: withheld.into(), counts })
     }
 
     async fn send(self, parts: Parts) -> Result<Response<Body>, ApiError> {
@@ -73,7 +81,8 @@ impl Proxy {
         *request.uri_mut() = provider.upstream_uri(&parts.uri);
         *request.headers_mut() = self.headers(&parts.headers, provider, protocol);
 
-        let call = Call::begin(model, provider, &request, &parts.extensions);
+        let counts = self.counts.get(&provider.model).ok_or_else(ApiError::internal)?.clone();
+        let call = Call::begin(model, provider, counts, &request, &parts.extensions);
         let answer = self.exchange(request).instrument(call.span().clone()).await;
         Ok(call.answered(answer)?.map(Body::new))
     }

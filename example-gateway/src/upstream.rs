@@ -46,6 +46,11 @@ impl Upstreams {
         }
     }
 
+    /// The models as they are configured, wildcards included.
+    pub(crate) fn configured(&self) -> impl Iterator<Item = &ModelName> {
+        self.providers.iter().map(|provider| &provider.model)
+    }
+
     /// The configured models, in their order; wildcards are left out.
     pub(crate) fn models(&self) -> impl Iterator<Item = &Provider> {
         self.providers.iter().filter(|provider| !provider.is_wildcard())

@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use ::metrics::SharedString;
 use affinity_layer::PinnedModel;
 use bytes::Bytes;
 use http::{Extensions, Request, Response};
@@ -17,7 +16,7 @@ use tracing::field::Empty;
 use crate::config::Provider;
 use crate::error::ApiError;
 use crate::observe::Arrived;
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::Upstream;
 
 /// A call that is under way.
 pub(crate) struct Call {
@@ -27,7 +26,7 @@ pub(crate) struct Call {
 
 /// A first byte that is waited for.
 struct FirstByte {
-    model: SharedString,
+    counts: Arc<Upstream>,
     pinned: bool,
     since: Instant,
 }
@@ -36,13 +35,12 @@ impl Call {
     pub(crate) fn begin<B>(
         model: &PinnedModel,
         provider: &Provider,
+        counts: Arc<Upstream>,
         request: &Request<B>,
         client: &Extensions,
     ) -> Self {
         let since = client.get().map_or_else(Instant::now, |Arrived(since)| *since);
-        // A wildcard serves models that clients name, and stands for them here.
-        let name = SharedString::from(Arc::<str>::from(provider.model.as_str()));
-        let first_byte = FirstByte { model: name, pinned: model.is_pinned(), since };
+        let first_byte = FirstByte { counts, pinned: model.is_pinned(), since };
         Self { span: span(model, provider, request), first_byte }
     }
 
@@ -58,7 +56,7 @@ impl Call {
         match answer {
             Ok(response) => {
                 let status = response.status();
-                metrics::upstream(&self.first_byte.model, status.as_str().to_owned());
+                self.first_byte.counts.answered(status.as_str());
                 self.span.record("http.response.status_code", status.as_u16());
                 if status.is_client_error() || status.is_server_error() {
                     failed(&self.span, status.as_str());
@@ -67,7 +65,7 @@ impl Call {
                 Ok(response.map(|inner| Watched { inner, span, awaited }))
             }
             Err(error) => {
-                metrics::upstream(&self.first_byte.model, error.code());
+                self.first_byte.counts.answered(error.code());
                 failed(&self.span, error.code());
                 Err(error)
             }
@@ -125,8 +123,8 @@ impl<B: Body<Data = Bytes>> Body for Watched<B> {
         let frame = ready!(this.inner.poll_frame(cx));
         match &frame {
             Some(Ok(_)) => {
-                if let Some(FirstByte { model, pinned, since }) = this.awaited.take() {
-                    metrics::first_byte(model, pinned, since.elapsed());
+                if let Some(FirstByte { counts, pinned, since }) = this.awaited.take() {
+                    counts.first_byte(pinned, since.elapsed());
                 }
             }
             Some(Err(_)) => failed(this.span, "upstream_error"),

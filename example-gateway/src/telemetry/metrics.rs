@@ -4,14 +4,14 @@
 //! makes a new series.
 
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use affinity_layer::describe_metrics;
 use http::StatusCode;
 use metrics::{
-    SharedString, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
-    histogram,
+    Counter, Histogram, SharedString, Unit, counter, describe_counter, describe_gauge,
+    describe_histogram, gauge, histogram,
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -103,15 +103,42 @@ pub(crate) fn shed(reason: &'static str) {
     counter!(SHED, "reason" => reason).increment(1);
 }
 
-/// A provider answered with `status`, or failed in the way that it says.
-pub(crate) fn upstream(model: &SharedString, status: impl Into<SharedString>) {
-    counter!(UPSTREAM, "model" => model.clone(), "status" => status.into()).increment(1);
+/// What is counted of the calls for one configured model. Looking a series up costs more than
+/// counting, so the usual ones are held.
+#[derive(Clone, Debug)]
+pub(crate) struct Upstream {
+    model: SharedString,
+    ok: Counter,
+    pinned: Histogram,
+    routed: Histogram,
 }
 
-/// The first byte of a provider's answer was there.
-pub(crate) fn first_byte(model: SharedString, pinned: bool, after: Duration) {
-    let pinned = if pinned { "true" } else { "false" };
-    histogram!(FIRST_BYTE, "model" => model, "pinned" => pinned).record(after);
+impl Upstream {
+    pub(crate) fn new(model: &str) -> Self {
+        let model = SharedString::from(Arc::<str>::from(model));
+        let first_byte =
+            |pinned| histogram!(FIRST_BYTE, "model" => model.clone(), "pinned" => pinned);
+        Self {
+            ok: counter!(UPSTREAM, "model" => model.clone(), "status" => "200"),
+            pinned: first_byte("true"),
+            routed: first_byte("false"),
+            model,
+        }
+    }
+
+    /// The provider answered with `status`, or failed in the way that it says.
+    pub(crate) fn answered(&self, status: &str) {
+        if status == "200" {
+            return self.ok.increment(1);
+        }
+        let (model, status) = (self.model.clone(), status.to_owned());
+        counter!(UPSTREAM, "model" => model, "status" => status).increment(1);
+    }
+
+    /// The first byte of the provider's answer was there.
+    pub(crate) fn first_byte(&self, pinned: bool, after: Duration) {
+        if pinned { &self.pinned } else { &self.routed }.record(after);
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "there are never 2^53 sessions")]
