@@ -133,3 +133,15 @@ async fn what_nobody_can_take_goes_to_the_model_of_the_session() {
     let image = gateway.ask(&chat("image_url")).await;
     assert_eq!((image.status, image.affinity()), (200, ("true", "hit", "openai/one")));
 }
+
+#[tokio::test]
+async fn the_model_that_serves_while_the_router_is_down_must_take_it_too() {
+    let down = Answer::Bytes(b"HTTP/1.1 503 Down\r\ncontent-length: 0\r\n\r\n".to_vec());
+    let (upstream, router) = (Upstream::echo().await, ModelRouter::failing_with(down).await);
+    router.fail(true);
+    let llm = format!("{{type: llm, url: '{}', timeout_ms: 5000}}", router.url());
+    let gateway = gateway(&upstream, &llm).await;
+    let image = gateway.ask(&chat("image_url")).await;
+    assert_eq!(image.affinity(), ("false", "router-unavailable", EYES));
+    assert_eq!(gateway.ask(&text()).await.affinity(), ("false", "router-unavailable", WORDS));
+}

@@ -12,6 +12,7 @@ mod conversations;
 mod outages;
 mod privacy;
 mod sessions;
+mod warm_up;
 
 use affinity_tests::models::DEFAULT;
 use affinity_tests::redis::RedisServer;
