@@ -177,6 +177,28 @@ async fn prometheus_takes_the_metrics_and_the_rules() {
     assert!(good && told.contains("SUCCESS"), "{told}");
 }
 
+#[tokio::test]
+async fn prometheus_understands_the_questions_of_the_dashboard() {
+    let dashboard = file(&format!("{OBSERVABILITY}/dashboard.json"));
+    let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let asked = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
+    let rules: Vec<_> = asked
+        .map(|target| target["expr"].as_str().unwrap())
+        .map(|expr| expr.replace("$__rate_interval", "5m").replace("$__range", "1h"))
+        .enumerate()
+        .map(|(n, expr)| json!({"record": format!("asked:{n}"), "expr": expr}))
+        .collect();
+    assert!(rules.len() > 20);
+    // Rules may hold any question, and JSON is YAML.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rules.yaml");
+    let groups = json!({"groups": [{"name": "dashboard", "rules": rules}]});
+    std::fs::write(&path, groups.to_string()).unwrap();
+    let (good, told) = promtool(&["check", "rules", path.to_str().unwrap()], "").await;
+    assert!(good && told.contains(&format!("{} rules found", rules.len())), "{told}");
+}
+
 /// Every name of a metric in a text, without what a histogram adds to it.
 fn named(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
