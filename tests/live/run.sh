@@ -30,6 +30,8 @@ trap clean EXIT
 # Starts a server of the gateway's program; its address is then in $address.
 serve() {
     local log="$folder/$1.log"
+    # Here before it is read.
+    : >"$log"
     RUST_LOG=info "$gateway" "${@:2}" --listen 127.0.0.1:0 --log-format json 2>"$log" &
     servers+=($!)
     for _ in {1..100}; do
@@ -72,12 +74,18 @@ sed 's/agent_headers: true/agent_headers: false/' "$here/gateway.yaml" >"$folder
 serve control serve --config "$folder/control.yaml"
 export CONTROL_URL="http://$address"
 
+# The same, with pins that end when the model is done.
+sed 's/^routing:/&\n  release: final_answer/' "$here/gateway.yaml" >"$folder/releasing.yaml"
+serve releasing serve --config "$folder/releasing.yaml"
+export RELEASING_URL="http://$address"
+
 export NODE_PROGRAMS="$folder/node/node_modules/.bin"
 export PYTHONPYCACHEPREFIX="$folder/pycache"
 for program in openai_sdk anthropic_sdk agents_sdk langgraph_agent database_agent \
     agent_headers agent_programs; do
     timeout 180 "$folder/venv/bin/python" "$here/python/$program.py"
 done
+GATEWAY_URL=$RELEASING_URL timeout 180 "$folder/venv/bin/python" "$here/python/release.py"
 for program in openai_sdk anthropic_sdk; do
     timeout 180 node "$folder/node/$program.mjs"
 done

@@ -1,7 +1,7 @@
 """Agent programs as they come from their makers: Claude Code and Codex, without a person.
 
 They do not show headers, so the simulated provider's counters tell which models answered. Each runs
-twice: against a gateway that leaves the agents' headers alone, and against one as it is by default.
+against a gateway that leaves the agents' headers alone, and against one as it is by default.
 """
 
 import json
@@ -15,6 +15,7 @@ from pathlib import Path
 from checks import GATEWAY, KEY, fail, passed
 
 CONTROL = os.environ["CONTROL_URL"]
+RELEASING = os.environ["RELEASING_URL"]
 PROVIDER = os.environ["PROVIDER_URL"]
 PROGRAMS = Path(os.environ["NODE_PROGRAMS"])
 
@@ -70,6 +71,14 @@ def holds_one_model(name: str, prepare: Callable[[Path, str], tuple[list[str], d
     passed(f"{name}: {model} for all {turns} turns; {shared} when its headers are left alone")
 
 
+def sub_agents_end_nothing(name: str, prepare: Callable[[Path, str], tuple[list[str], dict]]) -> None:
+    """Pins end with the model's final answer; that of a sub-agent is not the main loop's."""
+    kept = models(name, RELEASING, prepare)
+    if len(kept["turns"]) != 1 or kept["decisions"] != 1:
+        fail(f"{name}: a sub-agent ended the pin: {kept}")
+    passed(f"{name}: one model also where the final answers of its sub-agents could end the pin")
+
+
 def claude_code(_: Path, gateway: str) -> tuple[list[str], dict]:
     command = ["claude", "-p", TASK, "--model", "claude-sonnet-4-20250514"]
     variables = {
@@ -91,6 +100,10 @@ model_provider = "gateway"
 check_for_update_on_startup = false
 [analytics]
 enabled = false
+[features]
+# Both would be fetched from elsewhere.
+apps = false
+plugins = false
 [model_providers.gateway]
 name = "gateway"
 base_url = "{gateway}/v1"
@@ -103,4 +116,5 @@ supports_websockets = true
 
 
 holds_one_model("Claude Code 2.1", claude_code)
+sub_agents_end_nothing("Claude Code 2.1", claude_code)
 holds_one_model("Codex 0.169", codex)

@@ -123,9 +123,10 @@ def listed() -> None:
     passed(f"Anthropic Python, models: {len(models)}")
 
 
-holds_one_model("Anthropic Python, messages", messages)
-holds_one_model("Anthropic Python, messages streamed", streamed)
-holds_one_model("Anthropic Python, tool loop", tool_loop)
-errors()
-counts()
-listed()
+if __name__ == "__main__":
+    holds_one_model("Anthropic Python, messages", messages)
+    holds_one_model("Anthropic Python, messages streamed", streamed)
+    holds_one_model("Anthropic Python, tool loop", tool_loop)
+    errors()
+    counts()
+    listed()

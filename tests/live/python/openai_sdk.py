@@ -133,11 +133,12 @@ def listed() -> None:
     passed(f"OpenAI Python, models: {len(models)}")
 
 
-holds_one_model("OpenAI Python, chat", chat)
-holds_one_model("OpenAI Python, chat streamed", chat_streamed)
-holds_one_model("OpenAI Python, chat tool loop", chat_tools)
-holds_one_model("OpenAI Python, responses", responses)
-holds_one_model("OpenAI Python, responses streamed", responses_streamed)
-holds_one_model("OpenAI Python, responses tool loop", responses_tools)
-errors()
-listed()
+if __name__ == "__main__":
+    holds_one_model("OpenAI Python, chat", chat)
+    holds_one_model("OpenAI Python, chat streamed", chat_streamed)
+    holds_one_model("OpenAI Python, chat tool loop", chat_tools)
+    holds_one_model("OpenAI Python, responses", responses)
+    holds_one_model("OpenAI Python, responses streamed", responses_streamed)
+    holds_one_model("OpenAI Python, responses tool loop", responses_tools)
+    errors()
+    listed()
