@@ -97,3 +97,34 @@ pub(crate) fn caught(
         ApiError::internal().response(protocol)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use http_body_util::BodyExt;
+    use tower::{Layer, ServiceExt, service_fn};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_in_the_protocol_of_the_path() {
+        for (protocol, path, kind) in [
+            (Protocol::Chat, "/error/code", "internal_error"),
+            (Protocol::Messages, "/error/type", "api_error"),
+        ] {
+            let broken = service_fn(async |request: Request<Body>| {
+                assert!(request.headers().is_empty() && request.uri() == "/b", "with a secret");
+                Ok::<_, std::convert::Infallible>(Response::new(Body::empty()))
+            });
+            let service = caught(protocol).layer(broken);
+            let response = service.oneshot(Request::new(Body::empty())).await.unwrap();
+            assert_eq!(response.status(), 500);
+            // The same request would meet the same mistake.
+            assert_eq!(response.headers()["x-should-retry"], "false");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body.pointer(path), Some(&json!(kind)));
+            assert!(!body.to_string().contains("secret"), "{body}");
+        }
+    }
+}

@@ -21,7 +21,7 @@ use crate::auth;
 use crate::config::{ClientKey, Config, Release};
 use crate::decision::decide;
 use crate::error::ApiError;
-use crate::intake::{BODY_LIMIT, IntakeLayer, Turns};
+use crate::intake::{IntakeLayer, Turns};
 use crate::observe::ObserveLayer;
 use crate::protocol::Protocol;
 use crate::proxy::Proxy;
@@ -56,7 +56,7 @@ impl App {
         let upstreams = Arc::new(Upstreams::new(config));
         let sessions = Sessions::new(config)?;
         let affinity = affinity(config, sessions.store(), &upstreams);
-        let intake = IntakeLayer::new(upstreams.clone()).turns(turns(config));
+        let intake = IntakeLayer::new(upstreams.clone(), config.limits).turns(turns(config));
         let intake = intake.body_ids(!config.routing.body_ids.is_empty());
 
         let proxied = ServiceBuilder::new()
@@ -72,7 +72,7 @@ impl App {
             .layer(LinkLayer::new())
             // Goes on with the next candidate when a provider fails.
             .option_layer(failover(config, &upstreams))
-            .service(Proxy::new(upstreams.clone(), withheld(config))?);
+            .service(Proxy::new(upstreams.clone(), withheld(config), config.limits)?);
         let deciding = upstreams.clone();
         let decided = ServiceBuilder::new()
             .layer(intake.deciding())
@@ -139,7 +139,8 @@ fn affinity(
     let mut layer = AffinityLayer::new(store, router)
         .store_budget(sessions::budget(config))
         .expiry(routing.expiry)
-        .body_limit(BODY_LIMIT)
+        .body_limit(config.limits.body_bytes)
+        .waiters(config.limits.max_waiters)
         .expose_epoch(routing.expose_epoch)
         .warm_up(routing.warm_up_turns)
         .escalation(routing.escalation.iter().cloned())

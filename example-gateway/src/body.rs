@@ -43,8 +43,9 @@ impl Envelope {
     ///
     /// # Errors
     ///
-    /// [`BodyError`] for anything else, for nesting beyond 128 levels, and when one of our members
-    /// stands twice: readers disagree on which one counts.
+    /// [`BodyError`] for anything else, for nesting beyond 128 levels, when one of our members stands
+    /// twice, since readers disagree on which one counts, and when `stream`, `messages` or the most
+    /// tokens have a value of another kind than they can have.
     pub fn parse(bytes: Bytes) -> Result<Self, BodyError> {
         scan::envelope(bytes)
     }
@@ -202,6 +203,20 @@ mod tests {
         for body in ["[]", "\"x\"", "null", "1", "true"] {
             assert_eq!(Envelope::parse(Bytes::from(body)).unwrap_err(), BodyError::Type, "{body}");
         }
+        for (member, name) in [
+            ("\"max_tokens\":1e400", "max_tokens"),
+            ("\"max_tokens\":-0", "max_tokens"),
+            ("\"max_completion_tokens\":18446744073709551616", "max_completion_tokens"),
+            ("\"max_output_tokens\":\"7\"", "max_output_tokens"),
+            ("\"stream\":\"yes\"", "stream"),
+            ("\"stream\":1", "stream"),
+            ("\"messages\":{}", "messages"),
+        ] {
+            let body = Bytes::from(format!("{{\"model\":\"m\",{member}}}"));
+            assert_eq!(Envelope::parse(body).unwrap_err(), BodyError::Value(name), "{member}");
+        }
+        let usual = r#"{"max_tokens":0,"max_output_tokens":null,"stream":null,"messages":[]}"#;
+        assert!(Envelope::parse(Bytes::from(usual)).is_ok());
         let twice = Bytes::from(r#"{"model":"a","model":"b"}"#);
         assert_eq!(Envelope::parse(twice).unwrap_err(), BodyError::Duplicate("model"));
     }

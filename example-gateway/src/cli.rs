@@ -8,7 +8,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -22,9 +21,6 @@ use crate::serve::Gateway;
 use crate::telemetry::{self, LogFormat, Traces};
 use crate::term::Terminal;
 use crate::{provider, shutdown, verify};
-
-/// Time for running requests to end after a signal to stop.
-const DRAIN: Duration = Duration::from_secs(30);
 
 /// Wrong usage, and a configuration that cannot be served.
 const USAGE: u8 = 2;
@@ -172,7 +168,7 @@ impl Serve {
         for address in gateway.addresses()? {
             tracing::info!(%address, "listening");
         }
-        gateway.serve(stop, DRAIN).await;
+        gateway.serve(stop, config.limits.drain_timeout).await;
         traces.flush().await;
         drop(local);
         Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use affinity_layer::Rejection;
 use axum::body::Body;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
 use crate::protocol::Protocol;
@@ -16,6 +16,18 @@ pub(crate) struct ApiError {
     code: &'static str,
     param: Option<&'static str>,
     message: Cow<'static, str>,
+    retry: Retry,
+}
+
+/// Whether the same request may succeed later. The status alone makes clients try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Retry {
+    /// As the status says.
+    Usual,
+    /// Soon: `retry-after`.
+    Soon,
+    /// Never: `x-should-retry: false`, which the OpenAI SDKs heed.
+    Never,
 }
 
 impl ApiError {
@@ -25,7 +37,7 @@ impl ApiError {
         code: &'static str,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { status, code, param: None, message: message.into() }
+        Self { status, code, param: None, message: message.into(), retry: Retry::Usual }
     }
 
     /// 400.
@@ -36,7 +48,20 @@ impl ApiError {
     /// 500, for what must not happen.
     pub(crate) fn internal() -> Self {
         let text = "the gateway made a mistake";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", text)
+        let error = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", text);
+        Self { retry: Retry::Never, ..error }
+    }
+
+    /// 503, for what there is no place for now.
+    pub(crate) fn overloaded() -> Self {
+        let text = "too many requests are under way; try again in a moment";
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", text);
+        Self { retry: Retry::Soon, ..error }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
     }
 
     /// What went wrong, for programs.
@@ -68,6 +93,14 @@ impl ApiError {
         *response.status_mut() = self.status;
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
+        let retry = match self.retry {
+            Retry::Usual => None,
+            Retry::Soon => Some((header::RETRY_AFTER, "1")),
+            Retry::Never => Some((HeaderName::from_static("x-should-retry"), "false")),
+        };
+        if let Some((name, value)) = retry {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
         response
     }
 
@@ -95,6 +128,8 @@ impl ApiError {
 
 impl From<&Rejection> for ApiError {
     fn from(rejection: &Rejection) -> Self {
-        Self::new(rejection.status(), rejection.code(), rejection.to_string())
+        let error = Self::new(rejection.status(), rejection.code(), rejection.to_string());
+        let is_overload = *rejection == Rejection::Overloaded;
+        Self { retry: if is_overload { Retry::Soon } else { Retry::Usual }, ..error }
     }
 }

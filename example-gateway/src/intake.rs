@@ -1,11 +1,13 @@
 //! The outermost part of the stack: a request becomes one that the rest can rely on.
 //!
-//! 1. The body is JSON, whole, at most [`BODY_LIMIT`] bytes, and not compressed.
+//! 1. The body is JSON, whole, within the limits of size and time, and not compressed.
 //! 2. The model that it asks for is one that is served, and stands in the extensions as
 //!    [`RequestedModel`], by its configured name.
 //! 3. Inline `routing_preferences` are checked, and stand there as [`Preferences`].
 //! 4. What the body tells of its session stands there, where it is asked for.
 //! 5. The [`Envelope`] stands there too, for the proxy to cut the body by.
+
+mod arrival;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -18,24 +20,24 @@ use affinity_layer::{MidTurn, NewTurn, RequestedModel};
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
 use router_client::{Preference, Preferences, opens_user_turn};
 use tower::{Layer, Service};
 use tracing::Span;
 
+use self::arrival::{check_type, collect};
 use crate::body::{BodyError, Envelope};
+use crate::config::Limits;
 use crate::error::ApiError;
 use crate::protocol::Protocol;
 use crate::upstream::{Requested, Upstreams};
-
-/// Largest request body in bytes: 32 MiB.
-pub(crate) const BODY_LIMIT: usize = 32 << 20;
 
 /// Layer that applies [`Intake`].
 #[derive(Clone, Debug)]
 pub(crate) struct IntakeLayer {
     upstreams: Arc<Upstreams>,
+    limits: Limits,
     deciding: bool,
     turns: Turns,
     body_ids: bool,
@@ -53,8 +55,8 @@ pub(crate) enum Turns {
 
 impl IntakeLayer {
     /// For requests to a model; each must name one.
-    pub(crate) fn new(upstreams: Arc<Upstreams>) -> Self {
-        Self { upstreams, deciding: false, turns: Turns::Unmarked, body_ids: false }
+    pub(crate) fn new(upstreams: Arc<Upstreams>, limits: Limits) -> Self {
+        Self { upstreams, limits, deciding: false, turns: Turns::Unmarked, body_ids: false }
     }
 
     /// For requests that go to no model: a body without `model` means `auto`.
@@ -78,7 +80,7 @@ impl IntakeLayer {
         B: http_body::Body<Data = Bytes, Error: Into<axum::BoxError>>,
     {
         check_type(&parts.headers)?;
-        let envelope = Envelope::parse(collect(body).await?)?;
+        let envelope = Envelope::parse(collect(body, &self.limits).await?)?;
         if let Some(model) = self.requested(&envelope)? {
             Span::current().record("gen_ai.request.model", model.as_str());
             parts.extensions.insert(RequestedModel(model));
@@ -151,44 +153,6 @@ impl IntakeLayer {
     }
 }
 
-fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
-    let unsupported =
-        |code, text: &'static str| ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, text);
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?").trim());
-    let encoding = text(header::CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-        return Err(unsupported("unsupported_encoding", "the body must not be compressed"));
-    }
-    let media = text(header::CONTENT_TYPE).map(|value| value.split(';').next().unwrap_or(value));
-    let is_json = |media: &str| {
-        let media = media.trim().to_ascii_lowercase();
-        media == "application/json" || media.starts_with("application/") && media.ends_with("+json")
-    };
-    if media.is_some_and(|media| !is_json(media)) {
-        return Err(unsupported("unsupported_media_type", "the body must be application/json"));
-    }
-    Ok(())
-}
-
-async fn collect<B>(body: B) -> Result<Bytes, ApiError>
-where
-    B: http_body::Body<Data = Bytes, Error: Into<axum::BoxError>>,
-{
-    let too_large = || {
-        let text = format!("the body is larger than {BODY_LIMIT} bytes");
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", text)
-    };
-    // A declared length is refused before anything is read.
-    if body.size_hint().lower() > BODY_LIMIT as u64 {
-        return Err(too_large());
-    }
-    match Limited::new(body, BODY_LIMIT).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(_) => Err(ApiError::invalid("invalid_body", "the body could not be read to its end")),
-    }
-}
-
 impl From<BodyError> for ApiError {
     fn from(error: BodyError) -> Self {
         match error {
@@ -198,6 +162,10 @@ impl From<BodyError> for ApiError {
                 Self::invalid("invalid_json", text)
             }
             BodyError::Type => Self::invalid("invalid_json_type", "the body must be a JSON object"),
+            BodyError::Value(name) => {
+                let text = format!("{name} has a value that it cannot have");
+                Self::invalid("invalid_value", text).param(name)
+            }
             BodyError::Duplicate(name) => {
                 let text = format!("the body has the key {name} twice");
                 Self::invalid("duplicate_key", text).param(name)

@@ -12,6 +12,7 @@ pub mod config;
 mod decision;
 pub mod demo;
 mod error;
+mod guarded;
 mod hop;
 mod intake;
 mod observe;
@@ -22,6 +23,7 @@ mod routing;
 pub mod serve;
 mod sessions;
 mod shutdown;
+mod stall;
 mod telemetry;
 pub mod term;
 #[cfg(test)]

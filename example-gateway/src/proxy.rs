@@ -26,10 +26,11 @@ use tower::Service;
 use tracing::Instrument;
 
 use crate::body::{Envelope, Slices};
-use crate::config::Provider;
+use crate::config::{Limits, Provider};
 use crate::error::ApiError;
 use crate::hop;
 use crate::protocol::Protocol;
+use crate::stall::Stall;
 use crate::telemetry::context;
 use crate::telemetry::metrics::Upstream;
 use crate::upstream::Upstreams;
@@ -38,15 +39,13 @@ use crate::watch::Call;
 /// Time for a connection to an upstream.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time until an upstream has sent the head of its answer; a model may think for minutes.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
-
 /// Sends requests to the providers. Clones share the connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxy {
     upstreams: Arc<Upstreams>,
     client: Client<HttpsConnector<HttpConnector>, Slices>,
     withheld: Arc<[HeaderName]>,
+    limits: Limits,
     /// By the models of the configuration: a wildcard counts for those that clients name.
     counts: Arc<HashMap<ModelName, Arc<Upstream>>>,
 }
@@ -60,6 +59,7 @@ impl Proxy {
     pub(crate) fn new(
         upstreams: Arc<Upstreams>,
         withheld: Vec<HeaderName>,
+        limits: Limits,
     ) -> std::io::Result<Self> {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -67,7 +67,7 @@ impl Proxy {
         let models = upstreams.configured();
         let counts = models.map(|model| (model.clone(), Arc::new(Upstream::new(model.as_str()))));
         let counts = Arc::new(counts.collect());
-        Ok(Self { upstreams, client, withheld: withheld.into(), counts })
+        Ok(Self { upstreams, client, withheld: withheld.into(), limits, counts })
     }
 
     async fn send(self, parts: Parts) -> Result<Response<Body>, ApiError> {
@@ -84,12 +84,14 @@ impl Proxy {
         let counts = self.counts.get(&provider.model).ok_or_else(ApiError::internal)?.clone();
         let call = Call::begin(model, provider, counts, &request, &parts.extensions);
         let answer = self.exchange(request).instrument(call.span().clone()).await;
-        Ok(call.answered(answer)?.map(Body::new))
+        let limit = self.limits.upstream_idle_timeout;
+        Ok(call.answered(answer)?.map(|body| Body::new(Stall::new(body, limit))))
     }
 
     async fn exchange(&self, mut request: Request<Slices>) -> Result<Response<Incoming>, ApiError> {
         context::pass_on(request.headers_mut());
-        let answer = tokio::time::timeout(HEAD_TIMEOUT, self.client.request(request)).await;
+        let answer = self.client.request(request);
+        let answer = tokio::time::timeout(self.limits.upstream_timeout, answer).await;
         let answer = answer.map_err(|_| {
             let text = "the provider of the model did not answer in time";
             ApiError::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", text)

@@ -1,27 +1,26 @@
 //! Listening, accepting and stopping.
 
+mod activity;
+mod connection;
+mod gate;
+mod noting;
+mod refuse;
+
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use http::Request;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
+use tokio_util::task::TaskTracker;
 
+use self::connection::Server;
+use self::refuse::Refuse;
 use crate::app::App;
-use crate::config::{ClientKey, Config};
-
-/// Time for the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::config::{ClientKey, Config, Limits};
 
 /// Pause after a failed accept: out of file descriptors, trying at once would only burn time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -30,6 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Gateway {
     app: App,
+    limits: Limits,
     listeners: Vec<(TcpListener, Vec<ClientKey>)>,
 }
 
@@ -55,7 +55,7 @@ impl Gateway {
             }
         }
         app.sessions().start().await;
-        Ok(Self { app, listeners })
+        Ok(Self { app, limits: config.limits, listeners })
     }
 
     /// The addresses that are listened on.
@@ -69,51 +69,89 @@ impl Gateway {
 
     /// Serves until `stop` is cancelled, then lets running requests end, for at most `drain`.
     pub async fn serve(self, stop: CancellationToken, drain: Duration) {
-        let mut tasks = JoinSet::new();
-        let upkeep = stop.clone().run_until_cancelled_owned(self.app.metrics().clone().keep_up());
-        tasks.spawn(async move { upkeep.await.unwrap_or_default() });
-        for (socket, keys) in self.listeners {
-            let router = self.app.router(&keys);
-            tasks.spawn(accept(socket, router, stop.clone(), drain));
+        let Self { app, limits, listeners } = self;
+        let abandon = CancellationToken::new();
+        let requests = Arc::new(Semaphore::new(limits.max_requests));
+        let door = Door {
+            connections: Arc::new(Semaphore::new(limits.max_connections)),
+            refuse: Refuse::new().await,
+            tasks: TaskTracker::new(),
+        };
+        let mut loops = JoinSet::new();
+        let upkeep = stop.clone().run_until_cancelled_owned(app.metrics().clone().keep_up());
+        loops.spawn(async move { upkeep.await.unwrap_or_default() });
+        for (socket, keys) in listeners {
+            let server = Arc::new(Server {
+                router: app.router(&keys),
+                limits,
+                http: connection::http(&limits),
+                requests: requests.clone(),
+                stop: stop.clone(),
+                abandon: abandon.clone(),
+            });
+            loops.spawn(door.clone().accept(socket, server));
         }
-        tasks.join_all().await;
+        loops.join_all().await;
+        door.tasks.close();
+        if tokio::time::timeout(drain, door.tasks.wait()).await.is_err() {
+            tracing::warn!("requests were still running when the time to drain was over");
+        }
+        abandon.cancel();
     }
 }
 
-async fn accept(socket: TcpListener, router: Router, stop: CancellationToken, drain: Duration) {
-    let running = GracefulShutdown::new();
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    builder.http2().timer(TokioTimer::new());
-    let service = router.map_request(|request: Request<Incoming>| request.map(Body::new));
-    while let Some(accepted) = stop.run_until_cancelled(socket.accept()).await {
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
+/// Where connections come in, on whichever listener.
+#[derive(Clone, Debug)]
+struct Door {
+    connections: Arc<Semaphore>,
+    refuse: Refuse,
+    tasks: TaskTracker,
+}
+
+impl Door {
+    async fn accept(self, socket: TcpListener, server: Arc<Server>) {
+        let stop = server.stop.clone();
+        let mut exhausted = false;
+        while let Some(accepted) = stop.run_until_cancelled(socket.accept()).await {
+            match accepted {
+                Ok((stream, _)) => {
+                    if std::mem::take(&mut exhausted) {
+                        tracing::info!("connections are accepted again");
+                    }
+                    self.enter(stream, &server);
+                }
+                Err(error) if is_of_one_connection(&error) => {
+                    tracing::debug!(%error, "a connection was gone before it was accepted");
+                }
+                Err(error) => {
+                    // Told once: this may go on for as long as others hold their connections.
+                    if !std::mem::replace(&mut exhausted, true) {
+                        tracing::warn!(%error, "connections cannot be accepted for now");
+                    }
+                    stop.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
+                }
             }
+        }
+    }
+
+    fn enter(&self, stream: TcpStream, server: &Arc<Server>) {
+        let Ok(place) = self.connections.clone().try_acquire_owned() else {
+            return self.refuse.connection(stream);
         };
-        let service = TowerToHyperService::new(service.clone());
-        let connection = builder.serve_connection(prepared(stream), service).into_owned();
-        let connection = running.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error, "connection ended");
-            }
+        // Without it a stream of small writes waits for the client's delayed acknowledgements.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        let served = server.clone().serve(stream);
+        self.tasks.spawn(async move {
+            served.await;
+            drop(place);
         });
     }
-    drop(socket);
-    if tokio::time::timeout(drain, running.shutdown()).await.is_err() {
-        tracing::warn!("requests were still running when the time to drain was over");
-    }
 }
 
-fn prepared(stream: TcpStream) -> TokioIo<TcpStream> {
-    // Without it a stream of small writes waits for the client's delayed acknowledgements.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
-    }
-    TokioIo::new(stream)
+/// Whether an accept failed for the connection alone, and the next may be tried at once.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }

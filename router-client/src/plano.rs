@@ -164,6 +164,8 @@ mod tests {
             "{\"route\":\"r\"}",
             "{\"model\":7}",
             "{\"error\":{\"message\":\"busy\"}}",
+            "{\"model\":\"a/b\\r\\nx-evil: 1\"}",
+            "{\"models\":[\"a/\u{e9}\"]}",
         ] {
             assert_eq!(shown(answer), None, "{answer}");
         }

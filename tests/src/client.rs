@@ -125,6 +125,18 @@ impl Connection {
         Response { status, fields: head.fields, body, complete }
     }
 
+    /// The status of the answer and the `code` of its error, in whichever shape, or nothing; status
+    /// 0 when the connection ends without an answer.
+    pub async fn told(&mut self) -> (u16, String) {
+        let Some(head) = self.wire.head().await else { return (0, String::new()) };
+        self.framing = head.framing().unwrap_or(Framing::UntilClose);
+        let (body, _) = self.wire.rest(&mut self.framing).await;
+        let status = head.line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let code = ["/error/code", "/error/type"].iter().find_map(|path| body.pointer(path));
+        (status.expect("a status"), code.and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+
     /// Sends a request and reads the whole answer.
     pub async fn ask(&mut self, request: &Request) -> Response {
         self.write(request).await;

@@ -47,6 +47,22 @@ impl Gateway {
         gateway
     }
 
+    /// Serves a configuration in a process that a shell has prepared, such as by `ulimit -n 256`.
+    pub async fn prepared(config: &str, commands: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("config.yaml");
+        std::fs::write(&file, config).expect("a file");
+        let file = file.to_str().expect("a path in UTF-8");
+        let (program, script) = (binary::gateway(), format!("{commands}; exec \"$0\" \"$@\""));
+        let program = program.to_str().expect("a path in UTF-8");
+        let shell = ["-c", &script, program, "serve", "--listen", "127.0.0.1:0"];
+        let serve = ["--config", file, "--log-format", "json"];
+        let mut gateway =
+            Self::spawn(Path::new("/bin/sh"), &[shell.as_slice(), &serve].concat()).await;
+        gateway._folder = Some(folder);
+        gateway
+    }
+
     /// Starts the gateway with these arguments, which must make it listen.
     pub async fn command(arguments: &[&str]) -> Self {
         Self::spawn(&binary::gateway(), &[arguments, &["--log-format", "json"]].concat()).await
@@ -127,6 +143,24 @@ impl Gateway {
     /// Whether the process runs.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().expect("a process").is_none()
+    }
+
+    /// The memory that it holds, in KiB.
+    #[must_use]
+    pub fn resident(&self) -> u64 {
+        let id = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// How many sockets it has open.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        let id = self.child.id().expect("it runs");
+        let files = std::fs::read_dir(format!("/proc/{id}/fd")).expect("a process");
+        let links = files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
     }
 
     /// Sends a signal, by its name without `SIG`.

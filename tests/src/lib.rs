@@ -17,6 +17,7 @@ mod client;
 mod collector;
 mod config;
 mod gateway;
+pub mod h2;
 pub mod integrity;
 mod model_router;
 pub mod redis;

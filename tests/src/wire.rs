@@ -112,6 +112,11 @@ impl Wire {
         }
     }
 
+    /// The body behind a head, and whether it ended as its framing foresees.
+    pub async fn rest_of(&mut self, head: &Head) -> (Vec<u8>, bool) {
+        self.rest(&mut head.framing().unwrap_or(Framing::UntilClose)).await
+    }
+
     /// The rest of a body, and whether it ended as its framing foresees.
     pub(crate) async fn rest(&mut self, framing: &mut Framing) -> (Vec<u8>, bool) {
         let mut whole = Vec::new();

@@ -10,7 +10,8 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use super::scan::{Checked, Key};
 use crate::config::Inputs;
 
-/// Checks messages, or parts of one, and notes what kinds of input they hold.
+/// Checks messages, or parts of one, and notes what kinds of input they hold. Tells whether the value
+/// is a list, or `null` in the place of one.
 pub(super) struct Content<'a> {
     found: &'a mut Inputs,
     /// The value is that of a `type`.
@@ -24,41 +25,41 @@ impl<'a> Content<'a> {
 }
 
 impl<'de> DeserializeSeed<'de> for Content<'_> {
-    type Value = ();
+    type Value = bool;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Content<'_> {
-    type Value = ();
+    type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
+        Ok(false)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
+    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
+        Ok(false)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
+    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
+        Ok(false)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
+    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
+        Ok(false)
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(true)
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+    fn visit_str<E>(self, text: &str) -> Result<bool, E> {
         if self.is_type {
             match text {
                 "image_url" | "image" | "input_image" | "computer_screenshot" => {
@@ -69,25 +70,25 @@ impl<'de> Visitor<'de> for Content<'_> {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(false)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<bool, A::Error> {
         while seq.next_element_seed(Content::of(self.found))?.is_some() {}
-        Ok(())
+        Ok(true)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
         while let Some(Key(key)) = map.next_key()? {
             match &*key {
-                "type" => map.next_value_seed(Content { found: self.found, is_type: true })?,
-                "content" | "output" => map.next_value_seed(Content::of(self.found))?,
+                "type" => drop(map.next_value_seed(Content { found: self.found, is_type: true })?),
+                "content" | "output" => drop(map.next_value_seed(Content::of(self.found))?),
                 _ => {
                     map.next_value::<Checked>()?;
                 }
             }
         }
-        Ok(())
+        Ok(false)
     }
 }
 

@@ -29,6 +29,8 @@ pub enum BodyError {
     Type,
     /// A member of ours stands twice.
     Duplicate(&'static str),
+    /// A member has a value that no provider can mean.
+    Value(&'static str),
 }
 
 pub(super) fn envelope(bytes: Bytes) -> Result<Envelope, BodyError> {
@@ -45,6 +47,9 @@ pub(super) fn envelope(bytes: Bytes) -> Result<Envelope, BodyError> {
     }
     if let Some(name) = members.duplicate {
         return Err(BodyError::Duplicate(name));
+    }
+    if let Some(name) = members.invalid {
+        return Err(BodyError::Value(name));
     }
     let position = |value: &RawValue| {
         let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
@@ -97,6 +102,20 @@ struct Members<'a> {
     /// In the order of [`BodyIds::MEMBERS`].
     ids: [Option<&'a RawValue>; BodyIds::MEMBERS.len()],
     duplicate: Option<&'static str>,
+    invalid: Option<&'static str>,
+}
+
+/// What a provider's parser may read as another number than ours.
+const COUNTS: [&str; 3] = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+
+/// The name of a member whose `value` is refused.
+fn invalid_value(key: &str, value: &RawValue) -> Option<&'static str> {
+    let text = value.get();
+    if key == "stream" {
+        return (!matches!(text, "true" | "false" | "null")).then_some("stream");
+    }
+    let count = COUNTS.into_iter().find(|name| *name == key)?;
+    (text != "null" && text.parse::<u64>().is_err()).then_some(count)
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
@@ -120,8 +139,15 @@ impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
             let (name, place) = match &*key {
                 "model" => ("model", &mut members.model),
                 "routing_preferences" => ("routing_preferences", &mut members.preferences),
-                "messages" | "input" => {
-                    map.next_value_seed(Content::of(&mut members.inputs))?;
+                key @ ("messages" | "input") => {
+                    let is_list = map.next_value_seed(Content::of(&mut members.inputs))?;
+                    if key == "messages" && !is_list {
+                        members.invalid = Some("messages");
+                    }
+                    continue;
+                }
+                key if key == "stream" || COUNTS.contains(&key) => {
+                    members.invalid = invalid_value(key, map.next_value()?).or(members.invalid);
                     continue;
                 }
                 key => {

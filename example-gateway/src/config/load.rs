@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::at::{At, Context};
 use super::{
-    Config, ConfigErrors, Finding, Listener, Mode, Provider, Router, listeners, preferences,
-    providers, routing, schema, tracing, tree, url,
+    Config, ConfigErrors, Finding, Listener, Mode, Provider, Router, limits, listeners,
+    preferences, providers, routing, schema, tracing, tree, url,
 };
 
 /// The largest file that is read, in bytes.
@@ -94,6 +94,7 @@ fn build(root: &At<'_>) -> Config {
         preferences: preferences::read(root, &providers),
         aliases: preferences::aliases(root, &providers),
         routing: routing::read(root, &providers),
+        limits: limits::read(root),
         tracing: tracing::read(root),
         warnings: Vec::new(),
         listeners,

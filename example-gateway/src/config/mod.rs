@@ -13,6 +13,7 @@ mod cache;
 mod env;
 mod finding;
 mod identity;
+mod limits;
 mod listeners;
 mod load;
 mod preferences;
@@ -38,6 +39,7 @@ use router_client::Preference;
 pub use abilities::{Inputs, Protocols};
 pub use cache::{Durability, RedisCache, SessionCache};
 pub use finding::{ConfigErrors, Finding};
+pub use limits::Limits;
 pub use listeners::{ClientKey, Listener};
 pub use providers::{Interface, Provider};
 pub use router::Router;
@@ -59,6 +61,8 @@ pub struct Config {
     pub aliases: BTreeMap<String, ModelName>,
     /// How sessions are kept and requests decided.
     pub routing: Routing,
+    /// What clients and providers may take up.
+    pub limits: Limits,
     /// What is traced.
     pub tracing: Tracing,
     /// What the file asks for and is not served.

@@ -29,6 +29,7 @@ pub(super) const FILE: Shape = Map(&[
     ("routing_preferences", List(&PREFERENCE)),
     ("model_aliases", Names(&Map(&[("target", Value)]))),
     ("routing", ROUTING),
+    ("limits", LIMITS),
     ("tracing", TRACING),
     ("overrides", OVERRIDES),
     ("agents", NotServed),
@@ -123,6 +124,23 @@ const SESSION_CACHE: Shape = Map(&[
     ("command_timeout_ms", Value),
     ("durability", Value),
     ("near_copies", Value),
+]);
+
+const LIMITS: Shape = Map(&[
+    ("body_bytes", Value),
+    ("body_timeout_ms", Value),
+    ("header_bytes", Value),
+    ("h2_header_bytes", Value),
+    ("header_count", Value),
+    ("header_timeout_ms", Value),
+    ("idle_timeout_ms", Value),
+    ("send_timeout_ms", Value),
+    ("drain_timeout_ms", Value),
+    ("max_connections", Value),
+    ("max_requests", Value),
+    ("max_waiters", Value),
+    ("upstream_timeout_ms", Value),
+    ("upstream_idle_timeout_ms", Value),
 ]);
 
 const ROUTER: Shape = Map(&[

@@ -20,7 +20,8 @@ pub fn summary(config: &Config) -> Summary<'_> {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { listeners, providers, preferences, aliases, routing, tracing, .. } = self.0;
+        let Config { listeners, providers, preferences, aliases, routing, limits, tracing, .. } =
+            self.0;
         for listener in listeners {
             let (address, keys) = (listener.address, listener.client_keys.len());
             let socket = std::net::SocketAddr::new(address, listener.port);
@@ -64,6 +65,11 @@ impl fmt::Display for Summary<'_> {
         if !routing.escalation.is_empty() {
             let order: Vec<_> = routing.escalation.iter().map(ModelName::as_str).collect();
             writeln!(f, "escalate  {}", order.join(" < "))?;
+        }
+        for limits in limits.named().chunks(5) {
+            let limits: Vec<_> =
+                limits.iter().map(|(name, value)| format!("{name} {value}")).collect();
+            writeln!(f, "limits    {}", limits.join(", "))?;
         }
         if let Some(endpoint) = tracing.endpoint.as_ref().filter(|_| tracing.random_sampling > 0.0)
         {

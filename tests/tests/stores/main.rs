@@ -14,6 +14,7 @@ mod formats;
 mod near;
 mod refusals;
 mod replicated;
+mod replies;
 mod returning;
 mod rotation;
 mod support;

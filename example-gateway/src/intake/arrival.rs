@@ -1,0 +1,55 @@
+//! What is refused before it is understood: bodies of another type, too large, too late.
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use crate::config::Limits;
+use crate::error::ApiError;
+
+/// Refuses what is not JSON, or compressed.
+pub(super) fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let unsupported =
+        |code, text: &'static str| ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, text);
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?").trim());
+    let encoding = text(header::CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return Err(unsupported("unsupported_encoding", "the body must not be compressed"));
+    }
+    let media = text(header::CONTENT_TYPE).map(|value| value.split(';').next().unwrap_or(value));
+    let is_json = |media: &str| {
+        let media = media.trim().to_ascii_lowercase();
+        media == "application/json" || media.starts_with("application/") && media.ends_with("+json")
+    };
+    if media.is_some_and(|media| !is_json(media)) {
+        return Err(unsupported("unsupported_media_type", "the body must be application/json"));
+    }
+    Ok(())
+}
+
+/// Reads a body whole, within the limits of size and time.
+pub(super) async fn collect<B>(body: B, limits: &Limits) -> Result<Bytes, ApiError>
+where
+    B: http_body::Body<Data = Bytes, Error: Into<axum::BoxError>>,
+{
+    let too_large = || {
+        let text = format!("the body is larger than {} bytes", limits.body_bytes);
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", text)
+    };
+    // A declared length is refused before anything is read.
+    if body.size_hint().lower() > limits.body_bytes as u64 {
+        return Err(too_large());
+    }
+    let whole = Limited::new(body, limits.body_bytes).collect();
+    match tokio::time::timeout(limits.body_timeout, whole).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => {
+            Err(ApiError::invalid("invalid_body", "the body could not be read to its end"))
+        }
+        Err(_) => {
+            let text = format!("the body did not arrive within {:?}", limits.body_timeout);
+            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", text))
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! One connection of a client, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::activity::{Activity, Look, Running};
+use super::gate;
+use super::noting::Noting;
+use crate::config::Limits;
+use crate::error::ApiError;
+use crate::guarded::Guarded;
+use crate::protocol::Protocol;
+
+/// What all connections of a listener have in common.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) router: Router,
+    pub(super) limits: Limits,
+    pub(super) http: Builder<TokioExecutor>,
+    /// Requests under way, those of all listeners.
+    pub(super) requests: Arc<Semaphore>,
+    /// No further requests are taken.
+    pub(super) stop: CancellationToken,
+    /// Whatever still runs is cut off.
+    pub(super) abandon: CancellationToken,
+}
+
+/// hyper, with its limits.
+pub(super) fn http(limits: &Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
+    builder.http1().max_buf_size(limits.header_bytes);
+    if limits.header_count != Limits::default().header_count {
+        // Any number but hyper's own costs an allocation for each request.
+        builder.http1().max_headers(limits.header_count);
+    }
+    let header_list = u32::try_from(limits.h2_header_bytes).unwrap_or(u32::MAX);
+    builder.http2().timer(TokioTimer::new()).max_header_list_size(header_list);
+    // A peer that is gone without a word is found out; one with a request under way may be silent.
+    builder.http2().keep_alive_interval(limits.idle_timeout);
+    builder
+}
+
+impl Server {
+    /// Serves a connection until it ends, is too slow, or the gateway stops.
+    pub(super) async fn serve(self: Arc<Self>, stream: TcpStream) {
+        let activity = Activity::begin();
+        let stream = TokioIo::new(Noting { stream, activity: activity.clone() });
+        let requests = (self.clone(), activity.clone());
+        let service = service_fn(move |request| {
+            let (server, activity) = requests.clone();
+            server.answer(Running::begin(&activity), request)
+        });
+        let mut connection = pin!(self.http.serve_connection(stream, service).into_owned());
+        let mut look = pin!(tokio::time::sleep(self.limits.header_timeout));
+        let mut closing = false;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(error, "connection ended");
+                    }
+                    return;
+                }
+                () = self.abandon.cancelled() => return,
+                () = self.stop.cancelled(), if !closing => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = look.as_mut() => {
+                    let next = match activity.look(&self.limits) {
+                        Look::Again(next) => next,
+                        Look::Idle if !closing => {
+                            closing = true;
+                            connection.as_mut().graceful_shutdown();
+                            self.limits.header_timeout
+                        }
+                        Look::Idle => return,
+                        Look::Slow(why) => {
+                            tracing::debug!("connection closed: its client {why}");
+                            return;
+                        }
+                    };
+                    look.as_mut().reset(Instant::now() + next);
+                }
+            }
+        }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        running: Running,
+        request: Request<Incoming>,
+    ) -> Result<Response<Guarded<Body, (Running, Option<OwnedSemaphorePermit>)>>, Infallible> {
+        let (mut parts, body) = request.into_parts();
+        let protocol = Protocol::of(parts.uri.path());
+        let entered = gate::enter(&mut parts, &self.limits);
+        let place = match entered {
+            Ok(()) if is_probe(parts.uri.path()) => Ok(None),
+            Ok(()) => self
+                .requests
+                .clone()
+                .try_acquire_owned()
+                .map(Some)
+                .map_err(|_| ApiError::overloaded()),
+            Err(error) => Err(error),
+        };
+        let (response, place) = match place {
+            Ok(place) => {
+                let request = Request::from_parts(parts, Body::new(body));
+                let Ok(response) = self.router.clone().oneshot(request).await;
+                (response, place)
+            }
+            Err(error) => {
+                tracing::debug!(?error, "request refused");
+                (error.response(protocol), None)
+            }
+        };
+        Ok(response.map(|body| Guarded::new(body, (running, place))))
+    }
+}
+
+/// What asks after our health is answered whatever the load.
+fn is_probe(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz" | "/metrics")
+}

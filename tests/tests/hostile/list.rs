@@ -1,0 +1,57 @@
+//! The list itself: no row is left out, and every test that it names is there.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const LIST: &str = include_str!("../../../docs/hostile-input.md");
+const ROWS: std::ops::RangeInclusive<usize> = 1..=175;
+
+/// The rows of the table: their numbers, and what answers them.
+fn rows() -> Vec<(Vec<usize>, &'static str)> {
+    let lines = LIST.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| row"));
+    lines
+        .map(|line| {
+            let (numbers, tests) = line[2..].split_once(" | ").expect("two columns");
+            let numbers = numbers.split(", ").flat_map(|part| {
+                let (from, to) = part.split_once('–').unwrap_or((part, part));
+                let number = |text: &str| text.trim().parse::<usize>().expect("a number");
+                number(from)..=number(to)
+            });
+            (numbers.collect(), tests)
+        })
+        .collect()
+}
+
+#[test]
+fn every_row_is_answered_once() {
+    let mut lines = BTreeMap::<usize, usize>::new();
+    for number in rows().into_iter().flat_map(|(numbers, _)| numbers) {
+        *lines.entry(number).or_default() += 1;
+    }
+    let missing: Vec<_> = ROWS.filter(|row| !lines.contains_key(row)).collect();
+    let unknown: Vec<_> = lines.keys().filter(|row| !ROWS.contains(row)).collect();
+    assert!(missing.is_empty() && unknown.is_empty(), "missing {missing:?}, unknown {unknown:?}");
+    let twice: Vec<_> = lines.iter().filter(|(_, count)| **count > 1).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+}
+
+#[test]
+fn every_test_that_is_named_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut named = 0;
+    for (numbers, tests) in rows() {
+        let quoted = tests.split('`').skip(1).step_by(2).filter(|text| text.contains("::"));
+        for test in quoted {
+            let (file, name) = test.split_once("::").unwrap();
+            let file = format!("{file}.rs");
+            let here = root.join("tests/tests").join(&file);
+            let text = std::fs::read_to_string(if here.exists() { here } else { root.join(&file) });
+            let text = text.unwrap_or_else(|error| panic!("{numbers:?}: {file}: {error}"));
+            assert!(text.contains(&format!("fn {name}(")), "{numbers:?}: {test}");
+            named += 1;
+        }
+        let reason = tests.contains('`') || tests.contains("not applicable: ");
+        assert!(reason, "{numbers:?}: neither a test nor a reason");
+    }
+    assert!(named > 60, "{named}");
+}
