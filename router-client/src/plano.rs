@@ -105,11 +105,16 @@ fn decision(answer: &[u8]) -> Result<RouteDecision, RouterError> {
         .map_err(|_: serde_json::Error| {
             RouterError::new(ErrorKind::Malformed).with_source("the answer names no models")
         })?;
-    let models = models.into_iter().flatten().filter(|model| model != "none");
-    let models = models.filter_map(|model| ModelName::new(&model).ok()).take(MAX_CANDIDATES);
-    let decision = RouteDecision::new(models);
-    if decision.models.is_empty() {
+    let named: Vec<_> = models.into_iter().flatten().filter(|model| model != "none").collect();
+    if named.is_empty() {
         return Ok(RouteDecision::none());
+    }
+    let models = named.iter().filter_map(|model| ModelName::new(model).ok());
+    let decision = RouteDecision::new(models.take(MAX_CANDIDATES));
+    if decision.models.is_empty() {
+        // It did decide, for something that is no model.
+        let error = RouterError::new(ErrorKind::Malformed);
+        return Err(error.with_source("the answer names models that cannot be"));
     }
     Ok(match route.and_then(|route| RouteName::new(&route).ok()) {
         Some(route) => decision.with_route(route),
