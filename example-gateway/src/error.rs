@@ -59,11 +59,6 @@ impl ApiError {
         Self { retry: Retry::Soon, ..error }
     }
 
-    #[cfg(test)]
-    pub(crate) fn code(&self) -> &'static str {
-        self.code
-    }
-
     /// What went wrong, for programs.
     pub(crate) fn code(&self) -> &'static str {
         self.code

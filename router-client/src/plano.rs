@@ -105,7 +105,8 @@ fn decision(answer: &[u8]) -> Result<RouteDecision, RouterError> {
         .map_err(|_: serde_json::Error| {
             RouterError::new(ErrorKind::Malformed).with_source("the answer names no models")
         })?;
-    let named: Vec<_> = models.into_iter().flatten().filter(|model| model != "none").collect();
+    let is_named = |model: &String| !model.is_empty() && model != "none";
+    let named: Vec<_> = models.into_iter().flatten().filter(is_named).collect();
     if named.is_empty() {
         return Ok(RouteDecision::none());
     }

@@ -92,8 +92,7 @@ async fn a_flood_of_new_sessions_takes_no_more_memory() {
                 for n in 0..1000 {
                     let id = format!("session-{from}-{client}-{n}");
                     let request = post("/routing/v1/chat/completions", chat()).session(&id);
-                    let answer = connection.ask(&request).await;
-                    assert_eq!(answer.affinity().1, "claimed");
+                    assert_eq!(connection.ask(&request).await.status, 200);
                 }
             });
         }
