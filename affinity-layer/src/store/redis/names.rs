@@ -97,6 +97,15 @@ mod tests {
     }
 
     #[test]
+    fn hashed_names_keep_kinds_apart() {
+        let header = AffinityKey::new("s").unwrap();
+        let response = AffinityKey::of_response("s").unwrap();
+        assert_ne!(hashed("one").current(&header), hashed("one").current(&response));
+        let forged = AffinityKey::new(&response.name()).unwrap();
+        assert_ne!(hashed("one").current(&forged), hashed("one").current(&response));
+    }
+
+    #[test]
     fn a_secret_is_not_shown() {
         let shown = format!("{:?}", hashed("hunter2"));
         assert!(!shown.contains("hunter2") && shown.contains("NameSecret { .. }"), "{shown}");
