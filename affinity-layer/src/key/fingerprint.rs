@@ -184,11 +184,13 @@ mod tests {
         }
         // What moves from one part to the next is another opening too.
         prints.push(print(&json!({"messages": [{"role": "user", "content": "hello"}]})));
-        let swapped = json!({"system": "hello", "messages": [{"role": "user", "content": "s"}]});
-        prints.push(print(&swapped));
+        for (system, message) in [("shel", "lo"), ("she", "llo")] {
+            let message = json!({"role": "user", "content": message});
+            prints.push(print(&json!({"system": system, "messages": [message]})));
+        }
         prints.sort();
         prints.dedup();
-        assert_eq!(prints.len(), 6);
+        assert_eq!(prints.len(), 7);
         assert!(prints.iter().all(Option::is_some));
     }
 
