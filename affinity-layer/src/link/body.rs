@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::find::Finder;
 use super::target;
+use crate::telemetry::Call;
 use crate::{AffinityKey, AffinityStore, PinnedModel};
 
 /// The longest that the piece with the id waits for the store.
@@ -131,10 +132,14 @@ async fn store(model: PinnedModel, id: String) {
         return;
     };
     let (response, lifetime) = (response.with_scope_of(key), target::lifetime(&model.expiry));
+    let call = Call::store("claim");
     let claimed = timeout(LIMIT, model.store.claim(&response, link, &lifetime)).await;
-    match claimed {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "the link of a response could not be stored"),
-        Err(_) => tracing::debug!("the link of a response was not stored in time"),
+    let Ok(claimed) = claimed else {
+        tracing::debug!("the link of a response was not stored in time");
+        return;
+    };
+    call.answered(&claimed, |claim| if claim.won { "won" } else { "lost" });
+    if let Err(error) = claimed {
+        tracing::debug!(%error, "the link of a response could not be stored");
     }
 }
