@@ -8,6 +8,7 @@ mod fingerprint;
 mod harness;
 mod kind;
 mod part;
+mod seen;
 mod session;
 
 use std::fmt;
@@ -28,6 +29,7 @@ pub use fingerprint::Fingerprint;
 pub use harness::without_harness;
 pub use kind::IdKind;
 pub use part::{InvalidPart, MAX_SCOPE_LEN, MAX_SESSION_LEN, Scope};
+pub(crate) use seen::Seen;
 
 /// What would let one part run into the next, or act as a Redis Cluster hash tag.
 const KEY_ESCAPES: &AsciiSet = &CONTROLS.add(b'%').add(b':').add(b'{').add(b'}');
@@ -179,14 +181,34 @@ impl AffinityKey {
     /// did not come from a header stands its kind, as in `%prompt_cache_key=my-task`.
     #[must_use]
     pub fn encode(&self, prefix: &str) -> String {
-        let escape = |part| utf8_percent_encode(part, KEY_ESCAPES);
-        let (kind, session) = (self.kind.marker(), escape(self.session()));
-        let scope = escape(self.scope().unwrap_or_default());
-        match (&self.scope, self.lane()) {
-            (None, None) => format!("{prefix}{kind}{session}"),
-            (Some(_), None) => format!("{prefix}{scope}:{kind}{session}"),
-            (_, Some(lane)) => format!("{prefix}{scope}:{kind}{session}:{}", escape(lane)),
+        let mut name = prefix.to_owned();
+        self.encode_into(&mut |piece| name.push_str(piece));
+        name
+    }
+
+    /// What comes after the prefix, piece by piece.
+    pub(crate) fn encode_into(&self, out: &mut impl FnMut(&str)) {
+        let (scope, lane) = (self.scope(), self.lane());
+        if scope.is_some() || lane.is_some() {
+            escape(scope.unwrap_or_default(), out);
+            out(":");
         }
+        out(self.kind.marker());
+        escape(self.session(), out);
+        if let Some(lane) = lane {
+            out(":");
+            escape(lane, out);
+        }
+    }
+}
+
+fn escape(part: &str, out: &mut impl FnMut(&str)) {
+    // A part is visible ASCII, so these are all that may have to be escaped. Most have none.
+    let is_escaped = |b: u8| (b == b'%') | (b == b':') | (b == b'{') | (b == b'}');
+    if part.bytes().fold(false, |any, b| any | is_escaped(b)) {
+        utf8_percent_encode(part, KEY_ESCAPES).for_each(out);
+    } else {
+        out(part);
     }
 }
 

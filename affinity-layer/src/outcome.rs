@@ -20,7 +20,8 @@ pub const AFFINITY_HEADER: HeaderName = HeaderName::from_static("x-plano-affinit
 /// [`AffinityLayer::expose_epoch`](crate::AffinityLayer::expose_epoch) asks for it.
 pub const EPOCH_HEADER: HeaderName = HeaderName::from_static("x-plano-epoch");
 
-const OURS: [HeaderName; 5] =
+/// The headers that only we may send.
+pub(crate) const OURS: [HeaderName; 5] =
     [PINNED_HEADER, MODEL_HEADER, ROUTE_HEADER, AFFINITY_HEADER, EPOCH_HEADER];
 
 /// How the model of a request was found: the value of `x-plano-affinity` in its response.
@@ -113,22 +114,31 @@ impl Stamp {
 
     /// Sets our headers; what the upstream sent under these names is gone afterwards.
     pub(crate) fn apply(&self, headers: &mut HeaderMap) {
-        let pinned = if self.pinned { "true" } else { "false" };
-        headers.insert(PINNED_HEADER, HeaderValue::from_static(pinned));
-        headers.insert(AFFINITY_HEADER, HeaderValue::from_static(self.outcome.as_str()));
         let selection = self.selection.as_ref();
         let model = selection.map(|selection| selection.model().header_value());
         let route = selection.and_then(|selection| selection.route());
         let epoch = self.epoch.map(|epoch| HeaderValue::from(epoch.0));
-        set(headers, MODEL_HEADER, model);
-        set(headers, ROUTE_HEADER, route.map(|route| route.header_value()));
-        set(headers, EPOCH_HEADER, epoch.as_ref());
+        let foreign = may_hold_ours(headers);
+        set(headers, MODEL_HEADER, model, foreign);
+        set(headers, ROUTE_HEADER, route.map(|route| route.header_value()), foreign);
+        set(headers, EPOCH_HEADER, epoch.as_ref(), foreign);
+        let pinned = if self.pinned { "true" } else { "false" };
+        headers.insert(PINNED_HEADER, HeaderValue::from_static(pinned));
+        headers.insert(AFFINITY_HEADER, HeaderValue::from_static(self.outcome.as_str()));
     }
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>) {
+/// Whether an upstream may have spoken in our name. To look at a few headers costs less than to ask
+/// for two or three names, each of which has to be hashed.
+fn may_hold_ours(headers: &HeaderMap) -> bool {
+    const FEW: usize = 12;
+    headers.len() > FEW || headers.keys().any(|name| name.as_str().starts_with("x-plano-"))
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>, foreign: bool) {
     match value {
         Some(value) => drop(headers.insert(name, value.clone())),
-        None => drop(headers.remove(name)),
+        None if foreign => drop(headers.remove(name)),
+        None => {}
     }
 }

@@ -10,13 +10,13 @@ use tower::ServiceExt;
 use super::budget::Budget;
 use super::health::{Call, Health};
 use super::settings::Settings;
-use super::verdict::{Settled, Verdict};
+use super::verdict::Settled;
 use crate::coalesce::Flights;
 use crate::store::{Claim, SharedStore};
 use crate::telemetry::{self, Call as Counted};
 use crate::{
-    AffinityKey, AffinityStore, Epoch, Expiry, Pin, PinnedModel, Rejection, RouteRequest,
-    RouterService, Selection, StoreError,
+    AffinityKey, AffinityStore, Epoch, Expiry, Pin, Rejection, RouteRequest, RouterService,
+    Selection, StoreError,
 };
 
 /// Store, router and settings of one layer.
@@ -44,12 +44,9 @@ impl<St, R: Clone> Clone for Core<St, R> {
 
 impl<St: AffinityStore, R: RouterService> Core<St, R> {
     /// The pin of `key` if it can be had without waiting and holds for the request.
-    pub(super) fn at_hand(&self, key: &AffinityKey, request: &Extensions) -> Option<PinnedModel> {
+    pub(super) fn at_hand(&self, key: &AffinityKey, request: &Extensions) -> Option<Pin> {
         let pin = self.store.peek(key, &self.settings.expiry)?;
-        if !self.settings.holds(&pin, request) {
-            return None;
-        }
-        self.pinned_model(Verdict::hit(pin), Some(key.clone()), false)
+        self.settings.holds(&pin, request).then_some(pin)
     }
 
     /// The pin of `key`, `None` also when the store fails and the layer is not strict about it.

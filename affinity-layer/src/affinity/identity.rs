@@ -6,6 +6,7 @@ use http::{Extensions, HeaderMap};
 use super::budget::Budget;
 use super::core::Core;
 use super::payload::{Payload, Readable};
+use crate::key::Seen;
 use crate::link;
 use crate::{AffinityKey, AffinityStore, BodyIds, Expiry, IdKind, Rejection, RouterService};
 
@@ -13,11 +14,12 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
     /// The session as far as it can be told without the body and without waiting.
     pub(super) fn known_session(
         &self,
+        seen: &Seen<'_>,
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<Option<AffinityKey>, Rejection> {
         let keys = &self.settings.keys;
-        if let Some(key) = keys.key(headers, extensions)? {
+        if let Some(key) = keys.key(seen, headers, extensions)? {
             return Ok(Some(key));
         }
         let Some(ids) = extensions.get::<BodyIds>().filter(|_| keys.reads_bodies()) else {

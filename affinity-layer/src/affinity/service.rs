@@ -71,26 +71,37 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let control = Control::take(request.headers_mut());
-        if !asks_a_model(&request) {
+        let settings = &self.core.settings;
+        let seen = settings.keys.look(request.headers());
+        let (ours, is_guest) = (seen.ours, settings.keys.is_guest(&seen));
+        let asks_a_model = asks_a_model(&request, &seen);
+        let key = if asks_a_model {
+            self.core.known_session(&seen, request.headers(), request.extensions())
+        } else {
+            Ok(None)
+        };
+        let control = if ours { Control::take(request.headers_mut()) } else { Some(Control::Use) };
+        if !asks_a_model {
             return ResponseFuture::untouched(self.inner.call(request));
         }
-        let settings = &self.core.settings;
-        let key = match self.core.known_session(request.headers(), request.extensions()) {
+        let mut key = match key {
             Ok(key) => key,
             Err(rejection) => return self.refuse(rejection, request),
         };
         let Some(control) = control else {
             return self.refuse(Rejection::InvalidControl, request);
         };
-        if key.is_some() && settings.keys.is_guest(request.headers()) {
+        if key.is_some() && is_guest {
             Guest::admit(request.extensions_mut());
         }
-        if let (Some(key), Control::Use) = (&key, control)
+        if let (Some(named), Control::Use) = (&key, control)
             && request.extensions().get::<NewTurn>().is_none()
-            && let Some(model) = self.core.at_hand(key, request.extensions())
+            && let Some(pin) = self.core.at_hand(named, request.extensions())
         {
-            let (mut request, model) = self.fitting(request, model);
+            let mut model = self.core.hit(pin.selection, Some(pin.epoch), key.take());
+            if settings.detour.is_some() {
+                (request, model) = self.fitting(request, model);
+            }
             let stamp = model.stamp();
             let span = telemetry::request_span();
             telemetry::decided(&span, Some(&model), Outcome::Hit);
@@ -126,9 +137,6 @@ where
 
 impl<S, St: AffinityStore, R: RouterService, Rej> Affinity<S, St, R, Rej> {
     fn fitting<B>(&self, request: Request<B>, model: PinnedModel) -> (Request<B>, PinnedModel) {
-        if self.core.settings.detour.is_none() {
-            return (request, model);
-        }
         let (parts, body) = request.into_parts();
         let model = self.core.fitting(model, &parts);
         (Request::from_parts(parts, body), model)

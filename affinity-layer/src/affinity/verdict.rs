@@ -92,22 +92,32 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
         is_final: bool,
     ) -> Option<PinnedModel> {
         let Verdict { selection, epoch, outcome, pinned } = verdict;
-        let (selection, store) = (selection?, self.shared.clone());
+        let hit = self.hit(selection?, epoch, key);
+        Some(PinnedModel { outcome, pinned, is_final, ..hit })
+    }
+
+    /// What a request is given whose pin was found.
+    pub(super) fn hit(
+        &self,
+        selection: Arc<Selection>,
+        epoch: Option<Epoch>,
+        key: Option<AffinityKey>,
+    ) -> PinnedModel {
         let Settings { expiry, expose_epoch, .. } = self.settings;
         let links = key.as_ref().is_some_and(|key| self.settings.keys.links(key));
-        Some(PinnedModel {
+        PinnedModel {
             selection,
-            outcome,
-            pinned,
+            outcome: Outcome::Hit,
+            pinned: true,
             key,
             epoch,
-            is_final,
-            store,
+            is_final: false,
+            store: self.shared.clone(),
             expiry,
             expose_epoch,
             detour: false,
             links,
-        })
+        }
     }
 
     /// `model`, or a detour for a request that it cannot take.

@@ -5,6 +5,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
 #[cfg(feature = "fingerprint")]
 use super::Fingerprint;
 use super::agents::{AGENT_HEADERS, SUB_AGENT_HEADERS};
+use super::seen::{Seen, Watched};
 use super::{AffinityKey, BodyId, InvalidPart, Scope, SubAgents};
 use crate::{Rejection, RequestedModel};
 
@@ -32,6 +33,7 @@ pub(crate) struct KeySource {
     sub_agents: SubAgents,
     model_lanes: bool,
     tenant_header: Option<HeaderName>,
+    watched: Watched,
     pub(super) body_ids: Vec<BodyId>,
     #[cfg(feature = "fingerprint")]
     pub(super) fingerprint: Option<Fingerprint>,
@@ -45,6 +47,7 @@ impl Default for KeySource {
             sub_agents: SubAgents::default(),
             model_lanes: false,
             tenant_header: None,
+            watched: Watched::new(&AFFINITY_HEADERS, &[], &[]),
             body_ids: Vec::new(),
             #[cfg(feature = "fingerprint")]
             fingerprint: None,
@@ -55,11 +58,18 @@ impl Default for KeySource {
 impl KeySource {
     pub(crate) fn headers(&mut self, headers: impl IntoIterator<Item = HeaderName>) {
         self.headers = headers.into_iter().collect();
+        self.watch();
     }
 
     pub(crate) fn agents(&mut self, sub_agents: SubAgents) {
         self.agents = AGENT_HEADERS.to_vec();
         self.sub_agents = sub_agents;
+        self.watch();
+    }
+
+    fn watch(&mut self) {
+        let sub_agents: &[_] = if self.agents.is_empty() { &[] } else { &SUB_AGENT_HEADERS };
+        self.watched = Watched::new(&self.headers, &self.agents, sub_agents);
     }
 
     pub(crate) fn model_lanes(&mut self, lanes: bool) {
@@ -79,6 +89,11 @@ impl KeySource {
         self.fingerprint = Some(fingerprint);
     }
 
+    /// What a request has of the headers that the layer looks for.
+    pub(crate) fn look<'a>(&self, headers: &'a HeaderMap) -> Seen<'a> {
+        self.watched.look(headers)
+    }
+
     /// The key of a request by its headers, `None` when they name no session.
     ///
     /// # Errors
@@ -87,34 +102,24 @@ impl KeySource {
     /// scope is missing though a tenant header is configured.
     pub(crate) fn key(
         &self,
+        seen: &Seen<'_>,
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<Option<AffinityKey>, Rejection> {
-        let Some(key) = self.session(headers)? else {
+        let Some(session) = seen.session().map_err(Rejection::InvalidSessionId)? else {
             return Ok(None);
         };
+        let key = AffinityKey::from_header(session).map_err(Rejection::InvalidSessionId)?;
         let key = key.with_scope(self.scope(headers, extensions)?);
-        if self.agents.iter().any(|agent| headers.contains_key(agent)) {
+        if seen.agent {
             return self.lane(key, headers, extensions).map(Some);
         }
         Ok(Some(key))
     }
 
     /// Whether a request is that of a sub-agent that shares the pin of its main loop.
-    pub(crate) fn is_guest(&self, headers: &HeaderMap) -> bool {
-        !self.agents.is_empty()
-            && self.sub_agents == SubAgents::Inherit
-            && SUB_AGENT_HEADERS.iter().any(|name| headers.contains_key(name))
-    }
-
-    fn session(&self, headers: &HeaderMap) -> Result<Option<AffinityKey>, Rejection> {
-        for name in self.headers.iter().chain(&self.agents) {
-            if let Some(value) = single(headers, name).map_err(Rejection::InvalidSessionId)? {
-                let key = AffinityKey::from_header(value).map_err(Rejection::InvalidSessionId)?;
-                return Ok(Some(key));
-            }
-        }
-        Ok(None)
+    pub(crate) fn is_guest(&self, seen: &Seen<'_>) -> bool {
+        seen.sub_agent && self.sub_agents == SubAgents::Inherit
     }
 
     /// An agent makes side calls to a small model under the id of its main loop: a lane for each
@@ -175,10 +180,10 @@ pub(crate) fn single<'a>(
 }
 
 /// Whether a request may use a model at all. The rest passes the layer and never makes a pin.
-pub(crate) fn asks_a_model<B>(request: &http::Request<B>) -> bool {
+pub(crate) fn asks_a_model<B>(request: &http::Request<B>, seen: &Seen<'_>) -> bool {
     // Java's client offers h2c with every request; nobody takes it up (RFC 9113, section 3.1), and
     // the request is one like any other.
     let is_upgrade = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"h2c");
-    request.method() == http::Method::POST
-        && !request.headers().get_all(header::UPGRADE).iter().any(is_upgrade)
+    let upgrades = || request.headers().get_all(header::UPGRADE).iter().any(is_upgrade);
+    request.method() == http::Method::POST && !(seen.upgrade && upgrades())
 }

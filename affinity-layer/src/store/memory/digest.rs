@@ -1,11 +1,14 @@
 //! Keys of the map: 128 bits under secret keys, however long the id is.
 
+use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::AffinityKey;
 
-/// Two independently keyed hashes of a key. Nobody who does not know the keys can make two ids
-/// meet, and by chance it does not happen. The last 16 bits are those of the key's tenant.
+/// A keyed hash of a key. Nobody who does not know the hash's own key can make two ids meet, and by
+/// chance it does not happen. The last 16 bits are those of the key's tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Digest(u64, u64);
 
@@ -45,22 +48,58 @@ impl Hash for Digest {
 }
 
 /// Makes digests under keys drawn from the system when the process starts.
-#[derive(Debug, Default)]
-pub(in crate::store) struct Digester(RandomState, RandomState);
+#[derive(Clone, Copy)]
+pub(in crate::store) struct Digester {
+    plain: SipHasher13,
+    /// For keys of several parts, so that none of them meets one of a single part.
+    parted: SipHasher13,
+}
+
+impl Default for Digester {
+    fn default() -> Self {
+        let random = || RandomState::new().hash_one(());
+        let hasher = || SipHasher13::new_with_keys(random(), random());
+        Self { plain: hasher(), parted: hasher() }
+    }
+}
 
 impl Digester {
-    /// The digest of a name; one of several parts needs a type that keeps them apart, as a slice of
-    /// slices does.
-    pub(in crate::store) fn digest(&self, name: &(impl Hash + ?Sized)) -> Digest {
-        Digest(self.0.hash_one(name), self.1.hash_one(name))
+    /// The digest of a name that comes in pieces.
+    pub(in crate::store) fn digest(&self, pieces: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Digest {
+        digest(self.plain, pieces)
     }
 
     /// The digest of a key that is known by its parts.
     pub(super) fn digest_key(&self, key: &AffinityKey) -> Digest {
-        let digest = self.digest(&key.parts());
-        // Without a tenant, all keys are those of one: no hash is needed to tell.
-        let tenant = key.scope().map_or(0, |scope| self.0.hash_one(scope));
+        let parts = key.parts();
+        if let [[], [], session, []] = parts {
+            // All keys without a tenant are those of one: no hash is needed to tell.
+            return digest(self.plain, |hash| hash(session)).of_tenant(0);
+        }
+        let digest = digest(self.parted, |hash| {
+            let mut lengths = 0_u64;
+            for part in parts {
+                hash(part);
+                // No part is as long as 2^16, so the lengths tell where each ends.
+                lengths = lengths << 16 | part.len() as u64;
+            }
+            hash(&lengths.to_le_bytes());
+        });
+        let tenant = key.scope().map_or(0, |scope| self.digest(|hash| hash(scope.as_bytes())).0);
         digest.of_tenant(tenant)
+    }
+}
+
+fn digest(mut hasher: SipHasher13, pieces: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Digest {
+    pieces(&mut |piece| hasher.write(piece));
+    let hash = hasher.finish128();
+    Digest(hash.h1, hash.h2)
+}
+
+impl fmt::Debug for Digester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the key.
+        f.debug_struct("Digester").finish_non_exhaustive()
     }
 }
 

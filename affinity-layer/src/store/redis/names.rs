@@ -56,8 +56,20 @@ impl Names {
     }
 
     fn name(&self, scheme: &Scheme, key: &AffinityKey) -> String {
+        let mut name = String::new();
+        self.write(scheme, key, &mut |piece| name.push_str(piece));
+        name
+    }
+
+    /// The current name, piece by piece.
+    pub(crate) fn pieces(&self, key: &AffinityKey, out: &mut impl FnMut(&str)) {
+        self.write(&self.current, key, out);
+    }
+
+    fn write(&self, scheme: &Scheme, key: &AffinityKey, out: &mut impl FnMut(&str)) {
+        out(&self.prefix);
         match scheme {
-            Scheme::Plain => key.encode(&self.prefix),
+            Scheme::Plain => key.encode_into(out),
             Scheme::Hashed(NameSecret(secret)) => {
                 let mut hasher = blake3::Hasher::new_keyed(secret);
                 for part in key.parts() {
@@ -66,7 +78,7 @@ impl Names {
                 }
                 let mut hash = [0; 16];
                 hasher.finalize_xof().fill(&mut hash);
-                format!("{}{:032x}", self.prefix, u128::from_be_bytes(hash))
+                out(&format!("{:032x}", u128::from_be_bytes(hash)));
             }
         }
     }

@@ -45,7 +45,12 @@ impl Near {
 
     /// Looks a name up. A value that is read after this may be kept by it.
     pub(super) fn spot(&self, name: &str) -> Spot {
-        let digest = self.digester.digest(name.as_bytes());
+        self.spot_of(|hash| hash(name.as_bytes()))
+    }
+
+    /// The same for a name that comes in pieces.
+    pub(super) fn spot_of(&self, name: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Spot {
+        let digest = self.digester.digest(name);
         let version = self.version(digest).map_or(0, |version| version.load(Ordering::Acquire));
         Spot { digest, version, generation: self.generation.load(Ordering::Acquire) }
     }
@@ -81,7 +86,7 @@ impl Near {
 
     /// The pin of `name` has changed.
     pub(super) fn forget(&self, name: &[u8]) {
-        let digest = self.digester.digest(name);
+        let digest = self.digester.digest(|hash| hash(name));
         if let Some(version) = self.version(digest) {
             version.fetch_add(1, Ordering::AcqRel);
         }

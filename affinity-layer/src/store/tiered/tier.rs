@@ -33,7 +33,10 @@ impl Tier {
         if !self.link.is_fresh() {
             return None;
         }
-        let held = self.near.fresh(self.near.spot(&self.name(key)))?;
+        let names = self.redis.names();
+        // A hit needs the name only to find its copy: it is hashed, and never put together.
+        let spot = self.near.spot_of(|hash| names.pieces(key, &mut |piece| hash(piece.as_bytes())));
+        let held = self.near.fresh(spot)?;
         // A sliding pin is used up at Redis meanwhile; now and then it must hear of the use.
         let idle = expiry.limits().map_or(Duration::ZERO, |(idle, _)| idle);
         (held.left > idle / 2).then_some(held.pin)

@@ -1,0 +1,183 @@
+//! One pass over the headers of a request.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::InvalidPart;
+use crate::outcome::OURS;
+
+/// The headers that the layer looks for.
+///
+/// They are found in one pass, because to ask a header map for a name costs a hash of it, and a
+/// request has about as many headers as there are names to ask for.
+#[derive(Clone, Debug)]
+pub(super) struct Watched {
+    names: Vec<(Mark, HeaderName, Role)>,
+    /// The marks of all names: most other headers have none of them.
+    marks: Mark,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Ours,
+    Upgrade,
+    /// Names the session.
+    Session,
+    /// Names the session too, and is only sent by agent clients.
+    Agent,
+    /// Names a sub-agent.
+    SubAgent,
+}
+
+/// What a request has of them.
+#[derive(Debug, Default)]
+pub(crate) struct Seen<'a> {
+    /// Headers in our name.
+    pub(crate) ours: bool,
+    pub(super) upgrade: bool,
+    pub(super) agent: bool,
+    pub(super) sub_agent: bool,
+    session: Option<Named<'a>>,
+}
+
+#[derive(Debug)]
+struct Named<'a> {
+    value: &'a HeaderValue,
+    /// Its place in the list of names: the first one counts.
+    rank: usize,
+    /// It came again with another value.
+    conflict: bool,
+}
+
+impl Watched {
+    pub(super) fn new(
+        sessions: &[HeaderName],
+        agents: &[HeaderName],
+        sub_agents: &[HeaderName],
+    ) -> Self {
+        let with = |role| move |name: &HeaderName| (mark(name), name.clone(), role);
+        let mut names = vec![with(Role::Upgrade)(&header::UPGRADE)];
+        names.extend(OURS.iter().map(with(Role::Ours)));
+        names.extend(sessions.iter().map(with(Role::Session)));
+        names.extend(agents.iter().map(with(Role::Agent)));
+        names.extend(sub_agents.iter().map(with(Role::SubAgent)));
+        let marks = names.iter().fold(0, |marks, (mark, ..)| marks | mark);
+        Self { names, marks }
+    }
+
+    pub(super) fn look<'a>(&self, headers: &'a HeaderMap) -> Seen<'a> {
+        let mut seen = Seen::default();
+        for (name, value) in headers {
+            let mark = mark(name);
+            if mark & self.marks != 0 {
+                self.note(&mut seen, mark, name, value);
+            }
+        }
+        seen
+    }
+
+    fn note<'a>(
+        &self,
+        seen: &mut Seen<'a>,
+        marked: Mark,
+        name: &HeaderName,
+        value: &'a HeaderValue,
+    ) {
+        for (rank, (mark, known, role)) in self.names.iter().enumerate() {
+            if *mark != marked || known != name {
+                continue;
+            }
+            match role {
+                Role::Ours => seen.ours = true,
+                Role::Upgrade => seen.upgrade = true,
+                Role::SubAgent => seen.sub_agent = true,
+                Role::Session => seen.named(rank, value),
+                Role::Agent => {
+                    seen.agent = true;
+                    seen.named(rank, value);
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Seen<'a> {
+    fn named(&mut self, rank: usize, value: &'a HeaderValue) {
+        match &mut self.session {
+            Some(named) if named.rank < rank => {}
+            Some(named) if named.rank == rank => named.conflict |= named.value != value,
+            _ => self.session = Some(Named { value, rank, conflict: false }),
+        }
+    }
+
+    /// The value of the first header in the list that is present.
+    pub(super) fn session(&self) -> Result<Option<&'a HeaderValue>, InvalidPart> {
+        match &self.session {
+            Some(named) if named.conflict => Err(InvalidPart::Conflict),
+            named => Ok(named.as_ref().map(|named| named.value)),
+        }
+    }
+}
+
+/// One of 64 bits.
+type Mark = u64;
+
+/// By the length of a name and its end, which tell common headers apart.
+#[inline]
+fn mark(name: &HeaderName) -> Mark {
+    let name = name.as_str().as_bytes();
+    let end = name.last().copied().unwrap_or_default();
+    1 << ((name.len().wrapping_mul(7) + usize::from(end)) % 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: HeaderName = HeaderName::from_static("x-a");
+    const B: HeaderName = HeaderName::from_static("x-b");
+    const AGENT: HeaderName = HeaderName::from_static("agent");
+
+    fn look(fields: &[(HeaderName, &'static str)]) -> (Option<&'static str>, bool, bool, bool) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let watched = Watched::new(&[A, B], &[AGENT, B], &[]);
+        let seen = watched.look(&headers);
+        let session = seen.session().map(|value| value.cloned());
+        let session = session.map_or(Some("conflict"), |value| {
+            let values = ["1", "2", "3"].into_iter();
+            value.map(|value| values.clone().find(|known| value == known).unwrap_or("?"))
+        });
+        (session, seen.agent, seen.ours, seen.upgrade)
+    }
+
+    #[test]
+    fn the_first_name_of_the_list_wins_wherever_it_stands() {
+        assert_eq!(look(&[]), (None, false, false, false));
+        assert_eq!(look(&[(B, "2"), (A, "1")]).0, Some("1"));
+        assert_eq!(look(&[(A, "1"), (B, "2")]).0, Some("1"));
+        assert_eq!(look(&[(AGENT, "3"), (B, "2")]).0, Some("2"));
+        assert_eq!(look(&[(AGENT, "3")]), (Some("3"), true, false, false));
+    }
+
+    #[test]
+    fn only_the_header_that_counts_can_be_in_conflict() {
+        assert_eq!(look(&[(A, "1"), (A, "1")]).0, Some("1"));
+        assert_eq!(look(&[(A, "1"), (A, "2")]).0, Some("conflict"));
+        assert_eq!(look(&[(B, "1"), (B, "2"), (A, "3")]).0, Some("3"));
+    }
+
+    #[test]
+    fn a_name_may_stand_in_both_lists() {
+        assert_eq!(look(&[(B, "2")]), (Some("2"), true, false, false));
+    }
+
+    #[test]
+    fn headers_in_our_name_and_upgrades_are_seen() {
+        for name in OURS {
+            assert_eq!(look(&[(header::HOST, "1"), (name, "2")]), (None, false, true, false));
+        }
+        assert_eq!(look(&[(header::UPGRADE, "h2c")]), (None, false, false, true));
+    }
+}
