@@ -11,6 +11,9 @@ use moka::policy::EvictionPolicy;
 /// A place for so many of the ids of a trace.
 const PART: u64 = 10;
 
+/// The ids of so many requests.
+type Trace = fn(u64) -> Vec<u64>;
+
 /// Whether an id is there; it is afterwards.
 type Cache = Box<dyn FnMut(u64) -> bool>;
 
@@ -20,7 +23,7 @@ pub(crate) fn table(requests: u64) -> String {
         "| trace | exact LRU | memory store | difference | moka, LRU | moka, TinyLFU | quick_cache |\n\
          |---|---:|---:|---:|---:|---:|---:|\n",
     );
-    let traces: [(&str, fn(u64) -> Vec<u64>); 3] = [
+    let traces: [(&str, Trace); 3] = [
         ("Zipf", zipf),
         ("Zipf, every other request a scan", scan),
         ("sessions of ten turns", turns),

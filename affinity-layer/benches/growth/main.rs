@@ -21,9 +21,8 @@ fn main() -> ExitCode {
         ["--resident", sessions] => resident::grow(sessions),
         ["--bench"] => all(),
         // `cargo test` runs benches too, to see that they work.
-        [] => resident::grow("1000").and_then(|()| pauses::table(1_000)).and_then(|table| {
+        [] => resident::grow("1000").and_then(|()| pauses::table(1_000)).map(|table| {
             println!("{table}{}", eviction::table(10_000));
-            Ok(())
         }),
         _ => Err("usage: cargo bench -p affinity-benches --bench growth".into()),
     };

@@ -2,6 +2,7 @@
 
 pub mod redis;
 mod sessions;
+pub mod turns;
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -14,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::Full;
 use tower_service::Service;
 
-pub use sessions::{Random, claim, key};
+pub use sessions::{Random, claim, key, selection};
 
 /// What a bench reports when it cannot measure.
 pub type Failure = Box<dyn std::error::Error>;

@@ -15,6 +15,12 @@ static SELECTION: LazyLock<Arc<Selection>> = LazyLock::new(|| {
     Arc::new(Selection::of(model))
 });
 
+/// What all sessions are pinned to.
+#[must_use]
+pub fn selection() -> Arc<Selection> {
+    SELECTION.clone()
+}
+
 /// The key of session `n`.
 #[must_use]
 pub fn key(n: u64) -> AffinityKey {
@@ -24,7 +30,7 @@ pub fn key(n: u64) -> AffinityKey {
 
 /// Pins a session.
 pub fn claim(store: &MemoryStore, key: &AffinityKey, expiry: &Expiry) {
-    let claimed = pin!(store.claim(key, SELECTION.clone(), expiry));
+    let claimed = pin!(store.claim(key, selection(), expiry));
     // In memory nothing is waited for.
     drop(claimed.poll(&mut Context::from_waker(Waker::noop())));
 }
