@@ -21,6 +21,7 @@ use self::connection::Server;
 use self::refuse::Refuse;
 use crate::app::App;
 use crate::config::{ClientKey, Config, Limits};
+use crate::telemetry::metrics;
 
 /// Pause after a failed accept: out of file descriptors, trying at once would only burn time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -136,6 +137,7 @@ impl Door {
 
     fn enter(&self, stream: TcpStream, server: &Arc<Server>) {
         let Ok(place) = self.connections.clone().try_acquire_owned() else {
+            metrics::shed("connections");
             return self.refuse.connection(stream);
         };
         // Without it a stream of small writes waits for the client's delayed acknowledgements.

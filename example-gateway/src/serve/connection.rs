@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -24,6 +25,7 @@ use crate::config::Limits;
 use crate::error::ApiError;
 use crate::guarded::Guarded;
 use crate::protocol::Protocol;
+use crate::telemetry::metrics;
 
 /// What all connections of a listener have in common.
 #[derive(Debug)]
@@ -101,6 +103,18 @@ impl Server {
         }
     }
 
+    /// A place for a request that may enter; what asks after our health needs none.
+    fn admit(&self, parts: &mut Parts) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
+        gate::enter(parts, &self.limits).inspect_err(|error| metrics::refused(error.code()))?;
+        if matches!(parts.uri.path(), "/healthz" | "/readyz" | "/metrics") {
+            return Ok(None);
+        }
+        self.requests.clone().try_acquire_owned().map(Some).map_err(|_| {
+            metrics::shed("requests");
+            ApiError::overloaded()
+        })
+    }
+
     async fn answer(
         self: Arc<Self>,
         running: Running,
@@ -108,18 +122,7 @@ impl Server {
     ) -> Result<Response<Guarded<Body, (Running, Option<OwnedSemaphorePermit>)>>, Infallible> {
         let (mut parts, body) = request.into_parts();
         let protocol = Protocol::of(parts.uri.path());
-        let entered = gate::enter(&mut parts, &self.limits);
-        let place = match entered {
-            Ok(()) if is_probe(parts.uri.path()) => Ok(None),
-            Ok(()) => self
-                .requests
-                .clone()
-                .try_acquire_owned()
-                .map(Some)
-                .map_err(|_| ApiError::overloaded()),
-            Err(error) => Err(error),
-        };
-        let (response, place) = match place {
+        let (response, place) = match self.admit(&mut parts) {
             Ok(place) => {
                 let request = Request::from_parts(parts, Body::new(body));
                 let Ok(response) = self.router.clone().oneshot(request).await;
@@ -132,9 +135,4 @@ impl Server {
         };
         Ok(response.map(|body| Guarded::new(body, (running, place))))
     }
-}
-
-/// What asks after our health is answered whatever the load.
-fn is_probe(path: &str) -> bool {
-    matches!(path, "/healthz" | "/readyz" | "/metrics")
 }

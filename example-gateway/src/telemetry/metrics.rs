@@ -21,6 +21,7 @@ const REQUESTS: &str = "gateway_requests_total";
 const UPSTREAM: &str = "gateway_upstream_requests_total";
 const FIRST_BYTE: &str = "gateway_time_to_first_byte_seconds";
 const SHED: &str = "gateway_shed_requests_total";
+const REFUSED: &str = "gateway_refused_requests_total";
 const SESSIONS: &str = "gateway_sessions";
 const STORE_READY: &str = "gateway_store_ready";
 
@@ -85,6 +86,8 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
     counter!(SHED, "reason" => "session_waiters").absolute(0);
     let what = "Answers of providers by configured model and status; without one, what went wrong.";
     describe_counter!(UPSTREAM, Unit::Count, what);
+    let what = "Requests that were refused before a path was looked for, by error code.";
+    describe_counter!(REFUSED, Unit::Count, what);
     let what = "Time from a request's arrival to the first byte of the provider's answer.";
     describe_histogram!(FIRST_BYTE, Unit::Seconds, what);
     describe_gauge!(SESSIONS, Unit::Count, "Pins in this process, by store.");
@@ -101,6 +104,11 @@ pub(crate) fn answered(path: &str, status: StatusCode) {
 /// A request was turned away, because there was too much of what `reason` names.
 pub(crate) fn shed(reason: &'static str) {
     counter!(SHED, "reason" => reason).increment(1);
+}
+
+/// A request was refused at the door, before any path was looked for; `code` is that of the error.
+pub(crate) fn refused(code: &'static str) {
+    counter!(REFUSED, "code" => code).increment(1);
 }
 
 /// What is counted of the calls for one configured model. Looking a series up costs more than

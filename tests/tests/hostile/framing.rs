@@ -71,6 +71,10 @@ async fn a_host_is_there_once() {
     }
     let older = "GET /v1/models HTTP/1.0\r\n\r\n";
     assert_eq!(told(&gateway, older.as_bytes()).await, is(200, ""));
+    let metrics = gateway.ask(&get("/metrics")).await.text();
+    for counted in [r#"{code="missing_host"} 2"#, r#"{code="invalid_host"} 4"#] {
+        assert!(metrics.contains(counted), "{metrics}");
+    }
     let messages = "POST /v1/messages HTTP/1.1\r\ncontent-length: 0\r\n\r\n";
     assert_eq!(told(&gateway, messages.as_bytes()).await, is(400, "invalid_request_error"));
     assert_eq!(upstream.count(), 0);

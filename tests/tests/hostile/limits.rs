@@ -39,6 +39,8 @@ async fn requests_beyond_the_limit_are_shed_at_once() {
     // Who asks after the gateway's health is told.
     assert_eq!(gateway.ask(&get("/healthz")).await.status, 200);
     assert_eq!(upstream.count(), 3);
+    let metrics = gateway.ask(&get("/metrics")).await.text();
+    assert!(metrics.contains(r#"gateway_shed_requests_total{reason="requests"} 21"#), "{metrics}");
     // A place is free when its client is gone.
     running.pop().unwrap().wire.reset();
     until(async || gateway.ask(&get("/v1/models")).await.status == 200).await;
@@ -78,7 +80,8 @@ async fn connections_beyond_the_limit_are_told_so_without_being_asked() {
         assert_eq!(answer.header("connection"), Some("close"));
     }
     // Those that have a place keep it.
-    assert_eq!(kept[0].ask(&get("/healthz")).await.status, 200);
+    let metrics = kept[0].ask(&get("/metrics")).await.text();
+    assert!(metrics.contains(r#"{reason="connections"} 20"#), "{metrics}");
     kept.pop();
     until(async || {
         let mut connection = gateway.connect().await;
