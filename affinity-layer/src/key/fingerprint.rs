@@ -11,12 +11,13 @@ use super::{AffinityKey, IdKind, without_harness};
 
 /// Tells conversations apart by their openings, for clients that send no id at all.
 ///
-/// The id is a keyed hash (BLAKE3) of the instructions, the tools' definitions, and the text of the
-/// first user message, without what an agent's harness put into it. These stay as they are while a
-/// conversation grows.
+/// The id is a keyed hash (BLAKE3) of the instructions, the text of the first user message, without
+/// what an agent's harness put into it, and whether tools are offered, which parts an agent's loop
+/// from its side calls. These stay as they are while a conversation grows. The tools themselves do
+/// not: Qwen Code offers others from one turn to the next.
 ///
 /// It is a guess. Two conversations of one tenant with the same opening share a pin, and one whose
-/// instructions or tools change on the way, such as by the time of day, changes its session.
+/// instructions change on the way, such as by the time of day, changes its session.
 #[derive(Clone)]
 pub struct Fingerprint([u8; 32]);
 
@@ -44,7 +45,9 @@ impl Fingerprint {
     pub(super) fn key(&self, body: &[u8]) -> Option<AffinityKey> {
         let opening = Opening::of(body)?;
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        for part in [&*opening.instructions, opening.tools, &*opening.message] {
+        for part in
+            [&*opening.instructions, if opening.tools { "tools" } else { "" }, &*opening.message]
+        {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }
@@ -61,15 +64,15 @@ impl fmt::Debug for Fingerprint {
 }
 
 /// What stays of a conversation, in any of the three protocols.
-struct Opening<'a> {
+struct Opening {
     instructions: String,
-    /// As they were written: a client writes them alike in each request.
-    tools: &'a str,
+    /// Whether there are any.
+    tools: bool,
     message: String,
 }
 
-impl<'a> Opening<'a> {
-    fn of(body: &'a [u8]) -> Option<Self> {
+impl Opening {
+    fn of(body: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct Body<'a> {
             #[serde(borrow)]
@@ -102,7 +105,7 @@ impl<'a> Opening<'a> {
                 None
             })?,
         };
-        let tools = body.tools.map_or("", RawValue::get);
+        let tools = body.tools.is_some_and(|tools| tools.get() != "[]");
         let instructions = instructions.join("\n");
         (!message.is_empty()).then_some(Self { instructions, tools, message })
     }
@@ -177,11 +180,14 @@ mod tests {
             body
         };
         let mut prints = vec![print(&base)];
-        for (pointer, value) in
-            [("/system", "t"), ("/tools/0/name", "g"), ("/messages/0/content", "hellos")]
-        {
+        for (pointer, value) in [("/system", "t"), ("/messages/0/content", "hellos")] {
             prints.push(print(&changed(pointer, value)));
         }
+        let other_tools = print(&changed("/tools/0/name", "g"));
+        assert_eq!(other_tools, prints[0], "an agent may learn tools on the way");
+        let mut no_tools = base.clone();
+        no_tools["tools"] = json!([]);
+        prints.push(print(&no_tools));
         // What moves from one part to the next is another opening too.
         prints.push(print(&json!({"messages": [{"role": "user", "content": "hello"}]})));
         for (system, message) in [("shel", "lo"), ("she", "llo")] {
