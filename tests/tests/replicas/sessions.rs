@@ -119,7 +119,10 @@ async fn a_replica_killed_in_mid_claim_wedges_nobody() {
     let (upstream, router) = (Upstream::echo().await, holding_router().await);
     let setup = Setup::new(&upstream.url())
         .router(&format!("{}/v1", router.url()), 20_000)
-        .routing(&format!("session_cache: {{type: redis, url: '{}'}}", redis.url()));
+        .routing(&format!(
+            "session_cache: {{type: redis, url: '{}', command_timeout_ms: 2000}}",
+            redis.url()
+        ));
     let (mut a, b) = (setup.start().await, setup.start().await);
     for gateway in [&a, &b] {
         is_ready(gateway).await;
