@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use affinity_layer::{AFFINITY_HEADERS, AGENT_HEADERS, MODEL_HEADER, Rejection};
 use axum::extract::MatchedPath;
-use http::{HeaderName, Request, Response, StatusCode, header};
+use http::{HeaderName, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{Layer, Service};
@@ -136,11 +136,14 @@ fn span<B>(request: &Request<B>, path: Option<&MatchedPath>, attributes: &SpanAt
     span
 }
 
-/// Whether a header holds neither a credential nor a session.
+/// Whether a header holds neither a credential nor a session, as far as its name tells.
 fn may_be_shown(name: &HeaderName) -> bool {
-    let credential = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE];
+    const TELLING: [&str; 7] = ["auth", "cookie", "key", "password", "secret", "session", "token"];
+    // Codex says its session in these too.
+    const CODEX: [&str; 3] = ["thread-id", "x-client-request-id", "x-codex-turn-metadata"];
     let session = AFFINITY_HEADERS.iter().chain(&AGENT_HEADERS).any(|session| session == name);
-    !session && !credential.contains(name) && name.as_str() != "x-api-key"
+    let name = name.as_str();
+    !session && !CODEX.contains(&name) && !TELLING.iter().any(|word| name.contains(word))
 }
 
 fn answered<B>(span: &Span, response: &Response<B>) {

@@ -151,6 +151,9 @@ async fn spans_carry_what_is_configured_and_no_secret() {
         .session("hush-session")
         .header("x-acme-user-id", "usr-1")
         .header("x-api-key", "hush-key")
+        .header("x-acme-token", "hush-token")
+        .header("x-task-id", "hush-task")
+        .header("x-client-request-id", "hush-request")
         .header("authorization", "Bearer hush-key");
     scene.gateway.ask(&request).await;
     scene.end().await;
