@@ -83,7 +83,9 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
     describe_metrics();
     describe_counter!(REQUESTS, Unit::Count, "Requests that were answered, by path and status.");
     describe_counter!(SHED, Unit::Count, "Requests turned away because of load, by reason.");
-    counter!(SHED, "reason" => "session_waiters").absolute(0);
+    for reason in ["connections", "requests", "session_waiters"] {
+        counter!(SHED, "reason" => reason).absolute(0);
+    }
     let what = "Answers of providers by configured model and status; without one, what went wrong.";
     describe_counter!(UPSTREAM, Unit::Count, what);
     let what = "Requests that were refused before a path was looked for, by error code.";
