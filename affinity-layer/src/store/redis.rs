@@ -1,12 +1,19 @@
 //! Pins in Redis, shared by all replicas.
 
 mod claim;
+mod clients;
 mod clock;
+mod conn;
 mod connection;
 mod guard;
+mod link;
 mod names;
+mod node;
 mod options;
+mod refresh;
 mod scripts;
+mod servers;
+mod slots;
 mod stats;
 #[cfg(feature = "redis-rustls")]
 mod tls;
@@ -17,16 +24,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fred::clients::WithOptions;
 use fred::error::Error;
-use fred::prelude::{Client, ClientLike, Options, Pool};
 use tokio::task::AbortHandle;
 
 use self::clock::RedisClock;
-use self::guard::Guard;
 pub use self::names::NameSecret;
 use self::names::Names;
+pub(crate) use self::node::Node;
 pub use self::options::{RedisConfigError, RedisOptions};
+pub(crate) use self::servers::Map;
+use self::servers::Servers;
+use self::stats::Counters;
 pub use self::stats::StoreStats;
 pub(crate) use self::verbs::Found;
 use crate::store::{AffinityStore, Claim};
@@ -53,11 +61,9 @@ use crate::{AffinityKey, BoxError, Epoch, Expiry, Pin, Selection, StoreError, St
 pub struct RedisStore(Arc<Inner>);
 
 pub(crate) struct Inner {
-    pool: Pool,
-    per_call: Options,
-    command_timeout: Duration,
+    servers: Arc<Servers>,
     names: Names,
-    guard: Arc<Guard>,
+    counters: Arc<Counters>,
     clock: Arc<RedisClock>,
     /// How long a claim waits for a replica, in milliseconds.
     wait: Option<i64>,
@@ -71,55 +77,40 @@ impl RedisStore {
     ///
     /// When the client refuses the settings. A Redis that cannot be reached is no error.
     pub fn new(options: &RedisOptions) -> Result<Self, RedisConfigError> {
-        let pool = options.pool()?;
+        let counters = Arc::new(Counters::default());
+        let servers = Arc::new(Servers::new(options, &counters)?);
         let clock = Arc::new(RedisClock::default());
-        let guard = Arc::new(Guard::default());
-        let connected =
-            |client: &Client| tokio::spawn(connection::stay(client.clone(), guard.clone()));
-        let mut tasks: Vec<_> =
-            pool.clients().iter().map(|client| connected(client).abort_handle()).collect();
-        tasks.push(
-            tokio::spawn(connection::keep_time(pool.next().clone(), clock.clone())).abort_handle(),
-        );
-        let limit = options.command_timeout;
-        let half = i64::try_from(limit.as_millis() / 2).unwrap_or(i64::MAX).max(1);
+        let timed = connection::keep_time(servers.clone(), clock.clone());
+        let mut tasks = vec![tokio::spawn(timed).abort_handle()];
+        if options.is_cluster() {
+            let mapped = refresh::keep_map(servers.clone(), options.seeds());
+            tasks.push(tokio::spawn(mapped).abort_handle());
+        }
+        let half = i64::try_from(options.command_timeout.as_millis() / 2).unwrap_or(i64::MAX);
         Ok(Self(Arc::new(Inner {
-            pool,
-            command_timeout: limit,
-            per_call: Options { fail_fast: true, timeout: Some(limit), ..Options::default() },
+            servers,
             names: options.names.clone(),
-            guard,
+            counters,
             clock,
-            wait: options.replicated.then_some(half),
+            wait: options.replicated.then_some(half.max(1)),
             tasks,
         })))
     }
 
-    /// One of the connections, with the limits of a call.
-    fn client(&self) -> WithOptions<Client> {
-        self.0.pool.next().with_options(&self.0.per_call)
-    }
-
-    /// The connection that near copies follow. Where it is the only one, it is not told of the
-    /// changes that are made here.
-    pub(crate) fn followed(&self) -> &Client {
-        self.0.pool.next()
-    }
-
-    /// Redis was seen to answer: calls need not wait for the breaker to try it.
-    pub(crate) fn is_back(&self) {
-        self.0.guard.close();
+    /// The servers, and which of them has the pin of a name.
+    pub(crate) fn servers(&self) -> &Servers {
+        &self.0.servers
     }
 
     /// What became of the calls so far.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
-        self.0.guard.counters.stats()
+        self.0.counters.stats()
     }
 
     /// The longest wait for one command.
     pub(crate) fn command_timeout(&self) -> Duration {
-        self.0.command_timeout
+        self.0.servers.limit()
     }
 
     pub(crate) fn names(&self) -> &Names {

@@ -1,9 +1,10 @@
 //! Pins in Redis, with near copies in this process.
 
 mod follow;
-mod link;
 mod near;
 mod pending;
+mod pulse;
+mod reconcile;
 mod settle;
 mod tier;
 
@@ -14,9 +15,6 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use self::link::Link;
-use self::near::Near;
-use self::pending::Pending;
 use self::tier::Tier;
 use super::redis::{RedisStore, StoreStats};
 use super::{AffinityStore, Claim};
@@ -34,20 +32,24 @@ use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 ///   Redis is back, those decisions are claimed there, and the winner stands.
 /// - When Redis comes back without its data, sessions that are known here are claimed again as they
 ///   were, by their next request.
-/// - Without client tracking (an access list that forbids it), and in a cluster, every turn reads from
-///   Redis, and so does every turn of a pin that stands under the name of a previous secret; copies
-///   then only serve while Redis is away.
+/// - In a cluster each node tells of its own pins. While one of them is away, no copy is served before
+///   its pin was read.
+/// - Without client tracking (an access list that forbids it) every turn reads from Redis, and so does
+///   every turn of a pin that stands under the name of a previous secret; copies then only serve while
+///   Redis is away.
 #[derive(Clone)]
 pub struct TieredStore(Arc<Owner>);
 
 struct Owner {
     tier: Arc<Tier>,
-    task: AbortHandle,
+    tasks: [AbortHandle; 2],
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.task.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
     }
 }
 
@@ -67,23 +69,31 @@ impl TieredStore {
     }
 
     fn with(redis: RedisStore, capacity: usize, always_read: bool) -> Self {
-        let client = redis.followed().clone();
-        let (near, pending) = (Near::new(capacity), Pending::new(capacity));
-        let tier = Arc::new(Tier { redis, near, link: Link::default(), pending, always_read });
-        let task = tokio::spawn(follow::follow(tier.clone(), client)).abort_handle();
-        Self(Arc::new(Owner { tier, task }))
+        let tier = Arc::new(Tier::new(redis, capacity, always_read));
+        let followed = tokio::spawn(follow::follow_all(tier.clone()));
+        let reconciled = tokio::spawn(reconcile::reconcile(tier.clone()));
+        let tasks = [followed.abort_handle(), reconciled.abort_handle()];
+        Self(Arc::new(Owner { tier, tasks }))
     }
 
-    /// Whether Redis is there and followed.
+    /// Whether Redis is there and followed, in a cluster each node.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.0.tier.link.is_followed()
+        self.0.tier.is_followed()
     }
 
     /// Waits until Redis is there and followed, at most `limit`; says whether it is.
     pub async fn wait_ready(&self, limit: Duration) -> bool {
-        let _ = timeout(limit, self.0.tier.link.wait_up()).await;
-        self.is_ready()
+        let ready = async {
+            loop {
+                let came_up = self.0.tier.came_up.notified();
+                if self.is_ready() {
+                    break;
+                }
+                came_up.await;
+            }
+        };
+        timeout(limit, ready).await.is_ok()
     }
 
     /// What became of the calls to Redis so far; turns that were answered here made none.

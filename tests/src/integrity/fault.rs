@@ -29,13 +29,15 @@ pub enum Fault {
     Failover,
     /// The slot with all sessions moves from one node of a cluster to another.
     Migration,
+    /// The node of a cluster that has all sessions is killed, and its replica takes over.
+    ClusterFailover,
     /// One gateway is cut off from Redis.
     Cut,
 }
 
 impl Fault {
     /// Every one of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::None,
         Self::ClientKill,
         Self::Gateway,
@@ -44,6 +46,7 @@ impl Fault {
         Self::Kill,
         Self::Failover,
         Self::Migration,
+        Self::ClusterFailover,
     ];
 
     /// Its name on the command line.
@@ -57,6 +60,7 @@ impl Fault {
             Self::Gateway => "gateway",
             Self::Failover => "failover",
             Self::Migration => "migration",
+            Self::ClusterFailover => "cluster-failover",
             Self::Cut => "cut",
         }
     }
@@ -68,19 +72,16 @@ impl Fault {
 
     /// Whether replicas cannot see the same Redis meanwhile.
     pub(super) fn parts(self) -> bool {
-        matches!(self, Self::Freeze | Self::Kill | Self::Failover | Self::Migration | Self::Cut)
+        !matches!(self, Self::None | Self::ClientKill | Self::Gateway)
     }
 
     /// After the fault, until everything should be as before: the lease of near copies, the time
-    /// until the loss of a connection is noticed, and a reconnection. In a cluster the client may
-    /// have to be started again first.
-    pub(super) fn recovery(self) -> Duration {
-        Duration::from_secs(if self == Self::Migration { 6 } else { 3 })
-    }
+    /// until the loss of a connection is noticed, and a reconnection.
+    pub(super) const RECOVERY: Duration = Duration::from_secs(3);
 
     /// Whether Redis may lose what it acknowledged.
     pub(super) fn loses(self) -> bool {
-        matches!(self, Self::Kill | Self::Failover)
+        matches!(self, Self::Kill | Self::Failover | Self::ClusterFailover)
     }
 }
 
@@ -109,6 +110,7 @@ impl Backend {
         match fault {
             Fault::Failover => Self::Sentinel(SentinelSet::start().await),
             Fault::Migration => Self::Cluster(RedisCluster::start(3).await),
+            Fault::ClusterFailover => Self::Cluster(RedisCluster::start_with_replicas(3).await),
             Fault::Cut => {
                 let server = RedisServer::start().await;
                 let proxy = Proxy::start(server.addr()).await;
@@ -186,6 +188,12 @@ pub(super) async fn strike(
             let slot = cluster.slot_of(KEY_PREFIX).await;
             let from = cluster.owner(slot).await;
             cluster.migrate_slot(slot, from, (from + 1) % cluster.nodes().len()).await;
+        }
+        (Fault::ClusterFailover, Backend::Cluster(cluster)) => {
+            let old = cluster.owner(cluster.slot_of(KEY_PREFIX).await).await;
+            cluster.failover(old).await;
+            cluster.node(old).restart().await;
+            cluster.wait_until_ready().await;
         }
         _ => sleep(OUTAGE).await,
     }

@@ -136,7 +136,7 @@ impl Load {
             }
             let from = self.born.elapsed();
             strike(self.plan.fault, faults.len(), backend, &self.replicas, stubs).await;
-            sleep(self.plan.fault.recovery()).await;
+            sleep(Fault::RECOVERY).await;
             faults.push((from, self.born.elapsed()));
             self.struck.store(true, Ordering::Relaxed);
         }

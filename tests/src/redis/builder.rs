@@ -150,6 +150,10 @@ impl Builder {
             line("tls-key-file", "server.key");
             line("tls-ca-cert-file", "ca.pem");
             line("tls-auth-clients", "no");
+            if self.role == Role::ClusterNode {
+                line("tls-cluster", "yes");
+                line("tls-replication", "yes");
+            }
         } else {
             line("port", &ports.client.to_string());
         }

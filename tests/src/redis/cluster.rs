@@ -35,12 +35,12 @@ impl RedisCluster {
         Self::start_with(primaries, 1, RedisServer::builder()).await
     }
 
-    /// This many primaries, each with this many replicas, all with `settings` (without TLS).
+    /// This many primaries, each with this many replicas, all with `settings`. Over TLS nodes cannot
+    /// be asked who owns a slot: over a Unix socket they tell no ports of TLS.
     ///
     /// # Panics
-    /// When the nodes do not come up or do not form a cluster, and when TLS is asked for.
+    /// When the nodes do not come up or do not form a cluster.
     pub async fn start_with(primaries: usize, replicas: usize, settings: Builder) -> Self {
-        assert!(!settings.has_tls(), "a cluster over TLS is not provided for");
         let settings = settings.role(Role::ClusterNode).setting("cluster-node-timeout", "2000");
         let mut nodes = Vec::new();
         for _ in 0..primaries * (1 + replicas) {
@@ -109,10 +109,10 @@ impl RedisCluster {
         true
     }
 
-    /// What a client is configured with: `redis-cluster://`, every node named.
+    /// What a client is configured with: `redis-cluster://` or `rediss-cluster://`, every node named.
     #[must_use]
     pub fn url(&self) -> String {
-        let first = self.nodes[0].url().replacen("redis://", "redis-cluster://", 1);
+        let first = self.nodes[0].url().replacen("://", "-cluster://", 1);
         let others: Vec<_> =
             self.nodes[1..].iter().map(|node| format!("node={}", node.addr())).collect();
         if others.is_empty() { first } else { format!("{first}?{}", others.join("&")) }

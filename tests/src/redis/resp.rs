@@ -46,7 +46,8 @@ impl Reply {
     }
 
     /// Whether one line of the text, as `INFO` gives it, is `line`.
-    pub(crate) fn has_line(&self, line: &str) -> bool {
+    #[must_use]
+    pub fn has_line(&self, line: &str) -> bool {
         self.text().is_some_and(|text| text.lines().any(|own| own == line))
     }
 

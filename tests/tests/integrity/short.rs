@@ -18,10 +18,7 @@ async fn no_history_breaks_a_rule_whatever_fails() {
         let report = run(&plan).await;
         assert!(report.sessions() >= 200, "{fault:?}");
         assert_eq!(report.splits(), 0, "{fault:?}\n{}", report.traces().join("\n"));
-        // The client's recovery from a moved slot has no bound yet: see docs/integrity.md.
-        if fault != Fault::Migration {
-            assert_eq!(report.violations(), 0, "{fault:?}\n{}", report.traces().join("\n"));
-        }
+        assert_eq!(report.violations(), 0, "{fault:?}\n{}", report.traces().join("\n"));
         if fault != Fault::Gateway {
             assert_eq!(report.errors(), 0, "{fault:?}: a request failed");
         }

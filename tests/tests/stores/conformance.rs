@@ -83,3 +83,13 @@ async fn tls_with_a_private_authority() {
     let (near, plain) = (tiered(&trusting).await, redis(&trusting).await);
     tokio::join!(run(&plain, "plain"), run(&near, "near"));
 }
+
+#[tokio::test]
+async fn a_cluster_over_tls() {
+    let authority = Authority::new();
+    let settings = RedisServer::builder().tls(&authority).password("p@ss:w/rd");
+    let cluster = RedisCluster::start_with(3, 0, settings).await;
+    let trusting = options(&cluster.url()).ca_certificates(authority.pem().as_bytes()).unwrap();
+    let (near, plain) = (tiered(&trusting).await, redis(&trusting).await);
+    tokio::join!(run(&plain, "plain"), run(&near, "near"));
+}

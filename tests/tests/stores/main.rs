@@ -8,6 +8,8 @@
 )]
 
 mod away;
+mod cluster;
+mod cluster_near;
 mod conformance;
 mod faults;
 mod formats;

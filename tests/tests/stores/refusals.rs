@@ -3,11 +3,11 @@
 use std::error::Error;
 use std::time::Duration;
 
-use affinity_layer::{RedisStore, StoreError, StoreErrorKind};
+use affinity_layer::{AffinityStore, RedisStore, StoreError, StoreErrorKind};
 use affinity_tests::redis::RedisServer;
 use affinity_tests::until;
 
-use crate::support::{claim, get, options, redis, soon};
+use crate::support::{claim, get, key, options, redis, soon};
 
 /// All that an error says, its causes included.
 fn text(error: &StoreError) -> String {
@@ -22,9 +22,10 @@ fn text(error: &StoreError) -> String {
 
 #[tokio::test]
 async fn a_refused_claim_is_an_error_and_leaves_nothing() {
-    let server = RedisServer::start().await;
+    // The last case needs it, to send snapshots to where none can be written.
+    let server = RedisServer::builder().setting("enable-protected-configs", "yes").start().await;
     let store = redis(&options(&server.url())).await;
-    let cases: [(&str, &[&str], &[&str]); 3] = [
+    let cases: [(&str, &[&str], &[&str]); 4] = [
         ("OOM", &["CONFIG", "SET", "maxmemory", "1"], &["CONFIG", "SET", "maxmemory", "0"]),
         (
             "NOREPLICAS",
@@ -32,9 +33,22 @@ async fn a_refused_claim_is_an_error_and_leaves_nothing() {
             &["CONFIG", "SET", "min-replicas-to-write", "0"],
         ),
         ("READONLY", &["REPLICAOF", "127.0.0.1", "1"], &["REPLICAOF", "NO", "ONE"]),
+        (
+            "MISCONF",
+            &["CONFIG", "SET", "save", "3600 1000000", "dir", "/proc"],
+            &["CONFIG", "SET", "save", ""],
+        ),
     ];
     for (what, breaks, heals) in cases {
         server.run(breaks).await;
+        if what == "MISCONF" {
+            server.run(&["BGSAVE"]).await;
+            until(async || {
+                let info = server.run(&["INFO", "persistence"]).await;
+                info.has_line("rdb_last_bgsave_status:err")
+            })
+            .await;
+        }
         let error = claim(&store, what, "a/one").await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{}", text(&error));
         assert!(text(&error).contains(what), "{}", text(&error));
@@ -105,4 +119,32 @@ async fn a_server_that_loads_its_data_is_an_outage_that_ends() {
         get(&store, "s").await.is_ok_and(|pin| pin.is_some())
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_the_access_list_forbids_is_an_error_of_that_verb_alone() {
+    let server = RedisServer::start().await;
+    server.run(&["ACL", "SETUSER", "u", "on", ">hunter2", "~*", "&*", "+@all", "-eval"]).await;
+    let url = server.url().replace("redis://", "redis://u:hunter2@");
+    let store = redis(&options(&url)).await;
+    let pin = claim(&store, "s", "a/one").await.unwrap().pin;
+    let error = store.release(&key("s"), Some(pin.epoch)).await.unwrap_err();
+    assert!(text(&error).contains("NOPERM"), "{}", text(&error));
+    assert_eq!(get(&store, "s").await.unwrap(), Some(pin));
+    server.run(&["ACL", "SETUSER", "u", "-set"]).await;
+    let error = claim(&store, "t", "a/one").await.unwrap_err();
+    assert!(text(&error).contains("NOPERM"), "{}", text(&error));
+}
+
+#[tokio::test]
+async fn a_server_with_no_room_for_another_client_is_an_outage_until_it_has() {
+    let server = RedisServer::builder().setting("maxclients", "1").start().await;
+    let first = redis(&options(&server.url())).await;
+    let second = RedisStore::new(&options(&server.url())).unwrap();
+    for _ in 0..20 {
+        assert!(get(&second, "s").await.is_err());
+    }
+    assert!(get(&first, "s").await.is_ok());
+    drop(first);
+    until(async || claim(&second, "s", "a/one").await.is_ok()).await;
 }

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fred::prelude::{Expiration, KeysInterface, LuaInterface, SetOptions};
 use fred::types::Value;
 
+use super::conn::Conn;
 use super::verbs::Found;
-use super::verbs::wait_for_replica;
 use super::{RedisStore, failed, millis, scripts, value};
 use crate::store::Claim;
 use crate::{AffinityKey, Epoch, Expiry, Pin, StoreError, StoreErrorKind};
@@ -23,7 +22,8 @@ impl RedisStore {
         pin: Pin,
         ttl: Duration,
     ) -> Result<Claim, StoreError> {
-        let claim = self.0.guard.call(Box::pin(self.claim_guarded(key, pin, ttl))).await?;
+        let current = self.names().current(key);
+        let claim = self.call(&current, self.claim_guarded(key, pin, ttl)).await?;
         self.0.clock.saw(claim.pin.epoch);
         Ok(claim)
     }
@@ -56,8 +56,7 @@ impl RedisStore {
             value.as_str().into(),
             millis(ttl).into(),
         ];
-        let stands: Bytes =
-            self.client().eval(scripts::REPLACE, &name, args).await.map_err(failed)?;
+        let stands: Bytes = self.eval(scripts::REPLACE, &name, args).await?;
         if stands == value.as_bytes() {
             return Ok(Claim { pin, won: true });
         }
@@ -73,19 +72,13 @@ impl RedisStore {
         epoch: Epoch,
         ttl: Duration,
     ) -> Result<Option<Bytes>, StoreError> {
-        // One connection for both: `WAIT` is for the writes of its own.
-        let client = self.client();
-        let (ttl, nx) = (Some(Expiration::PX(millis(ttl))), Some(SetOptions::NX));
-        let set = client.set::<Option<Bytes>, _, _>(name, value, ttl, nx, true);
-        let Some(wait) = self.0.wait else {
-            return set.await.map_err(failed);
-        };
-        let (held, confirmed) =
-            tokio::try_join!(set, wait_for_replica(&client, name, wait)).map_err(failed)?;
-        if held.is_none() && confirmed < 1 {
+        let (ttl, wait) = (millis(ttl), self.0.wait);
+        let set = |conn: Conn| async move { conn.set_new(name, value, ttl, wait).await };
+        let (held, confirmed) = self.0.servers.run(name, set).await.map_err(failed)?;
+        if wait.is_some() && held.is_none() && confirmed < 1 {
             // Somebody may have seen it in the meantime, for as long as the wait at most.
-            let args = vec![epoch.0.to_string()];
-            let _: i64 = client.eval(scripts::RELEASE, name, args).await.map_err(failed)?;
+            let args = vec![epoch.0.to_string().into()];
+            self.eval::<i64>(scripts::RELEASE, name, args).await?;
             return Err(StoreError::new(StoreErrorKind::Unavailable, "no replica holds the claim"));
         }
         Ok(held)

@@ -1,6 +1,6 @@
 //! What keeps a sick Redis from making us sick: bounded calls in flight, and a breaker.
 
-use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const FAILURES: u32 = 5;
 /// How long an open breaker refuses all calls, before it lets one try.
 const OPEN: Duration = Duration::from_millis(250);
 
-/// Every call to Redis goes through here.
+/// Every call to a server goes through here.
 #[derive(Debug)]
 pub(super) struct Guard {
     in_flight: Semaphore,
@@ -28,23 +28,21 @@ pub(super) struct Guard {
     open_until: AtomicU64,
     probing: AtomicBool,
     born: Instant,
-    pub(super) counters: Counters,
+    counters: Arc<Counters>,
 }
 
-impl Default for Guard {
-    fn default() -> Self {
+impl Guard {
+    pub(super) fn new(counters: Arc<Counters>) -> Self {
         Self {
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             failures: AtomicU32::new(0),
             open_until: AtomicU64::new(0),
             probing: AtomicBool::new(false),
             born: Instant::now(),
-            counters: Counters::default(),
+            counters,
         }
     }
-}
 
-impl Guard {
     /// Makes a call, or refuses at once when too many are in flight or the last ones failed.
     ///
     /// A call whose future is dropped has failed: its caller gave up on it.
@@ -145,7 +143,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn failures_in_a_row_open_it_and_one_probe_closes_it() {
-        let guard = Guard::default();
+        let guard = Guard::new(Arc::default());
         for _ in 0..FAILURES {
             assert!(call(&guard, DOWN).await);
         }
@@ -160,7 +158,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_success_between_starts_the_count_anew() {
-        let guard = Guard::default();
+        let guard = Guard::new(Arc::default());
         for _ in 0..10 {
             for _ in 1..FAILURES {
                 assert!(call(&guard, DOWN).await);
@@ -171,7 +169,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_without_sense_is_an_answer() {
-        let guard = Guard::default();
+        let guard = Guard::new(Arc::default());
         for _ in 0..20 {
             assert!(call(&guard, Err(StoreErrorKind::Invalid)).await);
         }
@@ -179,7 +177,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_gives_up_counts_as_a_failure() {
-        let guard = Guard::default();
+        let guard = Guard::new(Arc::default());
         for _ in 0..FAILURES {
             let stalled = guard.call(std::future::pending::<Result<(), StoreError>>());
             assert!(tokio::time::timeout(Duration::from_millis(50), stalled).await.is_err());
@@ -194,7 +192,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_late_answer_closes_it_too() {
-        let guard = Guard::default();
+        let guard = Guard::new(Arc::default());
         let late = guard.attempt();
         for _ in 0..FAILURES {
             call(&guard, DOWN).await;
@@ -206,7 +204,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_can_be_closed_from_outside() {
-        let guard = Guard::default();
+        let guard = Guard::new(Arc::default());
         for _ in 0..FAILURES {
             call(&guard, DOWN).await;
         }
@@ -221,7 +219,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn while_one_tries_the_others_are_refused() {
-        let guard = Guard::default();
+        let guard = Guard::new(Arc::default());
         for _ in 0..FAILURES {
             call(&guard, DOWN).await;
         }
@@ -235,7 +233,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silence_failures_and_refusals_are_counted_apart() {
-        let guard = Guard::default();
+        let guard = Guard::new(Arc::default());
         call(&guard, Ok(())).await;
         call(&guard, Err(StoreErrorKind::Timeout)).await;
         call(&guard, Err(StoreErrorKind::Invalid)).await;

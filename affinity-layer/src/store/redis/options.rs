@@ -3,9 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use fred::prelude::{Builder, Config, Pool, ReconnectPolicy};
+use fred::prelude::{Config, Server};
 use fred::types::RespVersion;
-use fred::types::config::{TcpConfig, UnresponsiveConfig};
 
 use super::names::{NameSecret, Names, Scheme};
 
@@ -13,11 +12,11 @@ use super::names::{NameSecret, Names, Scheme};
 #[derive(Clone)]
 #[must_use]
 pub struct RedisOptions {
-    config: Config,
+    pub(super) config: Config,
     pub(super) names: Names,
     pub(super) command_timeout: Duration,
     pub(super) replicated: bool,
-    connections: usize,
+    pub(super) connections: usize,
 }
 
 /// A Redis cannot be used as it is described. The text never holds the address, which may hold a
@@ -151,40 +150,13 @@ impl RedisOptions {
         self
     }
 
-    /// These settings were found to bound every call, and to bring the client back by itself.
-    pub(super) fn pool(&self) -> Result<Pool, RedisConfigError> {
-        let mut builder = Builder::from_config(self.config.clone());
-        // The first pause comes before the first connection, too.
-        builder.set_policy(ReconnectPolicy::Exponential {
-            attempts: 0,
-            max_attempts: 0,
-            min_delay: 5,
-            max_delay: 50,
-            base: 2,
-            jitter: 20,
-        });
-        builder.with_performance_config(|config| {
-            config.default_command_timeout = self.command_timeout;
-            // What a burst of invalidations may fill before the near copy has to be emptied.
-            config.broadcast_channel_capacity = 4096;
-        });
-        builder.with_connection_config(|config| {
-            config.connection_timeout = Duration::from_millis(500);
-            config.internal_command_timeout = Duration::from_millis(500);
-            // A command is sent once: none is applied long after its caller gave up.
-            config.max_command_attempts = 1;
-            config.unresponsive = UnresponsiveConfig {
-                max_timeout: Some(Duration::from_millis(500)),
-                interval: Duration::from_millis(100),
-            };
-            config.tcp = TcpConfig {
-                nodelay: Some(true),
-                user_timeout: Some(Duration::from_secs(1)),
-                ..TcpConfig::default()
-            };
-        });
-        let pool = builder.build_pool(self.connections);
-        pool.map_err(|error| RedisConfigError(format!("the Redis client was refused: {error}")))
+    pub(super) fn is_cluster(&self) -> bool {
+        self.config.server.is_clustered()
+    }
+
+    /// The servers that the address names.
+    pub(super) fn seeds(&self) -> Vec<Server> {
+        self.config.server.hosts()
     }
 }
 

@@ -1,25 +1,21 @@
 //! Follows the changes that other replicas make.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use fred::clients::WithOptions;
 use fred::error::{Error, ErrorKind};
-use fred::prelude::TrackingInterface;
-use fred::prelude::{Client, ClientInterface, ClientLike, EventInterface, Options};
+use fred::prelude::{Client, EventInterface, TrackingInterface};
 use fred::types::config::Server;
-use fred::types::{ClusterHash, CustomCommand};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use super::pulse::{Followed, sign_of_life};
 use super::tier::Tier;
+use crate::store::redis::Node;
 
 /// Between two signs of life.
 const BEAT: Duration = Duration::from_millis(250);
-
-/// The longest wait for one.
-const BEAT_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Beats missed in a row after which Redis counts as away.
 const MISSED: u32 = 3;
@@ -27,38 +23,53 @@ const MISSED: u32 = 3;
 /// Between two attempts to follow.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// How many names are reconciled at once.
-const BATCH: usize = 64;
-
-/// Who is followed. When it changes, invalidations may have been missed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Followed {
-    connection: i64,
-    /// Whether it brings invalidations.
-    coherent: bool,
-    /// Redis draws one at each start; another one means other data. Empty where it is not told.
-    run_id: String,
-    /// How often data was flushed. Of a flush, the client passes no invalidation on.
-    flushes: u64,
+/// Follows each server for as long as the store lives, and they come and go.
+pub(super) async fn follow_all(tier: Arc<Tier>) {
+    let mut map = tier.map.clone();
+    let mut followers: Vec<(Arc<Node>, Follower)> = Vec::new();
+    loop {
+        let nodes = map.borrow_and_update().nodes.clone();
+        followers.retain(|(node, _)| nodes.iter().any(|one| Arc::ptr_eq(one, node)));
+        for node in nodes {
+            if !followers.iter().any(|(one, _)| Arc::ptr_eq(one, &node)) {
+                let follower = tokio::spawn(follow(tier.clone(), node.clone()));
+                followers.push((node, Follower(follower.abort_handle())));
+            }
+        }
+        // What a node told that is not followed any more may have come too late.
+        tier.near.doubt_all();
+        if map.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
-/// Runs for as long as the store lives.
-pub(super) async fn follow(tier: std::sync::Arc<Tier>, client: Client) {
+/// Ends with its handle.
+struct Follower(AbortHandle);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn follow(tier: Arc<Tier>, node: Arc<Node>) {
+    let client = node.followed().clone();
     loop {
         let reconnected = client.reconnect_rx();
         let invalidations = client.invalidation_rx();
-        match start(&tier, &client).await {
+        match start(&tier, &node, &client).await {
             Ok(followed) => {
                 tracing::info!("the shared session store is followed");
-                tier.redis.is_back();
-                tier.link.up();
+                node.is_back();
+                node.link.up();
+                tier.came_up.notify_waiters();
                 tokio::select! {
-                    () = invalidate(&tier, invalidations) => {}
-                    () = beat(&tier, &client, followed.clone()) => {}
-                    () = reconcile(&tier) => {}
+                    () = invalidate(&tier, &node, invalidations) => {}
+                    () = beat(&tier, &node, &client, followed.clone()) => {}
                     () = broken(&client, reconnected, &followed) => {}
                 }
-                tier.link.down();
+                node.link.down();
                 tier.near.doubt_all();
                 tracing::warn!(
                     "the shared session store is away, or came back; its state is read anew"
@@ -69,11 +80,13 @@ pub(super) async fn follow(tier: std::sync::Arc<Tier>, client: Client) {
                 sleep(RETRY).await;
             }
         }
+        // Another node may have taken its place.
+        tier.redis.servers().suspect();
     }
 }
 
 /// Asks for invalidations, then doubts every copy from before that.
-async fn start(tier: &Tier, client: &Client) -> Result<Followed, Error> {
+async fn start(tier: &Tier, node: &Node, client: &Client) -> Result<Followed, Error> {
     let started = Instant::now();
     let refusal = match track(tier, client).await {
         Ok(()) => None,
@@ -81,21 +94,19 @@ async fn start(tier: &Tier, client: &Client) -> Result<Followed, Error> {
         Err(error) => return Err(error),
     };
     let followed = sign_of_life(client).await?;
-    // In a cluster the client asks one node only, and each node tells of its own keys.
-    let coherent = refusal.is_none() && !client.is_clustered() && !tier.always_read;
+    let coherent = refusal.is_none() && !tier.always_read;
     if let Some(error) = refusal {
         tracing::warn!(%error, "no client tracking: every turn reads from Redis");
     }
-    let known = tier.link.start_of_run(&followed.run_id);
-    // In a cluster no single server speaks for all, so any break counts as a loss.
-    let lost = known.is_some_and(|known| known.is_empty() || known != followed.run_id);
-    if lost {
+    // A node that was not followed before may have taken the place of one that lost data.
+    let known = node.link.start_of_run(&followed.run_id);
+    if known.is_none_or(|known| known.is_empty() || known != followed.run_id) {
         tier.near.all_lost();
     } else {
         tier.near.doubt_all();
     }
     if coherent {
-        tier.link.renew(started);
+        node.link.renew(started);
     }
     Ok(Followed { coherent, ..followed })
 }
@@ -122,12 +133,12 @@ fn is_refusal(error: &Error) -> bool {
 type Reconnections = tokio::sync::broadcast::Receiver<Server>;
 type Invalidations = tokio::sync::broadcast::Receiver<fred::types::client::Invalidation>;
 
-async fn invalidate(tier: &Tier, mut invalidations: Invalidations) {
+async fn invalidate(tier: &Tier, node: &Node, mut invalidations: Invalidations) {
     loop {
         match invalidations.recv().await {
             Ok(invalidation) => {
                 // Redis has spoken, and what is dropped here must be readable there.
-                tier.redis.is_back();
+                node.is_back();
                 for key in &invalidation.keys {
                     tier.near.forget(key.as_bytes());
                 }
@@ -145,7 +156,7 @@ async fn broken(client: &Client, mut reconnected: Reconnections, followed: &Foll
             return;
         }
         // The event of the connection that is followed may come late.
-        let same = |now: Followed| now.connection == followed.connection && !client.is_clustered();
+        let same = |now: Followed| now.connection == followed.connection;
         if !sign_of_life(client).await.is_ok_and(same) {
             return;
         }
@@ -153,7 +164,7 @@ async fn broken(client: &Client, mut reconnected: Reconnections, followed: &Foll
 }
 
 /// Renews the lease of the copies for as long as the same connection to the same server lives.
-async fn beat(tier: &Tier, client: &Client, mut followed: Followed) {
+async fn beat(tier: &Tier, node: &Node, client: &Client, mut followed: Followed) {
     let mut ticks = interval(BEAT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut missed = 0;
@@ -178,68 +189,17 @@ async fn beat(tier: &Tier, client: &Client, mut followed: Followed) {
             followed.flushes = now.flushes;
             tier.near.doubt_all();
         }
-        tier.link.renew(asked);
+        node.link.renew(asked);
     }
 }
 
-async fn sign_of_life(client: &Client) -> Result<Followed, Error> {
-    let client = client.with_options(&Options {
-        fail_fast: true,
-        timeout: Some(BEAT_TIMEOUT),
-        ..Options::default()
-    });
-    let connection = client.client_id::<i64>().await?;
-    if client.is_clustered() {
-        // Each call may go to another node.
-        return Ok(Followed::default());
-    }
-    let info = info(&client).await.unwrap_or_default();
-    let calls = |name| info.get(name).and_then(|stats| calls(stats)).unwrap_or_default();
-    Ok(Followed {
-        connection,
-        coherent: false,
-        run_id: info.get("run_id").cloned().unwrap_or_default(),
-        flushes: calls("cmdstat_flushall") + calls("cmdstat_flushdb"),
-    })
-}
-
-/// Whether Redis was started anew since it was followed first, and that was not noticed yet. A
-/// cluster does not tell.
-pub(super) async fn has_restarted(tier: &Tier) -> bool {
-    match sign_of_life(tier.redis.followed()).await {
-        Ok(now) => !tier.link.is_run(&now.run_id),
-        // If it cannot be asked, it cannot be believed either.
-        Err(_) => true,
-    }
-}
-
-/// Nothing where an access list forbids it.
-async fn info(client: &WithOptions<Client>) -> Result<HashMap<String, String>, Error> {
-    let command = CustomCommand::new_static("INFO", ClusterHash::Random, false);
-    let text: Bytes = client.custom(command, vec!["server", "commandstats"]).await?;
-    let text = String::from_utf8_lossy(&text);
-    let pairs = text.lines().filter_map(|line| line.split_once(':'));
-    Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
-}
-
-/// The count in `calls=1,usec=...`.
-fn calls(stats: &str) -> Option<u64> {
-    stats.strip_prefix("calls=")?.split(',').next()?.parse().ok()
-}
-
-/// Tells Redis what was decided here while it was away.
-async fn reconcile(tier: &Tier) {
-    loop {
-        let names = tier.pending.some(BATCH);
-        if names.is_empty() {
-            sleep(BEAT).await;
-            continue;
-        }
-        for name in names {
-            if tier.settle(&name).await.is_err() {
-                sleep(RETRY).await;
-                break;
-            }
-        }
-    }
+/// Whether the server of `name` was started anew since it was followed first, and that was not noticed
+/// yet.
+pub(super) async fn has_restarted(tier: &Tier, name: &str) -> bool {
+    // If it cannot be asked, it cannot be believed either.
+    let Some(node) = tier.redis.servers().node(name) else {
+        return true;
+    };
+    let now = sign_of_life(node.followed()).await;
+    !now.is_ok_and(|now| node.link.is_run(&now.run_id))
 }

@@ -51,8 +51,9 @@ impl Pending {
         (change.until > Instant::now()).then_some(change)
     }
 
-    /// Some of the names.
-    pub(super) fn some(&self, count: usize) -> Vec<String> {
-        self.changes.iter().take(count).map(|change| change.key().clone()).collect()
+    /// Some of the names that are `wanted`.
+    pub(super) fn some(&self, count: usize, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let names = self.changes.iter().map(|change| change.key().clone());
+        names.filter(|name| wanted(name)).take(count).collect()
     }
 }

@@ -3,34 +3,60 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 use super::follow;
-use super::link::Link;
 use super::near::{Near, Spot};
 use super::pending::{self, Kind, Pending};
 use super::settle::Unconfirmed;
 use crate::store::Claim;
-use crate::store::redis::{Found, RedisStore};
+use crate::store::redis::{Found, Map, Node, RedisStore};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError, StoreErrorKind};
 
 /// Redis, the near copies of its pins, and what it has not heard yet.
 pub(super) struct Tier {
     pub(super) redis: RedisStore,
     pub(super) near: Near,
-    pub(super) link: Link,
     pub(super) pending: Pending,
     /// No copy counts as fresh.
     pub(super) always_read: bool,
+    /// The servers of `redis`.
+    pub(super) map: watch::Receiver<Map>,
+    /// One of them is followed.
+    pub(super) came_up: Notify,
 }
 
 impl Tier {
+    pub(super) fn new(redis: RedisStore, capacity: usize, always_read: bool) -> Self {
+        let map = redis.servers().map();
+        let (near, pending) = (Near::new(capacity), Pending::new(capacity));
+        Self { redis, near, pending, always_read, map, came_up: Notify::new() }
+    }
+
+    /// Whether there are servers, and it holds for each of them.
+    fn all(&self, holds: impl Fn(&Node) -> bool) -> bool {
+        let nodes = &self.map.borrow().nodes;
+        !nodes.is_empty() && nodes.iter().all(|node| holds(node))
+    }
+
+    /// Whether all servers are there, and tell of changes.
+    pub(super) fn is_followed(&self) -> bool {
+        self.all(|node| node.link.is_followed())
+    }
+
+    /// Whether the server of `name` is there, and what it says about an absent pin can be relied on.
+    pub(super) fn is_there(&self, name: &str) -> bool {
+        self.redis.servers().node(name).is_some_and(|node| node.link.is_followed())
+    }
+
     fn name(&self, key: &AffinityKey) -> String {
         self.redis.names().current(key)
     }
 
     pub(super) fn peek(&self, key: &AffinityKey, expiry: &Expiry) -> Option<Pin> {
-        if !self.link.is_fresh() {
+        // Of each of them: a slot may have gone from one to another.
+        if !self.all(|node| node.link.is_fresh()) {
             return None;
         }
         let names = self.redis.names();
@@ -50,7 +76,7 @@ impl Tier {
         let name = self.name(key);
         let (spot, asked) = (self.near.spot(&name), Instant::now());
         let fetched = async {
-            if self.link.is_followed() {
+            if self.is_there(&name) {
                 self.settle(&name).await?;
             }
             self.redis.fetch(key, expiry).await
@@ -81,11 +107,11 @@ impl Tier {
         let Some(held) = self.near.get(spot) else {
             return Ok(None);
         };
-        if !self.link.is_followed() {
+        if !self.is_there(name) {
             return Ok(Some(held.pin));
         }
         // A copy is dropped when its pin is. Where it was not, this may be another Redis.
-        let lost = self.near.is_lost(&held) || follow::has_restarted(self).await;
+        let lost = self.near.is_lost(&held) || follow::has_restarted(self, name).await;
         if !lost {
             self.near.forget(name.as_bytes());
             return Ok(None);
@@ -115,7 +141,7 @@ impl Tier {
 
     /// Keeps what Redis said; without being followed it may have changed at once.
     pub(super) fn keep(&self, spot: Spot, pin: &Pin, left: Duration) {
-        if self.link.is_followed() {
+        if self.is_followed() {
             self.near.keep(spot, pin, left);
         } else {
             self.near.keep_unconfirmed(spot, pin, left);

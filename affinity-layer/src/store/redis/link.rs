@@ -1,23 +1,21 @@
-//! How well this replica can see the changes that others make.
+//! How well this replica can see the changes that others make at one server.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// How long copies count as fresh after the last sign of life of the connection that brings their
 /// invalidations: the longest that a change by another replica can go unseen.
-pub(super) const LEASE: Duration = Duration::from_secs(1);
+pub(crate) const LEASE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub(super) struct Link {
+pub(crate) struct Link {
     followed: AtomicBool,
     /// Milliseconds since `born`.
     fresh_until: AtomicU64,
     born: Instant,
-    came_up: Notify,
     /// Redis draws one at each start.
     run_id: Mutex<Option<String>>,
 }
@@ -28,7 +26,6 @@ impl Default for Link {
             followed: AtomicBool::new(false),
             fresh_until: AtomicU64::new(0),
             born: Instant::now(),
-            came_up: Notify::new(),
             run_id: Mutex::new(None),
         }
     }
@@ -36,50 +33,42 @@ impl Default for Link {
 
 impl Link {
     /// Redis is there, and what it says about absent pins can be relied on.
-    pub(super) fn is_followed(&self) -> bool {
+    pub(crate) fn is_followed(&self) -> bool {
         self.followed.load(Ordering::Acquire)
     }
 
     /// Whether every change of up to a lease ago is known here.
-    pub(super) fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         self.millis(Instant::now()) < self.fresh_until.load(Ordering::Acquire)
     }
 
-    pub(super) fn up(&self) {
+    pub(crate) fn up(&self) {
         self.followed.store(true, Ordering::Release);
-        self.came_up.notify_waiters();
     }
 
-    pub(super) fn down(&self) {
+    pub(crate) fn down(&self) {
         self.fresh_until.store(0, Ordering::Release);
         self.followed.store(false, Ordering::Release);
     }
 
     /// The connection was alive at `since`.
-    pub(super) fn renew(&self, since: Instant) {
+    pub(crate) fn renew(&self, since: Instant) {
         let until = self.millis(since.checked_add(LEASE).unwrap_or(since));
         self.fresh_until.store(until, Ordering::Release);
     }
 
     /// Notes which Redis is followed from now on; gives the one of before.
-    pub(super) fn start_of_run(&self, run_id: &str) -> Option<String> {
+    pub(crate) fn start_of_run(&self, run_id: &str) -> Option<String> {
         self.run_id().replace(run_id.to_owned())
     }
 
     /// Whether this is the Redis that is followed.
-    pub(super) fn is_run(&self, run_id: &str) -> bool {
+    pub(crate) fn is_run(&self, run_id: &str) -> bool {
         self.run_id().as_deref() == Some(run_id)
     }
 
     fn run_id(&self) -> MutexGuard<'_, Option<String>> {
         self.run_id.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) async fn wait_up(&self) {
-        let notified = self.came_up.notified();
-        if !self.is_followed() {
-            notified.await;
-        }
     }
 
     fn millis(&self, at: Instant) -> u64 {

@@ -1,0 +1,60 @@
+//! The clients of the library, with the settings that keep its calls within bounds.
+
+use std::time::Duration;
+
+use fred::prelude::{Builder, Client, Pool, ReconnectPolicy, Server, ServerConfig};
+use fred::types::config::{TcpConfig, UnresponsiveConfig};
+
+use super::options::{RedisConfigError, RedisOptions};
+
+impl RedisOptions {
+    /// These settings were found to bound every call, and to bring the client back by itself.
+    fn builder(&self, server: Option<&Server>) -> Builder {
+        let mut config = self.config.clone();
+        if let Some(server) = server {
+            config.server = ServerConfig::Centralized { server: server.clone() };
+        }
+        let mut builder = Builder::from_config(config);
+        // The first pause comes before the first connection, too.
+        builder.set_policy(ReconnectPolicy::Exponential {
+            attempts: 0,
+            max_attempts: 0,
+            min_delay: 5,
+            max_delay: 50,
+            base: 2,
+            jitter: 20,
+        });
+        builder.with_performance_config(|config| {
+            config.default_command_timeout = self.command_timeout;
+            // What a burst of invalidations may fill before the near copy has to be emptied.
+            config.broadcast_channel_capacity = 4096;
+        });
+        builder.with_connection_config(|config| {
+            config.connection_timeout = Duration::from_millis(500);
+            config.internal_command_timeout = Duration::from_millis(500);
+            // A command is sent once: none is applied long after its caller gave up.
+            config.max_command_attempts = 1;
+            config.unresponsive = UnresponsiveConfig {
+                max_timeout: Some(Duration::from_millis(500)),
+                interval: Duration::from_millis(100),
+            };
+            config.tcp = TcpConfig {
+                nodelay: Some(true),
+                user_timeout: Some(Duration::from_secs(1)),
+                ..TcpConfig::default()
+            };
+        });
+        builder
+    }
+
+    /// Clients for `server`, or for what the address names: those of the pool, and one more.
+    pub(super) fn clients(
+        &self,
+        server: Option<&Server>,
+    ) -> Result<(Pool, Client), RedisConfigError> {
+        let builder = self.builder(server);
+        let pool = builder.build_pool(self.connections);
+        let clients = pool.and_then(|pool| Ok((pool, builder.build()?)));
+        clients.map_err(|error| RedisConfigError(format!("the Redis client was refused: {error}")))
+    }
+}

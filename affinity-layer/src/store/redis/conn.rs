@@ -1,0 +1,127 @@
+//! The commands that pins are made of, on one connection.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::clients::WithOptions;
+use fred::error::Error;
+use fred::prelude::{
+    Client, ClientLike, Expiration, FromValue, KeysInterface, LuaInterface, Options, SetOptions,
+};
+use fred::types::{ClusterHash, CustomCommand, Value};
+
+use super::value::MAX_VALUE_LEN;
+
+/// Futures of the client are large, and a request must not carry the room for them when it is not
+/// under way to Redis.
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// A connection, with the time that a command may take on it.
+#[derive(Clone)]
+pub(super) struct Conn {
+    client: WithOptions<Client>,
+    asking: bool,
+}
+
+impl Conn {
+    /// Commands end within `limit`, and at once while the client is not connected.
+    pub(super) fn new(client: &Client, limit: Duration) -> Self {
+        let options = Options { fail_fast: true, timeout: Some(limit), ..Options::default() };
+        Self { client: client.with_options(&options), asking: false }
+    }
+
+    /// The same for slots that the server is about to take over: each command goes behind `ASKING`.
+    ///
+    /// The word counts for the next command on the connection, whoever sent that. So the connection
+    /// may carry no other commands than those that the slot's server sent here.
+    pub(super) fn asking(client: &Client, limit: Duration) -> Self {
+        Self { asking: true, ..Self::new(client, limit) }
+    }
+
+    /// Waits for the connection, which may be a new one.
+    pub(super) async fn connected(&self) -> Result<(), Error> {
+        self.client.wait_for_connect().await
+    }
+
+    /// Sends what `command` sends when it is polled first.
+    async fn send<T>(&self, command: Boxed<'_, T>) -> Result<T, Error> {
+        if !self.asking {
+            return command.await;
+        }
+        let ((), answer) = tokio::try_join!(biased; self.custom("ASKING", vec![]), command)?;
+        Ok(answer)
+    }
+
+    async fn custom<T: FromValue>(&self, name: &'static str, args: Vec<Value>) -> Result<T, Error> {
+        let command = CustomCommand::new_static(name, ClusterHash::Random, false);
+        let sent: Boxed<'_, T> = Box::pin(self.client.custom(command, args));
+        sent.await
+    }
+
+    /// A value, empty where there is none, and its time left in milliseconds.
+    ///
+    /// Both are on their way before the first answer is back. A value is never read whole that is
+    /// longer than any of ours.
+    pub(super) async fn read(&self, name: &str) -> Result<(Bytes, i64), Error> {
+        let value = self.send(Box::pin(self.client.getrange(name, 0, MAX_VALUE_LEN)));
+        let left = self.send(Box::pin(self.client.pttl(name)));
+        tokio::try_join!(biased; value, left)
+    }
+
+    pub(super) async fn eval<T: FromValue>(
+        &self,
+        script: &'static str,
+        name: &str,
+        args: Vec<Value>,
+    ) -> Result<T, Error> {
+        self.send(Box::pin(self.client.eval(script, name, args))).await
+    }
+
+    /// Sets `name` unless it is set, and gives what it was set to before. With `wait`, also how many
+    /// replicas hold it after that many milliseconds at most.
+    pub(super) async fn set_new(
+        &self,
+        name: &str,
+        value: &str,
+        ttl: i64,
+        wait: Option<i64>,
+    ) -> Result<(Option<Bytes>, i64), Error> {
+        let (ttl, nx) = (Some(Expiration::PX(ttl)), Some(SetOptions::NX));
+        let set = self.send(Box::pin(self.client.set(name, value, ttl, nx, true)));
+        match wait {
+            Some(wait) => tokio::try_join!(biased; set, self.wait(wait)),
+            None => Ok((set.await?, 0)),
+        }
+    }
+
+    /// Writes `name`, to expire within a second, and gives how many replicas hold that and
+    /// everything before it, after `wait` milliseconds at most.
+    pub(super) async fn barrier(&self, name: &str, wait: i64) -> Result<i64, Error> {
+        let soon = Some(Expiration::PX(1000));
+        let set = self.send(Box::pin(self.client.set(name, 1, soon, None, false)));
+        let ((), held) = tokio::try_join!(biased; set, self.wait(wait))?;
+        Ok(held)
+    }
+
+    /// It is for the writes of its own connection.
+    async fn wait(&self, wait: i64) -> Result<i64, Error> {
+        self.custom("WAIT", vec![1.into(), wait.into()]).await
+    }
+
+    pub(super) async fn expire(&self, name: &str, ttl: i64) -> Result<(), Error> {
+        self.send(Box::pin(self.client.pexpire(name, ttl, None))).await
+    }
+
+    /// The server's clock: seconds since 1970, and microseconds of the second.
+    pub(super) async fn time(&self) -> Result<(u64, u64), Error> {
+        self.custom("TIME", vec![]).await
+    }
+
+    /// What the server knows of its cluster: its epoch, and who serves which slots.
+    pub(super) async fn cluster(&self) -> Result<(String, Value), Error> {
+        let info = self.custom("CLUSTER", vec!["INFO".into()]);
+        let slots = self.custom("CLUSTER", vec!["SLOTS".into()]);
+        tokio::try_join!(biased; info, slots)
+    }
+}

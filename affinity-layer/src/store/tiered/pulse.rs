@@ -1,0 +1,56 @@
+//! What a server tells of itself while it is followed.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::clients::WithOptions;
+use fred::error::Error;
+use fred::prelude::{Client, ClientInterface, ClientLike, Options};
+use fred::types::{ClusterHash, CustomCommand};
+
+/// The longest wait for a sign of life.
+const BEAT_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Who is followed. When it changes, invalidations may have been missed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Followed {
+    pub(super) connection: i64,
+    /// Whether it brings invalidations.
+    pub(super) coherent: bool,
+    /// Redis draws one at each start; another one means other data. Empty where it is not told.
+    pub(super) run_id: String,
+    /// How often data was flushed. Of a flush, the client passes no invalidation on.
+    pub(super) flushes: u64,
+}
+
+pub(super) async fn sign_of_life(client: &Client) -> Result<Followed, Error> {
+    let client = client.with_options(&Options {
+        fail_fast: true,
+        timeout: Some(BEAT_TIMEOUT),
+        ..Options::default()
+    });
+    let connection = client.client_id::<i64>().await?;
+    let info = info(&client).await.unwrap_or_default();
+    let calls = |name| info.get(name).and_then(|stats| calls(stats)).unwrap_or_default();
+    Ok(Followed {
+        connection,
+        coherent: false,
+        run_id: info.get("run_id").cloned().unwrap_or_default(),
+        flushes: calls("cmdstat_flushall") + calls("cmdstat_flushdb"),
+    })
+}
+
+/// Nothing where an access list forbids it.
+async fn info(client: &WithOptions<Client>) -> Result<HashMap<String, String>, Error> {
+    let command = CustomCommand::new_static("INFO", ClusterHash::Random, false);
+    let text: Bytes = client.custom(command, vec!["server", "commandstats"]).await?;
+    let text = String::from_utf8_lossy(&text);
+    let pairs = text.lines().filter_map(|line| line.split_once(':'));
+    Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+/// The count in `calls=1,usec=...`.
+fn calls(stats: &str) -> Option<u64> {
+    stats.strip_prefix("calls=")?.split(',').next()?.parse().ok()
+}

@@ -1,0 +1,34 @@
+//! Tells Redis what was decided here while it was away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::tier::Tier;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// After a failure.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// How many names are told at once.
+const BATCH: usize = 64;
+
+/// Runs for as long as the store lives.
+pub(super) async fn reconcile(tier: Arc<Tier>) {
+    loop {
+        let names = tier.pending.some(BATCH, |name| tier.is_there(name));
+        if names.is_empty() {
+            sleep(PAUSE).await;
+            continue;
+        }
+        for name in names {
+            if tier.settle(&name).await.is_err() {
+                sleep(RETRY).await;
+                break;
+            }
+        }
+    }
+}
