@@ -1,9 +1,10 @@
-//! The list itself: no row is left out, and every test that it names is there.
+//! The lists of hostile inputs and of invariants: no row is left out, and every test is there.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 const LIST: &str = include_str!("../../../docs/hostile-input.md");
+const INVARIANTS: &str = include_str!("../../../docs/invariants.md");
 const ROWS: std::ops::RangeInclusive<usize> = 1..=175;
 
 /// The rows of the table: their numbers, and what answers them.
@@ -35,23 +36,40 @@ fn every_row_is_answered_once() {
     assert!(twice.is_empty(), "{twice:?}");
 }
 
+/// The tests that a text names, as file and function.
+fn named(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.split_once("::"))
+}
+
+/// Checks that each test in `text` exists, and returns how many there are.
+fn exist(text: &str, row: &str) -> usize {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let check = |(file, name): (&str, &str)| {
+        let file = format!("{file}.rs");
+        let here = root.join("tests/tests").join(&file);
+        let text = std::fs::read_to_string(if here.exists() { here } else { root.join(&file) });
+        let text = text.unwrap_or_else(|error| panic!("{row}: {file}: {error}"));
+        assert!(text.contains(&format!("fn {name}(")), "{row}: {file}: {name}");
+    };
+    named(text).map(check).count()
+}
+
 #[test]
 fn every_test_that_is_named_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut named = 0;
+    let mut count = 0;
     for (numbers, tests) in rows() {
-        let quoted = tests.split('`').skip(1).step_by(2).filter(|text| text.contains("::"));
-        for test in quoted {
-            let (file, name) = test.split_once("::").unwrap();
-            let file = format!("{file}.rs");
-            let here = root.join("tests/tests").join(&file);
-            let text = std::fs::read_to_string(if here.exists() { here } else { root.join(&file) });
-            let text = text.unwrap_or_else(|error| panic!("{numbers:?}: {file}: {error}"));
-            assert!(text.contains(&format!("fn {name}(")), "{numbers:?}: {test}");
-            named += 1;
-        }
+        count += exist(tests, &format!("{numbers:?}"));
         let reason = tests.contains('`') || tests.contains("not applicable: ");
         assert!(reason, "{numbers:?}: neither a test nor a reason");
     }
-    assert!(named > 60, "{named}");
+    assert!(count > 60, "{count}");
+}
+
+#[test]
+fn every_invariant_has_its_row_and_the_tests_that_it_names() {
+    let rows = INVARIANTS.lines().filter(|line| line.starts_with("| I"));
+    let numbers: Vec<_> = rows.clone().map(|row| row.split(' ').nth(1).unwrap()).collect();
+    assert_eq!(numbers, (1..=30).map(|number| format!("I{number}")).collect::<Vec<_>>());
+    let count: usize = rows.map(|row| exist(row, row)).sum();
+    assert!(count > 60, "{count}");
 }
