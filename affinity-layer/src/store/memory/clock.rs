@@ -50,6 +50,10 @@ impl Clock {
         }
         // A ring holds a part of at most 10 million entries, so the index fits.
         let index = u32::try_from(self.ring.len()).unwrap_or(u32::MAX);
+        if self.ring.len() == self.ring.capacity() {
+            // By a quarter at a time, not by doubling: of millions of places half would be empty.
+            self.ring.reserve_exact(self.ring.len() / 4 + 4);
+        }
         self.ring.push(Some(digest));
         Place { index, reused: false }
     }
@@ -106,9 +110,9 @@ impl Clocks {
     }
 
     /// Gives the place of a removed entry back.
-    pub(super) fn vacate(&self, digest: Digest, place: Place) {
+    pub(super) fn vacate(&self, digest: Digest, index: u32) {
         if let Some(mut clock) = self.lock(digest.part()) {
-            clock.vacate(place.index);
+            clock.vacate(index);
         }
     }
 

@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::num::NonZeroU64;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::AffinityKey;
 
 /// A keyed hash of a key. Nobody who does not know the hash's own key can make two ids meet, and by
-/// chance it does not happen. The last 16 bits are those of the key's tenant.
+/// chance it does not happen. The last 16 bits but one are those of the key's tenant; the very last is
+/// always set, so that an `Option` of a digest is no larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) struct Digest(u64, u64);
+pub(in crate::store) struct Digest(u64, NonZeroU64);
 
 const TENANT_BITS: u32 = 16;
 
@@ -20,18 +22,18 @@ impl Digest {
 
     /// Which part of the store the key belongs to; independent of the half that the map hashes by.
     pub(in crate::store) fn part(self) -> usize {
-        truncated(self.1 >> TENANT_BITS)
+        truncated(self.1.get() >> (TENANT_BITS + 1))
     }
 
     /// Whose key it is, as a number below [`Self::TENANTS`].
     pub(super) fn tenant(self) -> usize {
-        truncated(self.1) % Self::TENANTS
+        truncated(self.1.get() >> 1) % Self::TENANTS
     }
 
     /// This digest as that of a key of the tenant with the digest `tenant`.
     fn of_tenant(self, tenant: u64) -> Self {
-        let bits = Self::TENANTS as u64 - 1;
-        Self(self.0, self.1 & !bits | tenant & bits)
+        let bits = (Self::TENANTS as u64 - 1) << 1;
+        Self(self.0, NonZeroU64::MIN | self.1.get() & !bits | tenant << 1 & bits)
     }
 }
 
@@ -93,7 +95,7 @@ impl Digester {
 fn digest(mut hasher: SipHasher13, pieces: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Digest {
     pieces(&mut |piece| hasher.write(piece));
     let hash = hasher.finish128();
-    Digest(hash.h1, hash.h2)
+    Digest(hash.h1, NonZeroU64::MIN | hash.h2)
 }
 
 impl fmt::Debug for Digester {

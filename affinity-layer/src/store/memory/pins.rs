@@ -1,7 +1,7 @@
 //! A bounded, expiring map from digests to pins: what the memory store and a near copy share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dashmap::DashMap;
@@ -12,7 +12,7 @@ use super::clock::{self, Clocks, Place};
 use super::digest::{Digest, IdentityState};
 use super::interner::Interner;
 pub(in crate::store) use super::slot::Held;
-use super::slot::Slot;
+use super::slot::{Position, Slot};
 use super::tenants::Tenants;
 use crate::{Epoch, Expiry, Pin, Selection, telemetry};
 
@@ -73,10 +73,7 @@ impl Pins {
         if !slot.is_live(now) {
             return None;
         }
-        // A plain store would make every hit write to the entry's cache line.
-        if !slot.used.load(Ordering::Relaxed) {
-            slot.used.store(true, Ordering::Relaxed);
-        }
+        slot.position.mark_used();
         if let Some(left) = expiry.after_use(self.age(&slot, now)) {
             slot.expires_at.store(now.saturating_add(millis(left)), Ordering::Relaxed);
         }
@@ -117,8 +114,7 @@ impl Pins {
             claimed_at: pin.claimed_at.duration_since(UNIX_EPOCH).map_or(0, millis),
             expires_at: AtomicU64::new(now.saturating_add(millis(ttl))),
             tag,
-            place,
-            used: AtomicBool::new(place.reused),
+            position: Position::new(place),
         };
         let (standing, unused) = match self.slots.entry(digest) {
             Entry::Vacant(entry) => {
@@ -127,9 +123,11 @@ impl Pins {
                 return None;
             }
             Entry::Occupied(entry) if !replace && entry.get().is_live(now) => {
-                (Some(entry.get().held(now).pin), place)
+                (Some(entry.get().held(now).pin), place.index)
             }
-            Entry::Occupied(mut entry) => (None, std::mem::replace(entry.get_mut(), slot).place),
+            Entry::Occupied(mut entry) => {
+                (None, std::mem::replace(entry.get_mut(), slot).position.index())
+            }
         };
         self.give_back(digest, unused);
         standing
@@ -172,7 +170,7 @@ impl Pins {
         let removed = self.slots.remove_if(&digest, |_, slot| condition(slot));
         if let Some((_, slot)) = &removed {
             self.tenants.left(digest);
-            self.give_back(digest, slot.place);
+            self.give_back(digest, slot.position.index());
         }
         removed.is_some()
     }
@@ -180,7 +178,7 @@ impl Pins {
     /// Looks at the next few entries beside `digest` and drops those that have expired.
     fn drop_expired(&self, digest: Digest, now: u64) {
         for (other, index) in self.clocks.sweep(digest) {
-            if self.remove_if(other, |slot| slot.place.index == index && !slot.is_live(now)) {
+            if self.remove_if(other, |slot| slot.position.index() == index && !slot.is_live(now)) {
                 telemetry::expired(self.name);
             }
         }
@@ -197,8 +195,8 @@ impl Pins {
             |other| self.tenants.held(other) < with_this && other.tenant() != digest.tenant();
         let evicted = self.clocks.evict(digest, spared, |other, index, must_go| {
             let goes = |_: &Digest, slot: &Slot| {
-                let idle = !slot.used.swap(false, Ordering::Relaxed);
-                slot.place.index == index && (must_go || idle || !slot.is_live(now))
+                let idle = slot.position.was_idle();
+                slot.position.index() == index && (must_go || idle || !slot.is_live(now))
             };
             let Some((_, gone)) = self.slots.remove_if(&other, goes) else { return false };
             self.tenants.left(other);
@@ -215,9 +213,9 @@ impl Pins {
         })
     }
 
-    fn give_back(&self, digest: Digest, place: Place) {
+    fn give_back(&self, digest: Digest, index: u32) {
         self.len.fetch_sub(1, Ordering::Relaxed);
-        self.clocks.vacate(digest, place);
+        self.clocks.vacate(digest, index);
     }
 }
 

@@ -1,7 +1,7 @@
 //! One entry of the map.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::clock::Place;
@@ -16,9 +16,36 @@ pub(super) struct Slot {
     /// Milliseconds since the map was made.
     pub(super) expires_at: AtomicU64,
     pub(super) tag: u32,
-    pub(super) place: Place,
-    /// Set by a use, cleared by the passing hand of the clock.
-    pub(super) used: AtomicBool,
+    pub(super) position: Position,
+}
+
+/// Where an entry stands on its clock, and in the lowest bit whether it was used since the hand of the
+/// clock last passed. There are millions of entries: a flag of its own would cost eight bytes in each.
+#[derive(Debug)]
+pub(super) struct Position(AtomicU32);
+
+impl Position {
+    const USED: u32 = 1;
+
+    pub(super) fn new(place: Place) -> Self {
+        Self(AtomicU32::new(place.index << 1 | u32::from(place.reused)))
+    }
+
+    pub(super) fn index(&self) -> u32 {
+        self.0.load(Ordering::Relaxed) >> 1
+    }
+
+    pub(super) fn mark_used(&self) {
+        // A plain store would make every hit write to the entry's cache line.
+        if self.0.load(Ordering::Relaxed) & Self::USED == 0 {
+            self.0.fetch_or(Self::USED, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was not used since this was last asked.
+    pub(super) fn was_idle(&self) -> bool {
+        self.0.fetch_and(!Self::USED, Ordering::Relaxed) & Self::USED == 0
+    }
 }
 
 impl Slot {
@@ -51,4 +78,27 @@ pub(in crate::store) struct Held {
     pub(in crate::store) tag: u32,
     /// Time until it expires.
     pub(in crate::store) left: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::digest::Digest;
+    use super::*;
+
+    #[test]
+    fn an_entry_of_the_map_and_its_place_are_small() {
+        assert_eq!(size_of::<Slot>(), 40);
+        assert_eq!(size_of::<Option<Digest>>(), size_of::<Digest>());
+    }
+
+    #[test]
+    fn a_position_keeps_its_index_through_uses() {
+        let position = Position::new(Place { index: 7, reused: false });
+        assert!(position.was_idle());
+        position.mark_used();
+        position.mark_used();
+        assert_eq!((position.index(), position.was_idle(), position.was_idle()), (7, false, true));
+        assert!(!Position::new(Place { index: 7, reused: true }).was_idle());
+        assert_eq!(position.index(), 7);
+    }
 }
