@@ -57,7 +57,8 @@ for tool in fmt clippy; do
 done
 
 step "programs that tests start" install_servers \
-    redis-server:redis-server haproxy:haproxy python3:python3-venv node:nodejs npm:npm
+    redis-server:redis-server haproxy:haproxy python3:python3-venv node:nodejs npm:npm \
+    valgrind:valgrind
 step "formatting" cargo fmt --all --check
 step "lints" cargo clippy --workspace --all-features --all-targets -- -D warnings
 # Built once, with the features of the tests; else each test program would build its own.
@@ -68,6 +69,7 @@ export AFFINITY_AGENT_BIN="$target/debug/examples/agent_server"
 step "promtool" get_promtool
 step "tests" cargo test --workspace --all-features --all-targets
 step "live clients" tests/live/run.sh
+step "what a request costs" cargo bench -p affinity-benches --bench cost -- --check
 step "examples in the documentation" cargo test --workspace --all-features --doc
 step "documentation" env RUSTDOCFLAGS="-D warnings" \
     cargo doc --workspace --all-features --no-deps
