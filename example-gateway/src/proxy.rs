@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -41,13 +42,17 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends requests to the providers. Clones share the connections.
 #[derive(Clone, Debug)]
-pub(crate) struct Proxy {
+pub(crate) struct Proxy(Arc<Shared>);
+
+/// The layers above clone their services several times for each request, which costs little so.
+#[derive(Debug)]
+struct Shared {
     upstreams: Arc<Upstreams>,
     client: Client<HttpsConnector<HttpConnector>, Slices>,
-    withheld: Arc<[HeaderName]>,
+    withheld: Vec<HeaderName>,
     limits: Limits,
     /// By the models of the configuration: a wildcard counts for those that clients name.
-    counts: Arc<HashMap<ModelName, Arc<Upstream>>>,
+    counts: HashMap<ModelName, Arc<Upstream>>,
 }
 
 impl Proxy {
@@ -66,12 +71,15 @@ impl Proxy {
             .build(connector(upstreams.use_tls())?);
         let models = upstreams.configured();
         let counts = models.map(|model| (model.clone(), Arc::new(Upstream::new(model.as_str()))));
-        let counts = Arc::new(counts.collect());
-        Ok(Self { upstreams, client, withheld: withheld.into(), limits, counts })
+        let counts = counts.collect();
+        Ok(Self(Arc::new(Shared { upstreams, client, withheld, limits, counts })))
     }
+}
 
-    async fn send(self, parts: Parts) -> Result<Response<Body>, ApiError> {
+impl Shared {
+    async fn send(&self, mut parts: Parts) -> Result<Response<Body>, ApiError> {
         let protocol = Protocol::of(parts.uri.path());
+        let headers = mem::take(&mut parts.headers);
         let (model, provider) = self.upstreams.target(&parts.extensions, protocol)?;
         let Some(envelope) = parts.extensions.get::<Envelope>() else {
             return Err(ApiError::internal());
@@ -79,7 +87,7 @@ impl Proxy {
         let mut request = Request::new(envelope.for_model(provider.upstream_id(model.model())));
         *request.method_mut() = parts.method.clone();
         *request.uri_mut() = provider.upstream_uri(&parts.uri);
-        *request.headers_mut() = self.headers(&parts.headers, provider, protocol);
+        *request.headers_mut() = self.headers(headers, provider, protocol);
 
         let counts = self.counts.get(&provider.model).ok_or_else(ApiError::internal)?.clone();
         let call = Call::begin(model, provider, counts, &request, &parts.extensions);
@@ -104,8 +112,12 @@ impl Proxy {
     }
 
     /// What of a client's headers goes on, with those of the provider.
-    fn headers(&self, client: &HeaderMap, provider: &Provider, protocol: Protocol) -> HeaderMap {
-        let mut headers = client.clone();
+    fn headers(
+        &self,
+        mut headers: HeaderMap,
+        provider: &Provider,
+        protocol: Protocol,
+    ) -> HeaderMap {
         hop::strip(&mut headers);
         // The length may change with the name of the model; hyper writes both anew.
         for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT] {
@@ -115,7 +127,7 @@ impl Proxy {
             headers.remove(header::AUTHORIZATION);
             headers.remove("x-api-key");
         }
-        for name in &*self.withheld {
+        for name in &self.withheld {
             headers.remove(name);
         }
         provider.sign(protocol, &mut headers);
@@ -198,7 +210,7 @@ impl Service<Request<Full<Bytes>>> for Proxy {
         // The body is in the envelope, which knows where its parts are.
         let (parts, _) = request.into_parts();
         let protocol = Protocol::of(parts.uri.path());
-        let proxy = self.clone();
+        let proxy = self.0.clone();
         Box::pin(async move {
             Ok(proxy.send(parts).await.unwrap_or_else(|error| error.response(protocol)))
         })

@@ -1,6 +1,6 @@
 //! Which provider serves a model, and what a client may call it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use affinity_layer::{ModelName, PinnedModel};
 use http::request::Parts;
@@ -17,8 +17,10 @@ use crate::protocol::Protocol;
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     providers: Vec<Provider>,
-    by_model: HashMap<ModelName, usize>,
-    aliases: BTreeMap<String, ModelName>,
+    /// By the name of the model; wildcards are left out.
+    by_model: BTreeMap<String, usize>,
+    /// What clients may call a model: its name, its bare id, or an alias.
+    names: BTreeMap<String, ModelName>,
     default: Option<ModelName>,
 }
 
@@ -35,13 +37,21 @@ impl Upstreams {
     /// The models of a configuration.
     pub(crate) fn new(config: &Config) -> Self {
         let providers = config.providers.clone();
-        let names = providers.iter().map(|provider| provider.model.clone());
+        let numbered = providers.iter().zip(0..).filter(|(provider, _)| !provider.is_wildcard());
+        let by_model = numbered.map(|(provider, index)| (provider.model.to_string(), index));
         let single = || providers.iter().filter(|provider| !provider.is_wildcard());
         let default = single().find(|provider| provider.default).or_else(|| single().next());
+        let named = |provider: &Provider, name: &str| (name.to_owned(), provider.model.clone());
+        // What a wildcard serves is a full name. Of two models with one id, the first is meant.
+        let is_free = |id: &str| !providers.iter().any(|provider| provider.serves(id));
+        let ids: Vec<_> = single().filter(|provider| is_free(provider.id())).collect();
+        let ids = ids.into_iter().rev().map(|provider| named(provider, provider.id()));
+        let full = single().map(|provider| named(provider, provider.model.as_str()));
         Self {
-            by_model: names.zip(0..).collect(),
+            by_model: by_model.collect(),
+            // Of two equal names the later one stays.
+            names: ids.chain(full).chain(config.aliases.clone()).collect(),
             default: default.map(|provider| provider.model.clone()),
-            aliases: config.aliases.clone(),
             providers,
         }
     }
@@ -66,12 +76,8 @@ impl Upstreams {
         if name == "auto" {
             return Some(Requested::Auto);
         }
-        if let Some(model) = self.aliases.get(name) {
-            return Some(Requested::Model(model.clone()));
-        }
-        let full = ModelName::new(name).ok().filter(|model| self.serves(model));
-        let bare = || self.models().find(|provider| provider.id() == name);
-        full.or_else(|| bare().map(|provider| provider.model.clone())).map(Requested::Model)
+        let of_wildcard = || ModelName::new(name).ok().filter(|model| self.serves(model));
+        self.names.get(name).cloned().or_else(of_wildcard).map(Requested::Model)
     }
 
     /// Whether `model` is configured, by its name or by a wildcard.
@@ -81,9 +87,9 @@ impl Upstreams {
 
     /// Who serves `model`.
     pub(crate) fn provider(&self, model: &ModelName) -> Option<&Provider> {
-        let exact = self.by_model.get(model).and_then(|index| self.providers.get(*index));
-        exact.filter(|provider| !provider.is_wildcard()).or_else(|| {
-            let name = model.as_str();
+        let name = model.as_str();
+        let exact = self.by_model.get(name).and_then(|index| self.providers.get(*index));
+        exact.or_else(|| {
             let mut wildcards = self.providers.iter().filter(|provider| provider.is_wildcard());
             wildcards.find(|provider| !name.ends_with("/*") && provider.serves(name))
         })

@@ -1,11 +1,17 @@
 //! What is refused before it is understood: bodies of another type, too large, too late.
 
-use bytes::Bytes;
+use std::pin::pin;
+
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body::Body;
+use http_body_util::BodyExt;
 
 use crate::config::Limits;
 use crate::error::ApiError;
+
+/// The most that a declared length makes us set aside before the bytes are there: 1 MiB.
+const RESERVED: usize = 1 << 20;
 
 /// Refuses what is not JSON, or compressed.
 pub(super) fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -30,7 +36,7 @@ pub(super) fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
 /// Reads a body whole, within the limits of size and time.
 pub(super) async fn collect<B>(body: B, limits: &Limits) -> Result<Bytes, ApiError>
 where
-    B: http_body::Body<Data = Bytes, Error: Into<axum::BoxError>>,
+    B: Body<Data = Bytes>,
 {
     let too_large = || {
         let text = format!("the body is larger than {} bytes", limits.body_bytes);
@@ -40,10 +46,9 @@ where
     if body.size_hint().lower() > limits.body_bytes as u64 {
         return Err(too_large());
     }
-    let whole = Limited::new(body, limits.body_bytes).collect();
-    match tokio::time::timeout(limits.body_timeout, whole).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+    match tokio::time::timeout(limits.body_timeout, whole(body, limits.body_bytes)).await {
+        Ok(Ok(Some(whole))) => Ok(whole),
+        Ok(Ok(None)) => Err(too_large()),
         Ok(Err(_)) => {
             Err(ApiError::invalid("invalid_body", "the body could not be read to its end"))
         }
@@ -52,4 +57,26 @@ where
             Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", text))
         }
     }
+}
+
+/// All of `body`, `None` when it is larger than `limit`.
+async fn whole<B: Body<Data = Bytes>>(body: B, limit: usize) -> Result<Option<Bytes>, B::Error> {
+    let mut body = pin!(body);
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if data.len() > limit.saturating_sub(whole.len()) {
+            return Ok(None);
+        }
+        if whole.is_empty() {
+            if body.is_end_stream() {
+                return Ok(Some(data));
+            }
+            let rest = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+            whole.reserve(data.len() + rest.min(RESERVED));
+        }
+        // Copied at once, so that the server reads on into the memory that it has.
+        whole.extend_from_slice(&data);
+    }
+    Ok(Some(whole.freeze()))
 }
