@@ -4,10 +4,12 @@
 //! every other byte reaches the provider as the client sent it.
 
 mod content;
+mod quick;
 #[cfg(test)]
 mod random;
 mod scan;
 mod slices;
+mod values;
 
 use std::ops::Range;
 

@@ -24,6 +24,16 @@ impl<'a> Content<'a> {
     }
 }
 
+/// Notes the kind of input that the `type` of a part stands for.
+pub(super) fn note(found: &mut Inputs, part: &[u8]) {
+    match part {
+        b"image_url" | b"image" | b"input_image" | b"computer_screenshot" => found.image = true,
+        b"input_audio" => found.audio = true,
+        b"file" | b"document" | b"input_file" => found.file = true,
+        _ => {}
+    }
+}
+
 impl<'de> DeserializeSeed<'de> for Content<'_> {
     type Value = bool;
 
@@ -61,14 +71,7 @@ impl<'de> Visitor<'de> for Content<'_> {
 
     fn visit_str<E>(self, text: &str) -> Result<bool, E> {
         if self.is_type {
-            match text {
-                "image_url" | "image" | "input_image" | "computer_screenshot" => {
-                    self.found.image = true;
-                }
-                "input_audio" => self.found.audio = true,
-                "file" | "document" | "input_file" => self.found.file = true,
-                _ => {}
-            }
+            note(self.found, text.as_bytes());
         }
         Ok(false)
     }

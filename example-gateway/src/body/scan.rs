@@ -1,4 +1,4 @@
-//! One pass over a body: serde_json checks every byte, and positions are taken from what it lends.
+//! A closer look at a body: serde_json checks every byte, and positions are taken from what it lends.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::content::Content;
-use super::{Envelope, Preferences};
+use super::values::{invalid_value, is_checked};
+use super::{Envelope, Preferences, quick};
 use crate::config::Inputs;
 
 /// Why a body was refused.
@@ -33,8 +34,31 @@ pub enum BodyError {
     Value(&'static str),
 }
 
+/// Where our members stand.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The value of the top-level `model`.
+    pub(super) model: Option<Range<usize>>,
+    /// The value of the top-level `routing_preferences`.
+    pub(super) preferences: Option<Range<usize>>,
+    /// The values that may tell the session, in the order of [`BodyIds::MEMBERS`].
+    pub(super) ids: [Option<Range<usize>>; BodyIds::MEMBERS.len()],
+    /// What the messages hold beside text.
+    pub(super) inputs: Inputs,
+}
+
 pub(super) fn envelope(bytes: Bytes) -> Result<Envelope, BodyError> {
     let text = std::str::from_utf8(&bytes).map_err(|_| BodyError::Utf8)?;
+    let found = quick::find(text.as_bytes()).map_or_else(|| find(text), Ok)?;
+    let preferences = found.preferences.map(|value| {
+        let member = member(text.as_bytes(), &value);
+        Preferences { value, member }
+    });
+    Ok(Envelope { model: found.model, preferences, inputs: found.inputs, ids: found.ids, bytes })
+}
+
+/// Where our members stand in `text`, and why it is refused if it is.
+pub(super) fn find(text: &str) -> Result<Found, BodyError> {
     let members: Members<'_> = serde_json::from_str(text).map_err(refused)?;
     if members
         .ids
@@ -55,13 +79,12 @@ pub(super) fn envelope(bytes: Bytes) -> Result<Envelope, BodyError> {
         let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
         start..start + value.get().len()
     };
-    let preferences = members.preferences.map(position).map(|value| {
-        let member = member(text.as_bytes(), &value);
-        Preferences { value, member }
-    });
-    let model = members.model.map(position);
-    let ids = members.ids.map(|id| id.map(position));
-    Ok(Envelope { model, preferences, inputs: members.inputs, ids, bytes })
+    Ok(Found {
+        model: members.model.map(position),
+        preferences: members.preferences.map(position),
+        ids: members.ids.map(|id| id.map(position)),
+        inputs: members.inputs,
+    })
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
@@ -105,19 +128,6 @@ struct Members<'a> {
     invalid: Option<&'static str>,
 }
 
-/// What a provider's parser may read as another number than ours.
-const COUNTS: [&str; 3] = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
-
-/// The name of a member whose `value` is refused.
-fn invalid_value(key: &str, value: &RawValue) -> Option<&'static str> {
-    let text = value.get();
-    if key == "stream" {
-        return (!matches!(text, "true" | "false" | "null")).then_some("stream");
-    }
-    let count = COUNTS.into_iter().find(|name| *name == key)?;
-    (text != "null" && text.parse::<u64>().is_err()).then_some(count)
-}
-
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Object(Members::default()))
@@ -146,8 +156,9 @@ impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
                     }
                     continue;
                 }
-                key if key == "stream" || COUNTS.contains(&key) => {
-                    members.invalid = invalid_value(key, map.next_value()?).or(members.invalid);
+                key if is_checked(key.as_bytes()) => {
+                    let value: &RawValue = map.next_value()?;
+                    members.invalid = invalid_value(key, value.get()).or(members.invalid);
                     continue;
                 }
                 key => {
