@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use proptest::sample::select;
 
 use super::*;
 
@@ -64,7 +65,7 @@ const KINDS: [IdKind; 7] = [
 /// Few letters, so that keys often nearly meet, and the forms that names are made of.
 fn hostile() -> impl Strategy<Value = String> {
     let letters = "[a%:={}]{1,4}";
-    let kinds = prop::sample::select(KINDS.map(IdKind::marker).to_vec());
+    let kinds = select(KINDS.map(IdKind::marker).to_vec());
     prop_oneof![
         letters,
         (kinds, letters).prop_map(|(marker, id)| format!("{marker}{id}")),
@@ -75,22 +76,108 @@ fn hostile() -> impl Strategy<Value = String> {
 fn key_of(kinds: &'static [IdKind]) -> impl Strategy<Value = AffinityKey> {
     let scope = prop::option::of(hostile());
     let lane = prop::option::of(hostile());
-    (prop::sample::select(kinds), scope, hostile(), lane).prop_map(
-        |(kind, scope, session, lane)| {
-            key(scope.as_deref(), &session, lane.as_deref()).of_kind(kind)
+    (select(kinds), scope, hostile(), lane).prop_map(|(kind, scope, session, lane)| {
+        key(scope.as_deref(), &session, lane.as_deref()).of_kind(kind)
+    })
+}
+
+/// The pieces of a text between some of its colons, as a key: scope, session and lane.
+fn split(text: &str, cuts: u8, reads_kind: bool) -> Option<AffinityKey> {
+    let mut parts = vec![String::new()];
+    for (n, piece) in text.split(':').enumerate() {
+        match parts.last_mut() {
+            Some(last) if n > 0 && cuts >> (n - 1) & 1 == 0 => *last += &format!(":{piece}"),
+            Some(last) if n == 0 => piece.clone_into(last),
+            _ => parts.push(piece.to_owned()),
+        }
+    }
+    let (scope, session, lane) = match &parts[..] {
+        [session] => (None, session, None),
+        [scope, session] => (Some(scope), session, None),
+        [scope, session, lane] => (Some(scope), session, Some(lane)),
+        _ => return None,
+    };
+    let of_kind = |kind: IdKind| Some((kind, session.strip_prefix(kind.marker())?));
+    let kind = KINDS[1..].iter().filter(|_| reads_kind).find_map(|kind| of_kind(*kind));
+    let (kind, session) = kind.unwrap_or((IdKind::Header, session));
+    let scope = scope.and_then(|scope| Scope::new(scope).ok());
+    let key = AffinityKey::new(session).ok()?.with_scope(scope).of_kind(kind);
+    lane.map_or(Some(key.clone()), |lane| key.with_lane(lane).ok())
+}
+
+/// Two keys that are the same text to whoever only joins the parts.
+fn keys_of_one_text() -> impl Strategy<Value = (AffinityKey, AffinityKey)> {
+    let markers = KINDS[1..].iter().map(|kind| kind.marker());
+    let tokens: Vec<_> =
+        ["a", "a", ":", ":", ":", "%3A", "%", "%25"].into_iter().chain(markers).collect();
+    let text = prop::collection::vec(select(tokens), 2..8).prop_map(|tokens| tokens.concat());
+    let cuts = (any::<[u8; 2]>(), any::<[bool; 2]>());
+    (text, cuts).prop_filter_map("no two keys", |(text, (cuts, reads))| {
+        Some((split(&text, cuts[0], reads[0])?, split(&text, cuts[1], reads[1])?))
+    })
+}
+
+/// `PROPTEST_CASES` makes it more.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig { cases: default.cases.max(4000), failure_persistence: None, ..default }
+}
+
+/// The parts of a key without kind, read back out of its name.
+fn parts_of(name: &str) -> (Option<String>, String, Option<String>) {
+    let read =
+        |part: &str| percent_encoding::percent_decode_str(part).decode_utf8().unwrap().into();
+    let parts: Vec<String> = name.split(':').map(read).collect();
+    match <[String; 3]>::try_from(parts) {
+        Ok([scope, session, lane]) => ((!scope.is_empty()).then_some(scope), session, Some(lane)),
+        Err(parts) => match <[String; 2]>::try_from(parts) {
+            Ok([scope, session]) => (Some(scope), session, None),
+            Err(parts) => (None, parts.into_iter().next().unwrap(), None),
         },
-    )
+    }
+}
+
+/// Bytes of a header field: any that HTTP lets through, and most often those of an id.
+fn field() -> impl Strategy<Value = Vec<u8>> {
+    let id = prop::collection::vec(0x21..0x7f_u8, 0..300);
+    let any = prop::collection::vec(any::<u8>(), 0..12);
+    let near = (hostile(), select(vec!["", " ", "\t", ",", "\u{80}", "\u{e9}"]))
+        .prop_map(|(id, odd)| format!("{id}{odd}").into_bytes());
+    prop_oneof![id, any, near]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(config())]
 
     #[test]
-    fn keys_that_differ_never_meet(one in key_of(&KINDS), other in key_of(&KINDS)) {
-        prop_assume!(one != other);
-        prop_assert_ne!(one.encode(""), other.encode(""));
-        prop_assert_ne!(one.encode("p:"), other.encode("p:"));
-        prop_assert_ne!(one.parts(), other.parts());
+    fn a_field_is_an_id_exactly_if_it_is_visible_ascii_without_comma(bytes in field()) {
+        let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+        let visible = bytes.iter().all(|byte| byte.is_ascii_graphic() && *byte != b',');
+        let valid = visible && (1..=MAX_SESSION_LEN).contains(&bytes.len());
+        let key = AffinityKey::from_header(&value);
+        prop_assert_eq!(key.is_ok(), valid);
+        if let Ok(key) = key {
+            prop_assert_eq!(key.session().as_bytes(), &bytes);
+        }
+    }
+
+    #[test]
+    fn a_name_can_be_read_back(
+        scope in prop::option::of(hostile()),
+        session in hostile(),
+        lane in prop::option::of(hostile()),
+    ) {
+        let name = key(scope.as_deref(), &session, lane.as_deref()).encode("");
+        prop_assert!(!name.contains(['{', '}']), "no hash tag of a cluster: {}", name);
+        prop_assert_eq!(parts_of(&name), (scope, session, lane), "{}", name);
+    }
+
+    #[test]
+    fn keys_that_differ_never_meet((one, other) in keys_of_one_text()) {
+        let equal = one == other;
+        prop_assert_eq!(one.encode("") == other.encode(""), equal);
+        prop_assert_eq!(one.encode("p:") == other.encode("p:"), equal);
+        prop_assert_eq!(one.parts() == other.parts(), equal);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use affinity_layer::{Affinity, MemoryStore, OpenAiErrors, RouterService};
 use axum::body::Body;
 use http::{Request, Response};
-use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_test::mock::{self, Handle, Mock};
 
 use crate::common::*;
@@ -86,6 +86,45 @@ async fn no_false_refusal_under_load_shed_and_buffer() {
         let response = service.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), 200);
     }
+}
+
+/// The inner service is a mock that panics when it is called unready, so each layer below ours must
+/// have been polled through it, and each above must get its readiness.
+#[tokio::test]
+async fn readiness_passes_through_the_layers_of_tower_in_both_orders() {
+    fn inner() -> MockService {
+        let (inner, mut handle) = mock::pair::<Request<Body>, Response<Body>>();
+        tokio::spawn(async move {
+            while let Some((_, reply)) = handle.next_request().await {
+                reply.send_response(Response::new(Body::empty()));
+            }
+        });
+        inner
+    }
+    async fn serves<S>(service: S)
+    where
+        S: Service<Request<Body>, Response = Response<Body>> + Clone,
+        S::Error: std::fmt::Debug,
+    {
+        for n in 0..1000_usize {
+            let session = format!("s{}", n % 100);
+            let response =
+                service.clone().oneshot(post(&[("x-model-affinity", &session)])).await.unwrap();
+            let affinity = if n < 100 { "claimed" } else { "hit" };
+            assert_eq!(header(response.headers(), "x-plano-affinity"), affinity);
+        }
+    }
+    let ours = || layer(Calls::default().router());
+    let limit = Duration::from_secs(30);
+    let builder = ServiceBuilder::new;
+    serves(builder().concurrency_limit(1).layer(ours()).service(inner())).await;
+    serves(builder().layer(ours()).concurrency_limit(1).service(inner())).await;
+    serves(builder().timeout(limit).layer(ours()).service(inner())).await;
+    serves(builder().layer(ours()).timeout(limit).service(inner())).await;
+    serves(builder().load_shed().layer(ours()).service(inner())).await;
+    serves(builder().layer(ours()).load_shed().service(inner())).await;
+    serves(builder().buffer(8).layer(ours()).service(inner())).await;
+    serves(builder().layer(ours()).buffer(8).service(inner())).await;
 }
 
 #[tokio::test(start_paused = true)]
