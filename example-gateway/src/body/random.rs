@@ -1,11 +1,16 @@
 //! Random bodies: what serde_json reads is what is read, cut and refused here.
+//!
+//! `PROPTEST_CASES` makes it run for longer, on other bodies each time.
+
+use std::hash::{BuildHasher, RandomState};
 
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::{BodyError, Envelope, quick, scan};
 
-/// xorshift64*: the same bodies on every run.
+/// xorshift64*: the same bodies for the same seed.
 struct Random(u64);
 
 impl Random {
@@ -125,9 +130,13 @@ fn ours(body: &[u8]) -> [usize; 2] {
 
 #[test]
 fn random_bodies_are_read_and_cut_as_serde_json_does() {
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let cases: usize = asked.unwrap_or(30_000).max(30_000);
+    let seed =
+        if asked.is_some() { RandomState::new().hash_one(()) | 1 } else { 0x9e37_79b9_7f4a_7c15 };
+    let mut random = Random(seed);
     let (mut cut, mut quick) = (0, 0);
-    for _ in 0..30_000 {
+    for _ in 0..cases {
         let body = random.body();
         let shown = String::from_utf8_lossy(&body).into_owned();
         let parsed = Envelope::parse(Bytes::from(body.clone()));
@@ -139,8 +148,10 @@ fn random_bodies_are_read_and_cut_as_serde_json_does() {
             quick += 1;
         }
         let Ok(Value::Object(mut expected)) = serde_json::from_slice::<Value>(&body) else {
-            // The values of our own members are read later, so only they may hold nonsense.
-            assert!(parsed.is_err() || shown.contains("\\u"), "{shown}");
+            // Escapes of halves of characters are JSON by its grammar, and serde_json refuses them
+            // only where it must make text of them.
+            let grammatical = serde_json::from_slice::<IgnoredAny>(&body).is_ok();
+            assert!(parsed.is_err() || grammatical && shown.contains("\\u"), "{seed}: {shown}");
             continue;
         };
         if ours(&body).iter().any(|count| *count > 1) {

@@ -6,6 +6,7 @@ mod limits;
 mod older;
 mod parts;
 mod policies;
+mod random;
 mod secrets;
 mod traces;
 

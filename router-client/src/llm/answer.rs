@@ -81,6 +81,9 @@ fn single_quoted(content: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
+mod random;
+
+#[cfg(test)]
 mod tests {
     use affinity_layer::{ModelName, RouteName};
     use serde_json::json;
@@ -88,7 +91,7 @@ mod tests {
     use super::*;
     use crate::Preference;
 
-    fn preferences() -> Preferences {
+    pub(super) fn preferences() -> Preferences {
         Preferences::new(["code", "it's", "für dich"].map(|name| Preference {
             name: RouteName::new(name).unwrap(),
             description: String::new(),
@@ -96,7 +99,7 @@ mod tests {
         }))
     }
 
-    fn decide(content: &str) -> Result<RouteDecision, ErrorKind> {
+    pub(super) fn decide(content: &str) -> Result<RouteDecision, ErrorKind> {
         let completion = json!({"choices": [{"message": {"content": content}}]}).to_string();
         decision(completion.as_bytes(), &preferences()).map_err(|error| error.kind())
     }
