@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::Extensions;
+use tokio::time::sleep;
 
 use crate::outcome::{Outcome, Stamp};
 use crate::store::{AffinityStore, SharedStore};
@@ -105,7 +106,13 @@ impl PinnedModel {
             Some(_) => "lost",
             None => "absent",
         });
-        Ok(moved?.map(|claim| {
+        let moved = moved?;
+        let coherence = self.store.coherence();
+        if !coherence.is_zero() {
+            // Who is told of it may ask another replica next.
+            sleep(coherence).await;
+        }
+        Ok(moved.map(|claim| {
             if claim.won {
                 telemetry::moved("failover");
             }

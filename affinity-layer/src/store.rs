@@ -11,6 +11,7 @@ mod tiered;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
@@ -97,4 +98,16 @@ pub trait AffinityStore: Send + Sync + 'static {
         key: &AffinityKey,
         epoch: Option<Epoch>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// How long after a change another replica may still peek at the pin of before, while all is
+    /// well.
+    ///
+    /// # Behavior
+    ///
+    /// - An answer that tells of a change is held until then, so that its client finds the same pin
+    ///   wherever it asks next. A model seldom answers sooner.
+    /// - Zero, the default, is right for a store whose every pin is read where it is changed.
+    fn coherence(&self) -> Duration {
+        Duration::ZERO
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Extensions;
 use http::request::Parts;
+use tokio::time::Instant;
 use tower::ServiceExt;
 
 use super::budget::Budget;
@@ -151,6 +152,12 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
             Some(epoch) => self.store.repin(key, epoch, selection, expiry).await,
             None => self.store.claim(key, selection, expiry).await.map(Some),
         }
+    }
+
+    /// When a change of now is known to all replicas, unless it is at once.
+    pub(super) fn known_everywhere(&self) -> Option<Instant> {
+        let coherence = self.store.coherence();
+        (!coherence.is_zero()).then(|| Instant::now() + coherence)
     }
 
     fn watched<T>(&self, call: Call, result: Result<T, StoreError>) -> Result<T, StoreError> {

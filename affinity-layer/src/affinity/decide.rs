@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tracing::Span;
 
 use super::budget::Budget;
@@ -27,10 +27,15 @@ pub(super) struct Answer {
     stamp: Stamp,
     to_release: Option<PinnedModel>,
     store_budget: Duration,
+    /// When every replica knows of the pin that the answer tells of.
+    known: Option<Instant>,
 }
 
 impl Answer {
     pub(super) async fn finish<B>(self, mut response: Response<B>) -> Response<B> {
+        if let Some(known) = self.known {
+            sleep_until(known).await;
+        }
         apply(&self.stamp, &mut response);
         // With a `ReleaseLayer` below, the response ends with its body; without, with its head.
         if response.extensions_mut().remove::<ReleasedAtEnd>().is_none()
@@ -82,9 +87,11 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
             }
             None => Stamp { outcome, ..Stamp::NONE },
         };
+        let has_pin = model.as_ref().is_some_and(|model| model.epoch().is_some());
         let to_release = model.filter(PinnedModel::is_final);
         let store_budget = self.core.settings.store_budget;
-        let answer = Answer { stamp, to_release, store_budget };
+        let known = has_pin.then(|| self.core.known_everywhere()).flatten();
+        let answer = Answer { stamp, to_release, store_budget, known };
         Ok(Decided { request: Request::from_parts(parts, body.into_body()), answer })
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin as StdPin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{AffinityStore, Claim};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
@@ -28,6 +29,7 @@ trait DynStore: Send + Sync {
         expiry: &'a Expiry,
     ) -> BoxFuture<'a, Option<Claim>>;
     fn release<'a>(&'a self, key: &'a AffinityKey, epoch: Option<Epoch>) -> BoxFuture<'a, bool>;
+    fn coherence(&self) -> Duration;
 }
 
 impl<St: AffinityStore> DynStore for St {
@@ -60,6 +62,10 @@ impl<St: AffinityStore> DynStore for St {
 
     fn release<'a>(&'a self, key: &'a AffinityKey, epoch: Option<Epoch>) -> BoxFuture<'a, bool> {
         Box::pin(AffinityStore::release(self, key, epoch))
+    }
+
+    fn coherence(&self) -> Duration {
+        AffinityStore::coherence(self)
     }
 }
 
@@ -116,5 +122,9 @@ impl AffinityStore for SharedStore {
 
     async fn release(&self, key: &AffinityKey, epoch: Option<Epoch>) -> Result<bool, StoreError> {
         self.0.release(key, epoch).await
+    }
+
+    fn coherence(&self) -> Duration {
+        self.0.coherence()
     }
 }

@@ -20,6 +20,10 @@ use super::redis::{RedisStore, StoreStats};
 use super::{AffinityStore, Claim};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 
+/// How long the invalidation of a change is under way while all is well: 3 ms was the longest seen in
+/// some 200,000 turns on a busy machine.
+const COHERENCE: Duration = Duration::from_millis(5);
+
 /// Pins in Redis, answered from this process where it is sure of them. Cloning shares it.
 ///
 /// - A pinned turn costs no round trip. Redis itself tells of every change (client tracking, RESP3),
@@ -146,5 +150,10 @@ impl AffinityStore for TieredStore {
 
     async fn release(&self, key: &AffinityKey, epoch: Option<Epoch>) -> Result<bool, StoreError> {
         self.0.tier.release(key, epoch).await
+    }
+
+    fn coherence(&self) -> Duration {
+        // Without fresh copies every replica reads from Redis.
+        if self.0.tier.is_fresh() { COHERENCE } else { Duration::ZERO }
     }
 }

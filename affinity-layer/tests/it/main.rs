@@ -9,6 +9,7 @@
 
 mod agents;
 mod body_ids;
+mod coherence;
 mod common;
 mod conversations;
 #[cfg(feature = "metrics")]

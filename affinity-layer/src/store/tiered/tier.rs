@@ -45,6 +45,11 @@ impl Tier {
         self.all(|node| node.link.is_followed())
     }
 
+    /// Whether copies count as fresh. All servers count: a slot may have gone from one to another.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.all(|node| node.link.is_fresh())
+    }
+
     /// Whether the server of `name` is there, and what it says about an absent pin can be relied on.
     pub(super) fn is_there(&self, name: &str) -> bool {
         self.redis.servers().node(name).is_some_and(|node| node.link.is_followed())
@@ -55,8 +60,7 @@ impl Tier {
     }
 
     pub(super) fn peek(&self, key: &AffinityKey, expiry: &Expiry) -> Option<Pin> {
-        // Of each of them: a slot may have gone from one to another.
-        if !self.all(|node| node.link.is_fresh()) {
+        if !self.is_fresh() {
             return None;
         }
         let names = self.redis.names();
