@@ -22,6 +22,7 @@ pub mod integrity;
 mod model_router;
 pub mod redis;
 mod scrape;
+pub mod soak;
 mod upstream;
 mod wire;
 

@@ -26,4 +26,5 @@ pub use fault::Fault;
 pub use history::{Answer, Ask, Event, How, Told};
 pub use oracle::{Circumstances, Excuse, Finding, LEASE, Rule, check};
 pub use report::{Report, table};
+pub(crate) use rng::Rng;
 pub use run::{Plan, run};
