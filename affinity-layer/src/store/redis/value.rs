@@ -123,6 +123,9 @@ pub(super) fn from_unix_millis(millis: u64) -> SystemTime {
 }
 
 #[cfg(test)]
+mod random;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::RouteDecision;
