@@ -1,6 +1,7 @@
 //! Requests that no path may see: without a host, in the form for a proxy, with an expectation that
 //! is not ours to meet.
 
+use affinity_layer::AGENT_HEADERS;
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderName, StatusCode, Version, header};
@@ -62,8 +63,10 @@ fn check_host(parts: &Parts) -> Result<(), ApiError> {
 }
 
 /// `X_Session_Id` and `X-Session-Id` are one name to many a program that stands behind a gateway.
+/// `session_id` stays: some agents name their session by it.
 fn drop_ambiguous(parts: &mut Parts) {
-    let ambiguous = |name: &&HeaderName| name.as_str().contains('_');
+    let ambiguous =
+        |name: &&HeaderName| name.as_str().contains('_') && !AGENT_HEADERS.contains(name);
     let names: Vec<_> = parts.headers.keys().filter(ambiguous).cloned().collect();
     for name in names {
         parts.headers.remove(name);

@@ -61,6 +61,15 @@ async fn codex_is_told_that_there_is_no_websocket() {
 }
 
 #[tokio::test]
+async fn a_name_with_an_underscore_that_agents_send_names_their_session() {
+    let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
+    let gateway = Setup::routed(&upstream, &router).start().await;
+    let turn = || post("/v1/chat/completions", chat(DEFAULT, "hello")).header("session_id", "pi-1");
+    assert_eq!(gateway.ask(&turn()).await.affinity(), ("false", "claimed", ONE));
+    assert_eq!(gateway.ask(&turn()).await.affinity(), ("true", "hit", ONE));
+}
+
+#[tokio::test]
 async fn the_agents_headers_can_be_left_alone() {
     let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
     let setup = Setup::routed(&upstream, &router).routing("agent_headers: false");
