@@ -103,8 +103,10 @@ async fn requests_of_one_session_beyond_those_that_may_wait() {
         let mut connection = gateway.connect().await;
         connection.write(&turn().session("s")).await;
         waiting.push(connection);
+        // None that gives up below may be the one that asks the router.
+        until(async || router.calls() == 1).await;
     }
-    // The three may still be on their way.
+    // The others may still be on their way.
     let mut refused = None;
     until(async || {
         let mut connection = gateway.connect().await;
