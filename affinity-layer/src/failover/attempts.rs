@@ -31,7 +31,6 @@ impl Attempts {
         S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
         ReqBody: Clone,
     {
-        let started = Instant::now();
         let (parts, body) = request.into_parts();
         let usable = |model: &&ModelName| {
             let usable = self.settings.usable.as_ref();
@@ -40,9 +39,10 @@ impl Attempts {
         let mut others = self.model.candidates().iter().filter(usable);
         let mut serving = self.model.clone();
         let mut result = ready.call(Request::from_parts(parts.clone(), body.clone())).await;
-        let mut waited = false;
+        // A model may take minutes to fail, which must not be what keeps the next one from trying.
+        let (failed_at, mut waited) = (Instant::now(), false);
         for _ in 1..self.settings.attempts {
-            if !failed(&result) || started.elapsed() >= self.settings.time_limit {
+            if !failed(&result) || failed_at.elapsed() >= self.settings.time_limit {
                 break;
             }
             let wait = result.as_ref().ok().and_then(|response| self.wait(response.headers()));
@@ -97,9 +97,10 @@ impl Attempts {
         }
     }
 
-    /// Releases a pin that this request has made, for no model has served it.
+    /// Releases a pin that this request has made or moved, for no model has served it.
     async fn gave_up(&self, last: PinnedModel) -> Option<PinnedModel> {
-        if self.model.outcome() == Outcome::Claimed
+        let made = [Outcome::Claimed, Outcome::Refreshed, Outcome::Repinned];
+        if made.contains(&self.model.outcome())
             && let Ok(Err(error)) = timeout(STORE_LIMIT, self.model.release()).await
         {
             tracing::debug!(%error, "a pin that never served could not be released");

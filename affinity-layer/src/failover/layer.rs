@@ -51,7 +51,7 @@ impl FailoverLayer {
         self
     }
 
-    /// How long after its arrival a request is still tried again. Default: 30 s.
+    /// How long after its first failure a request is still tried again. Default: 30 s.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.settings.time_limit = limit;
         self

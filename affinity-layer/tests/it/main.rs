@@ -19,6 +19,7 @@ mod epochs;
 mod escalation;
 mod failover;
 mod fingerprint;
+mod giving_up;
 mod invariants;
 mod memory_store;
 mod refusals;
