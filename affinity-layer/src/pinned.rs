@@ -207,3 +207,9 @@ impl Guest {
 /// resolves aliases sets it, so that the name is the configured one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestedModel(pub ModelName);
+
+/// In the extensions of a request that leaves the choice to the router, such as one for a model
+/// called `auto`: it belongs to no [model lane](crate::AffinityLayer::model_lanes), and
+/// [`RequestedModel`] is only what it falls back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnyModel;

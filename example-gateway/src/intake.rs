@@ -2,7 +2,7 @@
 //!
 //! 1. The body is JSON, whole, within the limits of size and time, and not compressed.
 //! 2. The model that it asks for is one that is served, and stands in the extensions as
-//!    [`RequestedModel`], by its configured name.
+//!    [`RequestedModel`], by its configured name; for `auto` it is the default, with [`AnyModel`].
 //! 3. Inline `routing_preferences` are checked, and stand there as [`Preferences`].
 //! 4. What the body tells of its session stands there, where it is asked for.
 //! 5. The [`Envelope`] stands there too, for the proxy to cut the body by.
@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use affinity_layer::{MidTurn, NewTurn, RequestedModel};
+use affinity_layer::{AnyModel, MidTurn, ModelName, NewTurn, RequestedModel};
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
@@ -81,7 +81,11 @@ impl IntakeLayer {
     {
         check_type(&parts.headers)?;
         let envelope = Envelope::parse(collect(body, &self.limits).await?)?;
-        if let Some(model) = self.requested(&envelope)? {
+        let requested = self.requested(&envelope)?;
+        if requested == Requested::Auto {
+            parts.extensions.insert(AnyModel);
+        }
+        if let Some(model) = self.named_or_default(requested) {
             Span::current().record("gen_ai.request.model", model.as_str());
             parts.extensions.insert(RequestedModel(model));
         }
@@ -108,10 +112,14 @@ impl IntakeLayer {
         }
     }
 
-    fn requested(
-        &self,
-        envelope: &Envelope,
-    ) -> Result<Option<affinity_layer::ModelName>, ApiError> {
+    fn named_or_default(&self, requested: Requested) -> Option<ModelName> {
+        match requested {
+            Requested::Model(model) => Some(model),
+            Requested::Auto => self.upstreams.default_model().cloned(),
+        }
+    }
+
+    fn requested(&self, envelope: &Envelope) -> Result<Requested, ApiError> {
         let name = match envelope.model() {
             Some(name) => name,
             None if self.deciding && !envelope.has_model() => "auto".to_owned(),
@@ -120,15 +128,11 @@ impl IntakeLayer {
                 return Err(ApiError::invalid("missing_model", text).param("model"));
             }
         };
-        match self.upstreams.requested(&name) {
-            Some(Requested::Model(model)) => Ok(Some(model)),
-            Some(Requested::Auto) => Ok(self.upstreams.default_model().cloned()),
-            None => {
-                let text = "this model is not served here; GET /v1/models lists those that are";
-                let error = ApiError::new(StatusCode::NOT_FOUND, "model_not_found", text);
-                Err(error.param("model"))
-            }
-        }
+        self.upstreams.requested(&name).ok_or_else(|| {
+            let text = "this model is not served here; GET /v1/models lists those that are";
+            let error = ApiError::new(StatusCode::NOT_FOUND, "model_not_found", text);
+            error.param("model")
+        })
     }
 
     fn preferences(&self, text: &[u8]) -> Result<Preferences, ApiError> {

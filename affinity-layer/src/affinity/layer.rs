@@ -75,7 +75,8 @@ where
     /// Whether each model that an agent client asks for under one session id has a pin of its own,
     /// so that a side call to a small model does not take the main loop over. It needs a
     /// [`RequestedModel`](crate::RequestedModel) in the request's extensions, and counts for clients
-    /// of the agents' preset only. Default: no.
+    /// of the agents' preset only; a request with [`AnyModel`](crate::AnyModel) has the session's own
+    /// pin. Default: no.
     pub fn model_lanes(self, lanes: bool) -> Self {
         self.set(|settings| settings.keys.model_lanes(lanes))
     }

@@ -7,7 +7,7 @@ use super::Fingerprint;
 use super::agents::{AGENT_HEADERS, SUB_AGENT_HEADERS};
 use super::seen::{Seen, Watched};
 use super::{AffinityKey, BodyId, InvalidPart, Scope, SubAgents};
-use crate::{Rejection, RequestedModel};
+use crate::{AnyModel, Rejection, RequestedModel};
 
 /// The three generations of the feature's own header, newest name first.
 pub const AFFINITY_HEADERS: [HeaderName; 3] = [
@@ -24,7 +24,7 @@ pub const AFFINITY_HEADERS: [HeaderName; 3] = [
 ///    if one is configured. With a tenant header configured, a session without a scope is refused.
 /// 3. The lane, where lanes are asked for, comes from the id of a sub-agent and from the
 ///    [`RequestedModel`] in the request's extensions, and only for the clients of the preset: who
-///    names a session by hand means one session.
+///    names a session by hand means one session. A request with [`AnyModel`] has no model lane.
 /// 4. Without one of these headers, the sources of `session.rs` are looked at, if any is configured.
 #[derive(Clone, Debug)]
 pub(crate) struct KeySource {
@@ -141,9 +141,12 @@ impl KeySource {
     }
 
     pub(super) fn model_lane(&self, key: AffinityKey, extensions: &Extensions) -> AffinityKey {
+        if !self.model_lanes || extensions.get::<AnyModel>().is_some() {
+            return key;
+        }
         match extensions.get::<RequestedModel>() {
-            Some(RequestedModel(model)) if self.model_lanes => key.with_model_lane(model),
-            _ => key,
+            Some(RequestedModel(model)) => key.with_model_lane(model),
+            None => key,
         }
     }
 

@@ -30,6 +30,22 @@ async fn an_agent_holds_one_model_and_its_side_calls_another() {
 }
 
 #[tokio::test]
+async fn a_side_call_to_the_default_model_leaves_the_loop_that_asks_for_any() {
+    let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
+    let gateway = Setup::routed(&upstream, &router).start().await;
+    let opencode = |model: &str| {
+        post("/v1/chat/completions", chat(model, "hello"))
+            .header("x-session-affinity", "s")
+            .header("x-session-id", "s")
+    };
+    let (title, main) = (|| opencode(DEFAULT), || opencode("auto"));
+    assert_eq!(gateway.ask(&title()).await.affinity(), ("false", "claimed", ONE));
+    assert_eq!(gateway.ask(&main()).await.affinity(), ("false", "claimed", TWO));
+    assert_eq!(gateway.ask(&title()).await.affinity(), ("true", "hit", ONE));
+    assert_eq!(gateway.ask(&main()).await.affinity(), ("true", "hit", TWO));
+}
+
+#[tokio::test]
 async fn counting_tokens_reads_the_pin_and_makes_none() {
     let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
     let gateway = Setup::routed(&upstream, &router).start().await;
