@@ -20,7 +20,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use self::part::{parse, part, text};
 use crate::ModelName;
 
-pub use agents::{AGENT_HEADERS, SubAgents};
+pub use agents::{AGENT_HEADERS, AGENT_TRAIL_HEADERS, SubAgents};
 pub use body::{BodyId, BodyIds};
 pub use extract::AFFINITY_HEADERS;
 pub(crate) use extract::{KeySource, asks_a_model, single};

@@ -163,8 +163,8 @@ pub use failover::FailoverLayer;
 #[cfg(feature = "fingerprint")]
 pub use key::Fingerprint;
 pub use key::{
-    AFFINITY_HEADERS, AGENT_HEADERS, AffinityKey, BodyId, BodyIds, IdKind, InvalidPart,
-    MAX_SCOPE_LEN, MAX_SESSION_LEN, Scope, SubAgents, without_harness,
+    AFFINITY_HEADERS, AGENT_HEADERS, AGENT_TRAIL_HEADERS, AffinityKey, BodyId, BodyIds, IdKind,
+    InvalidPart, MAX_SCOPE_LEN, MAX_SESSION_LEN, Scope, SubAgents, without_harness,
 };
 pub use link::LinkLayer;
 pub use name::{InvalidName, MAX_NAME_LEN, ModelName, RouteName};

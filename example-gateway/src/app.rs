@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use affinity_layer::{
-    AFFINITY_HEADERS, AGENT_HEADERS, AffinityLayer, BodyId, FailoverLayer, LinkLayer, ModelName,
-    Probe, Rejection, ReleaseLayer, RouterService, SharedStore,
+    AFFINITY_HEADERS, AGENT_HEADERS, AGENT_TRAIL_HEADERS, AffinityLayer, BodyId, FailoverLayer,
+    LinkLayer, ModelName, Probe, Rejection, ReleaseLayer, RouterService, SharedStore,
 };
 use axum::body::Body;
 use axum::routing::{get, post_service};
@@ -190,7 +190,9 @@ fn withheld(config: &Config) -> Vec<HeaderName> {
         withheld.push(header::ACCEPT_ENCODING);
     }
     if !config.routing.forward_session_header {
-        withheld.extend(AFFINITY_HEADERS.into_iter().chain(AGENT_HEADERS));
+        withheld.extend(AFFINITY_HEADERS);
+        withheld.extend(AGENT_HEADERS);
+        withheld.extend(AGENT_TRAIL_HEADERS);
     }
     withheld
 }

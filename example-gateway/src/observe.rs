@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use affinity_layer::{AFFINITY_HEADERS, AGENT_HEADERS, MODEL_HEADER, Rejection};
+use affinity_layer::{
+    AFFINITY_HEADERS, AGENT_HEADERS, AGENT_TRAIL_HEADERS, MODEL_HEADER, Rejection,
+};
 use axum::extract::MatchedPath;
 use http::{HeaderName, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
@@ -139,11 +141,11 @@ fn span<B>(request: &Request<B>, path: Option<&MatchedPath>, attributes: &SpanAt
 /// Whether a header holds neither a credential nor a session, as far as its name tells.
 fn may_be_shown(name: &HeaderName) -> bool {
     const TELLING: [&str; 7] = ["auth", "cookie", "key", "password", "secret", "session", "token"];
-    // Codex says its session in these too.
-    const CODEX: [&str; 3] = ["thread-id", "x-client-request-id", "x-codex-turn-metadata"];
-    let session = AFFINITY_HEADERS.iter().chain(&AGENT_HEADERS).any(|session| session == name);
+    let session = AFFINITY_HEADERS.contains(name)
+        || AGENT_HEADERS.contains(name)
+        || AGENT_TRAIL_HEADERS.contains(name);
     let name = name.as_str();
-    !session && !CODEX.contains(&name) && !TELLING.iter().any(|word| name.contains(word))
+    !session && !TELLING.iter().any(|word| name.contains(word))
 }
 
 fn answered<B>(span: &Span, response: &Response<B>) {

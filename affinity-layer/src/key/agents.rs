@@ -17,6 +17,25 @@ pub const AGENT_HEADERS: [HeaderName; 6] = [
     HeaderName::from_static("x-dynamo-session-id"),
 ];
 
+/// The other headers of agent clients that hold or follow from the id of a session: those of parents,
+/// sub-agents, threads and requests. A gateway that keeps session ids from providers withholds them
+/// beside [`AGENT_HEADERS`].
+pub const AGENT_TRAIL_HEADERS: [HeaderName; 9] = [
+    // Claude Code
+    HeaderName::from_static("x-claude-code-agent-id"),
+    HeaderName::from_static("x-claude-code-parent-agent-id"),
+    // Codex; the second, which pi sends too, has the uuid of the session
+    HeaderName::from_static("thread-id"),
+    HeaderName::from_static("x-client-request-id"),
+    HeaderName::from_static("x-codex-turn-metadata"),
+    HeaderName::from_static("x-openai-subagent"),
+    // OpenCode
+    HeaderName::from_static("x-parent-session-id"),
+    // hosts of Dynamo
+    HeaderName::from_static("x-dynamo-parent-session-id"),
+    HeaderName::from_static("x-dynamo-session-final"),
+];
+
 /// The headers by which a sub-agent of Claude Code, and one of Codex, names itself.
 pub(super) const SUB_AGENT_HEADERS: [HeaderName; 2] = [
     HeaderName::from_static("x-claude-code-agent-id"),

@@ -158,6 +158,38 @@ async fn the_session_header_goes_on_unless_configured_otherwise() {
 }
 
 #[tokio::test]
+async fn what_follows_from_the_session_id_is_withheld_with_it() {
+    let trail = [
+        "x-claude-code-session-id",
+        "x-claude-code-agent-id",
+        "x-claude-code-parent-agent-id",
+        "session-id",
+        "thread-id",
+        "x-client-request-id",
+        "x-codex-turn-metadata",
+        "x-openai-subagent",
+        "x-session-affinity",
+        "x-parent-session-id",
+        "x-task-id",
+        "x-dynamo-session-id",
+        "x-dynamo-parent-session-id",
+        "x-dynamo-session-final",
+    ];
+    for forwards in [true, false] {
+        let setting = format!("forward_session_header: {forwards}");
+        let (upstream, gateway) = with(|setup| setup.routing(&setting)).await;
+        let request = trail.iter().fold(turn(ONE), |request, name| request.header(name, "s"));
+        let request = request.header("x-stainless-retry-count", "0");
+        assert_eq!(gateway.ask(&request).await.status, 200);
+        let seen = upstream.last();
+        for name in trail {
+            assert_eq!(seen.has(name), forwards, "{name}");
+        }
+        assert!(seen.has("x-stainless-retry-count"));
+    }
+}
+
+#[tokio::test]
 async fn a_control_is_not_sent_on() {
     let (upstream, gateway) = with(|setup| setup).await;
     let request = turn(DEFAULT).session("s").header("x-plano-affinity", "bypass");
