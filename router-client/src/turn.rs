@@ -7,8 +7,21 @@ use serde_json::value::RawValue;
 
 use crate::prompt::{self, Role};
 
+/// The types of parts that hold no text and that a user adds, in the three protocols.
+const ATTACHMENTS: [&str; 8] = [
+    "document",
+    "file",
+    "image",
+    "image_url",
+    "input_audio",
+    "input_file",
+    "input_image",
+    "video_url",
+];
+
 /// Whether the newest message of a body is one that the user wrote, and not a step of a loop that is
-/// under way: a tool's result, or text that only the agent's harness put in.
+/// under way: a tool's result, or text that only the agent's harness put in. Pictures, sound and files
+/// are written like text.
 ///
 /// `path` is that of the request; it tells Chat Completions, Messages and Responses apart. A body
 /// that is not understood opens no turn.
@@ -18,7 +31,17 @@ pub fn opens_user_turn(path: &str, body: &[u8]) -> bool {
         match role(item).as_deref() {
             // Instructions that a harness appends say nothing of who speaks.
             Some("system" | "developer") => {}
-            Some("user") => return wrote(item) && !has_tool_result(item),
+            Some("user") => {
+                let parts = part_types(item);
+                // In Messages, the results of tools come in messages of the user.
+                if parts.iter().any(|part| part == "tool_result") {
+                    return false;
+                }
+                if wrote(item) || parts.iter().any(|part| ATTACHMENTS.contains(&&**part)) {
+                    return true;
+                }
+                // A harness may speak in a message of its own, after that of the user.
+            }
             _ => return false,
         }
     }
@@ -43,8 +66,8 @@ fn wrote(item: &RawValue) -> bool {
     prompt::message(item).is_some_and(|message| message.role == Role::User)
 }
 
-/// In Messages, the results of tools come in messages of the user.
-fn has_tool_result(item: &RawValue) -> bool {
+/// The types of the parts of a content that is a list.
+fn part_types(item: &RawValue) -> Vec<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Item<'a> {
         #[serde(borrow)]
@@ -58,9 +81,8 @@ fn has_tool_result(item: &RawValue) -> bool {
     }
 
     let parts = serde_json::from_str(item.get()).map_or(Vec::new(), |Item { content }| content);
-    parts.iter().any(|part| {
-        serde_json::from_str(part.get()).is_ok_and(|Part { r#type }| r#type == "tool_result")
-    })
+    let types = parts.into_iter().map(|part| serde_json::from_str(part.get()));
+    types.filter_map(|part| part.ok().map(|Part { r#type }| r#type)).collect()
 }
 
 #[cfg(test)]
@@ -90,6 +112,57 @@ mod tests {
             ),
         ] {
             assert!(opens_user_turn(path, body.as_bytes()), "{body}");
+        }
+    }
+
+    const REMINDER: &str = "<system-reminder>be brief</system-reminder>";
+
+    #[test]
+    fn what_the_harness_says_after_the_user_takes_nothing_back() {
+        let reminder = format!(r#"{{"role":"user","content":"{REMINDER}"}}"#);
+        let hook = r#"{"role":"user","content":[{"type":"text","text":"<user-prompt-submit-hook>x</user-prompt-submit-hook>"}]}"#;
+        for (path, list, answer) in [
+            (CHAT, "messages", r#"{"role":"assistant","content":"a"}"#),
+            (
+                MESSAGES,
+                "messages",
+                r#"{"role":"assistant","content":[{"type":"text","text":"a"}]}"#,
+            ),
+            (
+                RESPONSES,
+                "input",
+                r#"{"role":"assistant","content":[{"type":"output_text","text":"a"}]}"#,
+            ),
+        ] {
+            let opens = |newest: &str| {
+                let body = format!(r#"{{"{list}":[{answer},{newest}{hook},{reminder}]}}"#);
+                opens_user_turn(path, body.as_bytes())
+            };
+            assert!(opens(r#"{"role":"user","content":"q3"},"#), "{path}");
+            assert!(!opens(""), "{path}: the harness alone");
+        }
+        let tool = r#"{"role":"user","content":[{"type":"tool_result","content":"4"}]}"#;
+        let body = format!(r#"{{"messages":[{{"role":"user","content":"q"}},{tool},{reminder}]}}"#);
+        assert!(!opens_user_turn(MESSAGES, body.as_bytes()));
+        let output = r#"{"type":"function_call_output","output":"4"}"#;
+        let body = format!(r#"{{"input":[{{"role":"user","content":"q"}},{output},{reminder}]}}"#);
+        assert!(!opens_user_turn(RESPONSES, body.as_bytes()));
+    }
+
+    #[test]
+    fn pictures_sound_and_files_are_written_too() {
+        for (path, list, kinds) in [
+            (CHAT, "messages", &["image_url", "input_audio", "file"][..]),
+            (MESSAGES, "messages", &["image", "document"]),
+            (RESPONSES, "input", &["input_image", "input_file"]),
+        ] {
+            for kind in kinds {
+                let body =
+                    format!(r#"{{"{list}":[{{"role":"user","content":[{{"type":"{kind}"}}]}}]}}"#);
+                assert!(opens_user_turn(path, body.as_bytes()), "{body}");
+            }
+            let body = format!(r#"{{"{list}":[{{"role":"user","content":[{{"type":"x"}}]}}]}}"#);
+            assert!(!opens_user_turn(path, body.as_bytes()), "{body}");
         }
     }
 
