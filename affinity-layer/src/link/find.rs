@@ -1,6 +1,6 @@
 //! The id of a response, read from the answer as it passes.
 
-use crate::release::scan::{Framing, Json, Key};
+use crate::release::scan::{Found, Framing, Json, Key};
 
 /// Looks for the id in pieces of any size. It is found once.
 #[derive(Debug)]
@@ -23,8 +23,10 @@ impl Finder {
             Framing::Stream(_) => &[Key::Response, Key::Id],
         };
         self.framing.feed(bytes, |data| match data {
-            Some(data) => json.feed(data, |path, value| {
-                if path == place {
+            Some(data) => json.feed(data, |path, found| {
+                if let Found::Text(value) = found
+                    && path == place
+                {
                     id.get_or_insert_with(|| value.to_owned());
                 }
             }),

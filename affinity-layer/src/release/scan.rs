@@ -6,16 +6,29 @@
 //! | protocol | place | goes on |
 //! |---|---|---|
 //! | Chat Completions | `choices[].finish_reason` | `tool_calls`, `function_call` |
+//! | | `choices[].message`, in a stream `delta` | an item of `tool_calls`, or a `function_call` |
 //! | Messages | `stop_reason`, in a stream `delta.stop_reason` | `tool_use`, `pause_turn` |
 //! | Responses | `status` and `output[].type`, in a stream below `response` | `completed` with an item `…_call` that is for the client to carry out |
 //!
-//! Any other reason ends the task; an empty one is none. Memory is bounded whatever the answer holds.
+//! Any other reason ends the task; an empty one is none. A call goes on whatever the reason: where a
+//! tool is forced, and at some servers always, the reason of a call is `stop`.
+//!
+//! The answer is over with its top-level object; a stream with `[DONE]`, or with the object whose `type`
+//! is `message_stop` or `response.completed`, `.incomplete` or `.failed`. What follows is not read.
+//! Memory is bounded whatever the answer holds.
 
 mod json;
 mod sse;
 
-pub(crate) use self::json::{Json, Key};
+pub(crate) use self::json::{Found, Json, Key};
 use self::sse::Lines;
+
+/// The last events of a stream, by their type.
+const LAST: [&str; 4] =
+    ["message_stop", "response.completed", "response.incomplete", "response.failed"];
+
+/// The data of the last event of Chat Completions.
+const DONE: &[u8] = b"[DONE]";
 
 /// Items of Responses for tools that the provider itself has run; the client has nothing to answer.
 const HOSTED: [&str; 5] = [
@@ -69,24 +82,39 @@ impl Framing {
 struct Seen {
     ends: bool,
     goes_on: bool,
+    over: bool,
     /// Of the document at hand.
     completed: bool,
     calls: bool,
+    /// It is the last one of the answer.
+    last: bool,
+    /// So many bytes of [`DONE`], and nothing else; `None` after anything else.
+    done: Option<usize>,
 }
 
 impl Scanner {
     /// A scanner for a body of this content type, `None` when it is none of an answer.
     pub(super) fn new(content_type: &str) -> Option<Self> {
         let framing = Framing::of(content_type)?;
-        Some(Self { framing, json: Json::default(), seen: Seen::default() })
+        let mut seen = Seen::default();
+        seen.begin_document(matches!(framing, Framing::Plain));
+        Some(Self { framing, json: Json::default(), seen })
     }
 
     pub(super) fn feed(&mut self, bytes: &[u8]) {
+        let is_stream = self.is_stream();
         let Self { framing, json, seen } = self;
         framing.feed(bytes, |data| match data {
-            Some(data) => json.feed(data, |path, value| seen.note(path, value)),
+            _ if seen.over => {}
+            Some(data) => {
+                if is_stream {
+                    seen.note_done(data);
+                }
+                json.feed(data, |path, found| seen.note(path, found));
+            }
             None => {
                 seen.end_document();
+                seen.begin_document(false);
                 *json = Json::default();
             }
         });
@@ -94,6 +122,11 @@ impl Scanner {
 
     pub(super) fn is_stream(&self) -> bool {
         matches!(self.framing, Framing::Stream(_))
+    }
+
+    /// Whether the end of the answer was seen, and not only of the body.
+    pub(super) fn is_over(&self) -> bool {
+        self.seen.over
     }
 
     /// Whether the answer, which has ended, was the last of its task.
@@ -104,10 +137,20 @@ impl Scanner {
 }
 
 impl Seen {
-    fn note(&mut self, path: &[Key], value: &str) {
+    fn note(&mut self, path: &[Key], found: Found<'_>) {
+        match found {
+            _ if self.over => {}
+            Found::Text(value) => self.note_text(path, value),
+            Found::Object => self.goes_on |= is_call(path),
+            Found::End => self.over = self.last,
+        }
+    }
+
+    fn note_text(&mut self, path: &[Key], value: &str) {
         match path {
             // Some servers fill in the reason of every event of a stream.
             _ if value.is_empty() => {}
+            [Key::Type] => self.last |= LAST.contains(&value),
             [Key::Choices, Key::Element, Key::FinishReason] => {
                 self.reason(matches!(value, "tool_calls" | "function_call"));
             }
@@ -128,9 +171,26 @@ impl Seen {
         }
     }
 
+    /// Looks for [`DONE`], which is no JSON.
+    fn note_done(&mut self, data: &[u8]) {
+        for byte in data {
+            self.done = match self.done {
+                Some(0) if *byte == b' ' => Some(0),
+                Some(seen) if DONE.get(seen) == Some(byte) => Some(seen + 1),
+                _ => return self.done = None,
+            };
+        }
+        self.over |= self.done == Some(DONE.len());
+    }
+
     fn reason(&mut self, goes_on: bool) {
         self.goes_on |= goes_on;
         self.ends |= !goes_on;
+    }
+
+    fn begin_document(&mut self, last: bool) {
+        self.last = last;
+        self.done = Some(0);
     }
 
     /// `status` and `output` may stand in any order, so they count together at the end.
@@ -140,6 +200,14 @@ impl Seen {
         }
         self.calls = false;
     }
+}
+
+/// Whether an object at this path is a call that the client is to carry out.
+fn is_call(path: &[Key]) -> bool {
+    let [Key::Choices, Key::Element, Key::Message | Key::Delta, call @ ..] = path else {
+        return false;
+    };
+    matches!(call, [Key::ToolCalls, Key::Element] | [Key::FunctionCall])
 }
 
 #[cfg(test)]

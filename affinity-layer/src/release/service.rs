@@ -4,11 +4,12 @@ use std::sync::Once;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{HeaderName, Request, Response, header};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use super::body::Held;
 use super::scan::{Framing, Scanner};
 use super::{ReleaseBody, ReleasedAtEnd};
 use crate::PinnedModel;
@@ -79,12 +80,12 @@ where
         let model = response.extensions().get::<PinnedModel>().cloned().unwrap_or(model);
         if is_final {
             response.extensions_mut().insert(ReleasedAtEnd);
-            return Poll::Ready(Ok(response.map(|body| ReleaseBody::at_end(body, model))));
         }
-        let scanner = readable(&response).and_then(Scanner::new);
+        let unread = is_final && is_compressed(&response);
+        let scanner = if unread { None } else { readable(&response).and_then(Scanner::new) };
         Poll::Ready(Ok(response.map(|body| match scanner {
-            Some(scanner) => ReleaseBody::when_done(body, model, scanner),
-            None => ReleaseBody::untouched(body),
+            None if !is_final => ReleaseBody::untouched(body),
+            scanner => ReleaseBody::watching(body, Held { model, scanner, always: is_final }),
         })))
     }
 }
@@ -94,10 +95,9 @@ pub(crate) fn readable<B>(response: &Response<B>) -> Option<&str> {
     if !response.status().is_success() {
         return None;
     }
-    let text = |name| response.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
-    let content_type = text(header::CONTENT_TYPE).filter(|text| Framing::of(text).is_some())?;
-    let encoding = text(header::CONTENT_ENCODING).unwrap_or("identity");
-    if !encoding.eq_ignore_ascii_case("identity") {
+    let content_type = text(response, &header::CONTENT_TYPE)?;
+    Framing::of(content_type)?;
+    if is_compressed(response) {
         static ONCE: Once = Once::new();
         // Every answer of such a provider is compressed; one line says it all.
         ONCE.call_once(|| {
@@ -108,4 +108,13 @@ pub(crate) fn readable<B>(response: &Response<B>) -> Option<&str> {
         return None;
     }
     Some(content_type)
+}
+
+fn is_compressed<B>(response: &Response<B>) -> bool {
+    let encoding = text(response, &header::CONTENT_ENCODING).unwrap_or("identity");
+    !encoding.eq_ignore_ascii_case("identity")
+}
+
+fn text<'a, B>(response: &'a Response<B>, name: &HeaderName) -> Option<&'a str> {
+    response.headers().get(name).map(|value| value.to_str().unwrap_or("?"))
 }

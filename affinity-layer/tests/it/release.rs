@@ -46,7 +46,7 @@ fn event(reason: &str) -> Chunk {
     Ok(Bytes::from(format!("data: {{\"choices\":[{choice}]}}\n\n")))
 }
 
-fn last() -> Request<Body> {
+fn last_turn() -> Request<Body> {
     post(&[("x-model-affinity", "s"), ("x-plano-affinity", "final")])
 }
 
@@ -54,7 +54,7 @@ fn last() -> Request<Body> {
 async fn the_pin_stands_while_the_stream_runs_and_ends_with_it() {
     let store = MemoryStore::default();
     let (sender, service) = streaming(&store);
-    let mut body = service.oneshot(last()).await.unwrap().into_body();
+    let mut body = service.oneshot(last_turn()).await.unwrap().into_body();
     sender.send(Ok(Bytes::from("data: 1\n\n"))).await.unwrap();
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "data: 1\n\n");
     assert_eq!(store.len(), 1);
@@ -67,7 +67,7 @@ async fn the_pin_stands_while_the_stream_runs_and_ends_with_it() {
 async fn a_stream_that_breaks_keeps_the_pin() {
     let store = MemoryStore::default();
     let (sender, service) = streaming(&store);
-    let mut body = service.oneshot(last()).await.unwrap().into_body();
+    let mut body = service.oneshot(last_turn()).await.unwrap().into_body();
     sender.send(Err(std::io::Error::other("reset"))).await.unwrap();
     assert!(body.frame().await.unwrap().is_err());
     drop((sender, body));
@@ -78,11 +78,46 @@ async fn a_stream_that_breaks_keeps_the_pin() {
 async fn a_client_that_hangs_up_keeps_the_pin() {
     let store = MemoryStore::default();
     let (sender, service) = streaming(&store);
-    let mut body = service.oneshot(last()).await.unwrap().into_body();
+    let mut body = service.oneshot(last_turn()).await.unwrap().into_body();
     sender.send(Ok(Bytes::from("data: 1\n\n"))).await.unwrap();
     body.frame().await.unwrap().unwrap();
     drop(body);
     assert_eq!(store.len(), 1);
+}
+
+/// The client has its answer with this piece, though the provider keeps the stream open.
+#[tokio::test]
+async fn the_pin_goes_with_the_piece_that_ends_the_answer() {
+    let done = |last: &str| format!("data: {{\"stop_reason\":\"end_turn\"}}\n\n{last}\n\n");
+    let completed = r#"{"type":"response.completed","response":{"status":"completed"}}"#;
+    for last in ["data: [DONE]", "data: {\"type\":\"message_stop\"}", &format!("data: {completed}")]
+    {
+        for request in [turn(), last_turn()] {
+            let store = MemoryStore::default();
+            let (sender, service) = streaming(&store);
+            let mut body = service.clone().oneshot(request).await.unwrap().into_body();
+            sender.send(event("null")).await.unwrap();
+            assert!(body.frame().await.unwrap().is_ok() && store.len() == 1, "not before");
+            sender.send(Ok(Bytes::from(done(last)))).await.unwrap();
+            let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!((store.len(), piece), (0, done(last).into()), "{last}");
+            service.oneshot(turn()).await.unwrap();
+            drop(sender);
+            assert!(body.frame().await.is_none());
+            assert_eq!(store.len(), 1, "the end of the body ends no newer pin");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_after_its_end_has_released() {
+    let store = MemoryStore::default();
+    let (sender, service) = streaming(&store);
+    let body = service.oneshot(last_turn()).await.unwrap().into_body();
+    sender.send(Ok(Bytes::from("data: [DONE]\n\n"))).await.unwrap();
+    sender.send(Err(std::io::Error::other("reset"))).await.unwrap();
+    assert!(body.collect().await.is_err());
+    assert!(store.is_empty());
 }
 
 /// A body of declared length whose end comes in a frame of its own, as over HTTP/2.
@@ -115,7 +150,7 @@ async fn a_body_of_declared_length_ends_with_its_last_byte() {
         .map_response(|response: Response<_>| response.map(Body::new))
         .layer(ReleaseLayer::new())
         .service(service_fn(handler));
-    let mut body = service.oneshot(last()).await.unwrap().into_body();
+    let mut body = service.oneshot(last_turn()).await.unwrap().into_body();
     assert_eq!(store.len(), 1);
     body.frame().await.unwrap().unwrap();
     assert!(store.is_empty(), "nobody polls again");
@@ -127,7 +162,7 @@ async fn a_response_without_a_body_ends_at_once() {
     let (_sender, service) = streaming(&store);
     service.clone().oneshot(post(&[("x-model-affinity", "s")])).await.unwrap();
     assert_eq!(store.len(), 1);
-    let response = service.oneshot(last()).await.unwrap();
+    let response = service.oneshot(last_turn()).await.unwrap();
     assert_eq!(header(response.headers(), "x-plano-affinity"), "hit");
     assert!(store.is_empty());
 }

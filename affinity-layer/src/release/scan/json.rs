@@ -1,4 +1,4 @@
-//! Strings of a JSON document by the path that leads to them, read in pieces of any size.
+//! Strings and objects of a JSON document by the path that leads to them, read in pieces of any size.
 //!
 //! It follows structure and does not check it: what is no JSON gives no strings, or strings that
 //! mean nothing to us.
@@ -17,6 +17,9 @@ const MAX_STRING: usize = MAX_SESSION_LEN;
 pub(crate) enum Key {
     Choices,
     FinishReason,
+    Message,
+    ToolCalls,
+    FunctionCall,
     StopReason,
     Delta,
     Status,
@@ -34,6 +37,9 @@ impl Key {
         match name {
             "choices" => Self::Choices,
             "finish_reason" => Self::FinishReason,
+            "message" => Self::Message,
+            "tool_calls" => Self::ToolCalls,
+            "function_call" => Self::FunctionCall,
             "stop_reason" => Self::StopReason,
             "delta" => Self::Delta,
             "status" => Self::Status,
@@ -44,6 +50,16 @@ impl Key {
             _ => Self::Other,
         }
     }
+}
+
+/// What stands at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found<'a> {
+    Text(&'a str),
+    /// The beginning of an object.
+    Object,
+    /// The end of the object or array that is the whole document; its path is empty.
+    End,
 }
 
 #[derive(Debug, Default)]
@@ -73,8 +89,8 @@ enum Escape {
 }
 
 impl Json {
-    /// Reads on; `found` is called for every string value, with the path to it.
-    pub(crate) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(&[Key], &str)) {
+    /// Reads on; `found` is called for all that [`Found`] tells of, with the path to it.
+    pub(crate) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(&[Key], Found<'_>)) {
         for &byte in bytes {
             if let Some(text) = &mut self.string {
                 if text.is_ended_by(byte)
@@ -86,9 +102,14 @@ impl Json {
             }
             match byte {
                 b'"' => self.string = Some(Text::default()),
-                b'{' => self.open(Key::Other, true),
+                b'{' => {
+                    if self.deeper == 0 {
+                        found(&self.path, Found::Object);
+                    }
+                    self.open(Key::Other, true);
+                }
                 b'[' => self.open(Key::Element, false),
-                b'}' | b']' => self.close(),
+                b'}' | b']' => self.close(&mut found),
                 b',' => self.at_key = self.in_object(),
                 _ => {}
             }
@@ -109,16 +130,16 @@ impl Json {
         }
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, found: &mut impl FnMut(&[Key], Found<'_>)) {
+        self.at_key = false;
         if self.deeper > 0 {
             self.deeper -= 1;
-        } else {
-            self.path.pop();
+        } else if self.path.pop().is_some() && self.path.is_empty() {
+            found(&[], Found::End);
         }
-        self.at_key = false;
     }
 
-    fn string_ended(&mut self, text: &Text, found: &mut impl FnMut(&[Key], &str)) {
+    fn string_ended(&mut self, text: &Text, found: &mut impl FnMut(&[Key], Found<'_>)) {
         if self.deeper > 0 {
             return;
         }
@@ -129,7 +150,7 @@ impl Json {
                 *last = value.map_or(Key::Other, Key::of);
             }
         } else if let Some(value) = value {
-            found(&self.path, value);
+            found(&self.path, Found::Text(value));
         }
     }
 }

@@ -1,121 +1,21 @@
 //! Random answers, written and cut in random ways: the verdict is that of somebody who reads the whole
 //! with serde_json. `PROPTEST_CASES` makes it run for longer.
 
+mod answers;
 mod style;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
+use self::answers::{key, shaped, text};
 use self::style::Style;
 use super::*;
 
 fn config() -> ProptestConfig {
     let default = ProptestConfig::default();
     ProptestConfig { cases: default.cases.max(2000), failure_persistence: None, ..default }
-}
-
-/// Texts that mean something in some place, and others; none near the length that is kept.
-fn text() -> impl Strategy<Value = String> {
-    let known = [
-        "stop",
-        "length",
-        "tool_calls",
-        "function_call",
-        "end_turn",
-        "tool_use",
-        "pause_turn",
-        "completed",
-        "in_progress",
-        "incomplete",
-        "failed",
-        "cancelled",
-        "message",
-        "reasoning",
-        "custom_tool_call",
-        "web_search_call",
-        "mcp_approval_request",
-        "",
-        "x_call",
-        "data: ",
-        "\n\n",
-        "}]",
-        "\"",
-        "\\",
-        "{\"stop_reason\":\"end_turn\"}",
-        "é\u{1f600}",
-    ];
-    prop_oneof![
-        8 => select(known.to_vec()).prop_map(str::to_owned),
-        1 => vec(any::<char>(), 0..4).prop_map(String::from_iter),
-        1 => (40..80_usize).prop_map(|len| "tool_calls".repeat(len)),
-    ]
-}
-
-fn key() -> impl Strategy<Value = String> {
-    let known = [
-        "choices",
-        "finish_reason",
-        "stop_reason",
-        "delta",
-        "status",
-        "response",
-        "output",
-        "type",
-        "content",
-        "message",
-        "arguments",
-        "Status",
-        "",
-    ];
-    prop_oneof![8 => select(known.to_vec()).prop_map(str::to_owned), 1 => text()]
-}
-
-/// Anything, with our words in any place.
-fn anything() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        4 => text().prop_map(Value::from),
-        1 => select(vec![json!(null), json!(true), json!(-1.5e3), json!(7)]),
-    ];
-    leaf.prop_recursive(5, 24, 4, |inner| {
-        prop_oneof![
-            vec(inner.clone(), 0..4).prop_map(Value::from),
-            vec((key(), inner), 0..5).prop_map(|members| Map::from_iter(members).into()),
-        ]
-    })
-}
-
-/// An answer, or an event of one, of a shape that providers send, with anything beside it.
-fn shaped() -> impl Strategy<Value = Value> {
-    let one_of = |known: &'static [&str]| {
-        prop_oneof![
-            select(known).prop_map(Value::from),
-            text().prop_map(Value::from),
-            Just(Value::Null)
-        ]
-    };
-    // Beside what is meant to stand in a list, anything may.
-    let list = |of: BoxedStrategy<Value>| {
-        vec(prop_oneof![3 => of, 1 => text().prop_map(Value::from), 1 => anything()], 0..4)
-    };
-    let choice = (one_of(&["stop", "tool_calls", "function_call"]), anything())
-        .prop_map(|(reason, beside)| json!({"index": 0, "delta": beside, "finish_reason": reason}));
-    let chat = list(choice.boxed()).prop_map(|choices| json!({"choices": choices, "usage": {}}));
-    let reason = || one_of(&["end_turn", "tool_use", "pause_turn"]);
-    let message = (reason(), anything()).prop_map(
-        |(reason, content)| json!({"type": "message", "content": content, "stop_reason": reason}),
-    );
-    let delta = reason().prop_map(|reason| json!({"delta": {"stop_reason": reason}}));
-    let item = (one_of(&["message", "function_call", "web_search_call"]), anything())
-        .prop_map(|(kind, content)| json!({"type": kind, "content": content}));
-    let response = (one_of(&["completed"]), list(item.boxed()))
-        .prop_map(|(status, output)| json!({"status": status, "output": output}));
-    let responses = (response, any::<bool>()).prop_map(|(whole, streamed)| match streamed {
-        true => json!({"type": "response.completed", "response": whole}),
-        false => whole,
-    });
-    prop_oneof![2 => chat, 1 => message, 1 => delta, 2 => responses, 2 => anything()]
 }
 
 fn style() -> impl Strategy<Value = Vec<u8>> {
@@ -134,6 +34,11 @@ fn says(document: &Value) -> (bool, bool) {
     for choice in list(document, "choices") {
         let reason = short(&choice["finish_reason"]);
         reasons.extend(reason.map(|reason| ["tool_calls", "function_call"].contains(&&*reason)));
+        let calls = [&choice["message"], &choice["delta"]].iter().any(|said| {
+            said["function_call"].is_object()
+                || list(said, "tool_calls").iter().any(Value::is_object)
+        });
+        reasons.extend(calls.then_some(true));
     }
     for place in [document, &document["delta"]] {
         let reason = short(&place["stop_reason"]);
@@ -154,12 +59,19 @@ fn says(document: &Value) -> (bool, bool) {
     (reasons.contains(&false), reasons.contains(&true))
 }
 
+/// Nothing counts after the document that is the last of its answer.
 fn expected(documents: &[Value]) -> bool {
-    let said: Vec<_> = documents.iter().map(says).collect();
+    let last = documents.iter().position(is_last).map_or(documents.len(), |last| last + 1);
+    let said: Vec<_> = documents[..last].iter().map(says).collect();
     said.iter().any(|(ends, _)| *ends) && !said.iter().any(|(_, goes_on)| *goes_on)
 }
 
-fn verdict(content_type: &str, bytes: &[u8], cuts: &[Index]) -> bool {
+fn is_last(document: &Value) -> bool {
+    document["type"].as_str().is_some_and(|kind| LAST.contains(&kind))
+}
+
+/// The verdict, and whether the end was seen.
+fn verdict(content_type: &str, bytes: &[u8], cuts: &[Index]) -> (bool, bool) {
     let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
     cuts.sort_unstable();
     let mut scanner = Scanner::new(content_type).unwrap();
@@ -169,7 +81,8 @@ fn verdict(content_type: &str, bytes: &[u8], cuts: &[Index]) -> bool {
         from = cut;
     }
     assert!(format!("{scanner:?}").len() < 2000, "memory is bounded");
-    scanner.was_final()
+    let is_over = scanner.is_over();
+    (scanner.was_final(), is_over)
 }
 
 proptest! {
@@ -185,7 +98,8 @@ proptest! {
         let read: Value = serde_json::from_str(&text).unwrap();
         prop_assert_eq!(&read, &answer, "the test writes JSON");
         let found = verdict("application/json", text.as_bytes(), &cuts);
-        prop_assert_eq!(found, expected(&[answer]), "{}", text);
+        let is_over = answer.is_object() || answer.is_array();
+        prop_assert_eq!(found, (expected(&[answer]), is_over), "{}", text);
     }
 
     #[test]
@@ -205,7 +119,8 @@ proptest! {
             text += &style.event("[DONE]", true);
         }
         let found = verdict("text/event-stream", text.as_bytes(), &cuts);
-        prop_assert_eq!(found, expected(&events), "{}", text);
+        let is_over = done || events.iter().any(is_last);
+        prop_assert_eq!(found, (expected(&events), is_over), "{}", text);
     }
 
     #[test]

@@ -67,6 +67,76 @@ fn chat_completions_streamed() {
 }
 
 #[test]
+fn a_call_goes_on_whatever_the_reason() {
+    let call = r#"{"index":0,"function":{"arguments":"{"}}"#;
+    for place in ["message", "delta"] {
+        for (said, ends) in [
+            (format!(r#""tool_calls":[{call}]"#), false),
+            (format!(r#""content":"","tool_calls":[null,{call}]"#), false),
+            (r#""function_call":{"name":"f"}"#.to_owned(), false),
+            (r#""tool_calls":[],"function_call":null"#.to_owned(), true),
+            (format!(r#""content":[{{"tool_calls":[{call}]}}]"#), true),
+        ] {
+            let stop = r#"{"choices":[{"finish_reason":"stop"}]}"#;
+            let choice =
+                format!(r#"{{"choices":[{{"{place}":{{{said}}},"finish_reason":"stop"}}]}}"#);
+            assert_eq!(plain(&choice), ends, "{choice}");
+            assert_eq!(stream(&[&choice, stop, "[DONE]"]), ends, "{choice}");
+        }
+    }
+}
+
+/// After how many bytes the end was seen; `None` if it was not.
+fn over_after(content_type: &str, body: &str) -> Option<usize> {
+    let mut scanner = Scanner::new(content_type).unwrap();
+    let over = body.bytes().position(|byte| {
+        scanner.feed(&[byte]);
+        scanner.is_over()
+    });
+    over.map(|at| at + 1)
+}
+
+#[test]
+fn an_answer_is_over_with_the_byte_that_says_so() {
+    let chat = "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n";
+    for last in [
+        "data: [DONE]",
+        "data:[DONE]",
+        "data: {\"type\":\"message_stop\"}",
+        "data: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\"}}",
+        "data: {\"type\":\"response.incomplete\",\"response\":{}}",
+        "data: {\"response\":{},\"type\":\"response.failed\"}",
+    ] {
+        let text = format!("{chat}event: x\n{last}");
+        assert_eq!(
+            over_after("text/event-stream", &format!("{text}\n\n")),
+            Some(text.len()),
+            "{last}"
+        );
+    }
+    for other in [
+        "data: [DONE",
+        "data: \"[DONE]\"",
+        "data: x[DONE]",
+        "event: message_stop",
+        "data: {\"type\":\"message_delta\",\"delta\":{\"type\":\"message_stop\"}}",
+    ] {
+        assert_eq!(over_after("text/event-stream", &format!("{chat}{other}\n\n")), None, "{other}");
+    }
+    for (body, over) in [("{\"a\":[{}]} \n", Some(10)), ("{\"a\":[{}]", None), ("]\"a\"", None)] {
+        assert_eq!(over_after("application/json", body), over, "{body}");
+    }
+}
+
+#[test]
+fn what_follows_the_end_is_not_read() {
+    let (end, call) = (r#"{"stop_reason":"end_turn"}"#, r#"{"stop_reason":"tool_use"}"#);
+    assert!(plain(&format!("{end}{call}")));
+    assert!(stream(&[end, r#"{"type":"message_stop"}"#, call]));
+    assert!(stream(&[end, "[DONE]", call]));
+}
+
+#[test]
 fn messages() {
     let answer = |reason: &str| {
         format!(
