@@ -127,6 +127,14 @@ impl AffinityKey {
         Ok(self)
     }
 
+    /// Adds a sub-agent's thread to its lane.
+    fn with_thread(mut self, thread: &HeaderValue) -> Result<Self, InvalidPart> {
+        let thread = part(thread, MAX_SESSION_LEN)?;
+        let lane = format!("{},{}", self.lane().unwrap_or_default(), text(&thread));
+        self.lane = Some(parse(&lane)?);
+        Ok(self)
+    }
+
     /// Sets the lane to a model, after that of a sub-agent if there is one.
     fn with_model_lane(mut self, model: &ModelName) -> Self {
         let lane = match self.lane() {

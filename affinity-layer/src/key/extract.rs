@@ -4,7 +4,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
 
 #[cfg(feature = "fingerprint")]
 use super::Fingerprint;
-use super::agents::{AGENT_HEADERS, SUB_AGENT_HEADERS};
+use super::agents::{AGENT_HEADERS, PARENT_HEADERS, SUB_AGENT_HEADERS, THREAD_HEADER};
 use super::seen::{Seen, Watched};
 use super::{AffinityKey, BodyId, InvalidPart, Scope, SubAgents};
 use crate::{AnyModel, Rejection, RequestedModel};
@@ -19,7 +19,8 @@ pub const AFFINITY_HEADERS: [HeaderName; 3] = [
 /// Reads the [`AffinityKey`] of a request from its headers and extensions.
 ///
 /// 1. The first header of the list that is present names the session; the others are not looked at.
-///    With the agents' preset, the headers of agent clients come after them.
+///    With the agents' preset, the headers of agent clients come after them. A sub-agent that names
+///    the session of its parent inherits it, where that is asked for.
 /// 2. The scope is the [`Scope`] in the request's extensions, else the value of the tenant header
 ///    if one is configured. With a tenant header configured, a session without a scope is refused.
 /// 3. The lane, where lanes are asked for, comes from the id of a sub-agent and from the
@@ -47,7 +48,7 @@ impl Default for KeySource {
             sub_agents: SubAgents::default(),
             model_lanes: false,
             tenant_header: None,
-            watched: Watched::new(&AFFINITY_HEADERS, &[], &[]),
+            watched: Watched::new(&AFFINITY_HEADERS, &[], &[], &[]),
             body_ids: Vec::new(),
             #[cfg(feature = "fingerprint")]
             fingerprint: None,
@@ -68,8 +69,11 @@ impl KeySource {
     }
 
     fn watch(&mut self) {
-        let sub_agents: &[_] = if self.agents.is_empty() { &[] } else { &SUB_AGENT_HEADERS };
-        self.watched = Watched::new(&self.headers, &self.agents, sub_agents);
+        let preset = !self.agents.is_empty();
+        let inherits = preset && self.sub_agents == SubAgents::Inherit;
+        let sub_agents: &[_] = if preset { &SUB_AGENT_HEADERS } else { &[] };
+        let parents: &[_] = if inherits { &PARENT_HEADERS } else { &[] };
+        self.watched = Watched::new(&self.headers, &self.agents, sub_agents, parents);
     }
 
     pub(crate) fn model_lanes(&mut self, lanes: bool) {
@@ -91,7 +95,11 @@ impl KeySource {
 
     /// What a request has of the headers that the layer looks for.
     pub(crate) fn look<'a>(&self, headers: &'a HeaderMap) -> Seen<'a> {
-        self.watched.look(headers)
+        let mut seen = self.watched.look(headers);
+        if seen.parent {
+            seen.inherit(headers);
+        }
+        seen
     }
 
     /// The key of a request by its headers, `None` when they name no session.
@@ -134,6 +142,10 @@ impl KeySource {
             for name in &SUB_AGENT_HEADERS {
                 if let Some(id) = single(headers, name).map_err(Rejection::InvalidSessionId)? {
                     key = key.with_lane_header(id).map_err(Rejection::InvalidSessionId)?;
+                    let thread = single(headers, &THREAD_HEADER);
+                    if let Some(thread) = thread.map_err(Rejection::InvalidSessionId)? {
+                        key = key.with_thread(thread).map_err(Rejection::InvalidSessionId)?;
+                    }
                 }
             }
         }

@@ -2,7 +2,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::InvalidPart;
+use super::agents::{CHILD_HEADERS, PARENT_HEADERS};
+use super::{InvalidPart, single};
 use crate::outcome::OURS;
 
 /// The headers that the layer looks for.
@@ -26,6 +27,8 @@ enum Role {
     Agent,
     /// Names a sub-agent.
     SubAgent,
+    /// Names the session that a sub-agent's session belongs to.
+    Parent,
 }
 
 /// What a request has of them.
@@ -36,6 +39,7 @@ pub(crate) struct Seen<'a> {
     pub(super) upgrade: bool,
     pub(super) agent: bool,
     pub(super) sub_agent: bool,
+    pub(super) parent: bool,
     session: Option<Named<'a>>,
 }
 
@@ -53,6 +57,7 @@ impl Watched {
         sessions: &[HeaderName],
         agents: &[HeaderName],
         sub_agents: &[HeaderName],
+        parents: &[HeaderName],
     ) -> Self {
         let with = |role| move |name: &HeaderName| (mark(name), name.clone(), role);
         let mut names = vec![with(Role::Upgrade)(&header::UPGRADE)];
@@ -60,6 +65,7 @@ impl Watched {
         names.extend(sessions.iter().map(with(Role::Session)));
         names.extend(agents.iter().map(with(Role::Agent)));
         names.extend(sub_agents.iter().map(with(Role::SubAgent)));
+        names.extend(parents.iter().map(with(Role::Parent)));
         let marks = names.iter().fold(0, |marks, (mark, ..)| marks | mark);
         Self { names, marks }
     }
@@ -90,6 +96,7 @@ impl Watched {
                 Role::Ours => seen.ours = true,
                 Role::Upgrade => seen.upgrade = true,
                 Role::SubAgent => seen.sub_agent = true,
+                Role::Parent => seen.parent = true,
                 Role::Session => seen.named(rank, value),
                 Role::Agent => {
                     seen.agent = true;
@@ -106,6 +113,22 @@ impl<'a> Seen<'a> {
             Some(named) if named.rank < rank => {}
             Some(named) if named.rank == rank => named.conflict |= named.value != value,
             _ => self.session = Some(Named { value, rank, conflict: false }),
+        }
+    }
+
+    /// Puts the session of the parent into the place of a sub-agent's, which names it.
+    pub(super) fn inherit(&mut self, headers: &'a HeaderMap) {
+        let Some(named) = &mut self.session else { return };
+        for (child, parent) in CHILD_HEADERS.iter().zip(&PARENT_HEADERS) {
+            // OpenCode sends its id under a name of ours too; any other id there is meant as it is.
+            if headers.get(child) == Some(named.value)
+                && let Some(value) = headers.get(parent)
+            {
+                named.conflict |= single(headers, parent).is_err();
+                named.value = value;
+                self.sub_agent = true;
+                return;
+            }
         }
     }
 
@@ -142,7 +165,7 @@ mod tests {
         for (name, value) in fields {
             headers.append(name, HeaderValue::from_static(value));
         }
-        let watched = Watched::new(&[A, B], &[AGENT, B], &[]);
+        let watched = Watched::new(&[A, B], &[AGENT, B], &[], &[]);
         let seen = watched.look(&headers);
         let session = seen.session().map(|value| value.cloned());
         let session = session.map_or(Some("conflict"), |value| {

@@ -136,6 +136,66 @@ async fn answered(
     affinity
 }
 
+/// Codex says under `x-openai-subagent` what a sub-agent is for; there may be many of one kind.
+#[tokio::test]
+async fn sub_agents_of_one_kind_have_a_model_each() {
+    let service = gateway(SubAgents::Own);
+    let thread =
+        |id| [("session-id", "s"), ("x-openai-subagent", "collab_spawn"), ("thread-id", id)];
+    for (headers, expected) in [(thread("t1"), "vendor/m1"), (thread("t2"), "vendor/m2")] {
+        let answer = send(&service, asking("vendor/big", &headers)).await;
+        assert_eq!(answer, said(expected, false, "claimed"));
+    }
+    let again = asking("vendor/big", &thread("t1"));
+    assert_eq!(send(&service, again).await, said("vendor/m1", true, "hit"));
+    let main = [("session-id", "s"), ("thread-id", "s")];
+    assert_eq!(send(&service, asking("vendor/big", &main)).await.affinity, "claimed");
+    let kind = [("session-id", "s"), ("x-openai-subagent", "review")];
+    assert_eq!(send(&service, asking("vendor/big", &kind)).await.affinity, "claimed");
+}
+
+/// The sub-agents of OpenCode and Dynamo have a session id of their own, and name their parent's.
+#[tokio::test]
+async fn a_sub_agent_that_names_its_parent_is_its_guest() {
+    let opencode = |id| vec![("x-session-affinity", id), ("x-session-id", id)];
+    let dynamo = |id| vec![("x-dynamo-session-id", id)];
+    for (main, mut sub, parent) in [
+        (opencode("p"), opencode("c"), "x-parent-session-id"),
+        (dynamo("p"), dynamo("c"), "x-dynamo-parent-session-id"),
+    ] {
+        let id = sub.clone();
+        sub.push((parent, "p"));
+        for (setting, opening) in [(SubAgents::Inherit, "hit"), (SubAgents::Own, "claimed")] {
+            let service = releasing(setting);
+            assert_eq!(answered(&service, &main, false, "tool_calls").await, "claimed");
+            assert_eq!(answered(&service, &sub, true, "stop").await, opening, "{parent}");
+            assert_eq!(answered(&service, &main, false, "tool_calls").await, "hit", "{parent}");
+            assert_eq!(answered(&service, &id, false, "stop").await, "claimed", "no parent named");
+        }
+        let service = gateway(SubAgents::Inherit);
+        for bad in ["a,b", ""] {
+            let mut sub = id.clone();
+            sub.push((parent, bad));
+            assert_eq!(send(&service, asking("vendor/big", &sub)).await.status, 400, "{bad}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_parent_counts_for_the_client_that_it_belongs_to() {
+    let service = gateway(SubAgents::Inherit);
+    let parent = [("x-model-affinity", "p")];
+    assert_eq!(send(&service, asking("vendor/big", &parent)).await.affinity, "claimed");
+    for headers in [
+        &[("x-model-affinity", "a"), ("x-parent-session-id", "p")][..],
+        &[("x-model-affinity", "b"), ("x-session-affinity", "c"), ("x-parent-session-id", "p")],
+        &[("x-dynamo-session-id", "d"), ("x-parent-session-id", "p")],
+    ] {
+        let answer = send(&service, asking("vendor/big", headers)).await;
+        assert_eq!(answer.affinity, "claimed", "{headers:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_probe_reads_a_pin_and_makes_none() {
     let store = MemoryStore::default();
