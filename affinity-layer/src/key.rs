@@ -47,6 +47,18 @@ pub struct AffinityKey {
 }
 
 impl AffinityKey {
+    /// The same key with bytes of its own. Parts share the buffer that a request was read into, and
+    /// would keep all of it.
+    #[cfg(feature = "redis")]
+    pub(crate) fn detached(&self) -> Self {
+        Self {
+            kind: self.kind,
+            scope: self.scope.as_ref().map(Scope::detached),
+            session: part::detached(&self.session),
+            lane: self.lane.as_ref().map(part::detached),
+        }
+    }
+
     /// The key of `session` as a header names it, without scope and lane.
     ///
     /// # Errors

@@ -53,6 +53,12 @@ pub(super) fn part(value: &HeaderValue, limit: usize) -> Result<HeaderValue, Inv
     Ok(value.clone())
 }
 
+/// A copy with bytes of its own.
+#[cfg(feature = "redis")]
+pub(super) fn detached(part: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(part.as_bytes()).unwrap_or_else(|_| part.clone())
+}
+
 pub(super) fn text(value: &HeaderValue) -> &str {
     // Checked to be visible ASCII when the part was made, so the default is never taken.
     value.to_str().unwrap_or_default()
@@ -69,6 +75,11 @@ pub(super) fn parse(text: &str) -> Result<HeaderValue, InvalidPart> {
 pub struct Scope(HeaderValue);
 
 impl Scope {
+    #[cfg(feature = "redis")]
+    pub(super) fn detached(&self) -> Self {
+        Self(detached(&self.0))
+    }
+
     /// Checks `scope` and makes a scope of it.
     ///
     /// # Errors

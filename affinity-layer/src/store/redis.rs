@@ -122,6 +122,15 @@ impl RedisStore {
         Pin { selection, epoch: self.0.clock.next(), claimed_at: self.0.clock.now() }
     }
 
+    /// A pin to be claimed again. Where a claim waits for a replica of Redis, its age tells readers
+    /// whether to wait, too, so it must not look older than it is.
+    pub(crate) fn claimed_again(&self, pin: &Pin) -> Pin {
+        match self.0.wait {
+            Some(_) => Pin { epoch: self.0.clock.next(), ..pin.clone() },
+            None => pin.clone(),
+        }
+    }
+
     /// A pin that can take the place of the one of epoch `from`.
     pub(crate) fn pin_after(&self, from: Epoch, selection: Arc<Selection>) -> Pin {
         self.0.clock.saw(from);

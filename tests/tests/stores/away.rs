@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use affinity_layer::{AffinityStore, Pin, TieredStore};
 use affinity_tests::redis::RedisServer;
+use tokio::time::timeout;
 
 use crate::support::{
     LONG, all_follow, claim, get, key, model, model_in, options, redis, selection, soon, tiered,
@@ -83,6 +84,35 @@ async fn a_move_and_a_release_while_redis_is_away_are_told_too() {
     })
     .await;
     soon(TOLD, "the release is told", async || model_in(&server, "released").await.is_none()).await;
+    assert_eq!(model(&store, "released").await, None);
+}
+
+#[tokio::test]
+async fn what_a_caller_gives_up_is_not_forgotten() {
+    let server = RedisServer::start().await;
+    let store = near(&server).await;
+    let held = claim(&store, "held", "a/one").await.unwrap().pin;
+    let released = claim(&store, "released", "a/one").await.unwrap().pin;
+    server.freeze();
+    let given_up = Duration::from_millis(5);
+    let moving = key("held");
+    let moving = store.repin(&moving, held.epoch, selection("a/two"), &LONG);
+    assert!(timeout(given_up, moving).await.is_err());
+    assert_eq!(model(&store, "held").await.as_deref(), Some("a/one"), "it serves on");
+    let ending = key("released");
+    assert!(timeout(given_up, store.release(&ending, Some(released.epoch))).await.is_err());
+    assert_eq!(model(&store, "released").await, None);
+    // Decided alone, and asked for again before Redis has heard of it.
+    assert!(claim(&store, "alone", "a/two").await.is_err());
+    for _ in 0..3 {
+        let _ = timeout(given_up, store.get(&key("alone"), &LONG)).await;
+    }
+    server.kill();
+    server.restart().await;
+    soon(TOLD, "what was decided alone is told", async || {
+        model_in(&server, "alone").await.as_deref() == Some("a/two")
+    })
+    .await;
     assert_eq!(model(&store, "released").await, None);
 }
 

@@ -80,7 +80,7 @@ impl RedisClock {
 
     /// How long ago an epoch was made, by the clock of Redis.
     pub(super) fn age(&self, epoch: Epoch) -> Duration {
-        Duration::from_micros(self.micros().saturating_sub(epoch.0))
+        Duration::from_micros(self.micros().saturating_sub(epoch.0 >> OWN_BITS))
     }
 
     /// Epochs to come shall be greater than `epoch`.

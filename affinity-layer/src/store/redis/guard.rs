@@ -28,24 +28,28 @@ pub(super) struct Guard {
     open_until: AtomicU64,
     probing: AtomicBool,
     born: Instant,
+    /// How long a call must have gone unanswered to tell of the server when it is given up.
+    patience: Duration,
     counters: Arc<Counters>,
 }
 
 impl Guard {
-    pub(super) fn new(counters: Arc<Counters>) -> Self {
+    pub(super) fn new(counters: Arc<Counters>, patience: Duration) -> Self {
         Self {
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             failures: AtomicU32::new(0),
             open_until: AtomicU64::new(0),
             probing: AtomicBool::new(false),
             born: Instant::now(),
+            patience,
             counters,
         }
     }
 
     /// Makes a call, or refuses at once when too many are in flight or the last ones failed.
     ///
-    /// A call whose future is dropped has failed: its caller gave up on it.
+    /// A call whose future is dropped has failed if the server had time to answer it. Sooner, it tells
+    /// of a client that went away and of nothing else.
     pub(super) async fn call<T>(
         &self,
         call: impl Future<Output = Result<T, StoreError>>,
@@ -76,7 +80,7 @@ impl Guard {
         if probe && (self.now() < open_until || self.probing.swap(true, Ordering::AcqRel)) {
             return None;
         }
-        Some(Attempt { guard: self, probe, end: End::Silence })
+        Some(Attempt { guard: self, probe, began: Instant::now(), end: End::GivenUp })
     }
 
     fn refused(&self, why: &'static str) -> StoreError {
@@ -89,8 +93,10 @@ impl Guard {
     }
 }
 
-/// How a call ended. A caller that gives up has heard nothing.
+/// How a call ended.
 enum End {
+    /// Nobody waits for it any more.
+    GivenUp,
     Answered,
     /// An answer that makes no sense is still an answer.
     Nonsense,
@@ -101,15 +107,20 @@ enum End {
 struct Attempt<'a> {
     guard: &'a Guard,
     probe: bool,
+    began: Instant,
     end: End,
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         let guard = self.guard;
+        if self.probe {
+            guard.probing.store(false, Ordering::Release);
+        }
         match self.end {
+            End::GivenUp if self.began.elapsed() < guard.patience => return,
             End::Answered => {}
-            End::Silence => guard.counters.timeouts.add(),
+            End::GivenUp | End::Silence => guard.counters.timeouts.add(),
             End::Nonsense | End::Failed => guard.counters.errors.add(),
         }
         if matches!(self.end, End::Answered | End::Nonsense) {
@@ -119,128 +130,8 @@ impl Drop for Attempt<'_> {
             let open = u64::try_from(OPEN.as_millis()).unwrap_or_default();
             guard.open_until.store(guard.now() + open, Ordering::Release);
         }
-        if self.probe {
-            guard.probing.store(false, Ordering::Release);
-        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn call(guard: &Guard, result: Result<(), StoreErrorKind>) -> bool {
-        let mut called = false;
-        let call = guard.call(async {
-            called = true;
-            result.map_err(StoreError::from)
-        });
-        let _ = call.await;
-        called
-    }
-
-    const DOWN: Result<(), StoreErrorKind> = Err(StoreErrorKind::Unavailable);
-
-    #[tokio::test(start_paused = true)]
-    async fn failures_in_a_row_open_it_and_one_probe_closes_it() {
-        let guard = Guard::new(Arc::default());
-        for _ in 0..FAILURES {
-            assert!(call(&guard, DOWN).await);
-        }
-        assert!(!call(&guard, Ok(())).await, "open");
-        tokio::time::advance(OPEN).await;
-        assert!(call(&guard, DOWN).await, "one may try");
-        assert!(!call(&guard, Ok(())).await, "it failed");
-        tokio::time::advance(OPEN).await;
-        assert!(call(&guard, Ok(())).await);
-        assert!(call(&guard, Ok(())).await, "closed again");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_success_between_starts_the_count_anew() {
-        let guard = Guard::new(Arc::default());
-        for _ in 0..10 {
-            for _ in 1..FAILURES {
-                assert!(call(&guard, DOWN).await);
-            }
-            assert!(call(&guard, Ok(())).await);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_without_sense_is_an_answer() {
-        let guard = Guard::new(Arc::default());
-        for _ in 0..20 {
-            assert!(call(&guard, Err(StoreErrorKind::Invalid)).await);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_caller_that_gives_up_counts_as_a_failure() {
-        let guard = Guard::new(Arc::default());
-        for _ in 0..FAILURES {
-            let stalled = guard.call(std::future::pending::<Result<(), StoreError>>());
-            assert!(tokio::time::timeout(Duration::from_millis(50), stalled).await.is_err());
-        }
-        assert!(!call(&guard, Ok(())).await);
-        tokio::time::advance(OPEN).await;
-        let probe = guard.call(std::future::pending::<Result<(), StoreError>>());
-        assert!(tokio::time::timeout(Duration::from_millis(50), probe).await.is_err());
-        tokio::time::advance(OPEN).await;
-        assert!(call(&guard, Ok(())).await, "a probe that was given up does not block the next");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_late_answer_closes_it_too() {
-        let guard = Guard::new(Arc::default());
-        let late = guard.attempt();
-        for _ in 0..FAILURES {
-            call(&guard, DOWN).await;
-        }
-        assert!(!call(&guard, Ok(())).await);
-        late.unwrap().end = End::Answered;
-        assert!(call(&guard, Ok(())).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_can_be_closed_from_outside() {
-        let guard = Guard::new(Arc::default());
-        for _ in 0..FAILURES {
-            call(&guard, DOWN).await;
-        }
-        assert!(!call(&guard, Ok(())).await);
-        guard.close();
-        for _ in 1..FAILURES {
-            assert!(call(&guard, DOWN).await, "the count starts anew");
-        }
-        assert!(call(&guard, DOWN).await);
-        assert!(!call(&guard, Ok(())).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn while_one_tries_the_others_are_refused() {
-        let guard = Guard::new(Arc::default());
-        for _ in 0..FAILURES {
-            call(&guard, DOWN).await;
-        }
-        tokio::time::advance(OPEN).await;
-        let mut probe = Box::pin(guard.call(std::future::pending::<Result<(), StoreError>>()));
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        assert!(probe.as_mut().poll(&mut cx).is_pending());
-        assert!(!call(&guard, Ok(())).await);
-        drop(probe);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn silence_failures_and_refusals_are_counted_apart() {
-        let guard = Guard::new(Arc::default());
-        call(&guard, Ok(())).await;
-        call(&guard, Err(StoreErrorKind::Timeout)).await;
-        call(&guard, Err(StoreErrorKind::Invalid)).await;
-        for _ in 0..FAILURES + 2 {
-            call(&guard, DOWN).await;
-        }
-        let stats = guard.counters.stats();
-        assert_eq!((stats.timeouts, stats.errors, stats.refused), (1, 1 + u64::from(FAILURES), 2));
-    }
-}
+mod tests;

@@ -48,7 +48,7 @@ impl Node {
             asked: OnceLock::new(),
             named: Mutex::new(None),
             tasks,
-            guard: Guard::new(counters.clone()),
+            guard: Guard::new(counters.clone(), options.command_timeout / 4),
             link: Link::default(),
         }))
     }

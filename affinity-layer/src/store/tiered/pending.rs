@@ -46,6 +46,11 @@ impl Pending {
         }
     }
 
+    /// Notes a change that was taken and could not be told, unless a newer one was noted.
+    pub(super) fn note_again(&self, name: &str, change: Change) {
+        self.changes.entry(name.to_owned()).or_insert(change);
+    }
+
     pub(super) fn take(&self, name: &str) -> Option<Change> {
         let (_, change) = self.changes.remove(name)?;
         (change.until > Instant::now()).then_some(change)

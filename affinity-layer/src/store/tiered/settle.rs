@@ -8,13 +8,14 @@ use super::near::Spot;
 use super::pending::{self, Change, Kind};
 use super::tier::Tier;
 use crate::store::Claim;
-use crate::{AffinityKey, Expiry, Pin, StoreError};
+use crate::store::memory::Held;
+use crate::{AffinityKey, Epoch, Expiry, Pin, StoreError};
 
 impl Tier {
     pub(super) fn note(&self, name: String, key: &AffinityKey, kind: Kind, ttl: Duration) {
         let now = Instant::now();
         let until = now.checked_add(ttl).unwrap_or(now + pending::RELEASE_LIFE);
-        self.pending.note(name, Change { key: key.clone(), kind, until });
+        self.pending.note(name, Change { key: key.detached(), kind, until });
     }
 
     /// Tells Redis of what was decided here, if something was; its winner stands.
@@ -22,11 +23,10 @@ impl Tier {
         let Some(change) = self.pending.take(name) else {
             return Ok(());
         };
-        let settled = self.tell(name, &change).await;
-        if settled.is_err() {
-            self.pending.note(name.to_owned(), change);
-        }
-        settled
+        let mut untold = Untold { tier: self, name, change: Some(change.clone()) };
+        self.tell(name, &change).await?;
+        untold.change = None;
+        Ok(())
     }
 
     async fn tell(&self, name: &str, change: &Change) -> Result<(), StoreError> {
@@ -48,21 +48,36 @@ impl Tier {
                 to
             }
         };
-        let claim = self.redis.claim_pin(&change.key, pin.clone(), left).await?;
+        let claim = self.redis.claim_pin(&change.key, self.redis.claimed_again(pin), left).await?;
         self.adopt(name, spot, change, &claim, left).await;
         Ok(())
     }
 
     /// Keeps the pin that stands after all. Any but our own claim is read again, for its time left.
     async fn adopt(&self, name: &str, spot: Spot, change: &Change, claim: &Claim, left: Duration) {
-        // A claim that was given up may have reached Redis all the same.
-        if matches!(&change.kind, Kind::Claim(pin) if *pin == claim.pin) {
+        if claim.won && matches!(&change.kind, Kind::Claim(_)) {
             return self.keep(spot, &claim.pin, left);
         }
         let (spot, asked) = (self.near.spot(name), Instant::now());
         match self.redis.fetch(&change.key, &Expiry::fixed(left)).await {
             Ok(Some(found)) => self.keep_found(spot, &found, asked),
             _ => self.near.forget(name.as_bytes()),
+        }
+    }
+}
+
+/// A change on its way to Redis. When that fails, or whoever waits for it gives up, it is still to be
+/// told, unless another one was noted in its place.
+struct Untold<'a> {
+    tier: &'a Tier,
+    name: &'a str,
+    change: Option<Change>,
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        if let Some(change) = self.change.take() {
+            self.tier.pending.note_again(self.name, change);
         }
     }
 }
@@ -84,6 +99,50 @@ impl Drop for Unconfirmed<'_> {
             self.tier.near.keep_unconfirmed(self.spot, &self.pin, self.ttl);
             let name = std::mem::take(&mut self.name);
             self.tier.note(name, self.key, Kind::Claim(self.pin.clone()), self.ttl);
+        }
+    }
+}
+
+/// A copy that a move has taken away. When whoever waits for the move gives up, it serves again.
+pub(super) struct Withheld<'a> {
+    pub(super) tier: &'a Tier,
+    pub(super) name: &'a str,
+    pub(super) held: Option<Held>,
+}
+
+impl Drop for Withheld<'_> {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.tier.near.keep_unconfirmed(self.tier.near.spot(self.name), &held.pin, held.left);
+        }
+    }
+}
+
+/// A release on its way. When it fails, or its caller gives up, it is told when Redis is back.
+pub(super) struct Ending<'a> {
+    pub(super) tier: &'a Tier,
+    pub(super) key: &'a AffinityKey,
+    pub(super) name: &'a str,
+    pub(super) held: Option<Held>,
+    pub(super) epoch: Option<Epoch>,
+    pub(super) done: bool,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let near = &self.tier.near;
+        match self.held.take() {
+            // It is not for the pin that is known here.
+            Some(held) if self.epoch.is_some_and(|epoch| held.pin.epoch != epoch) => {
+                near.keep_unconfirmed(near.spot(self.name), &held.pin, held.left);
+            }
+            _ => {
+                let (name, kind) = (self.name.to_owned(), Kind::Release(self.epoch));
+                self.tier.note(name, self.key, kind, pending::RELEASE_LIFE);
+            }
         }
     }
 }

@@ -8,8 +8,8 @@ use tokio::time::{Instant, timeout};
 
 use super::follow;
 use super::near::{Near, Spot};
-use super::pending::{self, Kind, Pending};
-use super::settle::Unconfirmed;
+use super::pending::{Kind, Pending};
+use super::settle::{Ending, Unconfirmed, Withheld};
 use crate::store::Claim;
 use crate::store::redis::{Found, Map, Node, RedisStore};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError, StoreErrorKind};
@@ -180,9 +180,12 @@ impl Tier {
         let (name, ttl) = (self.name(key), expiry.initial());
         let to = self.redis.pin_after(from, selection);
         let (held, asked) = (self.near.get(self.near.spot(&name)), Instant::now());
+        let mut withheld = Withheld { tier: self, name: &name, held };
         let changing = self.near.change(&name);
         let moved = self.redis.move_pin(key, from, &to, expiry).await;
         drop(changing);
+        let held = withheld.held.take();
+        drop(withheld);
         let spot = self.near.spot(&name);
         match (moved, held) {
             // Not fresh, as it may have been moved again before the copy could be told of it. Little
@@ -216,16 +219,12 @@ impl Tier {
     ) -> Result<bool, StoreError> {
         let name = self.name(key);
         let held = self.near.get(self.near.spot(&name));
+        let mut ending = Ending { tier: self, key, name: &name, held, epoch, done: false };
         let changing = self.near.change(&name);
-        let released = self.redis.release_pin(key, epoch).await;
+        let released = self.redis.release_pin(key, epoch).await?;
         drop(changing);
-        match (&released, held) {
-            (Err(_), Some(held)) if epoch.is_some_and(|epoch| held.pin.epoch != epoch) => {
-                self.near.keep_unconfirmed(self.near.spot(&name), &held.pin, held.left);
-            }
-            (Err(_), _) => self.note(name, key, Kind::Release(epoch), pending::RELEASE_LIFE),
-            (Ok(_), _) => drop(self.pending.take(&name)),
-        }
-        released
+        ending.done = true;
+        drop(self.pending.take(&name));
+        Ok(released)
     }
 }
