@@ -118,6 +118,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn epochs_grow_old() {
+        let clock = RedisClock::default();
+        let epoch = clock.next();
+        assert!(clock.age(epoch) < Duration::from_secs(1));
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let age = clock.age(epoch);
+        assert!((Duration::from_secs(3)..Duration::from_secs(4)).contains(&age), "{age:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn processes_never_make_the_same_epoch() {
         let (one, mut other) = (RedisClock::default(), RedisClock::default());
         // Time stands still, and each draws its bits; a rare draw of the same ones is not the point.
