@@ -139,7 +139,6 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         };
         let (flight, standing, body) = loop {
             let flight = core.flights.join(key, core.settings.waiters);
-            let flight = flight.ok_or(Rejection::Overloaded)?;
             let standing = match core.standing(key, &mut budget).await? {
                 Some(pin) if uses(&pin) => {
                     telemetry::saved();
@@ -147,6 +146,8 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
                 }
                 standing => standing,
             };
+            // A session that has a pin waits for no decision, however many of its requests are here.
+            let flight = flight.ok_or(Rejection::Overloaded)?;
             let began = Instant::now();
             let body = body.read().await?;
             // What was decided while a slow body came in may be over already. A body that is here

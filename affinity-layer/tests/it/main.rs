@@ -33,4 +33,5 @@ mod stacking;
 mod store_failures;
 mod store_model;
 mod tower_contract;
+mod waiters;
 mod warm_up;
