@@ -138,7 +138,8 @@ impl RedisOptions {
     /// Whether a claim counts only once a replica of Redis holds it (`WAIT`), so that a failover
     /// cannot lose it. A claim that no replica confirms within half of the command timeout is taken
     /// back, and the request goes unpinned; a pin of the last second is told only after a replica
-    /// was seen to hold it. Default: no.
+    /// was seen to hold it. A move does not wait itself: one that nobody reads within that second
+    /// is told afterwards without a replica being asked. Default: no.
     pub fn replicated(mut self, replicated: bool) -> Self {
         self.replicated = replicated;
         self
