@@ -12,6 +12,7 @@ use axum::{Json, Router, middleware};
 use http::request::Parts;
 use http::{HeaderName, Response, header};
 use serde_json::json;
+use tower::util::MapRequestLayer;
 use tower::{Layer, ServiceBuilder, service_fn};
 use tower_http::ServiceBuilderExt;
 use tower_http::add_extension::AddExtensionLayer;
@@ -28,6 +29,7 @@ use crate::proxy::Proxy;
 use crate::routing;
 use crate::sessions::{self, Sessions};
 use crate::telemetry::metrics::Metrics;
+use crate::turns::{RecordLayer, RouterClock, TurnHub};
 use crate::upstream::Upstreams;
 
 /// The paths of the three protocols, below `/v1` and `/routing/v1`.
@@ -56,14 +58,20 @@ impl App {
         let upstreams = Arc::new(Upstreams::new(config));
         let sessions = Sessions::new(config)?;
         let affinity = affinity(config, sessions.store(), &upstreams);
+        // Made once there is an admin listener, by which somebody can ask for it.
+        let hub: Option<TurnHub> = None;
         let intake = IntakeLayer::new(upstreams.clone(), config.limits).turns(turns(config));
         let intake = intake.body_ids(!config.routing.body_ids.is_empty());
 
         let proxied = ServiceBuilder::new()
             // Reads and checks the body, which the router and the proxy need whole.
             .layer(intake.clone())
+            // Lets the router tell how long it took, where that is recorded.
+            .option_layer(hub.is_some().then(|| MapRequestLayer::new(RouterClock::attach)))
             // Decides or recalls the model.
             .layer(affinity.clone())
+            // Records what becomes of the turn, where somebody may ask for it.
+            .option_layer(hub.clone().map(RecordLayer::new))
             // The refusals of the layer above and the answers of those below have one body type.
             .map_response_body(Body::new)
             // Ends a pin with the last byte of a final response, or of the model's last answer.

@@ -28,6 +28,7 @@ mod telemetry;
 pub mod term;
 #[cfg(test)]
 mod testing;
+mod turns;
 mod upstream;
 pub mod verify;
 mod watch;

@@ -13,6 +13,7 @@ use tower::{Service, ServiceExt};
 use crate::config::{Config, Router};
 use crate::protocol::Protocol;
 use crate::telemetry::context;
+use crate::turns::RouterClock;
 use crate::upstream::Upstreams;
 
 /// The configured router within its limits. Of its candidates, those that can take the request come
@@ -41,7 +42,9 @@ pub(crate) fn router(config: &Config, upstreams: Arc<Upstreams>) -> impl RouterS
         async move {
             let parts = request.parts.clone();
             let protocol = Protocol::of(parts.uri.path());
+            let timed = RouterClock::start(&parts.extensions);
             let mut decision = client.ready().await?.call(request).await?;
+            drop(timed);
             let speaks = |model: &ModelName| upstreams.speaks(model, protocol);
             if !decision.models.is_empty() && !decision.models.iter().any(speaks) {
                 return Err("no candidate of the route speaks the protocol of the request".into());

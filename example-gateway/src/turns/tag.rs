@@ -1,0 +1,50 @@
+//! What a session is called where people read.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
+
+use affinity_layer::AffinityKey;
+use serde::{Serialize, Serializer};
+
+/// A short keyed hash of a session with its scope and lane: enough to tell sessions apart, and no way
+/// back to an id. The key is drawn at the start of the process, so another replica calls the session
+/// otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SessionTag(u64);
+
+impl SessionTag {
+    pub(crate) fn of(key: &AffinityKey) -> Self {
+        static STATE: OnceLock<RandomState> = OnceLock::new();
+        // 48 bits: short enough for a log line, and among 10,000 sessions no two are alike.
+        Self(STATE.get_or_init(RandomState::new).hash_one(key) >> 16)
+    }
+}
+
+impl fmt::Display for SessionTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012x}", self.0)
+    }
+}
+
+impl Serialize for SessionTag {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_tells_sessions_and_lanes_apart_and_shows_no_id() {
+        let key = AffinityKey::new("hush").unwrap();
+        let tag = SessionTag::of(&key);
+        assert_eq!(tag, SessionTag::of(&AffinityKey::new("hush").unwrap()));
+        assert_ne!(tag, SessionTag::of(&AffinityKey::new("hush2").unwrap()));
+        assert_ne!(tag, SessionTag::of(&key.with_lane("l").unwrap()));
+        let text = tag.to_string();
+        assert!(text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit()), "{text}");
+    }
+}

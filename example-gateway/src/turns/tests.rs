@@ -1,0 +1,120 @@
+use std::convert::Infallible;
+
+use affinity_layer::{
+    AffinityLayer, BoxError, MemoryStore, RouteDecision, RouteRequest, RouterService,
+};
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, StreamBody};
+use tokio::sync::broadcast::Receiver;
+use tokio_stream::StreamExt;
+use tower::util::{BoxCloneService, MapRequestLayer};
+use tower::{ServiceBuilder, ServiceExt, service_fn};
+
+use super::*;
+use crate::observe::Arrived;
+
+type Stack = BoxCloneService<Request<Full<Bytes>>, Response<Body>, Infallible>;
+
+const ROUTING: Duration = Duration::from_millis(30);
+
+fn router() -> impl RouterService {
+    service_fn(|request: RouteRequest| async move {
+        let _timed = RouterClock::start(&request.parts.extensions);
+        tokio::time::sleep(ROUTING).await;
+        let decision = RouteDecision::new([ModelName::new("a/one")?]);
+        Ok::<_, BoxError>(decision.with_route(RouteName::new("code")?))
+    })
+}
+
+/// A stack whose model sends two pieces, ten seconds after each other.
+fn stack() -> (Stack, Receiver<Arc<Turn>>) {
+    let hub = TurnHub::new();
+    let model = service_fn(|_: Request<Full<Bytes>>| async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let pieces = tokio_stream::iter([0, 10]).then(|seconds| async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            Ok::<_, BoxError>(http_body::Frame::data(Bytes::from_static(b"piece")))
+        });
+        Ok::<_, Infallible>(Response::new(Body::new(StreamBody::new(Box::pin(pieces)))))
+    });
+    let stack = ServiceBuilder::new()
+        .layer(MapRequestLayer::new(RouterClock::attach))
+        .layer(AffinityLayer::new(MemoryStore::default(), router()))
+        .layer(RecordLayer::new(hub.clone()))
+        .service(model);
+    (BoxCloneService::new(stack), hub.subscribe())
+}
+
+fn request(session: Option<&str>) -> Request<Full<Bytes>> {
+    let mut request = Request::post("/v1/messages");
+    if let Some(session) = session {
+        request = request.header("x-model-affinity", session);
+    }
+    let arrived = Arrived(tokio::time::Instant::now());
+    request.extension(arrived).body(Full::from(r#"{"model":"x/asked"}"#)).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_is_told_when_its_answer_has_ended() {
+    let (stack, mut turns) = stack();
+    let mut body = stack.clone().oneshot(request(Some("s"))).await.unwrap().into_body();
+    assert!(turns.try_recv().is_err());
+    while let Some(piece) = body.frame().await {
+        assert!(piece.unwrap().into_data().unwrap() == "piece");
+    }
+    let first = turns.try_recv().unwrap();
+    assert_eq!((first.model.as_str(), first.outcome), ("a/one", Outcome::Claimed));
+    assert_eq!((first.route.as_ref().unwrap().as_str(), first.pinned), ("code", false));
+    assert_eq!((first.router, first.status, first.complete), (Some(ROUTING), Some(200), true));
+    assert_eq!(first.first_byte, Some(Duration::from_secs(5) + ROUTING));
+    assert_eq!(first.total, Duration::from_secs(15) + ROUTING);
+
+    stack.clone().oneshot(request(Some("s"))).await.unwrap().into_body().collect().await.unwrap();
+    let second = turns.try_recv().unwrap();
+    assert_eq!((second.outcome, second.pinned, second.router), (Outcome::Hit, true, None));
+    assert_eq!((second.session, second.epoch), (first.session, first.epoch));
+    assert!(second.session.is_some() && second.at >= first.at);
+
+    stack.oneshot(request(None)).await.unwrap().into_body().collect().await.unwrap();
+    let alone = turns.try_recv().unwrap();
+    assert_eq!((alone.session, alone.outcome), (None, Outcome::None));
+    assert!(turns.try_recv().is_err(), "each is told once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_given_up_is_told_as_such() {
+    let (stack, mut turns) = stack();
+    let mut body = stack.clone().oneshot(request(None)).await.unwrap().into_body();
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    let cut = turns.try_recv().unwrap();
+    assert_eq!((cut.status, cut.complete), (Some(200), false));
+    assert!(cut.first_byte.is_some());
+
+    let waiting = stack.oneshot(request(None));
+    tokio::time::timeout(Duration::from_secs(1), waiting).await.unwrap_err();
+    let left = turns.try_recv().unwrap();
+    assert_eq!((left.status, left.first_byte, left.complete), (None, None, false));
+    assert_eq!(left.total, Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn counting_tokens_is_no_turn() {
+    let (stack, mut turns) = stack();
+    let mut probe = request(Some("s"));
+    probe.extensions_mut().insert(affinity_layer::Probe);
+    stack.oneshot(probe).await.unwrap().into_body().collect().await.unwrap();
+    assert!(turns.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_shows_no_id_and_times_in_microseconds() {
+    let (stack, mut turns) = stack();
+    stack.oneshot(request(Some("hush"))).await.unwrap().into_body().collect().await.unwrap();
+    let json = serde_json::to_value(&*turns.try_recv().unwrap()).unwrap();
+    assert_eq!((&json["router_us"], &json["outcome"]), (&30_000.into(), &"claimed".into()));
+    assert!(json["at"].as_u64().unwrap() > 1_500_000_000_000, "{json}");
+    assert!(!json.to_string().contains("hush"), "{json}");
+}
