@@ -126,6 +126,11 @@
 //! | `TieredStore` | shared, with near copies here | a read lock | `redis` |
 //! | [`SharedStore`] | in any of them, chosen at run time | the same, and a virtual call | |
 //!
+//! # Beside the layer
+//!
+//! [`UsageReader`] reads from passing answers what they cost, for whoever wants to know what a pin
+//! saves.
+//!
 //! # Features
 //!
 //! | feature | what |
@@ -154,6 +159,7 @@ pub mod release;
 mod route;
 pub mod store;
 mod telemetry;
+pub mod usage;
 
 pub use affinity::{Affinity, AffinityLayer, ResponseFuture};
 pub use error::{StoreError, StoreErrorKind};
@@ -179,6 +185,7 @@ pub use route::{RouteDecision, RouteRequest, RouterService};
 pub use store::{AffinityStore, Claim, MemoryStore, SharedStore};
 #[cfg(feature = "redis")]
 pub use store::{NameSecret, RedisConfigError, RedisOptions, RedisStore, StoreStats, TieredStore};
+pub use usage::{Usage, UsageReader};
 
 #[cfg(feature = "metrics")]
 pub use telemetry::describe_metrics;

@@ -17,18 +17,15 @@
 //! is `message_stop` or `response.completed`, `.incomplete` or `.failed`. What follows is not read.
 //! Memory is bounded whatever the answer holds.
 
+mod ending;
 mod json;
+mod key;
 mod sse;
 
-pub(crate) use self::json::{Found, Json, Key};
+pub(crate) use self::ending::Ending;
+pub(crate) use self::json::{Found, Json};
+pub(crate) use self::key::Key;
 use self::sse::Lines;
-
-/// The last events of a stream, by their type.
-const LAST: [&str; 4] =
-    ["message_stop", "response.completed", "response.incomplete", "response.failed"];
-
-/// The data of the last event of Chat Completions.
-const DONE: &[u8] = b"[DONE]";
 
 /// Items of Responses for tools that the provider itself has run; the client has nothing to answer.
 const HOSTED: [&str; 5] = [
@@ -45,6 +42,7 @@ pub(super) struct Scanner {
     framing: Framing,
     json: Json,
     seen: Seen,
+    ending: Ending,
 }
 
 /// How the JSON of an answer is wrapped.
@@ -67,6 +65,10 @@ impl Framing {
         }
     }
 
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
+
     /// Reads on; `found` is called with each piece of JSON, and with `None` where a document of a
     /// stream ends.
     pub(crate) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(Option<&[u8]>)) {
@@ -82,51 +84,50 @@ impl Framing {
 struct Seen {
     ends: bool,
     goes_on: bool,
-    over: bool,
     /// Of the document at hand.
     completed: bool,
     calls: bool,
-    /// It is the last one of the answer.
-    last: bool,
-    /// So many bytes of [`DONE`], and nothing else; `None` after anything else.
-    done: Option<usize>,
 }
 
 impl Scanner {
     /// A scanner for a body of this content type, `None` when it is none of an answer.
     pub(super) fn new(content_type: &str) -> Option<Self> {
         let framing = Framing::of(content_type)?;
-        let mut seen = Seen::default();
-        seen.begin_document(matches!(framing, Framing::Plain));
-        Some(Self { framing, json: Json::default(), seen })
+        let ending = Ending::new(framing.is_stream());
+        Some(Self { framing, json: Json::default(), seen: Seen::default(), ending })
     }
 
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         let is_stream = self.is_stream();
-        let Self { framing, json, seen } = self;
+        let Self { framing, json, seen, ending } = self;
         framing.feed(bytes, |data| match data {
-            _ if seen.over => {}
+            _ if ending.is_over() => {}
             Some(data) => {
                 if is_stream {
-                    seen.note_done(data);
+                    ending.note_data(data);
                 }
-                json.feed(data, |path, found| seen.note(path, found));
+                json.feed(data, |path, found| {
+                    if !ending.is_over() {
+                        seen.note(path, found);
+                        ending.note(path, found);
+                    }
+                });
             }
             None => {
                 seen.end_document();
-                seen.begin_document(false);
+                ending.next_document();
                 *json = Json::default();
             }
         });
     }
 
     pub(super) fn is_stream(&self) -> bool {
-        matches!(self.framing, Framing::Stream(_))
+        self.framing.is_stream()
     }
 
     /// Whether the end of the answer was seen, and not only of the body.
     pub(super) fn is_over(&self) -> bool {
-        self.seen.over
+        self.ending.is_over()
     }
 
     /// Whether the answer, which has ended, was the last of its task.
@@ -139,10 +140,9 @@ impl Scanner {
 impl Seen {
     fn note(&mut self, path: &[Key], found: Found<'_>) {
         match found {
-            _ if self.over => {}
             Found::Text(value) => self.note_text(path, value),
             Found::Object => self.goes_on |= is_call(path),
-            Found::End => self.over = self.last,
+            Found::Number(_) | Found::End => {}
         }
     }
 
@@ -150,7 +150,6 @@ impl Seen {
         match path {
             // Some servers fill in the reason of every event of a stream.
             _ if value.is_empty() => {}
-            [Key::Type] => self.last |= LAST.contains(&value),
             [Key::Choices, Key::Element, Key::FinishReason] => {
                 self.reason(matches!(value, "tool_calls" | "function_call"));
             }
@@ -171,26 +170,9 @@ impl Seen {
         }
     }
 
-    /// Looks for [`DONE`], which is no JSON.
-    fn note_done(&mut self, data: &[u8]) {
-        for byte in data {
-            self.done = match self.done {
-                Some(0) if *byte == b' ' => Some(0),
-                Some(seen) if DONE.get(seen) == Some(byte) => Some(seen + 1),
-                _ => return self.done = None,
-            };
-        }
-        self.over |= self.done == Some(DONE.len());
-    }
-
     fn reason(&mut self, goes_on: bool) {
         self.goes_on |= goes_on;
         self.ends |= !goes_on;
-    }
-
-    fn begin_document(&mut self, last: bool) {
-        self.last = last;
-        self.done = Some(0);
     }
 
     /// `status` and `output` may stand in any order, so they count together at the end.
@@ -211,6 +193,6 @@ fn is_call(path: &[Key]) -> bool {
 }
 
 #[cfg(test)]
-mod random;
+pub(crate) mod random;
 #[cfg(test)]
 mod tests;

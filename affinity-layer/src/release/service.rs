@@ -102,7 +102,8 @@ pub(crate) fn readable<B>(response: &Response<B>) -> Option<&str> {
         // Every answer of such a provider is compressed; one line says it all.
         ONCE.call_once(|| {
             tracing::warn!(
-                "a compressed answer cannot be read: its pin stays, its id leads nowhere"
+                "a compressed answer cannot be read: its pin stays, its id leads nowhere, and its \
+                 tokens are not counted"
             );
         });
         return None;

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use affinity_layer::UsageReader;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -10,22 +11,49 @@ use pin_project_lite::pin_project;
 use super::record::Draft;
 
 pin_project! {
-    /// Passes a body on as it is, and ends its turn.
+    /// Passes a body on as it is, reads its usage, and ends its turn.
     pub(super) struct Recorded<B> {
         #[pin]
         inner: B,
-        draft: Option<Draft>,
+        turn: Option<Reading>,
     }
 }
 
+/// A turn whose answer is under way.
+struct Reading {
+    draft: Draft,
+    /// `None` for an answer that cannot be read.
+    usage: Option<UsageReader>,
+}
+
 impl<B: Body> Recorded<B> {
-    pub(super) fn new(inner: B, draft: Draft) -> Self {
+    pub(super) fn new(inner: B, draft: Draft, usage: Option<UsageReader>) -> Self {
+        let reading = Reading { draft, usage };
         if is_over(&inner) {
             // Nobody asks an empty body for its end.
-            draft.complete();
-            return Self { inner, draft: None };
+            reading.complete();
+            return Self { inner, turn: None };
         }
-        Self { inner, draft: Some(draft) }
+        Self { inner, turn: Some(reading) }
+    }
+}
+
+impl Reading {
+    fn feed(&mut self, data: &Bytes) {
+        self.draft.arrived();
+        if let Some(reader) = &mut self.usage {
+            reader.feed(data);
+            self.draft.used(reader.usage());
+        }
+    }
+
+    /// Whether the answer has told its end, after which a client need not read on.
+    fn is_over(&self) -> bool {
+        self.usage.as_ref().is_some_and(UsageReader::is_over)
+    }
+
+    fn complete(self) {
+        self.draft.complete();
     }
 }
 
@@ -45,20 +73,24 @@ impl<B: Body<Data = Bytes>> Body for Recorded<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
         let frame = ready!(this.inner.as_mut().poll_frame(cx));
-        let ended = frame.is_none() || is_over(&*this.inner);
-        match (&frame, this.draft.take()) {
+        let Some(mut reading) = this.turn.take() else {
+            return Poll::Ready(frame);
+        };
+        let ended = match &frame {
             // Broken off: the draft is dropped.
-            (_, None) | (Some(Err(_)), _) => {}
-            (frame, Some(mut draft)) => {
-                if frame.is_some() {
-                    draft.arrived();
+            Some(Err(_)) => return Poll::Ready(frame),
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    reading.feed(data);
                 }
-                if ended {
-                    draft.complete();
-                } else {
-                    *this.draft = Some(draft);
-                }
+                reading.is_over() || is_over(&*this.inner)
             }
+            None => true,
+        };
+        if ended {
+            reading.complete();
+        } else {
+            *this.turn = Some(reading);
         }
         Poll::Ready(frame)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use affinity_layer::{AnyModel, PinnedModel, Probe, RequestedModel};
+use affinity_layer::{AnyModel, PinnedModel, Probe, RequestedModel, Usage, UsageReader};
 use axum::body::Body;
 use http::{Extensions, Request, Response};
 use pin_project_lite::pin_project;
@@ -84,7 +84,8 @@ where
             return Poll::Ready(Ok(response));
         };
         draft.answered(&response);
-        Poll::Ready(Ok(response.map(|body| Body::new(Recorded::new(body, draft)))))
+        let usage = UsageReader::of(&response);
+        Poll::Ready(Ok(response.map(|body| Body::new(Recorded::new(body, draft, usage)))))
     }
 }
 
@@ -149,6 +150,14 @@ impl Draft {
     pub(super) fn arrived(&mut self) {
         let since = self.since;
         self.turn().first_byte.get_or_insert_with(|| since.elapsed());
+    }
+
+    /// The provider has told what the answer costs so far.
+    pub(super) fn used(&mut self, usage: Usage) {
+        let turn = self.turn();
+        turn.prompt_tokens = usage.prompt_tokens;
+        turn.cached_tokens = usage.cached_tokens;
+        turn.output_tokens = usage.output_tokens;
     }
 
     /// The answer has come to its end.

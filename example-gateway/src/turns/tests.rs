@@ -17,6 +17,8 @@ use crate::observe::Arrived;
 
 type Stack = BoxCloneService<Request<Full<Bytes>>, Response<Body>, Infallible>;
 
+const PIECE: &[u8] = b"data: {\"usage\":{\"input_tokens\":2,\"cache_read_input_tokens\":5}}\n\n";
+
 const ROUTING: Duration = Duration::from_millis(30);
 
 fn router() -> impl RouterService {
@@ -30,14 +32,20 @@ fn router() -> impl RouterService {
 
 /// A stack whose model sends two pieces, ten seconds after each other.
 fn stack() -> (Stack, Receiver<Arc<Turn>>) {
+    sending(PIECE)
+}
+
+fn sending(piece: &'static [u8]) -> (Stack, Receiver<Arc<Turn>>) {
     let hub = TurnHub::new();
-    let model = service_fn(|_: Request<Full<Bytes>>| async {
+    let model = service_fn(move |_: Request<Full<Bytes>>| async move {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        let pieces = tokio_stream::iter([0, 10]).then(|seconds| async move {
+        let pieces = tokio_stream::iter([0, 10]).then(move |seconds| async move {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
-            Ok::<_, BoxError>(http_body::Frame::data(Bytes::from_static(b"piece")))
+            Ok::<_, BoxError>(http_body::Frame::data(Bytes::from_static(piece)))
         });
-        Ok::<_, Infallible>(Response::new(Body::new(StreamBody::new(Box::pin(pieces)))))
+        let body = Body::new(StreamBody::new(Box::pin(pieces)));
+        let answer = Response::builder().header("content-type", "text/event-stream").body(body);
+        Ok::<_, Infallible>(answer.unwrap())
     });
     let stack = ServiceBuilder::new()
         .layer(MapRequestLayer::new(RouterClock::attach))
@@ -62,7 +70,7 @@ async fn a_turn_is_told_when_its_answer_has_ended() {
     let mut body = stack.clone().oneshot(request(Some("s"))).await.unwrap().into_body();
     assert!(turns.try_recv().is_err());
     while let Some(piece) = body.frame().await {
-        assert!(piece.unwrap().into_data().unwrap() == "piece");
+        assert_eq!(piece.unwrap().into_data().unwrap(), PIECE);
     }
     let first = turns.try_recv().unwrap();
     assert_eq!((first.model.as_str(), first.outcome), ("a/one", Outcome::Claimed));
@@ -70,6 +78,8 @@ async fn a_turn_is_told_when_its_answer_has_ended() {
     assert_eq!((first.router, first.status, first.complete), (Some(ROUTING), Some(200), true));
     assert_eq!(first.first_byte, Some(Duration::from_secs(5) + ROUTING));
     assert_eq!(first.total, Duration::from_secs(15) + ROUTING);
+    let tokens = (first.prompt_tokens, first.cached_tokens, first.output_tokens);
+    assert_eq!(tokens, (Some(7), Some(5), None));
 
     stack.clone().oneshot(request(Some("s"))).await.unwrap().into_body().collect().await.unwrap();
     let second = turns.try_recv().unwrap();
@@ -91,7 +101,7 @@ async fn an_answer_that_is_given_up_is_told_as_such() {
     drop(body);
     let cut = turns.try_recv().unwrap();
     assert_eq!((cut.status, cut.complete), (Some(200), false));
-    assert!(cut.first_byte.is_some());
+    assert_eq!((cut.first_byte.is_some(), cut.prompt_tokens), (true, Some(7)));
 
     let waiting = stack.oneshot(request(None));
     tokio::time::timeout(Duration::from_secs(1), waiting).await.unwrap_err();
@@ -117,4 +127,13 @@ async fn a_record_shows_no_id_and_times_in_microseconds() {
     assert_eq!((&json["router_us"], &json["outcome"]), (&30_000.into(), &"claimed".into()));
     assert!(json["at"].as_u64().unwrap() > 1_500_000_000_000, "{json}");
     assert!(!json.to_string().contains("hush"), "{json}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_stops_at_the_word_of_the_end_has_read_it_all() {
+    let (stack, mut turns) = sending(b"data: [DONE]\n\n");
+    let mut body = stack.oneshot(request(None)).await.unwrap().into_body();
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    assert!(turns.try_recv().unwrap().complete);
 }

@@ -1,8 +1,9 @@
-//! Strings and objects of a JSON document by the path that leads to them, read in pieces of any size.
+//! Strings, counts and objects of a JSON document by the path that leads to them, read in pieces of any size.
 //!
 //! It follows structure and does not check it: what is no JSON gives no strings, or strings that
 //! mean nothing to us.
 
+use super::key::Key;
 use crate::MAX_SESSION_LEN;
 
 /// Nesting that is followed; deeper places are counted and not looked at.
@@ -12,50 +13,12 @@ const MAX_DEPTH: usize = 8;
 /// part of a key.
 const MAX_STRING: usize = MAX_SESSION_LEN;
 
-/// A step of a path, as far as it matters to us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Key {
-    Choices,
-    FinishReason,
-    Message,
-    ToolCalls,
-    FunctionCall,
-    StopReason,
-    Delta,
-    Status,
-    Response,
-    Output,
-    Type,
-    Id,
-    Other,
-    /// An element of an array.
-    Element,
-}
-
-impl Key {
-    fn of(name: &str) -> Self {
-        match name {
-            "choices" => Self::Choices,
-            "finish_reason" => Self::FinishReason,
-            "message" => Self::Message,
-            "tool_calls" => Self::ToolCalls,
-            "function_call" => Self::FunctionCall,
-            "stop_reason" => Self::StopReason,
-            "delta" => Self::Delta,
-            "status" => Self::Status,
-            "response" => Self::Response,
-            "output" => Self::Output,
-            "type" => Self::Type,
-            "id" => Self::Id,
-            _ => Self::Other,
-        }
-    }
-}
-
 /// What stands at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found<'a> {
     Text(&'a str),
+    /// A number of digits alone that fits.
+    Number(u64),
     /// The beginning of an object.
     Object,
     /// The end of the object or array that is the whole document; its path is empty.
@@ -68,8 +31,18 @@ pub(crate) struct Json {
     /// Levels beyond those in `path`.
     deeper: usize,
     string: Option<Text>,
+    word: Word,
     /// The next string of the object at hand is a key.
     at_key: bool,
+}
+
+/// What stands outside of strings and structure.
+#[derive(Debug, Default)]
+enum Word {
+    #[default]
+    None,
+    Digits(u64),
+    Other,
 }
 
 #[derive(Debug, Default)]
@@ -109,9 +82,16 @@ impl Json {
                     self.open(Key::Other, true);
                 }
                 b'[' => self.open(Key::Element, false),
-                b'}' | b']' => self.close(&mut found),
-                b',' => self.at_key = self.in_object(),
-                _ => {}
+                b'}' | b']' => {
+                    self.word_ended(&mut found);
+                    self.close(&mut found);
+                }
+                b',' => {
+                    self.word_ended(&mut found);
+                    self.at_key = self.in_object();
+                }
+                b':' | b' ' | b'\t' | b'\n' | b'\r' => {}
+                _ => self.word.push(byte),
             }
         }
     }
@@ -139,6 +119,15 @@ impl Json {
         }
     }
 
+    fn word_ended(&mut self, found: &mut impl FnMut(&[Key], Found<'_>)) {
+        if let Word::Digits(number) = std::mem::take(&mut self.word)
+            && self.deeper == 0
+            && !self.at_key
+        {
+            found(&self.path, Found::Number(number));
+        }
+    }
+
     fn string_ended(&mut self, text: &Text, found: &mut impl FnMut(&[Key], Found<'_>)) {
         if self.deeper > 0 {
             return;
@@ -152,6 +141,21 @@ impl Json {
         } else if let Some(value) = value {
             found(&self.path, Found::Text(value));
         }
+    }
+}
+
+impl Word {
+    fn push(&mut self, byte: u8) {
+        let before = match self {
+            Self::None => Some(0),
+            Self::Digits(before) => Some(*before),
+            Self::Other => None,
+        };
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+        let number = before
+            .zip(digit)
+            .and_then(|(before, digit)| before.checked_mul(10)?.checked_add(digit));
+        *self = number.map_or(Self::Other, Self::Digits);
     }
 }
 

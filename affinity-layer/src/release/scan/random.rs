@@ -2,7 +2,7 @@
 //! with serde_json. `PROPTEST_CASES` makes it run for longer.
 
 mod answers;
-mod style;
+pub(crate) mod style;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use self::answers::{key, shaped, text};
 use self::style::Style;
+use super::ending::LAST;
 use super::*;
 
 fn config() -> ProptestConfig {

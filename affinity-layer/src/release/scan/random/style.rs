@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 /// Choices of how to write, used up one by one and then again from the beginning.
-pub(super) struct Style {
+pub(crate) struct Style {
     choices: Vec<u8>,
     next: usize,
 }
 
 impl Style {
-    pub(super) fn new(choices: Vec<u8>) -> Self {
+    pub(crate) fn new(choices: Vec<u8>) -> Self {
         Self { choices, next: 0 }
     }
 
@@ -50,7 +50,7 @@ impl Style {
         written + "\""
     }
 
-    pub(super) fn json(&mut self, value: &Value) -> String {
+    pub(crate) fn json(&mut self, value: &Value) -> String {
         let inner = match value {
             Value::String(text) => self.string(text),
             Value::Array(items) => {
@@ -73,7 +73,7 @@ impl Style {
     }
 
     /// An event, its data in one line or several, among fields and comments that mean nothing.
-    pub(super) fn event(&mut self, data: &str, last: bool) -> String {
+    pub(crate) fn event(&mut self, data: &str, last: bool) -> String {
         let end = ["\n", "\r\n", "\r"][usize::from(self.of(3))];
         let mut event = String::new();
         for line in data.lines() {
