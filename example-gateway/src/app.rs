@@ -17,6 +17,7 @@ use tower::{Layer, ServiceBuilder, service_fn};
 use tower_http::ServiceBuilderExt;
 use tower_http::add_extension::AddExtensionLayer;
 
+use crate::admin::{self, Admin};
 use crate::answers::{caught, models, not_found, ready, scrape, wrong_method};
 use crate::auth;
 use crate::config::{ClientKey, Config, Release};
@@ -40,6 +41,7 @@ const PATHS: [&str; 3] = ["/chat/completions", "/messages", "/responses"];
 pub(crate) struct App {
     api: Router,
     health: Router,
+    admin: Option<Router>,
     sessions: Sessions,
     metrics: Metrics,
     observe: ObserveLayer,
@@ -90,6 +92,10 @@ impl App {
             .layer(ReleaseLayer::new())
             .service(service_fn(move |request| decide(deciding.clone(), request)));
 
+        let admin = config.admin.as_ref().map(|settings| {
+            let steered = Admin { sessions: sessions.clone(), upstreams: upstreams.clone() };
+            admin::router(steered, &settings.token)
+        });
         let mut api = Router::new().route("/v1/models", get(models)).with_state(upstreams);
         for path in PATHS {
             let (proxy, decision) = (format!("/v1{path}"), format!("/routing/v1{path}"));
@@ -108,7 +114,7 @@ impl App {
         let scrape = get(scrape).with_state((metrics.clone(), sessions.clone()));
         let health = health.route("/metrics", scrape);
         let observe = ObserveLayer::new(config.tracing.span_attributes.clone());
-        Ok(Self { api, health, sessions, metrics, observe })
+        Ok(Self { api, health, admin, sessions, metrics, observe })
     }
 
     /// The sessions that are kept.
@@ -119,6 +125,11 @@ impl App {
     /// What is counted.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// What the admin listener serves, where there is one.
+    pub(crate) fn admin(&self) -> Option<&Router> {
+        self.admin.as_ref()
     }
 
     /// What a listener with `keys` serves; without keys, everybody is let in.
@@ -206,51 +217,4 @@ fn withheld(config: &Config) -> Vec<HeaderName> {
 }
 
 #[cfg(test)]
-mod tests {
-    use http::{Request, StatusCode};
-    use http_body_util::BodyExt;
-    use serde_json::{Value, json};
-    use tower::ServiceExt;
-
-    use super::*;
-    use crate::config::Mode;
-
-    const TWO_PROTOCOLS: &str = "
-version: v0.4.0
-model_providers:
-  - {model: a/chat, base_url: 'http://127.0.0.1:1', protocols: [chat]}
-  - {model: b/messages, base_url: 'http://127.0.0.1:1', protocols: [messages]}
-  - {model: c/chat, base_url: 'http://127.0.0.1:1', protocols: [chat], default: true}
-routing_preferences:
-  - {name: mixed, description: graph theory, models: [a/chat, b/messages]}
-";
-
-    async fn decided(app: &App, path: &str, session: &str, prompt: &str) -> (StatusCode, Value) {
-        let body = json!({"messages": [{"role": "user", "content": prompt}]}).to_string();
-        let request = Request::post(format!("/routing/v1/{path}"))
-            .header(header::CONTENT_TYPE, "application/json")
-            .header("x-model-affinity", session)
-            .body(Body::from(body))
-            .unwrap();
-        let response = app.router(&[]).oneshot(request).await.unwrap();
-        let status = response.status();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&body).unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_session_may_change_its_protocol() {
-        let config = Config::parse(TWO_PROTOCOLS, "test", &|_| None, Mode::Full).unwrap();
-        let app = App::new(&config).unwrap();
-        let graph = "a question on graph theory";
-        let (_, first) = decided(&app, "chat/completions", "s", graph).await;
-        assert_eq!((&first["models"], &first["pinned"]), (&json!(["a/chat"]), &json!(false)));
-        let (_, other) = decided(&app, "messages", "s", graph).await;
-        assert_eq!(other["models"], json!(["b/messages"]), "the pinned one does not speak it");
-        let (_, back) = decided(&app, "chat/completions", "s", graph).await;
-        assert_eq!((&back["models"], &back["pinned"]), (&json!(["a/chat"]), &json!(true)));
-        let (status, refused) = decided(&app, "responses", "s", graph).await;
-        assert_eq!(status, StatusCode::BAD_REQUEST);
-        assert_eq!(refused["error"]["code"], "protocol_not_supported");
-    }
-}
+mod tests;

@@ -42,9 +42,13 @@ pub(crate) async fn check(
 }
 
 fn shown(headers: &HeaderMap) -> Vec<&[u8]> {
-    let bearer = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| {
+    bearer(headers).chain(headers.get_all("x-api-key").iter().map(HeaderValue::as_bytes)).collect()
+}
+
+/// What the request shows as `Authorization: Bearer`.
+pub(crate) fn bearer(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| {
         let (scheme, key) = value.as_bytes().split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then_some(key.trim_ascii())
-    });
-    bearer.chain(headers.get_all("x-api-key").iter().map(HeaderValue::as_bytes)).collect()
+    })
 }

@@ -168,6 +168,9 @@ impl Serve {
         for address in gateway.addresses()? {
             tracing::info!(%address, "listening");
         }
+        if let Some(address) = gateway.admin_address()? {
+            tracing::info!(%address, "the admin API listens");
+        }
         gateway.serve(stop, config.limits.drain_timeout).await;
         traces.flush().await;
         drop(local);

@@ -1,6 +1,7 @@
 //! A small LLM gateway that keeps one session on one model: `affinity-layer` and `router-client` in
 //! front of a reverse proxy. It shows how the parts fit together, and runs with nothing installed.
 
+mod admin;
 mod answers;
 mod app;
 mod auth;

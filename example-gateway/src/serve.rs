@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::connection::Peer;
 use self::connection::Server;
 use self::refuse::Refuse;
 use crate::app::App;
@@ -32,6 +33,7 @@ pub struct Gateway {
     app: App,
     limits: Limits,
     listeners: Vec<(TcpListener, Vec<ClientKey>)>,
+    admin: Option<TcpListener>,
 }
 
 impl Gateway {
@@ -47,16 +49,17 @@ impl Gateway {
         let mut listeners = Vec::new();
         for listener in &config.listeners {
             let address = listen.unwrap_or((listener.address, listener.port).into());
-            let socket = TcpListener::bind(address).await.map_err(|error| {
-                io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-            })?;
-            listeners.push((socket, listener.client_keys.clone()));
+            listeners.push((listen_on(address).await?, listener.client_keys.clone()));
             if listen.is_some() {
                 break;
             }
         }
+        let admin = match &config.admin {
+            Some(admin) => Some(listen_on(admin.address).await?),
+            None => None,
+        };
         app.sessions().start().await;
-        Ok(Self { app, limits: config.limits, listeners })
+        Ok(Self { app, limits: config.limits, listeners, admin })
     }
 
     /// The addresses that are listened on.
@@ -68,9 +71,18 @@ impl Gateway {
         self.listeners.iter().map(|(socket, _)| socket.local_addr()).collect()
     }
 
+    /// Where the admin API listens, if it does.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not tell.
+    pub fn admin_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.admin.as_ref().map(TcpListener::local_addr).transpose()
+    }
+
     /// Serves until `stop` is cancelled, then lets running requests end, for at most `drain`.
     pub async fn serve(self, stop: CancellationToken, drain: Duration) {
-        let Self { app, limits, listeners } = self;
+        let Self { app, limits, listeners, admin } = self;
         let abandon = CancellationToken::new();
         let requests = Arc::new(Semaphore::new(limits.max_requests));
         let door = Door {
@@ -81,9 +93,13 @@ impl Gateway {
         let mut loops = JoinSet::new();
         let upkeep = stop.clone().run_until_cancelled_owned(app.metrics().clone().keep_up());
         loops.spawn(async move { upkeep.await.unwrap_or_default() });
-        for (socket, keys) in listeners {
+        let served = listeners.into_iter().map(|(socket, keys)| (socket, app.router(&keys), false));
+        let steered =
+            admin.zip(app.admin().cloned()).map(|(socket, router)| (socket, router, true));
+        for (socket, router, tells_peer) in served.chain(steered) {
             let server = Arc::new(Server {
-                router: app.router(&keys),
+                router,
+                tells_peer,
                 limits,
                 http: connection::http(&limits),
                 requests: requests.clone(),
@@ -99,6 +115,12 @@ impl Gateway {
         }
         abandon.cancel();
     }
+}
+
+async fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    })
 }
 
 /// Where connections come in, on whichever listener.

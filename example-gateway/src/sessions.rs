@@ -54,6 +54,14 @@ impl Sessions {
         }
     }
 
+    /// The type of the store, as the configuration calls it.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Own(_) => "memory",
+            Self::Shared(_) => "redis",
+        }
+    }
+
     /// What holds the pins of this process.
     pub(crate) fn place(&self) -> &'static str {
         match self {

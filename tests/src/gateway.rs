@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
 use crate::client::{Connection, Request, Response};
-use crate::{binary, within};
+use crate::{binary, until, within};
 
 /// A program that listens; it is killed when this is dropped.
 #[derive(Debug)]
@@ -106,6 +106,19 @@ impl Gateway {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where its admin API listens, once it says so.
+    pub async fn admin(&self) -> SocketAddr {
+        let said = "the admin API listens";
+        until(async || self.log().contains(said)).await;
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains(said)).expect("a line");
+        let line: Value = serde_json::from_str(line).expect("a log in JSON");
+        line["fields"]["address"]
+            .as_str()
+            .and_then(|address| address.parse().ok())
+            .expect("address")
     }
 
     /// Its address as a URL.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::at::{At, Context};
 use super::{
-    Config, ConfigErrors, Finding, Listener, Mode, Provider, Router, limits, listeners,
+    Config, ConfigErrors, Finding, Listener, Mode, Provider, Router, admin, limits, listeners,
     preferences, providers, routing, schema, tracing, tree, url,
 };
 
@@ -94,6 +94,7 @@ fn build(root: &At<'_>) -> Config {
         preferences: preferences::read(root, &providers),
         aliases: preferences::aliases(root, &providers),
         routing: routing::read(root, &providers),
+        admin: admin::read(root, &listeners),
         limits: limits::read(root),
         tracing: tracing::read(root),
         warnings: Vec::new(),

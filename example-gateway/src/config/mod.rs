@@ -8,6 +8,7 @@
 //! 4. No error, warning, `Debug` form or [`summary`] shows a secret.
 
 mod abilities;
+mod admin;
 mod at;
 mod cache;
 mod env;
@@ -37,6 +38,7 @@ use http::Uri;
 use router_client::Preference;
 
 pub use abilities::{Inputs, Protocols};
+pub use admin::Admin;
 pub use cache::{Durability, RedisCache, SessionCache};
 pub use finding::{ConfigErrors, Finding};
 pub use limits::Limits;
@@ -61,6 +63,8 @@ pub struct Config {
     pub aliases: BTreeMap<String, ModelName>,
     /// How sessions are kept and requests decided.
     pub routing: Routing,
+    /// Where the gateway is steered from, if it can be.
+    pub admin: Option<Admin>,
     /// What clients and providers may take up.
     pub limits: Limits,
     /// What is traced.

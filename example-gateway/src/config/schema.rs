@@ -29,6 +29,7 @@ pub(super) const FILE: Shape = Map(&[
     ("routing_preferences", List(&PREFERENCE)),
     ("model_aliases", Names(&Map(&[("target", Value)]))),
     ("routing", ROUTING),
+    ("admin", Map(&[("address", Value), ("token", Value)])),
     ("limits", LIMITS),
     ("tracing", TRACING),
     ("overrides", OVERRIDES),

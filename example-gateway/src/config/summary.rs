@@ -20,8 +20,8 @@ pub fn summary(config: &Config) -> Summary<'_> {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { listeners, providers, preferences, aliases, routing, limits, tracing, .. } =
-            self.0;
+        let Config { listeners, providers, preferences, aliases, routing, admin, .. } = self.0;
+        let Config { limits, tracing, .. } = self.0;
         for listener in listeners {
             let (address, keys) = (listener.address, listener.client_keys.len());
             let socket = std::net::SocketAddr::new(address, listener.port);
@@ -30,6 +30,9 @@ impl fmt::Display for Summary<'_> {
                 "listener  {}: {socket}, client keys: {keys}",
                 listener.name.escape_debug()
             )?;
+        }
+        if let Some(admin) = admin {
+            writeln!(f, "admin     {}, with a token", admin.address)?;
         }
         for provider in providers {
             writeln!(f, "model     {}", Model(provider))?;

@@ -1,5 +1,6 @@
 //! The files that must be read, and what is made of them.
 
+mod admin;
 mod errors;
 mod identity;
 mod limits;

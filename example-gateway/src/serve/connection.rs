@@ -1,6 +1,7 @@
 //! One connection of a client, from its first byte to its last.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -27,10 +28,16 @@ use crate::guarded::Guarded;
 use crate::protocol::Protocol;
 use crate::telemetry::metrics;
 
+/// Where a request comes from; in its extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
 /// What all connections of a listener have in common.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) router: Router,
+    /// Whether requests are told where they come from, as [`Peer`].
+    pub(super) tells_peer: bool,
     pub(super) limits: Limits,
     pub(super) http: Builder<TokioExecutor>,
     /// Requests under way, those of all listeners.
@@ -61,10 +68,14 @@ impl Server {
     /// Serves a connection until it ends, is too slow, or the gateway stops.
     pub(super) async fn serve(self: Arc<Self>, stream: TcpStream) {
         let activity = Activity::begin();
+        let peer = if self.tells_peer { stream.peer_addr().ok().map(Peer) } else { None };
         let stream = TokioIo::new(Noting { stream, activity: activity.clone() });
         let requests = (self.clone(), activity.clone());
-        let service = service_fn(move |request| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let (server, activity) = requests.clone();
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
             server.answer(Running::begin(&activity), request)
         });
         let mut connection = pin!(self.http.serve_connection(stream, service).into_owned());

@@ -1,0 +1,67 @@
+//! The admin API: what is kept here can be seen and steered, on an address of its own.
+//!
+//! 1. Every path but those of [`public`] needs the token.
+//! 2. Answers are JSON, errors have OpenAI's shape.
+
+mod status;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::get;
+use http::StatusCode;
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+
+use crate::answers::{caught, not_found, wrong_method};
+use crate::auth;
+use crate::error::ApiError;
+use crate::protocol::Protocol;
+use crate::serve::Peer;
+use crate::sessions::Sessions;
+use crate::upstream::Upstreams;
+
+/// The largest body that is read, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+
+/// What is seen and steered.
+#[derive(Clone, Debug)]
+pub(crate) struct Admin {
+    pub(crate) sessions: Sessions,
+    pub(crate) upstreams: Arc<Upstreams>,
+}
+
+/// What the admin listener serves to who shows `token`.
+pub(crate) fn router(admin: Admin, token: &SecretString) -> Router {
+    Router::new()
+        .route("/admin/v1/status", get(status::status))
+        .with_state(admin)
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(token.clone(), check))
+        .merge(public())
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(caught(Protocol::Chat))
+}
+
+/// What needs no token, because it holds nothing that is secret.
+fn public() -> Router {
+    Router::new()
+}
+
+/// Lets a request in that shows the token. It is compared in constant time, so that the time of the
+/// answer tells nothing of how much was right.
+async fn check(State(token): State<SecretString>, request: Request, next: Next) -> Response {
+    let token = token.expose_secret().as_bytes();
+    if auth::bearer(request.headers()).any(|shown| bool::from(shown.ct_eq(token))) {
+        return next.run(request).await;
+    }
+    if let Some(Peer(peer)) = request.extensions().get() {
+        tracing::debug!(%peer, "a request without the token of the admin API was refused");
+    }
+    let text = "the token of the admin API is needed: Authorization: Bearer TOKEN";
+    ApiError::new(StatusCode::UNAUTHORIZED, "invalid_api_key", text).response(Protocol::Chat)
+}

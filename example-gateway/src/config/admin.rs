@@ -1,0 +1,51 @@
+//! Where the gateway is steered from.
+
+use std::net::SocketAddr;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::Listener;
+use super::at::At;
+
+/// The address of the admin API, and who may call it.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The address; none of the listeners has it.
+    pub address: SocketAddr,
+    /// What every request must show; never empty.
+    pub token: SecretString,
+}
+
+/// The admin API of the file: without the section there is none.
+pub(super) fn read(root: &At<'_>, listeners: &[Listener]) -> Option<Admin> {
+    let at = root.get("admin")?;
+    let token = at.require("token").and_then(|token| {
+        let secret = token.secret()?;
+        let visible = secret.expose_secret().bytes().all(|byte| byte.is_ascii_graphic());
+        if !visible {
+            token.error("must be visible ASCII: it has to stand in a header");
+        }
+        visible.then_some(secret)
+    });
+    let address = at.require("address").and_then(|address| {
+        let shape = "must be an IP address and a port, for example 127.0.0.1:12002";
+        let read: SocketAddr = address.parsed(|text| text.parse().map_err(|_| shape))?;
+        if listeners.iter().any(|listener| meet(read, listener)) {
+            address.error("is the address of a listener");
+        }
+        if !read.ip().is_loopback() {
+            address.warn(format!(
+                "{read} is beyond loopback: whoever has the token there may move every session"
+            ));
+        }
+        Some(read)
+    });
+    Some(Admin { address: address?, token: token? })
+}
+
+/// Whether both cannot be listened on.
+fn meet(address: SocketAddr, listener: &Listener) -> bool {
+    let (here, there) = (address.ip(), listener.address);
+    address.port() == listener.port
+        && (here == there || here.is_unspecified() || there.is_unspecified())
+}

@@ -1,0 +1,65 @@
+//! Who is let in, and where.
+
+use affinity_tests::{Setup, Upstream, get, post};
+
+use crate::{Admin, TOKEN, turn, with_admin};
+
+#[tokio::test]
+async fn the_status_tells_what_runs_here() {
+    let upstream = Upstream::echo().await;
+    let gateway = with_admin(Setup::new(&upstream.url())).start().await;
+    let admin = Admin::of(&gateway).await;
+    assert_eq!(gateway.ask(&turn("s")).await.status, 200);
+    let status = admin.get("/admin/v1/status").await;
+    assert_eq!(status["store"], serde_json::json!({"type": "memory", "ready": true}));
+    assert_eq!(status["sessions"], 1);
+    assert_eq!(status["models"].as_array().unwrap().len(), 3);
+    assert!(status["version"].is_string());
+}
+
+#[tokio::test]
+async fn nobody_is_let_in_without_the_token() {
+    let upstream = Upstream::echo().await;
+    let gateway = with_admin(Setup::new(&upstream.url())).start().await;
+    let admin = Admin::of(&gateway).await;
+    let requests = [get("/admin/v1/status"), get("/nowhere"), post("/admin/v1/status", "{}")];
+    for request in requests {
+        for shown in [None, Some("Bearer"), Some("Bearer no"), Some(TOKEN), Some("Basic no")] {
+            let mut request = request.clone();
+            if let Some(shown) = shown {
+                request = request.header("authorization", shown);
+            }
+            let refused = admin.ask_plainly(&request).await.refusal();
+            assert_eq!(refused, (401, "invalid_api_key".to_owned()), "{shown:?}");
+        }
+        let as_key = request.header("x-api-key", TOKEN);
+        assert_eq!(admin.ask_plainly(&as_key).await.status, 401, "it is no key of a client");
+    }
+    assert_eq!(admin.ask(get("/nowhere")).await.refusal(), (404, "not_found".to_owned()));
+    let wrong_method = admin.ask(post("/admin/v1/status", "{}")).await.refusal();
+    assert_eq!(wrong_method, (405, "method_not_allowed".to_owned()));
+    assert!(!gateway.log().contains(TOKEN), "{}", gateway.log());
+}
+
+#[tokio::test]
+async fn nothing_of_it_is_served_to_clients() {
+    let upstream = Upstream::echo().await;
+    let gateway = with_admin(Setup::new(&upstream.url())).start().await;
+    let request = get("/admin/v1/status").header("authorization", &format!("Bearer {TOKEN}"));
+    assert_eq!(gateway.ask(&request).await.refusal(), (404, "not_found".to_owned()));
+    let admin = Admin::of(&gateway).await;
+    for path in ["/v1/models", "/healthz", "/metrics"] {
+        assert_eq!(admin.ask(get(path)).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn it_stops_with_the_gateway() {
+    let upstream = Upstream::echo().await;
+    let mut gateway = with_admin(Setup::new(&upstream.url())).start().await;
+    let admin = Admin::of(&gateway).await;
+    let mut kept = affinity_tests::Connection::open(admin.0).await;
+    assert_eq!(kept.ask(&get("/admin/v1/status")).await.status, 401);
+    gateway.signal("TERM").await;
+    assert!(gateway.ended().await.success());
+}
