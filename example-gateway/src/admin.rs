@@ -19,9 +19,11 @@ use subtle::ConstantTimeEq;
 use crate::answers::{caught, not_found, wrong_method};
 use crate::auth;
 use crate::error::ApiError;
+use crate::ledger;
 use crate::protocol::Protocol;
 use crate::serve::Peer;
 use crate::sessions::Sessions;
+use crate::turns::TurnHub;
 use crate::upstream::Upstreams;
 
 /// The largest body that is read, in bytes.
@@ -32,12 +34,15 @@ const MAX_BODY: usize = 64 * 1024;
 pub(crate) struct Admin {
     pub(crate) sessions: Sessions,
     pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) turns: TurnHub,
 }
 
 /// What the admin listener serves to who shows `token`.
 pub(crate) fn router(admin: Admin, token: &SecretString) -> Router {
     Router::new()
         .route("/admin/v1/status", get(status::status))
+        .route("/admin/v1/ledger", get(ledger::api::ledger))
+        .route("/admin/v1/ledger/sessions", get(ledger::api::sessions))
         .with_state(admin)
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)

@@ -60,8 +60,8 @@ impl App {
         let upstreams = Arc::new(Upstreams::new(config));
         let sessions = Sessions::new(config)?;
         let affinity = affinity(config, sessions.store(), &upstreams);
-        // Made once there is an admin listener, by which somebody can ask for it.
-        let hub: Option<TurnHub> = None;
+        // Without an admin listener nobody can ask for it.
+        let hub = config.admin.as_ref().map(|_| TurnHub::new(upstreams.clone()));
         let intake = IntakeLayer::new(upstreams.clone(), config.limits).turns(turns(config));
         let intake = intake.body_ids(!config.routing.body_ids.is_empty());
 
@@ -92,9 +92,9 @@ impl App {
             .layer(ReleaseLayer::new())
             .service(service_fn(move |request| decide(deciding.clone(), request)));
 
-        let admin = config.admin.as_ref().map(|settings| {
-            let steered = Admin { sessions: sessions.clone(), upstreams: upstreams.clone() };
-            admin::router(steered, &settings.token)
+        let admin = config.admin.as_ref().zip(hub).map(|(settings, turns)| {
+            let (sessions, upstreams) = (sessions.clone(), upstreams.clone());
+            admin::router(Admin { sessions, upstreams, turns }, &settings.token)
         });
         let mut api = Router::new().route("/v1/models", get(models)).with_state(upstreams);
         for path in PATHS {
@@ -204,8 +204,8 @@ fn failover(config: &Config, upstreams: &Arc<Upstreams>) -> Option<FailoverLayer
 fn withheld(config: &Config) -> Vec<HeaderName> {
     let mut withheld: Vec<_> = config.routing.tenant_header.iter().cloned().collect();
     let follows = config.routing.body_ids.contains(&BodyId::PreviousResponseId);
-    if follows || config.routing.release == Release::FinalAnswer {
-        // A compressed answer could not be read for its id or its end.
+    if follows || config.routing.release == Release::FinalAnswer || config.admin.is_some() {
+        // A compressed answer could not be read for its id, its end or its tokens.
         withheld.push(header::ACCEPT_ENCODING);
     }
     if !config.routing.forward_session_header {

@@ -16,6 +16,7 @@ mod error;
 mod guarded;
 mod hop;
 mod intake;
+mod ledger;
 mod observe;
 mod protocol;
 pub mod provider;

@@ -21,9 +21,10 @@ use tokio::sync::broadcast;
 pub(crate) use self::clock::RouterClock;
 pub(crate) use self::record::RecordLayer;
 pub(crate) use self::tag::SessionTag;
+use crate::ledger::Ledger;
+use crate::upstream::Upstreams;
 
 /// Turns that a live reader may be behind; a slower one loses the oldest, and is told how many.
-#[allow(dead_code, reason = "the admin listener makes a hub")]
 const BACKLOG: usize = 1024;
 
 /// One request and its answer.
@@ -50,6 +51,8 @@ pub(crate) struct Turn {
     /// The generation of the pin, if there is one.
     #[serde(serialize_with = "epoch")]
     pub(crate) epoch: Option<Epoch>,
+    /// Whether another model answered the turn of the session before.
+    pub(crate) switched: bool,
     /// How long the router took; `None` when it was not asked.
     #[serde(rename = "router_us", serialize_with = "some_micros")]
     pub(crate) router: Option<Duration>,
@@ -69,6 +72,13 @@ pub(crate) struct Turn {
     pub(crate) cached_tokens: Option<u64>,
     /// Tokens of the answer.
     pub(crate) output_tokens: Option<u64>,
+}
+
+impl Turn {
+    /// Whether the provider may have counted tokens for it; a refusal costs none.
+    pub(crate) fn may_cost(&self) -> bool {
+        self.status.is_none_or(|status| (200..300).contains(&status))
+    }
 }
 
 fn unix_millis<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
@@ -96,24 +106,32 @@ fn as_micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Where turns are told. Clones share the readers.
+/// Where turns are told. Clones share the readers and the ledger.
 #[derive(Clone, Debug)]
 pub(crate) struct TurnHub {
     live: broadcast::Sender<Arc<Turn>>,
+    ledger: Arc<Ledger>,
 }
 
-#[allow(dead_code, reason = "the admin listener makes a hub")]
 impl TurnHub {
-    pub(crate) fn new() -> Self {
-        Self { live: broadcast::Sender::new(BACKLOG) }
+    pub(crate) fn new(upstreams: Arc<Upstreams>) -> Self {
+        let ledger = Arc::new(Ledger::new(upstreams));
+        Self { live: broadcast::Sender::new(BACKLOG), ledger }
     }
 
+    #[allow(dead_code, reason = "the page listens")]
     /// Every turn from now on, in the order in which they end.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Turn>> {
         self.live.subscribe()
     }
 
+    /// What all turns add up to.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     fn told(&self, turn: Arc<Turn>) {
+        self.ledger.add(&turn);
         // It fails when nobody listens.
         let _ = self.live.send(turn);
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Admin;
 
 /// `GET /admin/v1/status`
-pub(super) async fn status(State(Admin { sessions, upstreams }): State<Admin>) -> Json<Value> {
+pub(super) async fn status(State(Admin { sessions, upstreams, .. }): State<Admin>) -> Json<Value> {
     let models: Vec<_> = upstreams.configured().map(|model| model.as_str()).collect();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use affinity_layer::describe_metrics;
+use affinity_layer::{ModelName, describe_metrics};
 use http::StatusCode;
 use metrics::{
     Counter, Histogram, SharedString, Unit, counter, describe_counter, describe_gauge,
@@ -16,12 +16,15 @@ use metrics::{
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::sessions::Sessions;
+use crate::turns::Turn;
 
 const REQUESTS: &str = "gateway_requests_total";
 const UPSTREAM: &str = "gateway_upstream_requests_total";
 const FIRST_BYTE: &str = "gateway_time_to_first_byte_seconds";
 const SHED: &str = "gateway_shed_requests_total";
 const REFUSED: &str = "gateway_refused_requests_total";
+const TOKENS: &str = "gateway_tokens_total";
+const WITHOUT_USAGE: &str = "gateway_turns_without_usage_total";
 const SESSIONS: &str = "gateway_sessions";
 const STORE_READY: &str = "gateway_store_ready";
 
@@ -90,6 +93,11 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
     describe_counter!(UPSTREAM, Unit::Count, what);
     let what = "Requests that were refused before a path was looked for, by error code.";
     describe_counter!(REFUSED, Unit::Count, what);
+    let what =
+        "Tokens that providers report, by configured model and kind; cached ones are prompt too.";
+    describe_counter!(TOKENS, Unit::Count, what);
+    let what = "Turns of which the provider did not tell the tokens of the prompt, by model.";
+    describe_counter!(WITHOUT_USAGE, Unit::Count, what);
     let what = "Time from a request's arrival to the first byte of the provider's answer.";
     describe_histogram!(FIRST_BYTE, Unit::Seconds, what);
     describe_gauge!(SESSIONS, Unit::Count, "Pins in this process, by store.");
@@ -111,6 +119,36 @@ pub(crate) fn shed(reason: &'static str) {
 /// A request was refused at the door, before any path was looked for; `code` is that of the error.
 pub(crate) fn refused(code: &'static str) {
     counter!(REFUSED, "code" => code).increment(1);
+}
+
+/// Tokens of `models` are going to be counted.
+pub(crate) fn expect_costs<'a>(models: impl Iterator<Item = &'a ModelName>) {
+    for model in models {
+        for kind in ["prompt", "cached", "output"] {
+            counter!(TOKENS, "model" => model.to_string(), "kind" => kind).absolute(0);
+        }
+        counter!(WITHOUT_USAGE, "model" => model.to_string()).absolute(0);
+    }
+}
+
+/// A turn of the configured `model` has ended.
+pub(crate) fn cost(model: &ModelName, turn: &Turn) {
+    if !turn.may_cost() {
+        return;
+    }
+    let kinds = [
+        ("prompt", turn.prompt_tokens),
+        ("cached", turn.cached_tokens),
+        ("output", turn.output_tokens),
+    ];
+    for (kind, tokens) in kinds {
+        if let Some(tokens) = tokens {
+            counter!(TOKENS, "model" => model.to_string(), "kind" => kind).increment(tokens);
+        }
+    }
+    if turn.prompt_tokens.is_none() {
+        counter!(WITHOUT_USAGE, "model" => model.to_string()).increment(1);
+    }
 }
 
 /// What is counted of the calls for one configured model. Looking a series up costs more than

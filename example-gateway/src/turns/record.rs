@@ -117,6 +117,7 @@ impl Draft {
             outcome: model.outcome(),
             pinned: model.is_pinned(),
             epoch: model.epoch(),
+            switched: false,
             router: request.get().and_then(RouterClock::read),
             first_byte: None,
             total: since.elapsed(),
@@ -143,6 +144,11 @@ impl Draft {
             turn.outcome = moved.outcome();
             turn.pinned = moved.is_pinned();
             turn.epoch = moved.epoch();
+        }
+        let Turn { session, model, .. } = &*self.turn;
+        if let Some(session) = session.filter(|_| response.status().is_success()) {
+            let switched = self.hub.ledger().answers(session, model);
+            self.turn().switched = switched;
         }
     }
 

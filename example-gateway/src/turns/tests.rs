@@ -13,6 +13,7 @@ use tower::util::{BoxCloneService, MapRequestLayer};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 use super::*;
+use crate::config::Config;
 use crate::observe::Arrived;
 
 type Stack = BoxCloneService<Request<Full<Bytes>>, Response<Body>, Infallible>;
@@ -36,7 +37,8 @@ fn stack() -> (Stack, Receiver<Arc<Turn>>) {
 }
 
 fn sending(piece: &'static [u8]) -> (Stack, Receiver<Arc<Turn>>) {
-    let hub = TurnHub::new();
+    let config = Config::embedded();
+    let hub = TurnHub::new(Arc::new(Upstreams::new(&config)));
     let model = service_fn(move |_: Request<Full<Bytes>>| async move {
         tokio::time::sleep(Duration::from_secs(5)).await;
         let pieces = tokio_stream::iter([0, 10]).then(move |seconds| async move {

@@ -1,0 +1,169 @@
+use std::fmt::Display;
+use std::time::Duration;
+
+use affinity_layer::{AffinityKey, Outcome};
+use serde_json::{Value, json};
+
+use super::pins::MAX_PINS;
+use super::*;
+use crate::config::{Config, Mode};
+
+const MODELS: &str = "
+version: v0.4.0
+model_providers:
+  - {model: a/one, base_url: 'http://127.0.0.1:1'}
+  - {model: wild/*, base_url: 'http://127.0.0.1:1'}
+";
+
+fn ledger() -> Ledger {
+    let config = Config::parse(MODELS, "test", &|_| None, Mode::Full).unwrap();
+    Ledger::new(Arc::new(Upstreams::new(&config)))
+}
+
+fn session(id: impl Display) -> Option<SessionTag> {
+    Some(SessionTag::of(&AffinityKey::new(&format!("{id}")).unwrap()))
+}
+
+/// A pinned turn of 100 tokens of which 60 were cached, and 7 more.
+fn turn(session: Option<SessionTag>, model: &str, route: Option<&str>) -> Turn {
+    Turn {
+        at: SystemTime::now(),
+        session,
+        scope: None,
+        requested: None,
+        model: ModelName::new(model).unwrap(),
+        route: route.map(|route| RouteName::new(route).unwrap()),
+        outcome: Outcome::Hit,
+        pinned: true,
+        epoch: None,
+        switched: false,
+        router: None,
+        first_byte: None,
+        total: Duration::ZERO,
+        status: Some(200),
+        complete: true,
+        prompt_tokens: Some(100),
+        cached_tokens: Some(60),
+        output_tokens: Some(7),
+    }
+}
+
+fn json(ledger: &Ledger) -> Value {
+    serde_json::to_value(ledger.answer()).unwrap()
+}
+
+#[test]
+fn saved_calls_are_worth_the_mean_of_those_made() {
+    let ledger = ledger();
+    let hit = turn(session("s"), "a/one", Some("code"));
+    let asked = |millis| Turn { router: Some(Duration::from_millis(millis)), ..hit.clone() };
+    ledger.add(&hit);
+    assert_eq!(json(&ledger)["totals"]["router"]["time_saved_us"], Value::Null);
+    for turn in [asked(10), hit.clone(), asked(40), hit.clone()] {
+        ledger.add(&turn);
+    }
+    let router = json!({"calls": 2, "calls_saved": 3, "time_us": 50_000, "time_saved_us": 75_000});
+    let books = json(&ledger);
+    for row in [&books["totals"], &books["models"][0], &books["routes"][0]] {
+        assert_eq!(row["router"], router);
+        assert_eq!((&row["turns"], &row["tokens"]["prompt"]), (&json!(5), &json!(500)));
+        assert_eq!((&row["tokens"]["cached"], &row["tokens"]["output"]), (&json!(300), &json!(35)));
+    }
+}
+
+#[test]
+fn what_is_not_told_is_counted_as_unknown_and_a_refusal_costs_nothing() {
+    let ledger = ledger();
+    let told = turn(None, "a/one", None);
+    let untold = Turn {
+        prompt_tokens: None,
+        cached_tokens: None,
+        output_tokens: None,
+        complete: false,
+        ..told.clone()
+    };
+    ledger.add(&Turn { output_tokens: None, ..told.clone() });
+    ledger.add(&Turn { cached_tokens: None, ..told });
+    ledger.add(&Turn { status: None, ..untold.clone() });
+    ledger.add(&Turn { status: Some(502), ..untold });
+    let total = &json(&ledger)["totals"];
+    assert_eq!(total["tokens"], json!({"prompt": 200, "cached": 60, "output": 7}));
+    assert_eq!(total["turns_without"], json!({"prompt": 1, "cached": 2, "output": 2}));
+    assert_eq!((&total["turns"], &total["incomplete_turns"]), (&json!(4), &json!(2)));
+}
+
+#[test]
+fn names_of_clients_make_a_bounded_number_of_rows() {
+    let ledger = ledger();
+    for n in 0..MAX_ROUTES + 50 {
+        let (model, route) = (format!("wild/{n}"), format!("route {n}"));
+        ledger.add(&turn(session(n), &model, Some(&route)));
+    }
+    let books = json(&ledger);
+    let models = books["models"].as_array().unwrap();
+    assert_eq!((models.len(), &models[0]["model"]), (1, &json!("wild/*")));
+    let routes = books["routes"].as_array().unwrap();
+    assert_eq!(routes.len(), MAX_ROUTES + 1);
+    let other = routes.iter().find(|row| row["route"] == OTHER).unwrap();
+    assert_eq!(other["turns"], 50);
+    let turns = |rows: &[Value]| rows.iter().map(|row| row["turns"].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(turns(routes), books["totals"]["turns"].as_u64().unwrap());
+}
+
+#[test]
+fn the_oldest_sessions_go_and_their_turns_stay_in_the_totals() {
+    let ledger = ledger();
+    ledger.add(&turn(session("first"), "a/one", None));
+    for n in 0..MAX_PINS {
+        ledger.add(&turn(session(n), "a/one", None));
+        if n == 5 {
+            ledger.add(&turn(session("first"), "a/one", None));
+        }
+    }
+    ledger.add(&turn(None, "a/one", None));
+    let sessions = ledger.sessions(usize::MAX);
+    assert_eq!(sessions.len(), MAX_PINS);
+    let rows = serde_json::to_value(&sessions).unwrap();
+    let row = |id: Option<SessionTag>| {
+        let name = id.unwrap().to_string();
+        rows.as_array().unwrap().iter().find(|row| row["session"] == name)
+    };
+    assert_eq!(row(session("first")).unwrap()["turns"], 2, "it was used since");
+    assert!(row(session(0)).is_none());
+    assert_eq!(rows[0]["session"], session(MAX_PINS - 1).unwrap().to_string());
+    assert_eq!(json(&ledger)["totals"]["turns"], MAX_PINS + 3);
+}
+
+#[test]
+fn a_switch_is_another_model_in_the_same_session() {
+    let ledger = ledger();
+    let answers = |id: &str, model: &str| {
+        ledger.answers(session(id).unwrap(), &ModelName::new(model).unwrap())
+    };
+    assert!(!answers("s", "a/one"));
+    assert!(!answers("s", "a/one"));
+    assert!(!answers("t", "wild/x"), "another session");
+    assert!(answers("s", "wild/x"));
+    assert!(!answers("s", "wild/x"));
+    assert!(answers("s", "wild/y"), "behind one wildcard there are many models");
+}
+
+#[test]
+fn verdicts_are_counted_by_route() {
+    let ledger = ledger();
+    let code = RouteName::new("code").unwrap();
+    for verdict in Verdict::ALL {
+        ledger.judged(Some(&code), verdict);
+    }
+    ledger.judged(None, Verdict::Otherwise);
+    let books = json(&ledger);
+    let regret = |otherwise, others| json!({"agreed": others, "otherwise": otherwise, "no_match": others, "failed": others});
+    assert_eq!(books["totals"]["regret"], regret(2, 1));
+    assert_eq!(
+        (&books["routes"][0]["route"], &books["routes"][1]["route"]),
+        (&Value::Null, &json!("code"))
+    );
+    assert_eq!(books["routes"][0]["regret"], regret(1, 0));
+    assert_eq!(books["routes"][1]["regret"], regret(1, 1));
+    assert_eq!(books["totals"]["turns"], 0, "a turn is counted when it ends");
+}
