@@ -113,7 +113,10 @@ impl App {
             .with_state(sessions.clone());
         let scrape = get(scrape).with_state((metrics.clone(), sessions.clone()));
         let health = health.route("/metrics", scrape);
-        let observe = ObserveLayer::new(config.tracing.span_attributes.clone());
+        let observe = ObserveLayer::new(
+            config.tracing.span_attributes.clone(),
+            PATHS.iter().flat_map(|path| [format!("/v1{path}"), format!("/routing/v1{path}")]),
+        );
         Ok(Self { api, health, admin, sessions, metrics, observe })
     }
 

@@ -18,6 +18,7 @@ use tracing::field::Empty;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::config::SpanAttributes;
+use crate::telemetry::metrics::Answers;
 use crate::telemetry::{context, metrics};
 
 /// When a request came in.
@@ -26,12 +27,18 @@ pub(crate) struct Arrived(pub(crate) Instant);
 
 /// Layer that applies [`Observe`].
 #[derive(Clone, Debug)]
-pub(crate) struct ObserveLayer(Arc<SpanAttributes>);
+pub(crate) struct ObserveLayer(Arc<Settings>);
+
+#[derive(Debug)]
+struct Settings {
+    attributes: SpanAttributes,
+    answers: Answers,
+}
 
 impl ObserveLayer {
-    /// Spans get `attributes`.
-    pub(crate) fn new(attributes: SpanAttributes) -> Self {
-        Self(Arc::new(attributes))
+    /// Spans get `attributes`, and answers are counted by `paths`.
+    pub(crate) fn new(attributes: SpanAttributes, paths: impl IntoIterator<Item = String>) -> Self {
+        Self(Arc::new(Settings { attributes, answers: Answers::new(paths) }))
     }
 }
 
@@ -39,7 +46,7 @@ impl<S> Layer<S> for ObserveLayer {
     type Service = Observe<S>;
 
     fn layer(&self, inner: S) -> Observe<S> {
-        Observe { inner, attributes: self.0.clone() }
+        Observe { inner, settings: self.0.clone() }
     }
 }
 
@@ -47,7 +54,7 @@ impl<S> Layer<S> for ObserveLayer {
 #[derive(Clone, Debug)]
 pub(crate) struct Observe<S> {
     inner: S,
-    attributes: Arc<SpanAttributes>,
+    settings: Arc<Settings>,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Observe<S>
@@ -64,10 +71,10 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let path = request.extensions().get::<MatchedPath>().cloned();
-        let span = span(&request, path.as_ref(), &self.attributes);
+        let span = span(&request, path.as_ref(), &self.settings.attributes);
         request.extensions_mut().insert(Arrived(Instant::now()));
         let inner = span.in_scope(|| self.inner.call(request));
-        Observed { inner, span, path }
+        Observed { inner, span, path, settings: self.settings.clone() }
     }
 }
 
@@ -78,6 +85,7 @@ pin_project! {
         inner: F,
         span: Span,
         path: Option<MatchedPath>,
+        settings: Arc<Settings>,
     }
 }
 
@@ -92,7 +100,7 @@ where
         let _entered = this.span.enter();
         let response = ready!(this.inner.poll(cx))?;
         if let Some(path) = this.path {
-            metrics::answered(path.as_str(), response.status());
+            this.settings.answers.count(path.as_str(), response.status());
         }
         if let Some(Rejection::Overloaded) = response.extensions().get() {
             metrics::shed("session_waiters");

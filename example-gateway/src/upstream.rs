@@ -181,13 +181,15 @@ impl Provider {
     pub(crate) fn upstream_uri(&self, uri: &Uri) -> Uri {
         let base = self.base_url.path().trim_end_matches('/');
         let asked = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        let below = match base {
-            "" => asked,
-            _ => asked.strip_prefix("/v1").unwrap_or(asked),
-        };
         let mut parts = self.base_url.clone().into_parts();
         parts.scheme = parts.scheme.or(Some(Scheme::HTTP));
-        parts.path_and_query = PathAndQuery::try_from(format!("{base}{below}")).ok();
+        parts.path_and_query = if base.is_empty() || base == "/v1" && asked.starts_with(base) {
+            // The usual: what is there already need not be written and read anew.
+            uri.path_and_query().cloned()
+        } else {
+            let below = asked.strip_prefix("/v1").unwrap_or(asked);
+            PathAndQuery::try_from(format!("{base}{below}")).ok()
+        };
         // The parts were checked when the configuration was read, so the base is never sent to.
         Uri::from_parts(parts).unwrap_or_else(|_| self.base_url.clone())
     }

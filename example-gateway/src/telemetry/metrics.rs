@@ -105,10 +105,30 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
     Ok(handle)
 }
 
-/// A request was answered.
-pub(crate) fn answered(path: &str, status: StatusCode) {
-    let (path, status) = (path.to_owned(), status.as_str().to_owned());
-    counter!(REQUESTS, "path" => path, "status" => status).increment(1);
+/// Answers by path and status. Looking a series up costs more than counting, so those of what
+/// succeeds are held.
+#[derive(Clone, Debug)]
+pub(crate) struct Answers(Vec<(String, Counter)>);
+
+impl Answers {
+    /// For the `paths` that are served.
+    pub(crate) fn new(paths: impl IntoIterator<Item = String>) -> Self {
+        let held = |path: String| {
+            let ok = counter!(REQUESTS, "path" => path.clone(), "status" => "200");
+            (path, ok)
+        };
+        Self(paths.into_iter().map(held).collect())
+    }
+
+    /// A request of `path` was answered.
+    pub(crate) fn count(&self, path: &str, status: StatusCode) {
+        let held = self.0.iter().find(|(held, _)| held == path);
+        if let (Some((_, ok)), StatusCode::OK) = (held, status) {
+            return ok.increment(1);
+        }
+        let (path, status) = (path.to_owned(), status.as_str().to_owned());
+        counter!(REQUESTS, "path" => path, "status" => status).increment(1);
+    }
 }
 
 /// A request was turned away, because there was too much of what `reason` names.

