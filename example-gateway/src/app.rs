@@ -29,6 +29,7 @@ use crate::protocol::Protocol;
 use crate::proxy::Proxy;
 use crate::routing;
 use crate::sessions::{self, Sessions};
+use crate::shadow::ShadowLayer;
 use crate::telemetry::metrics::Metrics;
 use crate::turns::{RecordLayer, RouterClock, TurnHub};
 use crate::upstream::Upstreams;
@@ -72,6 +73,8 @@ impl App {
             .option_layer(hub.is_some().then(|| MapRequestLayer::new(RouterClock::attach)))
             // Decides or recalls the model.
             .layer(affinity.clone())
+            // Routes some of the pinned turns once more, to count what the router would have done.
+            .option_layer(shadow(config, &upstreams, hub.as_ref()))
             // Records what becomes of the turn, where somebody may ask for it.
             .option_layer(hub.clone().map(RecordLayer::new))
             // The refusals of the layer above and the answers of those below have one body type.
@@ -186,6 +189,16 @@ fn affinity(
     layer.with_rejection_response(|rejection, parts| {
         ApiError::from(rejection).response(Protocol::of(parts.uri.path()))
     })
+}
+
+fn shadow(
+    config: &Config,
+    upstreams: &Arc<Upstreams>,
+    hub: Option<&TurnHub>,
+) -> Option<ShadowLayer<impl RouterService + use<>>> {
+    let layer =
+        || ShadowLayer::new(config, routing::router(config, upstreams.clone()), hub.cloned());
+    (config.routing.regret_sample > 0.0).then(layer)
 }
 
 /// How requests are marked that open a turn of the user, or go on with one.

@@ -75,7 +75,6 @@ impl Ledger {
         books.pins.add(turn);
     }
 
-    #[allow(dead_code, reason = "the sampling of pinned turns is to come")]
     /// A pinned turn was routed once more; `route` is that of the pin.
     pub(crate) fn judged(&self, route: Option<&RouteName>, verdict: Verdict) {
         let mut books = self.books();

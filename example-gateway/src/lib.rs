@@ -24,6 +24,7 @@ mod proxy;
 mod routing;
 pub mod serve;
 mod sessions;
+mod shadow;
 mod shutdown;
 mod stall;
 mod telemetry;

@@ -51,6 +51,8 @@ pub struct Routing {
     /// Whether answers tell the generation of the pin behind them, as `x-plano-epoch`; no by
     /// default. For tests of consistency.
     pub expose_epoch: bool,
+    /// The share of pinned turns that is routed once more in the shadow, 0 to 1; 0 by default.
+    pub regret_sample: f64,
     /// What decides a request without a pin.
     pub router: Router,
 }
@@ -83,6 +85,7 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
         escalation: Vec::new(),
         failover: true,
         expose_epoch: false,
+        regret_sample: 0.0,
         router: router::read(root, providers),
     };
     let Some(at) = root.get("routing") else { return routing };
@@ -92,6 +95,9 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
     routing.agents = identity::agents(&at, flag("agent_headers"));
     routing.failover = flag("failover");
     routing.expose_epoch = at.get("expose_epoch").and_then(|flag| flag.flag()).unwrap_or(false);
+    if let Some(share) = at.get("regret_sample").and_then(|share| share.number(0.0..=1.0)) {
+        routing.regret_sample = share;
+    }
     routing.expiry = expiry(&at);
     if let Some(entries) = at.get("session_max_entries").and_then(|n| n.integer(1..=10_000_000, ""))
     {

@@ -107,6 +107,7 @@ const ROUTING: Shape = Map(&[
     ("failover", Value),
     ("forward_session_header", Value),
     ("expose_epoch", Value),
+    ("regret_sample", Value),
     ("router", ROUTER),
     ("llm_provider", Value),
     ("model", Value),

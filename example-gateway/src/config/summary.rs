@@ -69,6 +69,9 @@ impl fmt::Display for Summary<'_> {
             let order: Vec<_> = routing.escalation.iter().map(ModelName::as_str).collect();
             writeln!(f, "escalate  {}", order.join(" < "))?;
         }
+        if routing.regret_sample > 0.0 {
+            writeln!(f, "regret    {} of pinned turns are routed again", routing.regret_sample)?;
+        }
         for limits in limits.named().chunks(5) {
             let limits: Vec<_> =
                 limits.iter().map(|(name, value)| format!("{name} {value}")).collect();

@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 /// What the router would have done with a turn that was served by a pin.
-#[allow(dead_code, reason = "the sampling of pinned turns is to come")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verdict {
     /// It would have chosen the pinned model.
@@ -16,7 +15,6 @@ pub(crate) enum Verdict {
     Failed,
 }
 
-#[allow(dead_code, reason = "the sampling of pinned turns is to come")]
 impl Verdict {
     pub(crate) const ALL: [Self; 4] = [Self::Agreed, Self::Otherwise, Self::NoMatch, Self::Failed];
 
@@ -40,7 +38,6 @@ pub(super) struct Regret {
     failed: u64,
 }
 
-#[allow(dead_code, reason = "the sampling of pinned turns is to come")]
 impl Regret {
     pub(super) fn add(&mut self, verdict: Verdict) {
         let count = match verdict {

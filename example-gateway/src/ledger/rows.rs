@@ -79,7 +79,7 @@ struct Tokens {
 
 impl Ledger {
     /// The books as they stand.
-    pub(super) fn answer(&self) -> Answer {
+    pub(crate) fn answer(&self) -> Answer {
         let books = self.books();
         let total = books.total.sums;
         let models = books.models.iter().map(|(model, entry)| Model {

@@ -15,6 +15,7 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::ledger::Verdict;
 use crate::sessions::Sessions;
 use crate::turns::Turn;
 
@@ -25,6 +26,7 @@ const SHED: &str = "gateway_shed_requests_total";
 const REFUSED: &str = "gateway_refused_requests_total";
 const TOKENS: &str = "gateway_tokens_total";
 const WITHOUT_USAGE: &str = "gateway_turns_without_usage_total";
+const VERDICTS: &str = "gateway_pin_verdicts_total";
 const SESSIONS: &str = "gateway_sessions";
 const STORE_READY: &str = "gateway_store_ready";
 
@@ -98,6 +100,9 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
     describe_counter!(TOKENS, Unit::Count, what);
     let what = "Turns of which the provider did not tell the tokens of the prompt, by model.";
     describe_counter!(WITHOUT_USAGE, Unit::Count, what);
+    let what =
+        "Pinned turns that were routed once more in the shadow, by the pin's route and verdict.";
+    describe_counter!(VERDICTS, Unit::Count, what);
     let what = "Time from a request's arrival to the first byte of the provider's answer.";
     describe_histogram!(FIRST_BYTE, Unit::Seconds, what);
     describe_gauge!(SESSIONS, Unit::Count, "Pins in this process, by store.");
@@ -169,6 +174,24 @@ pub(crate) fn cost(model: &ModelName, turn: &Turn) {
     if turn.prompt_tokens.is_none() {
         counter!(WITHOUT_USAGE, "model" => model.to_string()).increment(1);
     }
+}
+
+/// Pins of `routes` are going to be judged.
+pub(crate) fn expect_verdicts<'a>(routes: impl Iterator<Item = &'a String>) {
+    for route in routes {
+        for verdict in Verdict::ALL {
+            verdicts(route, verdict).absolute(0);
+        }
+    }
+}
+
+/// What the router would have done with a turn that a pin of `route` served.
+pub(crate) fn judged(route: &str, verdict: Verdict) {
+    verdicts(route, verdict).increment(1);
+}
+
+fn verdicts(route: &str, verdict: Verdict) -> Counter {
+    counter!(VERDICTS, "route" => route.to_owned(), "verdict" => verdict.as_str())
 }
 
 /// What is counted of the calls for one configured model. Looking a series up costs more than

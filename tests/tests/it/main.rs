@@ -22,6 +22,7 @@ mod policies;
 mod process;
 mod protocols;
 mod refusals;
+mod regret;
 mod release;
 mod router_failures;
 mod sessions;

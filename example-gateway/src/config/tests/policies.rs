@@ -76,3 +76,20 @@ fn what_cannot_be_meant_is_refused_or_warns() {
                     every turn anew";
     assert_eq!(warnings(&config), [expected]);
 }
+
+#[test]
+fn the_sample_of_regret_is_a_share() {
+    let text = "must be a number, 0 to 1";
+    refused(&[
+        ("routing: {regret_sample: 1.5}", &format!("2: routing.regret_sample: {text}")),
+        ("routing: {regret_sample: -0.1}", &format!("2: routing.regret_sample: {text}")),
+        ("routing: {regret_sample: often}", &format!("2: routing.regret_sample: {text}")),
+    ]);
+    let regret =
+        |text| (with_model(text).routing.regret_sample, summary(&with_model(text)).to_string());
+    let (share, shown) = regret("routing: {regret_sample: 0.25}\n");
+    assert_eq!(share, 0.25);
+    assert!(shown.contains("regret    0.25 of pinned turns are routed again\n"), "{shown}");
+    let (share, shown) = regret("");
+    assert!(share == 0.0 && !shown.contains("regret"), "{shown}");
+}
