@@ -20,10 +20,12 @@ use crate::answers::{caught, not_found, wrong_method};
 use crate::auth;
 use crate::error::ApiError;
 use crate::ledger;
+use crate::live::{self, Live};
 use crate::protocol::Protocol;
 use crate::serve::Peer;
 use crate::sessions::Sessions;
 use crate::turns::TurnHub;
+use crate::ui;
 use crate::upstream::Upstreams;
 
 /// The largest body that is read, in bytes.
@@ -38,12 +40,13 @@ pub(crate) struct Admin {
 }
 
 /// What the admin listener serves to who shows `token`.
-pub(crate) fn router(admin: Admin, token: &SecretString) -> Router {
+pub(crate) fn router(admin: Admin, live: Live, token: &SecretString) -> Router {
     Router::new()
         .route("/admin/v1/status", get(status::status))
         .route("/admin/v1/ledger", get(ledger::api::ledger))
         .route("/admin/v1/ledger/sessions", get(ledger::api::sessions))
         .with_state(admin)
+        .merge(live::router(live))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(token.clone(), check))
@@ -54,7 +57,7 @@ pub(crate) fn router(admin: Admin, token: &SecretString) -> Router {
 
 /// What needs no token, because it holds nothing that is secret.
 fn public() -> Router {
-    Router::new()
+    ui::router()
 }
 
 /// Lets a request in that shows the token. It is compared in constant time, so that the time of the

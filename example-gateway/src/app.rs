@@ -24,6 +24,7 @@ use crate::config::{ClientKey, Config, Release};
 use crate::decision::decide;
 use crate::error::ApiError;
 use crate::intake::{IntakeLayer, Turns};
+use crate::live::Live;
 use crate::observe::ObserveLayer;
 use crate::protocol::Protocol;
 use crate::proxy::Proxy;
@@ -43,6 +44,7 @@ pub(crate) struct App {
     api: Router,
     health: Router,
     admin: Option<Router>,
+    live: Option<Live>,
     sessions: Sessions,
     metrics: Metrics,
     observe: ObserveLayer,
@@ -63,6 +65,10 @@ impl App {
         let affinity = affinity(config, sessions.store(), &upstreams);
         // Without an admin listener nobody can ask for it.
         let hub = config.admin.as_ref().map(|_| TurnHub::new(upstreams.clone()));
+        let live = hub.clone().map(|hub| {
+            let models = upstreams.models().map(|provider| provider.model.clone());
+            Live::new(hub, models.collect())
+        });
         let intake = IntakeLayer::new(upstreams.clone(), config.limits).turns(turns(config));
         let intake = intake.body_ids(!config.routing.body_ids.is_empty());
 
@@ -95,9 +101,10 @@ impl App {
             .layer(ReleaseLayer::new())
             .service(service_fn(move |request| decide(deciding.clone(), request)));
 
-        let admin = config.admin.as_ref().zip(hub).map(|(settings, turns)| {
+        let admin = config.admin.as_ref().zip(hub.zip(live.clone()));
+        let admin = admin.map(|(settings, (turns, live))| {
             let (sessions, upstreams) = (sessions.clone(), upstreams.clone());
-            admin::router(Admin { sessions, upstreams, turns }, &settings.token)
+            admin::router(Admin { sessions, upstreams, turns }, live, &settings.token)
         });
         let mut api = Router::new().route("/v1/models", get(models)).with_state(upstreams);
         for path in PATHS {
@@ -120,7 +127,7 @@ impl App {
             config.tracing.span_attributes.clone(),
             PATHS.iter().flat_map(|path| [format!("/v1{path}"), format!("/routing/v1{path}")]),
         );
-        Ok(Self { api, health, admin, sessions, metrics, observe })
+        Ok(Self { api, health, admin, live, sessions, metrics, observe })
     }
 
     /// The sessions that are kept.
@@ -136,6 +143,11 @@ impl App {
     /// What the admin listener serves, where there is one.
     pub(crate) fn admin(&self) -> Option<&Router> {
         self.admin.as_ref()
+    }
+
+    /// What the page is told, where there is an admin listener.
+    pub(crate) fn live(&self) -> Option<&Live> {
+        self.live.as_ref()
     }
 
     /// What a listener with `keys` serves; without keys, everybody is let in.

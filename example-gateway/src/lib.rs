@@ -17,6 +17,7 @@ mod guarded;
 mod hop;
 mod intake;
 mod ledger;
+mod live;
 mod observe;
 mod protocol;
 pub mod provider;
@@ -32,6 +33,7 @@ pub mod term;
 #[cfg(test)]
 mod testing;
 mod turns;
+mod ui;
 mod upstream;
 pub mod verify;
 mod watch;

@@ -93,6 +93,9 @@ impl Gateway {
         let mut loops = JoinSet::new();
         let upkeep = stop.clone().run_until_cancelled_owned(app.metrics().clone().keep_up());
         loops.spawn(async move { upkeep.await.unwrap_or_default() });
+        if let Some(live) = app.live() {
+            loops.spawn(live.clone().follow(stop.clone()));
+        }
         let served = listeners.into_iter().map(|(socket, keys)| (socket, app.router(&keys), false));
         let steered =
             admin.zip(app.admin().cloned()).map(|(socket, router)| (socket, router, true));

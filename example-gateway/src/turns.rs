@@ -119,7 +119,6 @@ impl TurnHub {
         Self { live: broadcast::Sender::new(BACKLOG), ledger }
     }
 
-    #[allow(dead_code, reason = "the page listens")]
     /// Every turn from now on, in the order in which they end.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Turn>> {
         self.live.subscribe()
@@ -130,7 +129,7 @@ impl TurnHub {
         &self.ledger
     }
 
-    fn told(&self, turn: Arc<Turn>) {
+    pub(crate) fn told(&self, turn: Arc<Turn>) {
         self.ledger.add(&turn);
         // It fails when nobody listens.
         let _ = self.live.send(turn);

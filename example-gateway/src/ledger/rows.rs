@@ -97,6 +97,12 @@ impl Ledger {
         }
     }
 
+    /// The sums over all turns.
+    pub(crate) fn totals(&self) -> impl Serialize + use<> {
+        let total = self.books().total;
+        total.row(&total.sums)
+    }
+
     /// The sessions, the last used first.
     pub(super) fn sessions(&self, limit: usize) -> Vec<Session> {
         let books = self.books();

@@ -1,0 +1,76 @@
+// The figures at the top.
+
+import { number, percent, plural, time } from "./format.js";
+
+// Turns that medians are made of.
+const RECENT = 1000;
+
+export class Figures {
+  #pinned = [];
+  #routed = [];
+
+  reset() {
+    this.#pinned = [];
+    this.#routed = [];
+  }
+
+  // Counts a turn for the medians.
+  add(turn) {
+    const asked = turn.router_us !== null;
+    if (turn.first_byte_us === null || turn.status >= 400 || (!asked && !turn.pinned)) return;
+    const times = asked ? this.#routed : this.#pinned;
+    times.push(turn.first_byte_us);
+    if (times.length > RECENT) times.shift();
+  }
+
+  // Sums of the gateway's ledger, and how many of the sessions shown have switched.
+  show({ turns, pinned_turns: pinned, switches, router, tokens, turns_without: unknown, regret }, switched) {
+    text("saved", number(router.calls_saved));
+    text("calls", `${plural(router.calls, "call")} made for ${plural(turns, "turn")}`);
+    text("time-saved", router.time_saved_us ? `about ${time(router.time_saved_us)} not waited` : "");
+    text("ratio", percent(pinned, turns));
+    bar("ratio-bar", turns ? pinned / turns : 0);
+    text("turns", `${number(pinned)} of ${plural(turns, "turn")}`);
+    text("switches", number(switches));
+    text("switched", switches ? `in ${number(switched)} of the sessions shown` : "every session kept its model");
+    text("cached", percent(tokens.cached, tokens.prompt));
+    text("tokens", unknown.prompt < turns ? `${number(tokens.cached)} of ${number(tokens.prompt)}` : "no usage was reported");
+    this.#medians();
+    this.#regret(regret);
+  }
+
+  // Pinned turns that were routed once more, to see what the router would have done.
+  #regret({ agreed, otherwise, no_match: none }) {
+    const judged = agreed + otherwise + none;
+    document.getElementById("regret-card").hidden = judged === 0;
+    text("regret", percent(otherwise, judged));
+    text("judged", `${number(otherwise)} of ${plural(judged, "pinned turn")} asked again`);
+  }
+
+  #medians() {
+    const pinned = median(this.#pinned);
+    const routed = median(this.#routed);
+    const longest = Math.max(pinned ?? 0, routed ?? 0);
+    text("pinned-median", time(pinned));
+    text("routed-median", time(routed));
+    bar("pinned-bar", longest ? (pinned ?? 0) / longest : 0);
+    bar("routed-bar", longest ? (routed ?? 0) / longest : 0);
+    text("medians", `of the last ${number(this.#pinned.length)} and ${number(this.#routed.length)} turns`);
+  }
+}
+
+function median(values) {
+  if (!values.length) return undefined;
+  const sorted = Float64Array.from(values).sort();
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+function text(id, value) {
+  const element = document.getElementById(id);
+  if (element.textContent !== value) element.textContent = value;
+}
+
+function bar(id, share) {
+  document.getElementById(id).style.width = `${Math.round(100 * share)}%`;
+}
