@@ -1,8 +1,9 @@
 //! Failures of a store.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::BoxError;
+use crate::{BoxError, Selection};
 
 /// What kind of failure a [`StoreError`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +15,8 @@ pub enum StoreErrorKind {
     Unavailable,
     /// The store answered with something that is not a pin.
     Invalid,
+    /// The store cannot promise yet that the pin would outlive a failure.
+    Unconfirmed,
 }
 
 /// A store operation failed. A missing pin is not a failure.
@@ -21,12 +24,27 @@ pub enum StoreErrorKind {
 pub struct StoreError {
     kind: StoreErrorKind,
     source: Option<BoxError>,
+    decided: Option<Arc<Selection>>,
 }
 
 impl StoreError {
     /// An error of `kind` with the reason behind it.
     pub fn new(kind: StoreErrorKind, source: impl Into<BoxError>) -> Self {
-        Self { kind, source: Some(source.into()) }
+        Self { kind, source: Some(source.into()), decided: None }
+    }
+
+    /// The same, with what was decided for the session while the store failed. It is no pin: another
+    /// replica may decide otherwise. Until the store says what stands, it keeps the session's model
+    /// here.
+    #[must_use]
+    pub fn with_decided(self, selection: Arc<Selection>) -> Self {
+        Self { decided: Some(selection), ..self }
+    }
+
+    /// What was decided while the store failed.
+    #[must_use]
+    pub fn decided(&self) -> Option<&Arc<Selection>> {
+        self.decided.as_ref()
     }
 
     /// The kind of failure.
@@ -38,7 +56,7 @@ impl StoreError {
 
 impl From<StoreErrorKind> for StoreError {
     fn from(kind: StoreErrorKind) -> Self {
-        Self { kind, source: None }
+        Self { kind, source: None, decided: None }
     }
 }
 
@@ -48,6 +66,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Timeout => "the session store did not answer in time",
             StoreErrorKind::Unavailable => "the session store is unavailable",
             StoreErrorKind::Invalid => "the session store holds something that is not a pin",
+            StoreErrorKind::Unconfirmed => "the session store cannot promise to keep the pin",
         })
     }
 }

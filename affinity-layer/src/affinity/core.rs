@@ -11,7 +11,7 @@ use tower::ServiceExt;
 use super::budget::Budget;
 use super::health::{Call, Health};
 use super::settings::Settings;
-use super::verdict::Settled;
+use super::verdict::{Settled, Standing};
 use crate::coalesce::Flights;
 use crate::store::{Claim, SharedStore};
 use crate::telemetry::{self, Call as Counted};
@@ -50,12 +50,12 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
         self.settings.holds(&pin, request).then_some(pin)
     }
 
-    /// The pin of `key`, `None` also when the store fails and the layer is not strict about it.
+    /// What the store has for `key`, nothing also when it fails and the layer is not strict about it.
     pub(super) async fn standing(
         &self,
         key: &AffinityKey,
         budget: &mut Budget,
-    ) -> Result<Option<Pin>, Rejection> {
+    ) -> Result<Standing, Rejection> {
         self.found(key, &self.settings.expiry, budget).await
     }
 
@@ -65,14 +65,14 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
         key: &AffinityKey,
         expiry: &Expiry,
         budget: &mut Budget,
-    ) -> Result<Option<Pin>, Rejection> {
+    ) -> Result<Standing, Rejection> {
         let call = Counted::store("get");
         let pin = budget.read(self.store.get(key, expiry)).await;
         call.answered(&pin, |pin| if pin.is_some() { "found" } else { "absent" });
         match self.watched(Call::Read, pin) {
-            Ok(pin) => Ok(pin),
+            Ok(pin) => Ok(pin.map_or(Standing::Nothing, Standing::Pin)),
             Err(_) if self.settings.require_store => Err(Rejection::StoreUnavailable),
-            Err(_) => Ok(None),
+            Err(error) => Ok(error.decided().cloned().map_or(Standing::Nothing, Standing::Decided)),
         }
     }
 

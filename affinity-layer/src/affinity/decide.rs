@@ -13,7 +13,7 @@ use super::budget::Budget;
 use super::core::Core;
 use super::future::apply;
 use super::payload::{Payload, Readable};
-use super::verdict::{Settled, Verdict};
+use super::verdict::{Settled, Standing, Verdict};
 use crate::outcome::{Control, Outcome, Stamp};
 use crate::release::ReleasedAtEnd;
 use crate::telemetry;
@@ -140,11 +140,14 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         let (flight, standing, body) = loop {
             let flight = core.flights.join(key, core.settings.waiters);
             let standing = match core.standing(key, &mut budget).await? {
-                Some(pin) if uses(&pin) => {
+                Standing::Pin(pin) if uses(&pin) => {
                     telemetry::saved();
                     return Ok(Verdict::hit(pin));
                 }
-                standing => standing,
+                Standing::Decided(selection) if core.settings.accepts(selection.model()) => {
+                    return Ok(Verdict::unpinned(Some(selection), Outcome::StoreUnavailable));
+                }
+                standing => standing.pin(),
             };
             // A session that has a pin waits for no decision, however many of its requests are here.
             let flight = flight.ok_or(Rejection::Overloaded)?;
@@ -194,7 +197,7 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
     ) -> Result<Verdict, Rejection> {
         let core = &*self.core;
         if let Some(key) = key {
-            let pin = core.standing(key, &mut budget).await?;
+            let pin = core.standing(key, &mut budget).await?.pin();
             if let Some(pin) = pin.filter(|pin| core.settings.accepts(pin.selection.model())) {
                 return Ok(Verdict::hit(pin));
             }

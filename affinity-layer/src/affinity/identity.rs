@@ -73,6 +73,6 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
         budget: &mut Budget,
     ) -> Result<Option<AffinityKey>, Rejection> {
         let link = self.found(response, &self.link_lifetime(), budget).await?;
-        Ok(link.and_then(|link| link::target(response, &link.selection)))
+        Ok(link.selection().and_then(|link| link::target(response, &link)))
     }
 }

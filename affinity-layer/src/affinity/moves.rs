@@ -21,7 +21,7 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         parts: &Parts,
         body: &mut Payload<B>,
     ) -> Result<Verdict, Rejection> {
-        match self.core.standing(key, &mut budget).await? {
+        match self.core.standing(key, &mut budget).await?.pin() {
             Some(pin) => self.moved(key, Some(pin), budget, parts, body).await,
             None => self.pinned(key, budget, parts, body).await,
         }
@@ -35,7 +35,7 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         parts: &Parts,
         body: &mut Payload<B>,
     ) -> Result<Verdict, Rejection> {
-        let standing = self.core.standing(key, &mut budget).await?;
+        let standing = self.core.standing(key, &mut budget).await?.pin();
         self.moved(key, standing, budget, parts, body).await
     }
 

@@ -13,6 +13,32 @@ use crate::{
     AffinityKey, AffinityStore, Epoch, Pin, PinnedModel, Rejection, RouterService, Selection,
 };
 
+/// What a session has before its request is decided.
+#[derive(Clone, Debug)]
+pub(super) enum Standing {
+    Nothing,
+    Pin(Pin),
+    /// A decision that this replica made while the store failed. It is told as such and not as a pin.
+    Decided(Arc<Selection>),
+}
+
+impl Standing {
+    pub(super) fn pin(self) -> Option<Pin> {
+        match self {
+            Self::Pin(pin) => Some(pin),
+            Self::Nothing | Self::Decided(_) => None,
+        }
+    }
+
+    pub(super) fn selection(self) -> Option<Arc<Selection>> {
+        match self {
+            Self::Pin(pin) => Some(pin.selection),
+            Self::Decided(selection) => Some(selection),
+            Self::Nothing => None,
+        }
+    }
+}
+
 /// What concurrent first requests of a session agree on.
 #[derive(Clone, Debug)]
 pub(super) enum Settled {

@@ -3,6 +3,7 @@
 mod claim;
 mod clients;
 mod clock;
+mod confirm;
 mod conn;
 mod connection;
 mod guard;
@@ -53,7 +54,7 @@ use crate::{AffinityKey, BoxError, Epoch, Expiry, Pin, Selection, StoreError, St
 /// - The value is JSON with `model_name` and `route_name`, as the older system writes it; values of
 ///   that system are understood. A value that cannot be read counts as none, and the next claim
 ///   replaces it.
-/// - Redis replicates asynchronously. When a primary is lost, the claims of its last moment are lost
+/// - Redis replicates asynchronously. When a primary is lost, the changes of its last moment are lost
 ///   with it, unless [`RedisOptions::replicated`] is set.
 ///
 /// Each read is one round trip. [`TieredStore`](crate::TieredStore) keeps near copies.
@@ -65,7 +66,7 @@ pub(crate) struct Inner {
     names: Names,
     counters: Arc<Counters>,
     clock: Arc<RedisClock>,
-    /// How long a claim waits for a replica, in milliseconds.
+    /// How long a claim or a move waits for a replica, in milliseconds.
     wait: Option<i64>,
     tasks: Vec<AbortHandle>,
 }
@@ -120,15 +121,6 @@ impl RedisStore {
     /// A pin that can be claimed: with an epoch greater than all that are known.
     pub(crate) fn new_pin(&self, selection: Arc<Selection>) -> Pin {
         Pin { selection, epoch: self.0.clock.next(), claimed_at: self.0.clock.now() }
-    }
-
-    /// A pin to be claimed again. Where a claim waits for a replica of Redis, its age tells readers
-    /// whether to wait, too, so it must not look older than it is.
-    pub(crate) fn claimed_again(&self, pin: &Pin) -> Pin {
-        match self.0.wait {
-            Some(_) => Pin { epoch: self.0.clock.next(), ..pin.clone() },
-            None => pin.clone(),
-        }
     }
 
     /// A pin that can take the place of the one of epoch `from`.

@@ -33,7 +33,9 @@ const COHERENCE: Duration = Duration::from_millis(5);
 /// - When that connection breaks, no copy is served until Redis has confirmed it.
 /// - While Redis is away, what this replica knows keeps serving, and what it decides is kept as its
 ///   own: the deciding request reports `store-unavailable`, later ones on this replica hit. When
-///   Redis is back, those decisions are claimed there, and the winner stands.
+///   Redis is back, those decisions are claimed there, and the winner stands. With
+///   [`RedisOptions::replicated`](crate::RedisOptions::replicated) they are never told as pins before
+///   that, and no move is made without Redis.
 /// - When Redis comes back without its data, sessions that are known here are claimed again as they
 ///   were, by their next request.
 /// - In a cluster each node tells of its own pins. While one of them is away, no copy is served before

@@ -175,6 +175,7 @@ impl Call {
                 StoreErrorKind::Timeout => "timeout",
                 StoreErrorKind::Unavailable => "unavailable",
                 StoreErrorKind::Invalid => "invalid",
+                StoreErrorKind::Unconfirmed => "unconfirmed",
             },
         });
     }

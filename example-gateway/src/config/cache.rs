@@ -43,7 +43,7 @@ pub struct RedisCache {
     pub key_prefix: String,
     /// What all store calls of one request may take together; 50 ms by default.
     pub command_timeout: Duration,
-    /// When a claim counts.
+    /// When a claim or a move counts.
     pub durability: Durability,
     /// Whether a pinned turn is answered from a copy in this process; true by default.
     pub near_copies: bool,

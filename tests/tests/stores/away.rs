@@ -114,6 +114,23 @@ async fn what_a_caller_gives_up_is_not_forgotten() {
     })
     .await;
     assert_eq!(model(&store, "released").await, None);
+    assert_eq!(model(&store, "held").await.as_deref(), Some("a/one"), "claimed again");
+    assert_eq!(model_in(&server, "held").await.as_deref(), Some("a/one"));
+}
+
+#[tokio::test]
+async fn a_session_that_had_just_moved_is_claimed_again_as_it_was() {
+    let server = RedisServer::start().await;
+    let store = near(&server).await;
+    let pin = claim(&store, "moved", "a/one").await.unwrap().pin;
+    let moved = store.repin(&key("moved"), pin.epoch, selection("a/two"), &LONG).await;
+    let moved = moved.unwrap().unwrap().pin;
+    server.kill();
+    server.restart().await;
+    let follows = async || all_follow(&server, &[&store]).await;
+    soon(Duration::from_secs(3), "it is followed again", follows).await;
+    assert_eq!(get(&store, "moved").await.unwrap(), Some(moved));
+    assert_eq!(model_in(&server, "moved").await.as_deref(), Some("a/two"));
 }
 
 #[tokio::test]

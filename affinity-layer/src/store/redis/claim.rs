@@ -5,11 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use fred::types::Value;
 
+use super::confirm::Before;
 use super::conn::Conn;
+use super::value::Stored;
 use super::verbs::Found;
 use super::{RedisStore, failed, millis, scripts, value};
 use crate::store::Claim;
-use crate::{AffinityKey, Epoch, Expiry, Pin, StoreError, StoreErrorKind};
+use crate::{AffinityKey, Expiry, Pin, StoreError, StoreErrorKind};
 
 /// How much of an unreadable value is compared before it is replaced.
 const HEAD: usize = 256;
@@ -40,13 +42,16 @@ impl RedisStore {
                 return Ok(Claim { pin, won: false });
             }
         }
-        let name = self.names().current(key);
-        let value = value::encode(&pin, &name);
-        let Some(held) = self.set_new(&name, &value, pin.epoch, ttl).await? else {
+        let name = &self.names().current(key);
+        let value = value::encode(&pin, name, self.is_replicated());
+        let (text, px) = (&value, millis(ttl));
+        let set = |conn: Conn| async move { conn.set_new(name, text, px).await };
+        let Some(held) = self.0.servers.run(name, set).await.map_err(failed)? else {
+            self.confirm_change(name, pin.epoch, Before::None).await?;
             return Ok(Claim { pin, won: true });
         };
-        if let Some(held) = value::decode(&held, &name)? {
-            return Ok(Claim { pin: held, won: false });
+        if let Some(held) = value::decode(&held, name)? {
+            return self.lost(name, held).await;
         }
         tracing::warn!("a value that cannot be read is replaced");
         let head = held.slice(..held.len().min(HEAD));
@@ -54,33 +59,20 @@ impl RedisStore {
             i64::try_from(held.len()).unwrap_or(i64::MAX).into(),
             Value::Bytes(head),
             value.as_str().into(),
-            millis(ttl).into(),
+            px.into(),
         ];
-        let stands: Bytes = self.eval(scripts::REPLACE, &name, args).await?;
+        let stands: Bytes = self.eval(scripts::REPLACE, name, args).await?;
         if stands == value.as_bytes() {
+            self.confirm_change(name, pin.epoch, Before::None).await?;
             return Ok(Claim { pin, won: true });
         }
-        let pin = value::decode(&stands, &name)?.ok_or(StoreErrorKind::Invalid)?;
-        Ok(Claim { pin, won: false })
+        let stands = value::decode(&stands, name)?.ok_or(StoreErrorKind::Invalid)?;
+        self.lost(name, stands).await
     }
 
-    /// Sets `name` unless it is set, and returns what it was set to before.
-    async fn set_new(
-        &self,
-        name: &str,
-        value: &str,
-        epoch: Epoch,
-        ttl: Duration,
-    ) -> Result<Option<Bytes>, StoreError> {
-        let (ttl, wait) = (millis(ttl), self.0.wait);
-        let set = |conn: Conn| async move { conn.set_new(name, value, ttl, wait).await };
-        let (held, confirmed) = self.0.servers.run(name, set).await.map_err(failed)?;
-        if wait.is_some() && held.is_none() && confirmed < 1 {
-            // Somebody may have seen it in the meantime, for as long as the wait at most.
-            let args = vec![epoch.0.to_string().into()];
-            self.eval::<i64>(scripts::RELEASE, name, args).await?;
-            return Err(StoreError::new(StoreErrorKind::Unavailable, "no replica holds the claim"));
-        }
-        Ok(held)
+    /// Another pin stands, and it may be as young as ours.
+    async fn lost(&self, name: &str, stands: Stored) -> Result<Claim, StoreError> {
+        let pin = self.confirmed(name, stands).await?;
+        Ok(Claim { pin, won: false })
     }
 }

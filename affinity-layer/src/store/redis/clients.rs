@@ -7,6 +7,13 @@ use fred::types::config::{TcpConfig, UnresponsiveConfig};
 
 use super::options::{RedisConfigError, RedisOptions};
 
+/// The clients for one server; see `Node` for what each is for.
+pub(super) struct Clients {
+    pub(super) pool: Pool,
+    pub(super) asking: Client,
+    pub(super) waiting: Client,
+}
+
 impl RedisOptions {
     /// These settings were found to bound every call, and to bring the client back by itself.
     fn builder(&self, server: Option<&Server>) -> Builder {
@@ -47,14 +54,14 @@ impl RedisOptions {
         builder
     }
 
-    /// Clients for `server`, or for what the address names: those of the pool, and one more.
-    pub(super) fn clients(
-        &self,
-        server: Option<&Server>,
-    ) -> Result<(Pool, Client), RedisConfigError> {
+    /// Clients for `server`, or for what the address names. None is connected yet.
+    pub(super) fn clients(&self, server: Option<&Server>) -> Result<Clients, RedisConfigError> {
         let builder = self.builder(server);
-        let pool = builder.build_pool(self.connections);
-        let clients = pool.and_then(|pool| Ok((pool, builder.build()?)));
-        clients.map_err(|error| RedisConfigError(format!("the Redis client was refused: {error}")))
+        let refused = |error| RedisConfigError(format!("the Redis client was refused: {error}"));
+        Ok(Clients {
+            pool: builder.build_pool(self.connections).map_err(refused)?,
+            asking: builder.build().map_err(refused)?,
+            waiting: builder.build().map_err(refused)?,
+        })
     }
 }

@@ -6,7 +6,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -78,11 +78,6 @@ impl RedisClock {
         Epoch((micros << OWN_BITS) | self.own)
     }
 
-    /// How long ago an epoch was made, by the clock of Redis.
-    pub(super) fn age(&self, epoch: Epoch) -> Duration {
-        Duration::from_micros(self.micros().saturating_sub(epoch.0 >> OWN_BITS))
-    }
-
     /// Epochs to come shall be greater than `epoch`.
     pub(super) fn saw(&self, epoch: Epoch) {
         let micros = epoch.0 >> OWN_BITS;
@@ -94,6 +89,8 @@ impl RedisClock {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -115,16 +112,6 @@ mod tests {
         grows(&clock);
         clock.correct(clock.steady());
         grows(&clock);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn epochs_grow_old() {
-        let clock = RedisClock::default();
-        let epoch = clock.next();
-        assert!(clock.age(epoch) < Duration::from_secs(1));
-        tokio::time::advance(Duration::from_secs(3)).await;
-        let age = clock.age(epoch);
-        assert!((Duration::from_secs(3)..Duration::from_secs(4)).contains(&age), "{age:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -78,21 +78,15 @@ impl Conn {
         self.send(Box::pin(self.client.eval(script, name, args))).await
     }
 
-    /// Sets `name` unless it is set, and gives what it was set to before. With `wait`, also how many
-    /// replicas hold it after that many milliseconds at most.
+    /// Sets `name` unless it is set, and gives what it was set to before.
     pub(super) async fn set_new(
         &self,
         name: &str,
         value: &str,
         ttl: i64,
-        wait: Option<i64>,
-    ) -> Result<(Option<Bytes>, i64), Error> {
+    ) -> Result<Option<Bytes>, Error> {
         let (ttl, nx) = (Some(Expiration::PX(ttl)), Some(SetOptions::NX));
-        let set = self.send(Box::pin(self.client.set(name, value, ttl, nx, true)));
-        match wait {
-            Some(wait) => tokio::try_join!(biased; set, self.wait(wait)),
-            None => Ok((set.await?, 0)),
-        }
+        self.send(Box::pin(self.client.set(name, value, ttl, nx, true))).await
     }
 
     /// Writes `name`, to expire within a second, and gives how many replicas hold that and
@@ -100,13 +94,9 @@ impl Conn {
     pub(super) async fn barrier(&self, name: &str, wait: i64) -> Result<i64, Error> {
         let soon = Some(Expiration::PX(1000));
         let set = self.send(Box::pin(self.client.set(name, 1, soon, None, false)));
-        let ((), held) = tokio::try_join!(biased; set, self.wait(wait))?;
+        let held = self.custom("WAIT", vec![1.into(), wait.into()]);
+        let ((), held) = tokio::try_join!(biased; set, held)?;
         Ok(held)
-    }
-
-    /// It is for the writes of its own connection.
-    async fn wait(&self, wait: i64) -> Result<i64, Error> {
-        self.custom("WAIT", vec![1.into(), wait.into()]).await
     }
 
     pub(super) async fn expire(&self, name: &str, ttl: i64) -> Result<(), Error> {

@@ -62,7 +62,14 @@ impl Guard {
         attempt.end = match &result {
             Ok(_) => End::Answered,
             Err(error) if error.kind() == StoreErrorKind::Timeout => End::Silence,
-            Err(error) if error.kind() == StoreErrorKind::Invalid => End::Nonsense,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    StoreErrorKind::Invalid | StoreErrorKind::Unconfirmed
+                ) =>
+            {
+                End::Unusable
+            }
             Err(_) => End::Failed,
         };
         result
@@ -98,8 +105,8 @@ enum End {
     /// Nobody waits for it any more.
     GivenUp,
     Answered,
-    /// An answer that makes no sense is still an answer.
-    Nonsense,
+    /// An answer that is of no use is still an answer.
+    Unusable,
     Silence,
     Failed,
 }
@@ -121,9 +128,9 @@ impl Drop for Attempt<'_> {
             End::GivenUp if self.began.elapsed() < guard.patience => return,
             End::Answered => {}
             End::GivenUp | End::Silence => guard.counters.timeouts.add(),
-            End::Nonsense | End::Failed => guard.counters.errors.add(),
+            End::Unusable | End::Failed => guard.counters.errors.add(),
         }
-        if matches!(self.end, End::Answered | End::Nonsense) {
+        if matches!(self.end, End::Answered | End::Unusable) {
             // Also one that was on its way when the breaker opened.
             guard.close();
         } else if self.probe || guard.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {

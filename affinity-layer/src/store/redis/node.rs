@@ -8,6 +8,8 @@ use fred::types::config::Server;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::clients::Clients;
+use super::confirm::Barrier;
 use super::conn::Conn;
 use super::connection;
 use super::guard::Guard;
@@ -26,6 +28,9 @@ pub(crate) struct Node {
     /// For commands that its cluster redirects to it for once; connected by the first of them.
     asking: Client,
     asked: OnceLock<AbortHandle>,
+    /// For waits for a replica, which hold up everything behind them.
+    waiting: Client,
+    pub(super) barrier: Barrier,
     named: Mutex<Option<Instant>>,
     tasks: Vec<AbortHandle>,
     pub(super) guard: Guard,
@@ -39,13 +44,16 @@ impl Node {
         server: Option<Server>,
         counters: &Arc<Counters>,
     ) -> Result<Arc<Self>, RedisConfigError> {
-        let (pool, asking) = options.clients(server.as_ref())?;
-        let tasks = pool.clients().iter().map(start).collect();
+        let Clients { pool, asking, waiting } = options.clients(server.as_ref())?;
+        let waits = options.replicated.then_some(&waiting);
+        let tasks = pool.clients().iter().chain(waits).map(start).collect();
         Ok(Arc::new(Self {
             server,
             pool,
             asking,
             asked: OnceLock::new(),
+            waiting,
+            barrier: Barrier::default(),
             named: Mutex::new(None),
             tasks,
             guard: Guard::new(counters.clone(), options.command_timeout / 4),
@@ -66,6 +74,11 @@ impl Node {
     pub(super) fn asking(&self, limit: Duration) -> Conn {
         self.asked.get_or_init(|| start(&self.asking));
         Conn::asking(&self.asking, limit)
+    }
+
+    /// The connection that waits for replicas of Redis; there is one where pins wait for them.
+    pub(super) fn waiting(&self, limit: Duration) -> Conn {
+        Conn::new(&self.waiting, limit)
     }
 
     /// The connection that near copies follow. Where it is the only one, it is not told of the

@@ -135,11 +135,14 @@ impl RedisOptions {
         self
     }
 
-    /// Whether a claim counts only once a replica of Redis holds it (`WAIT`), so that a failover
-    /// cannot lose it. A claim that no replica confirms within half of the command timeout is taken
-    /// back, and the request goes unpinned; a pin of the last second is told only after a replica
-    /// was seen to hold it. A move does not wait itself: one that nobody reads within that second
-    /// is told afterwards without a replica being asked. Default: no.
+    /// Whether a claim or a move counts only once a replica of Redis holds it (`WAIT`), so that a
+    /// failover cannot lose it. One that no replica confirms within half of the command timeout is
+    /// undone, and told as an error of kind [`Unconfirmed`](crate::StoreErrorKind::Unconfirmed).
+    /// Pins that were confirmed are read without any replica. All processes that share pins must agree
+    /// on this. Default: no.
+    ///
+    /// One replica is waited for. With three servers that is a majority of them; with more, whoever
+    /// fails over must see to it that an up-to-date replica is chosen.
     pub fn replicated(mut self, replicated: bool) -> Self {
         self.replicated = replicated;
         self

@@ -29,8 +29,9 @@ return {value, redis.call('PTTL', KEYS[1])}
 /// Moves a pin to a new value if its epoch is the expected one.
 ///
 /// `KEYS[1]` the name; `ARGV` expected epoch, new value with `"claimed_at":0`, lifetime and maximum
-/// age in milliseconds, the latter 0 for none. The time of the claim is kept. Returns 1 or 0 and the
-/// value that stands, or nothing when none does.
+/// age in milliseconds, the latter 0 for none. The time of the claim is kept. Returns 1 or 0, the value
+/// that stands, the value before it and the milliseconds that this had left; or nothing when there is
+/// none.
 pub(super) const REPIN: &str = r#"
 local value = redis.call('GETRANGE', KEYS[1], 0, 65536)
 if value == '' then return false end
@@ -38,7 +39,7 @@ local readable, pin = pcall(cjson.decode, value)
 if not readable or type(pin) ~= 'table' then return false end
 -- As text: a number of Lua does not hold an epoch exactly.
 local epoch = string.match(value, '"epoch"%s*:%s*(%d+)%s*[,}]') or '0'
-if epoch ~= ARGV[1] then return {0, value} end
+if epoch ~= ARGV[1] then return {0, value, value, 0} end
 local claimed = type(pin.claimed_at) == 'number' and pin.claimed_at or 0
 local kept = '"claimed_at":' .. string.format('%.0f', claimed) .. '}'
 local new = string.gsub(ARGV[2], '"claimed_at":0}$', kept)
@@ -48,8 +49,9 @@ if ARGV[4] ~= '0' and claimed > 0 then
   local rest = claimed + ARGV[4] - (time[1] * 1000 + math.floor(time[2] / 1000))
   left = math.max(1, math.min(left, rest))
 end
+local before = redis.call('PTTL', KEYS[1])
 redis.call('SET', KEYS[1], new, 'PX', string.format('%.0f', left))
-return {1, new}
+return {1, new, value, before}
 "#;
 
 /// Removes a pin, if an epoch is given only that generation.
@@ -65,6 +67,31 @@ if not readable or type(pin) ~= 'table' then return 0 end
 local epoch = string.match(value, '"epoch"%s*:%s*(%d+)%s*[,}]') or '0'
 if epoch ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
+"#;
+
+/// Notes that a replica holds a pin.
+///
+/// `KEYS[1]` the name; `ARGV[1]` the epoch. Returns 1, or 0 when another pin or none stands.
+pub(super) const CONFIRM: &str = r#"
+local value = redis.call('GETRANGE', KEYS[1], 0, 65536)
+local epoch = string.match(value, '"epoch"%s*:%s*(%d+)%s*[,}]') or '0'
+if value == '' or epoch ~= ARGV[1] then return 0 end
+local confirmed, marks = string.gsub(value, '"unconfirmed":true,', '', 1)
+if marks == 1 then redis.call('SET', KEYS[1], confirmed, 'KEEPTTL') end
+return 1
+"#;
+
+/// Undoes a claim or a move, unless it was confirmed.
+///
+/// `KEYS[1]` the name; `ARGV` the epoch, the value before it or nothing, and the milliseconds that this
+/// had left. Returns how many were undone.
+pub(super) const UNDO: &str = r#"
+local value = redis.call('GETRANGE', KEYS[1], 0, 65536)
+local epoch = string.match(value, '"epoch"%s*:%s*(%d+)%s*[,}]') or '0'
+if epoch ~= ARGV[1] or not string.find(value, '"unconfirmed":true,', 1, true) then return 0 end
+if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', math.max(1, ARGV[3]))
+return 1
 "#;
 
 /// Puts a pin in the place of a value that cannot be read, if that still stands.

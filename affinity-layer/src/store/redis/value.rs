@@ -23,6 +23,9 @@ struct Written<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     warm_up: Option<NonZeroU8>,
     epoch: u64,
+    /// Scripts take it out of the text; see `confirm.rs`.
+    #[serde(skip_serializing_if = "is_false")]
+    unconfirmed: bool,
     /// Tells an answer that belongs to another question: a client that lost count of its answers
     /// must not give one session the pin of another.
     name_hash: String,
@@ -44,24 +47,40 @@ struct Read {
     #[serde(default)]
     epoch: Value,
     #[serde(default)]
+    unconfirmed: Value,
+    #[serde(default)]
     name_hash: Value,
     #[serde(default)]
     claimed_at: Value,
 }
 
+/// A pin as it rests in Redis.
+#[derive(Debug, PartialEq)]
+pub(super) struct Stored {
+    pub(super) pin: Pin,
+    /// Whether it does not count before a replica of Redis holds it.
+    pub(super) unconfirmed: bool,
+}
+
 /// The value of `pin` under `name`.
-pub(super) fn encode(pin: &Pin, name: &str) -> String {
+pub(super) fn encode(pin: &Pin, name: &str, unconfirmed: bool) -> String {
     let written = Written {
         model_name: pin.selection.model(),
         route_name: pin.selection.route(),
         candidates: pin.selection.candidates(),
         warm_up: NonZeroU8::new(pin.selection.warm_up()),
         epoch: pin.epoch.0,
+        unconfirmed,
         name_hash: name_hash(name),
         claimed_at: unix_millis(pin.claimed_at),
     };
     // Names and numbers always make JSON.
     serde_json::to_string(&written).unwrap_or_default()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn name_hash(name: &str) -> String {
@@ -75,14 +94,15 @@ fn name_hash(name: &str) -> String {
 /// # Errors
 ///
 /// [`StoreErrorKind::Invalid`] when the value was written under another name.
-pub(super) fn decode(value: &[u8], name: &str) -> Result<Option<Pin>, StoreError> {
+pub(super) fn decode(value: &[u8], name: &str) -> Result<Option<Stored>, StoreError> {
     let Some(read) = parse(value) else {
         return Ok(None);
     };
     if read.name_hash.as_str().is_some_and(|hash| hash != name_hash(name)) {
         return Err(StoreError::new(StoreErrorKind::Invalid, "the value belongs to another key"));
     }
-    Ok(Some(pin(read)))
+    let unconfirmed = read.unconfirmed == Value::Bool(true);
+    Ok(Some(Stored { pin: pin(read), unconfirmed }))
 }
 
 fn parse(value: &[u8]) -> Option<Read> {
@@ -131,11 +151,11 @@ mod tests {
     use crate::RouteDecision;
 
     fn decode(value: &[u8]) -> Option<Pin> {
-        super::decode(value, "name").unwrap()
+        super::decode(value, "name").unwrap().map(|stored| stored.pin)
     }
 
     fn encode(pin: &Pin) -> String {
-        super::encode(pin, "name")
+        super::encode(pin, "name", false)
     }
 
     fn model(name: &str) -> ModelName {
@@ -206,6 +226,17 @@ mod tests {
             assert_eq!(decode(value.as_bytes()), None, "{}", value.get(..40).unwrap_or(value));
         }
         assert_eq!(decode(b"{\"model_name\":\"a\xff\"}"), None);
+    }
+
+    #[test]
+    fn what_is_not_confirmed_says_so() {
+        let pin = decode(br#"{"model_name":"a/b"}"#).unwrap();
+        for unconfirmed in [true, false] {
+            let value = super::encode(&pin, "name", unconfirmed);
+            assert_eq!(value.contains("\"unconfirmed\":true,"), unconfirmed, "{value}");
+            let stored = super::decode(value.as_bytes(), "name").unwrap().unwrap();
+            assert_eq!(stored, Stored { pin: pin.clone(), unconfirmed });
+        }
     }
 
     #[test]

@@ -1,18 +1,18 @@
 //! The verbs of the store as commands and scripts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fred::prelude::FromValue;
 use fred::types::Value;
 
+use super::confirm::Before;
 use super::conn::Conn;
+use super::node::Node;
 use super::{RedisStore, failed, millis, scripts, value};
 use crate::store::Claim;
 use crate::{AffinityKey, Epoch, Expiry, Pin, StoreError, StoreErrorKind};
-
-/// How long a claim may not be confirmed yet, nor taken back.
-const UNCERTAIN: Duration = Duration::from_secs(1);
 
 /// A pin as Redis has it.
 pub(crate) struct Found {
@@ -29,12 +29,16 @@ impl RedisStore {
         name: &str,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let Some(node) = self.0.servers.node(name) else {
+        self.node(name)?.guard.call(call).await
+    }
+
+    /// The server of `name`.
+    pub(super) fn node(&self, name: &str) -> Result<Arc<Node>, StoreError> {
+        self.0.servers.node(name).ok_or_else(|| {
             self.0.servers.suspect();
             self.0.counters.refused.add();
-            return Err(StoreError::new(StoreErrorKind::Unavailable, "no server is known for it"));
-        };
-        node.guard.call(call).await
+            StoreError::new(StoreErrorKind::Unavailable, "no server is known for it")
+        })
     }
 
     /// Runs a script where the pin of `name` is.
@@ -72,9 +76,6 @@ impl RedisStore {
         };
         if let Some(Found { pin, .. }) = &found {
             self.0.clock.saw(pin.epoch);
-            if self.0.wait.is_some() && self.0.clock.age(pin.epoch) < UNCERTAIN {
-                self.call(&current, self.confirm(&current)).await?;
-            }
         }
         let counters = &self.0.counters;
         if found.is_some() {
@@ -83,23 +84,6 @@ impl RedisStore {
             counters.absent.add()
         }
         Ok(found)
-    }
-
-    /// Makes sure that a replica holds everything that was read.
-    ///
-    /// A claim that waits for its replica can be read by others meanwhile, and they must not tell of
-    /// it sooner. `WAIT` is for the writes of its own connection, so there has to be one.
-    async fn confirm(&self, name: &str) -> Result<(), StoreError> {
-        let Some(wait) = self.0.wait else {
-            return Ok(());
-        };
-        // In a cluster the part in braces leads to the node of the pin. No key has such a name.
-        let barrier = &format!("{}%{{{name}}}", self.names().prefix());
-        let write = |conn: Conn| async move { conn.barrier(barrier, wait).await };
-        if self.0.servers.run(name, write).await.map_err(failed)? < 1 {
-            return Err(StoreError::new(StoreErrorKind::Unavailable, "no replica holds the pin"));
-        }
-        Ok(())
     }
 
     pub(super) async fn read(
@@ -123,10 +107,11 @@ impl RedisStore {
         if value.is_empty() || left == -2 {
             return Ok(None);
         }
-        let Some(pin) = value::decode(&value, name)? else {
+        let Some(stored) = value::decode(&value, name)? else {
             tracing::warn!("a value that cannot be read counts as no pin");
             return Ok(None);
         };
+        let pin = self.confirmed(name, stored).await?;
         let mut left = u64::try_from(left).map(Duration::from_millis).ok();
         if left.is_none() {
             // Written without expiry by somebody else: it would pin its session for ever.
@@ -173,14 +158,22 @@ impl RedisStore {
         moving: &Pin,
         expiry: &Expiry,
     ) -> Result<Option<Claim>, StoreError> {
-        let (value, ttl) = (value::encode(moving, name), millis(expiry.initial()));
+        let ttl = millis(expiry.initial());
+        let value = value::encode(moving, name, self.is_replicated());
         let max_age = expiry.limits().map_or(0, |(_, max_age)| millis(max_age));
         let args = vec![from.0.to_string().into(), value.into(), ttl.into(), max_age.into()];
-        let moved = self.eval::<Option<(i64, Bytes)>>(scripts::REPIN, name, args);
-        let Some((won, value)) = moved.await? else {
+        let moved = self.eval::<Option<(i64, Bytes, Bytes, i64)>>(scripts::REPIN, name, args);
+        let Some((won, value, before, left)) = moved.await? else {
             return Ok(None);
         };
-        Ok(value::decode(&value, name)?.map(|pin| Claim { pin, won: won == 1 }))
+        let Some(stands) = value::decode(&value, name)? else {
+            return Ok(None);
+        };
+        if won == 0 {
+            return Ok(Some(Claim { pin: self.confirmed(name, stands).await?, won: false }));
+        }
+        self.confirm_change(name, moving.epoch, Before::Value(before, left)).await?;
+        Ok(Some(Claim { pin: stands.pin, won: true }))
     }
 
     /// Removes the pin of `key`, if `epoch` is given only that generation.

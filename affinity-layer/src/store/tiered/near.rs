@@ -10,15 +10,19 @@ use crate::{Expiry, Pin};
 /// them; a false alarm costs one read.
 const VERSIONS: usize = 1024;
 
-/// The tag of a copy that was never confirmed by a Redis that was being followed.
-pub(super) const UNCONFIRMED: u32 = 0;
+/// The tag of what this replica decided by itself.
+const OWN: u32 = 0;
+
+/// Between two generations. The tag of a fresh copy is its generation; one more, and the copy is what
+/// Redis said in that generation, but may have changed since.
+const GENERATION: u32 = 2;
 
 #[derive(Debug)]
 pub(super) struct Near {
     pins: Pins,
     digester: Digester,
     versions: Box<[AtomicU32]>,
-    /// Copies of an older generation are not fresh: invalidations may have been missed.
+    /// Copies of an older generation are not fresh: invalidations may have been missed. It is even.
     generation: AtomicU32,
     /// Redis has lost what it held before this generation.
     lost_before: AtomicU32,
@@ -38,7 +42,7 @@ impl Near {
             pins: Pins::new(capacity, "near"),
             digester: Digester::default(),
             versions: (0..VERSIONS).map(|_| AtomicU32::new(0)).collect(),
-            generation: AtomicU32::new(1),
+            generation: AtomicU32::new(GENERATION),
             lost_before: AtomicU32::new(0),
         }
     }
@@ -79,9 +83,25 @@ impl Near {
         }
     }
 
+    /// Keeps what Redis said, and what may have changed since. It serves while Redis is away.
+    pub(super) fn keep_known(&self, spot: Spot, pin: &Pin, ttl: Duration) {
+        self.pins.put(spot.digest, pin, ttl, spot.generation | 1);
+    }
+
+    /// Keeps a copy again that was taken away; it is not fresh any more.
+    pub(super) fn keep_again(&self, spot: Spot, held: &Held) {
+        let tag = if Self::is_own(held) { OWN } else { held.tag | 1 };
+        self.pins.put(spot.digest, &held.pin, held.left, tag);
+    }
+
     /// Keeps what this replica decided by itself.
-    pub(super) fn keep_unconfirmed(&self, spot: Spot, pin: &Pin, ttl: Duration) {
-        self.pins.put(spot.digest, pin, ttl, UNCONFIRMED);
+    pub(super) fn keep_own(&self, spot: Spot, pin: &Pin, ttl: Duration) {
+        self.pins.put(spot.digest, pin, ttl, OWN);
+    }
+
+    /// Whether this is a decision of this replica, of which Redis has not said that it stands.
+    pub(super) fn is_own(held: &Held) -> bool {
+        held.tag == OWN
     }
 
     /// The pin of `name` has changed.
@@ -105,7 +125,7 @@ impl Near {
 
     /// Any pin may have changed. The copies stay, for when Redis is away.
     pub(super) fn doubt_all(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.generation.fetch_add(GENERATION, Ordering::AcqRel);
     }
 
     /// Redis has lost its data: what is known here may be claimed again.
@@ -116,7 +136,7 @@ impl Near {
 
     /// Whether Redis held this copy before it lost its data.
     pub(super) fn is_lost(&self, held: &Held) -> bool {
-        held.tag != UNCONFIRMED && held.tag < self.lost_before.load(Ordering::Acquire)
+        !Self::is_own(held) && held.tag < self.lost_before.load(Ordering::Acquire)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -174,6 +194,26 @@ mod tests {
         near.keep(near.spot("name"), &pin(1), LONG);
         let confirmed = near.fresh(near.spot("name")).unwrap();
         assert!(!near.is_lost(&confirmed));
+    }
+
+    #[test]
+    fn what_redis_said_is_lost_with_its_data_and_what_was_decided_here_is_not() {
+        let near = Near::new(10);
+        let held = || near.get(near.spot("name")).unwrap();
+        near.keep(near.spot("name"), &pin(1), LONG);
+        near.keep_again(near.spot("name"), &held());
+        assert!(near.fresh(near.spot("name")).is_none());
+        assert!(!near.is_lost(&held()) && !Near::is_own(&held()));
+        near.all_lost();
+        assert!(near.is_lost(&held()));
+        near.keep_again(near.spot("name"), &held());
+        assert!(near.is_lost(&held()));
+        near.keep_known(near.spot("name"), &pin(2), LONG);
+        assert!(near.fresh(near.spot("name")).is_none() && !near.is_lost(&held()));
+        near.keep_own(near.spot("name"), &pin(3), LONG);
+        near.keep_again(near.spot("name"), &held());
+        near.all_lost();
+        assert!(Near::is_own(&held()) && !near.is_lost(&held()));
     }
 
     #[test]

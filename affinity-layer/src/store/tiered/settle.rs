@@ -48,7 +48,7 @@ impl Tier {
                 to
             }
         };
-        let claim = self.redis.claim_pin(&change.key, self.redis.claimed_again(pin), left).await?;
+        let claim = self.redis.claim_pin(&change.key, pin.clone(), left).await?;
         self.adopt(name, spot, change, &claim, left).await;
         Ok(())
     }
@@ -96,7 +96,7 @@ pub(super) struct Unconfirmed<'a> {
 impl Drop for Unconfirmed<'_> {
     fn drop(&mut self) {
         if !self.done {
-            self.tier.near.keep_unconfirmed(self.spot, &self.pin, self.ttl);
+            self.tier.near.keep_own(self.spot, &self.pin, self.ttl);
             let name = std::mem::take(&mut self.name);
             self.tier.note(name, self.key, Kind::Claim(self.pin.clone()), self.ttl);
         }
@@ -113,7 +113,7 @@ pub(super) struct Withheld<'a> {
 impl Drop for Withheld<'_> {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
-            self.tier.near.keep_unconfirmed(self.tier.near.spot(self.name), &held.pin, held.left);
+            self.tier.near.keep_again(self.tier.near.spot(self.name), &held);
         }
     }
 }
@@ -137,7 +137,7 @@ impl Drop for Ending<'_> {
         match self.held.take() {
             // It is not for the pin that is known here.
             Some(held) if self.epoch.is_some_and(|epoch| held.pin.epoch != epoch) => {
-                near.keep_unconfirmed(near.spot(self.name), &held.pin, held.left);
+                near.keep_again(near.spot(self.name), &held);
             }
             _ => {
                 let (name, kind) = (self.name.to_owned(), Kind::Release(self.epoch));

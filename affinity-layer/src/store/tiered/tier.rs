@@ -97,7 +97,19 @@ impl Tier {
                 Ok(Some(found.pin))
             }
             Ok(None) => self.absent(key, &name, spot).await,
-            Err(error) => self.near.get(spot).map(|held| Some(held.pin)).ok_or(error),
+            Err(error) => self.known(spot, error).map(Some),
+        }
+    }
+
+    /// What serves when Redis does not. Where pins count only once a replica of Redis holds them, a
+    /// decision of this replica is used and not told as a pin.
+    fn known(&self, spot: Spot, error: StoreError) -> Result<Pin, StoreError> {
+        match self.near.get(spot) {
+            Some(held) if self.redis.is_replicated() && Near::is_own(&held) => {
+                Err(error.with_decided(held.pin.selection))
+            }
+            Some(held) => Ok(held.pin),
+            None => Err(error),
         }
     }
 
@@ -112,7 +124,7 @@ impl Tier {
             return Ok(None);
         };
         if !self.is_there(name) {
-            return Ok(Some(held.pin));
+            return self.known(spot, StoreErrorKind::Unavailable.into()).map(Some);
         }
         // A copy is dropped when its pin is. Where it was not, this may be another Redis.
         let lost = self.near.is_lost(&held) || follow::has_restarted(self, name).await;
@@ -121,8 +133,9 @@ impl Tier {
             return Ok(None);
         }
         // A failure leaves the copy as it is, for the next request to try.
-        let Ok(claim) = self.redis.claim_pin(key, held.pin.clone(), held.left).await else {
-            return Ok(Some(held.pin));
+        let claim = match self.redis.claim_pin(key, held.pin.clone(), held.left).await {
+            Ok(claim) => claim,
+            Err(error) => return self.known(spot, error).map(Some),
         };
         if claim.won {
             self.keep(spot, &claim.pin, held.left);
@@ -139,7 +152,7 @@ impl Tier {
         if found.is_current {
             self.keep(spot, &found.pin, left);
         } else {
-            self.near.keep_unconfirmed(spot, &found.pin, left);
+            self.near.keep_known(spot, &found.pin, left);
         }
     }
 
@@ -148,7 +161,7 @@ impl Tier {
         if self.is_followed() {
             self.near.keep(spot, pin, left);
         } else {
-            self.near.keep_unconfirmed(spot, pin, left);
+            self.near.keep_known(spot, pin, left);
         }
     }
 
@@ -192,20 +205,21 @@ impl Tier {
             // is lost: Redis tells of a script's changes to its caller, too.
             (Ok(Some(claim)), _) if claim.won => {
                 let left = ttl.saturating_sub(asked.elapsed());
-                self.near.keep_unconfirmed(spot, &claim.pin, left);
+                self.near.keep_known(spot, &claim.pin, left);
                 Ok(Some(claim))
             }
             (Ok(standing), _) => Ok(standing),
-            // The session moves on this replica, and at Redis when it is back.
-            (Err(_), Some(held)) if held.pin.epoch == from => {
+            // The session moves on this replica, and at Redis when it is back; but not where nobody may
+            // be told of a pin that could be lost.
+            (Err(_), Some(held)) if held.pin.epoch == from && !self.redis.is_replicated() => {
                 let to = Pin { claimed_at: held.pin.claimed_at, ..to };
-                self.near.keep_unconfirmed(spot, &to, ttl);
+                self.near.keep_own(spot, &to, ttl);
                 self.note(name, key, Kind::Move { from, to: to.clone() }, ttl);
                 Ok(Some(Claim { pin: to, won: true }))
             }
             (Err(error), held) => {
                 if let Some(held) = held {
-                    self.near.keep_unconfirmed(spot, &held.pin, held.left);
+                    self.near.keep_again(spot, &held);
                 }
                 Err(error)
             }

@@ -69,8 +69,8 @@ proptest! {
         changes in vec(change(), 0..6),
     ) {
         let value = changed(VALUES[which], changes);
-        let Ok(Some(pin)) = decode(&value, "name") else { return Ok(()) };
-        let again = decode(encode(&pin, "name").as_bytes(), "name").unwrap();
-        prop_assert_eq!(again, Some(pin));
+        let Ok(Some(stored)) = decode(&value, "name") else { return Ok(()) };
+        let again = decode(encode(&stored.pin, "name", stored.unconfirmed).as_bytes(), "name").unwrap();
+        prop_assert_eq!(again, Some(stored));
     }
 }
