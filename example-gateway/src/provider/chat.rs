@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::conversation::{
-    self, Answer, Choice, Conversation, Format, Reply, Tool, last_user, runs,
+    self, Answer, Choice, Conversation, Format, Reply, Tokens, Tool, last_user, runs,
 };
 use super::error::Failure;
 use super::fields::{at, items, with};
@@ -104,11 +104,12 @@ fn finish_reason(answer: &Answer) -> &'static str {
 }
 
 fn usage(answer: &Answer) -> Value {
+    let Tokens { prompt, cached, output, .. } = answer.tokens;
     json!({
-        "prompt_tokens": answer.input_tokens,
-        "completion_tokens": answer.output_tokens,
-        "total_tokens": answer.input_tokens + answer.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "prompt_tokens": prompt,
+        "completion_tokens": output,
+        "total_tokens": prompt + output,
+        "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0}
     })
 }

@@ -6,6 +6,7 @@ use affinity_layer::MAX_NAME_LEN;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::cache::Cached;
 use super::error::Failure;
 use super::fields::{at, items};
 
@@ -113,8 +114,19 @@ pub(super) struct Answer {
     pub(super) id: String,
     /// Unix time in seconds.
     pub(super) created: u64,
-    pub(super) input_tokens: usize,
-    pub(super) output_tokens: usize,
+    pub(super) tokens: Tokens,
+}
+
+/// What an answer costs, in tokens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tokens {
+    /// The whole prompt.
+    pub(super) prompt: usize,
+    /// Of it, what was in the cache.
+    pub(super) cached: usize,
+    /// Of it, what came into the cache.
+    pub(super) written: usize,
+    pub(super) output: usize,
 }
 
 impl Answer {
@@ -123,6 +135,7 @@ impl Answer {
         conversation: Conversation,
         reply: Reply,
         request_bytes: usize,
+        cached: Cached,
     ) -> Self {
         let reply_bytes = match &reply {
             Reply::Text(text) => text.len(),
@@ -136,9 +149,18 @@ impl Answer {
             reply,
             id: unique(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
-            input_tokens: tokens(request_bytes),
-            output_tokens: tokens(reply_bytes),
+            tokens: Tokens::of(request_bytes, cached, reply_bytes),
         }
+    }
+}
+
+impl Tokens {
+    fn of(prompt: usize, cached: Cached, output: usize) -> Self {
+        let prompt = tokens(prompt);
+        // The parts of a prompt may be larger than it was, escaped as it came.
+        let read = tokens(cached.read).min(prompt);
+        let written = tokens(cached.written).min(prompt - read);
+        Self { prompt, cached: read, written, output: tokens(output) }
     }
 }
 

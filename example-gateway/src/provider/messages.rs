@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::conversation::{self, Answer, Choice, Conversation, Format, Reply, Tool, last_user};
+use super::conversation::{
+    self, Answer, Choice, Conversation, Format, Reply, Tokens, Tool, last_user,
+};
 use super::error::Failure;
 use super::fields::{at, items};
 use super::sse::{Event, pieces};
@@ -46,7 +48,7 @@ pub(super) fn plain(answer: &Answer) -> Value {
             })
             .collect(),
     };
-    message(answer, &content, &json!(stop_reason(answer)), answer.output_tokens)
+    message(answer, &content, &json!(stop_reason(answer)), answer.tokens.output)
 }
 
 pub(super) fn events(answer: &Answer) -> Vec<Event> {
@@ -72,7 +74,7 @@ pub(super) fn events(answer: &Answer) -> Vec<Event> {
     data.push(json!({
         "type": "message_delta",
         "delta": {"stop_reason": stop_reason(answer), "stop_sequence": null},
-        "usage": {"output_tokens": answer.output_tokens}
+        "usage": {"output_tokens": answer.tokens.output}
     }));
     data.push(json!({"type": "message_stop"}));
     data.iter().map(Event::typed).collect()
@@ -91,6 +93,7 @@ fn block(data: &mut Vec<Value>, index: usize, start: &Value, deltas: impl Iterat
 }
 
 fn message(answer: &Answer, content: &Value, stop_reason: &Value, output_tokens: usize) -> Value {
+    let Tokens { prompt, cached, written, .. } = answer.tokens;
     json!({
         "id": format!("msg_{}", answer.id),
         "type": "message",
@@ -100,9 +103,10 @@ fn message(answer: &Answer, content: &Value, stop_reason: &Value, output_tokens:
         "stop_reason": stop_reason,
         "stop_sequence": null,
         "usage": {
-            "input_tokens": answer.input_tokens,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
+            // Only what has nothing to do with the cache.
+            "input_tokens": prompt - cached - written,
+            "cache_creation_input_tokens": written,
+            "cache_read_input_tokens": cached,
             "output_tokens": output_tokens
         }
     })

@@ -6,8 +6,10 @@
 //! - A conversation that offers tools goes through three rounds of tool calls, then ends with text.
 //! - A message that holds a `<routes>` list is answered as a routing model would, with the next of
 //!   the offered routes at each call: without pinning, the model visibly changes.
-//! - `GET /stats` tells how often it was asked.
+//! - Prompts are cached by model, from the beginning of a conversation on, and `usage` tells of it.
+//! - `GET /stats` tells how often it was asked, and what for in tokens.
 
+mod cache;
 mod chat;
 mod conversation;
 mod error;
@@ -34,10 +36,11 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use self::cache::{Cached, PromptCache};
 use self::conversation::{Answer, Conversation, Reply};
 use self::error::Failure;
 use self::protocol::Protocol;
-pub use self::stats::Stats;
+pub use self::stats::{Stats, Usage};
 
 /// Largest request body, in bytes.
 const BODY_LIMIT: usize = 32 << 20;
@@ -56,6 +59,13 @@ pub struct Options {
     pub stats: Stats,
 }
 
+/// What answers are made from.
+#[derive(Clone, Debug)]
+struct Provider {
+    options: Options,
+    cache: PromptCache,
+}
+
 /// The provider as an axum router.
 pub fn router(options: Options) -> Router {
     let api = Router::new()
@@ -67,7 +77,7 @@ pub fn router(options: Options) -> Router {
     Router::new()
         .merge(api.clone())
         .nest("/v1", api)
-        .route("/stats", get(|State(options): State<Options>| async move { Json(options.stats) }))
+        .route("/stats", get(stats))
         .fallback(|method: Method, uri: Uri| async move {
             Protocol::of(uri.path()).failure(&Failure::not_found(&method, uri.path()))
         })
@@ -75,7 +85,7 @@ pub fn router(options: Options) -> Router {
             Protocol::of(uri.path()).failure(&Failure::method_not_allowed(&method))
         })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .with_state(options)
+        .with_state(Provider { options, cache: PromptCache::default() })
 }
 
 /// Serves the provider until `shutdown` completes, then lets running answers end.
@@ -99,7 +109,8 @@ pub async fn serve(
 /// A body as axum reads it, or why it could not.
 type Body = Result<Bytes, BytesRejection>;
 
-async fn answer(protocol: Protocol, State(options): State<Options>, body: Body) -> Response {
+async fn answer(protocol: Protocol, State(provider): State<Provider>, body: Body) -> Response {
+    let Provider { options, cache } = provider;
     let (request, conversation, size) = match read(protocol, body) {
         Ok(read) => read,
         Err(failure) => return protocol.failure(&failure),
@@ -107,14 +118,19 @@ async fn answer(protocol: Protocol, State(options): State<Options>, body: Body) 
     if !options.turn_delay.is_zero() {
         tokio::time::sleep(options.turn_delay).await;
     }
-    let reply = match routing::reply(&conversation, &options.stats) {
-        Some(decision) => Reply::Text(decision),
+    let answer = match routing::reply(&conversation, &options.stats) {
+        Some(decision) => {
+            let reply = Reply::Text(decision);
+            Answer::new(request, conversation, reply, size, Cached::default())
+        }
         None => {
-            options.stats.count_request(&conversation.model);
-            script::reply(&conversation)
+            let cached = cache.look(&conversation.model, &request);
+            let reply = script::reply(&conversation);
+            let answer = Answer::new(request, conversation, reply, size, cached);
+            options.stats.count_request(&answer.conversation.model, &answer.tokens);
+            answer
         }
     };
-    let answer = Answer::new(request, conversation, reply, size);
     if answer.conversation.stream {
         sse::response(protocol.events(&answer), options.chunk_delay)
     } else {
@@ -136,6 +152,10 @@ fn read(protocol: Protocol, body: Body) -> Result<(Value, Conversation, usize), 
         .map_err(|_| Failure::invalid("the body is not valid JSON", None))?;
     let conversation = protocol.parse(&request)?;
     Ok((request, conversation, body.len()))
+}
+
+async fn stats(State(provider): State<Provider>) -> Json<Stats> {
+    Json(provider.options.stats)
 }
 
 async fn models() -> Json<Value> {

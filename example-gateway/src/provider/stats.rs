@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde::ser::{Serialize, SerializeStruct, Serializer};
+use serde::Serialize;
+use serde::ser::{SerializeStruct, Serializer};
+
+use super::conversation::Tokens;
 
 /// Names come from whoever asks; more different ones than this are counted together.
 const MAX_NAMES: usize = 1024;
@@ -17,7 +20,20 @@ pub struct Stats(Arc<Counters>);
 #[derive(Debug, Default)]
 struct Counters {
     routing_calls: AtomicUsize,
-    requests: Mutex<BTreeMap<String, u64>>,
+    models: Mutex<BTreeMap<String, Usage>>,
+}
+
+/// What one model was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Answers, whether or not anybody read them to their end.
+    pub calls: u64,
+    /// Tokens of prompts, cached ones included.
+    pub prompt_tokens: u64,
+    /// Of these, the ones that the model had in its cache.
+    pub cached_tokens: u64,
+    /// Tokens of answers.
+    pub output_tokens: u64,
 }
 
 impl Stats {
@@ -30,7 +46,13 @@ impl Stats {
     /// How many answers each model gave, routing decisions left out.
     #[must_use]
     pub fn requests(&self) -> BTreeMap<String, u64> {
-        self.counts().clone()
+        self.usage().into_iter().map(|(model, usage)| (model, usage.calls)).collect()
+    }
+
+    /// What each model was asked for and has cost, routing decisions left out.
+    #[must_use]
+    pub fn usage(&self) -> BTreeMap<String, Usage> {
+        self.models().clone()
     }
 
     /// Counts a routing call and gives the number of those before it.
@@ -38,23 +60,31 @@ impl Stats {
         self.0.routing_calls.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn count_request(&self, model: &str) {
-        let mut counts = self.counts();
-        let known = counts.len() < MAX_NAMES || counts.contains_key(model);
-        let name = if known { model } else { OTHER_NAMES };
-        *counts.entry(name.to_owned()).or_default() += 1;
+    pub(super) fn count_request(&self, model: &str, tokens: &Tokens) {
+        let mut models = self.models();
+        let known = models.len() < MAX_NAMES || models.contains_key(model);
+        let usage = models.entry(if known { model } else { OTHER_NAMES }.to_owned()).or_default();
+        usage.calls += 1;
+        for (sum, tokens) in [
+            (&mut usage.prompt_tokens, tokens.prompt),
+            (&mut usage.cached_tokens, tokens.cached),
+            (&mut usage.output_tokens, tokens.output),
+        ] {
+            *sum = sum.saturating_add(u64::try_from(tokens).unwrap_or(u64::MAX));
+        }
     }
 
-    fn counts(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
-        self.0.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    fn models(&self) -> MutexGuard<'_, BTreeMap<String, Usage>> {
+        self.0.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Serialize for Stats {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut stats = serializer.serialize_struct("Stats", 2)?;
+        let mut stats = serializer.serialize_struct("Stats", 3)?;
         stats.serialize_field("routing_calls", &self.routing_calls())?;
         stats.serialize_field("requests", &self.requests())?;
+        stats.serialize_field("usage", &self.usage())?;
         stats.end()
     }
 }

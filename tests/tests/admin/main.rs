@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod ledger;
 
 use std::net::SocketAddr;
 

@@ -7,6 +7,7 @@ use super::*;
 
 mod loops;
 mod streams;
+mod usage;
 
 async fn send(router: &Router, method: &str, path: &str, body: String) -> (StatusCode, String) {
     let request = Request::builder().method(method).uri(path).body(Body::from(body)).unwrap();
@@ -84,7 +85,9 @@ async fn routing_answers_alternate_and_are_counted_apart() {
 
     assert_eq!(stats.routing_calls(), 3);
     let (_, body) = send(&router, "GET", "/stats", String::new()).await;
-    assert_eq!(body, r#"{"routing_calls":3,"requests":{"m":1}}"#);
+    let stats = serde_json::from_str::<Value>(&body).unwrap();
+    assert_eq!((&stats["routing_calls"], &stats["requests"]), (&json!(3), &json!({"m": 1})));
+    assert_eq!(stats["usage"].as_object().unwrap().len(), 1, "a decision costs no model anything");
 }
 
 #[tokio::test]
