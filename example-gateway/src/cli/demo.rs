@@ -1,16 +1,19 @@
 //! The demo: the agent's loop over gateways of our own.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
 use clap::Args;
 use secrecy::SecretString;
+use uuid::Uuid;
 
 use super::code;
 use super::local::Local;
 use super::replicas::Replicas;
-use crate::config::Config;
-use crate::demo;
+use crate::config::{Admin, Config};
+use crate::demo::{self, Without};
+use crate::shutdown;
 use crate::term::Terminal;
 
 #[derive(Args, Debug)]
@@ -25,6 +28,9 @@ pub(super) struct Demo {
     /// Turns after which the agent gives up.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
     turns: u16,
+    /// Serve the live page too, show both runs there, and stay until Ctrl-C.
+    #[arg(long, conflicts_with_all = ["replicas", "redis"])]
+    ui: bool,
 }
 
 impl Demo {
@@ -37,9 +43,25 @@ impl Demo {
         let provider = Local::provider().await?;
         let mut config = Config::embedded();
         config.replace_upstreams(&provider.url());
+        let (turns, mut out) = (self.turns.into(), Terminal::stdio());
+        let without = if self.ui { Without::Pin } else { Without::Session };
+        let token = Uuid::new_v4().simple().to_string();
+        if self.ui {
+            let address = (Ipv4Addr::LOCALHOST, 0).into();
+            config.admin = Some(Admin { address, token: SecretString::from(token.as_str()) });
+        }
         let gateway = Local::gateway(&config).await?;
+        let page = gateway.admin().map(|address| format!("http://{address}/ui#token={token}"));
+        if let Some(page) = &page {
+            out.line(&format!("Live page: {page}\n"))?;
+        }
         let url = gateway.url().to_string();
-        let held = demo::run(&[&url], self.turns.into(), &mut Terminal::stdio()).await?;
+        let held = demo::run(&[&url], turns, without, &mut out).await?;
+        if let Some(page) = &page {
+            let stop = shutdown::on_signal()?;
+            out.line(&format!("\nBoth runs are on the live page, until Ctrl-C: {page}"))?;
+            stop.cancelled().await;
+        }
         Ok(code(held))
     }
 }

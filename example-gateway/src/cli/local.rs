@@ -17,6 +17,7 @@ use crate::serve::Gateway;
 #[derive(Debug)]
 pub(super) struct Local {
     address: SocketAddr,
+    admin: Option<SocketAddr>,
     _stop: DropGuard,
 }
 
@@ -27,7 +28,7 @@ impl Local {
         let (address, stop) = (socket.local_addr()?, CancellationToken::new());
         let stopped = stop.clone().cancelled_owned();
         tokio::spawn(provider::serve(socket, provider::Options::default(), stopped));
-        Ok(Self { address, _stop: stop.drop_guard() })
+        Ok(Self { address, admin: None, _stop: stop.drop_guard() })
     }
 
     /// A gateway.
@@ -35,9 +36,9 @@ impl Local {
         let gateway = Gateway::bind(config, Some((Ipv4Addr::LOCALHOST, 0).into())).await?;
         let address = gateway.addresses()?.first().copied();
         let address = address.ok_or_else(|| io::Error::other("no listener is configured"))?;
-        let stop = CancellationToken::new();
+        let (admin, stop) = (gateway.admin_address()?, CancellationToken::new());
         tokio::spawn(gateway.serve(stop.clone(), Duration::ZERO));
-        Ok(Self { address, _stop: stop.drop_guard() })
+        Ok(Self { address, admin, _stop: stop.drop_guard() })
     }
 
     /// A load balancer.
@@ -46,11 +47,16 @@ impl Local {
         let (address, stop) = (socket.local_addr()?, CancellationToken::new());
         let stopped = stop.clone().cancelled_owned();
         tokio::spawn(balancer.clone().serve(socket, stopped));
-        Ok(Self { address, _stop: stop.drop_guard() })
+        Ok(Self { address, admin: None, _stop: stop.drop_guard() })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the gateway is steered from.
+    pub(super) fn admin(&self) -> Option<SocketAddr> {
+        self.admin
     }
 
     pub(super) fn url(&self) -> Uri {

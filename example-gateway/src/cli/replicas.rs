@@ -20,8 +20,9 @@ use self::settings::Settings;
 use super::local::Local;
 use super::{USAGE, code};
 use crate::balance::Balancer;
+use crate::demo::{self, Without};
 use crate::term::{Style, Terminal};
-use crate::{demo, verify};
+use crate::verify;
 
 /// What `verify` checks by default.
 const SESSIONS: usize = 3;
@@ -79,7 +80,7 @@ impl Replicas {
         introduce(&settings, &redis, &replicas, &front, out)?;
 
         let url = front.url().to_string();
-        let held = demo::run(&[&url], self.turns, out).await?;
+        let held = demo::run(&[&url], self.turns, Without::Session, out).await?;
         out.line("")?;
         out.line("")?;
         let passed = verify::run(&url, SESSIONS, ROUNDS, out).await?;

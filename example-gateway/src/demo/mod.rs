@@ -6,6 +6,7 @@ mod tools;
 use std::collections::BTreeSet;
 use std::io;
 
+use affinity_layer::AFFINITY_HEADER;
 use http::{HeaderMap, HeaderValue};
 use serde_json::json;
 use uuid::Uuid;
@@ -19,6 +20,16 @@ const MODEL_WIDTH: usize = 28;
 const RULE_WIDTH: usize = 56;
 const REPORT_WIDTH: usize = 70;
 
+/// How the run without affinity is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Without {
+    /// Without a session id, as agents do that know of none.
+    Session,
+    /// With one, and the wish to be routed beside its pin at each turn. It comes to the same, and who
+    /// watches the gateway can tell which turns belong together.
+    Pin,
+}
+
 /// Runs the agent without and with affinity and prints both runs turn by turn, at most `turns` of
 /// them each. The calls of a run go over `gateways` in turn, as a load balancer would send them.
 ///
@@ -28,15 +39,21 @@ const REPORT_WIDTH: usize = 70;
 ///
 /// Those of the output stream. A gateway that does not answer is told on the error stream, and the
 /// result is `false`.
-pub async fn run(gateways: &[&str], turns: usize, out: &mut Terminal) -> io::Result<bool> {
+pub async fn run(
+    gateways: &[&str],
+    turns: usize,
+    without: Without,
+    out: &mut Terminal,
+) -> io::Result<bool> {
     let clients = gateways.iter().map(|url| GatewayClient::new(url)).collect::<Result<Vec<_>, _>>();
     let clients = match clients {
         Ok(clients) => clients,
         Err(error) => return refuse(out, &error),
     };
 
-    heading(out, "Run 1: WITHOUT Model Affinity")?;
-    let without = match follow(&clients, HeaderMap::new(), turns, out).await? {
+    let (headers, beside) = without.headers();
+    heading(out, &format!("Run 1: WITHOUT Model Affinity{beside}"))?;
+    let without = match follow(&clients, headers, turns, out).await? {
         Ok(run) => run,
         Err(error) => return refuse(out, &error),
     };
@@ -56,6 +73,20 @@ pub async fn run(gateways: &[&str], turns: usize, out: &mut Terminal) -> io::Res
     out.line(&with.summary("With", out))?;
     report(out, with.answer.as_deref())?;
     Ok(with.held())
+}
+
+impl Without {
+    /// The headers, and what the heading says of them.
+    fn headers(self) -> (HeaderMap, &'static str) {
+        match self {
+            Self::Session => (HeaderMap::new(), ""),
+            Self::Pin => {
+                let mut headers = affinity(&Uuid::new_v4().to_string());
+                headers.insert(AFFINITY_HEADER, HeaderValue::from_static("bypass"));
+                (headers, " (x-plano-affinity: bypass)")
+            }
+        }
+    }
 }
 
 fn affinity(id: &str) -> HeaderMap {

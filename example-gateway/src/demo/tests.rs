@@ -39,7 +39,7 @@ fn without_id(text: &str) -> String {
 async fn a_gateway_that_pins_holds_one_model() {
     let url = gateway(Manner::Pins, MODELS).await;
     let (mut terminal, out, err) = terminal();
-    assert!(run(&[&url], 10, &mut terminal).await.unwrap());
+    assert!(run(&[&url], 10, Without::Session, &mut terminal).await.unwrap());
     let out = without_id(&out.text());
     assert_eq!(out.get(..BOTH_RUNS.len()), Some(BOTH_RUNS), "{out}");
     assert!(out.ends_with(&format!("{}\n", "═".repeat(70))), "{out}");
@@ -50,7 +50,7 @@ async fn a_gateway_that_pins_holds_one_model() {
 async fn a_gateway_that_does_not_pin_is_told() {
     let url = gateway(Manner::Ignores, MODELS).await;
     let (mut terminal, out, _) = terminal();
-    assert!(!run(&[&url], 10, &mut terminal).await.unwrap());
+    assert!(!run(&[&url], 10, Without::Session, &mut terminal).await.unwrap());
     assert!(out.text().contains("✗ With affinity: model switched 3 time(s)"), "{}", out.text());
     assert!(!out.text().contains("pinned\n"), "{}", out.text());
 }
@@ -59,7 +59,7 @@ async fn a_gateway_that_does_not_pin_is_told() {
 async fn another_model_that_answers_in_place_of_the_pinned_one_is_told() {
     let url = gateway(Manner::Swaps, MODELS).await;
     let (mut terminal, out, _) = terminal();
-    assert!(!run(&[&url], 10, &mut terminal).await.unwrap());
+    assert!(!run(&[&url], 10, Without::Session, &mut terminal).await.unwrap());
     let out = out.text();
     assert!(out.contains("✓ pinned  (the answer names openai/gpt-4o)"), "{out}");
     assert!(out.contains("✗ With affinity: the answers name several models"), "{out}");
@@ -69,13 +69,13 @@ async fn another_model_that_answers_in_place_of_the_pinned_one_is_told() {
 async fn turns_are_limited() {
     let url = gateway(Manner::Pins, MODELS).await;
     let (mut terminal, out, _) = terminal();
-    assert!(run(&[&url], 2, &mut terminal).await.unwrap());
+    assert!(run(&[&url], 2, Without::Session, &mut terminal).await.unwrap());
     let out = out.text();
     assert!(out.contains("✓ With affinity: claude-sonnet-4-20250514 for all 2 turns"), "{out}");
     assert!(out.ends_with("without a final answer.\n"), "{out}");
 
     let (mut terminal, ..) = crate::testing::terminal();
-    assert!(!run(&[&url], 0, &mut terminal).await.unwrap());
+    assert!(!run(&[&url], 0, Without::Session, &mut terminal).await.unwrap());
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn calls_go_over_the_gateways_in_turn() {
     let one = gateway(Manner::Pins, MODELS).await;
     let two = gateway(Manner::Pins, [MODELS[1], MODELS[0]]).await;
     let (mut terminal, out, _) = terminal();
-    assert!(!run(&[&one, &two], 10, &mut terminal).await.unwrap());
+    assert!(!run(&[&one, &two], 10, Without::Session, &mut terminal).await.unwrap());
     assert!(out.text().contains("✗ With affinity: model switched 3 time(s)"), "{}", out.text());
 }
 
@@ -94,7 +94,7 @@ async fn a_gateway_that_is_not_there_is_told_on_the_error_stream() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let (mut terminal, out, err) = terminal();
-    assert!(!run(&[&url], 10, &mut terminal).await.unwrap());
+    assert!(!run(&[&url], 10, Without::Session, &mut terminal).await.unwrap());
     assert!(err.text().starts_with(&format!("demo: cannot connect to {url}/v1")), "{}", err.text());
     assert!(!out.text().contains("✓"), "{}", out.text());
 }

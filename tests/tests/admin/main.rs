@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod events;
 mod ledger;
 
 use std::net::SocketAddr;

@@ -101,6 +101,7 @@ async fn wrong_usage_is_told_with_exit_code_2() {
         &["serve", "--upstream", "no url"],
         &["demo", "--turns", "0"],
         &["demo", "--turns", "x"],
+        &["demo", "--ui", "--replicas", "2"],
         &["verify", "--sessions", "0"],
         &["provider", "--listen"],
         &["check"],

@@ -12,6 +12,7 @@ mod answers;
 mod bodies;
 mod commands;
 mod decision;
+mod demo_page;
 mod demos;
 mod detours;
 mod failover;
