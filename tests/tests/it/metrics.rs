@@ -23,6 +23,12 @@ fn file(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// A gateway that counts all that it can.
+async fn counting(upstream: &Upstream, router: &ModelRouter) -> Gateway {
+    let setup = Setup::routed(upstream, router).routing("regret_sample: 1");
+    setup.line("admin: {address: '127.0.0.1:0', token: hush}").start().await
+}
+
 /// Sends something of everything.
 async fn use_it(gateway: &Gateway) {
     for outcome in ["claimed", "hit", "hit"] {
@@ -168,7 +174,7 @@ async fn clients_make_no_series_by_the_names_they_choose() {
 #[tokio::test]
 async fn prometheus_takes_the_metrics_and_the_rules() {
     let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
-    let gateway = Setup::routed(&upstream, &router).start().await;
+    let gateway = counting(&upstream, &router).await;
     use_it(&gateway).await;
     let (good, told) = promtool(&["check", "metrics"], Scrape::of(&gateway).await.text()).await;
     assert!(good && told.is_empty(), "{told}");
@@ -213,7 +219,7 @@ fn named(text: &str) -> BTreeSet<&str> {
 #[tokio::test]
 async fn dashboard_rules_and_documents_name_the_metrics_there_are() {
     let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
-    let gateway = Setup::routed(&upstream, &router).start().await;
+    let gateway = counting(&upstream, &router).await;
     use_it(&gateway).await;
     let scrape = Scrape::of(&gateway).await;
     let there = scrape.names();
