@@ -3,9 +3,9 @@
 #
 #   tests/run.sh
 #
-# Needs Rust (https://rustup.rs). The servers that some tests start, and Python and Node for the live
-# clients, are installed with apt-get where there is one; elsewhere the script says what to install.
-# The clients themselves come from PyPI and npm into a temporary folder.
+# Needs Rust (https://rustup.rs). The servers that some tests start, Python and Node for the live
+# clients, and Chromium are installed with apt-get where there is one; elsewhere the script says what to
+# install. The clients themselves come from PyPI and npm into a temporary folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -68,7 +68,7 @@ done
 
 step "programs that tests start" install_servers \
     redis-server:redis-server haproxy:haproxy python3:python3-venv node:nodejs npm:npm \
-    valgrind:valgrind
+    chromium:chromium valgrind:valgrind
 step "formatting" cargo fmt --all --check
 step "lints" cargo clippy --workspace --all-features --all-targets -- -D warnings
 # Built once, with the features of the tests; else each test program would build its own.
@@ -79,6 +79,7 @@ export AFFINITY_AGENT_BIN="$target/debug/examples/agent_server"
 step "promtool" get_promtool
 step "tests" cargo test --workspace --all-features --all-targets
 step "live clients" tests/live/run.sh
+step "live page" tests/ui.sh
 step "what a request costs" cargo bench -p affinity-benches --bench cost -- --check
 step "examples in the documentation" cargo test --workspace --all-features --doc
 step "documentation" env RUSTDOCFLAGS="-D warnings" \

@@ -11,38 +11,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 for tool in python3 node npm; do
     command -v "$tool" >/dev/null || { echo "$tool is missing; tests/run.sh installs it" >&2; exit 1; }
 done
-if [[ -z ${AFFINITY_GATEWAY_BIN:-} ]]; then
-    cd "$here/../.."
-    cargo build --quiet --package example-gateway
-    AFFINITY_GATEWAY_BIN=${CARGO_TARGET_DIR:-target}/debug/example-gateway
-fi
-gateway=$(realpath "$AFFINITY_GATEWAY_BIN")
-
-folder=$(mktemp -d)
-servers=()
-clean() {
-    ((${#servers[@]} == 0)) || kill "${servers[@]}" 2>/dev/null || true
-    wait
-    rm -rf "$folder"
-}
-trap clean EXIT
-
-# Starts a server of the gateway's program; its address is then in $address.
-serve() {
-    local log="$folder/$1.log"
-    # Here before it is read.
-    : >"$log"
-    RUST_LOG=info "$gateway" "${@:2}" --listen 127.0.0.1:0 --log-format json 2>"$log" &
-    servers+=($!)
-    for _ in {1..100}; do
-        address=$(sed -n 's/.*"message":"listening".*"address":"\([^"]*\)".*/\1/p' "$log")
-        [[ -z $address ]] || return 0
-        sleep 0.1
-    done
-    echo "$1 does not listen:" >&2
-    cat "$log" >&2
-    return 1
-}
+. "$here/../serving.sh"
 
 install_python() {
     python3 -m venv "$folder/venv"

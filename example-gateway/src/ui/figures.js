@@ -26,13 +26,13 @@ export class Figures {
   // Sums of the gateway's ledger, and how many of the sessions shown have switched.
   show({ turns, pinned_turns: pinned, switches, router, tokens, turns_without: unknown, regret }, switched) {
     text("saved", number(router.calls_saved));
-    text("calls", `${plural(router.calls, "call")} made for ${plural(turns, "turn")}`);
-    text("time-saved", router.time_saved_us ? `about ${time(router.time_saved_us)} not waited` : "");
+    text("calls", `${number(router.calls)} made in ${plural(turns, "turn")}`);
+    text("time-saved", router.time_saved_us ? `≈ ${time(router.time_saved_us)} of waiting` : "");
     text("ratio", percent(pinned, turns));
     bar("ratio-bar", turns ? pinned / turns : 0);
     text("turns", `${number(pinned)} of ${plural(turns, "turn")}`);
     text("switches", number(switches));
-    text("switched", switches ? `in ${number(switched)} of the sessions shown` : "every session kept its model");
+    text("switched", switches ? `in ${plural(switched, "session")} shown` : "no session changed its model");
     text("cached", percent(tokens.cached, tokens.prompt));
     text("tokens", unknown.prompt < turns ? `${number(tokens.cached)} of ${number(tokens.prompt)}` : "no usage was reported");
     this.#medians();

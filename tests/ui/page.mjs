@@ -1,0 +1,177 @@
+// Holds the page against what the client of the sessions was told, and against /metrics.
+
+import assert from "node:assert/strict";
+import { ADMIN, TOKEN, barriers, isTooWide, lanes, launch, line, open, state, text, until } from "./browser.mjs";
+import { counted, drive, switches, told, turn } from "./sessions.mjs";
+
+const SESSIONS = 50;
+const number = new Intl.NumberFormat("en").format;
+
+await drive(SESSIONS);
+const browser = await launch();
+
+async function check(name, run) {
+  const start = Date.now();
+  await run();
+  console.log(`   ${name} (${Date.now() - start} ms)`);
+}
+
+const { page, faults, close } = await open(browser, { viewport: { width: 1280, height: 800 }, colorScheme: "light" });
+const expected = () => [...told.values()];
+const cells = () => page.locator("#lanes .cell").count();
+
+await check("a wrong token is told as such", async () => {
+  await page.goto(`${ADMIN}/ui`);
+  await page.getByLabel("Admin token").fill("wrong");
+  await page.getByRole("button", { name: "Show sessions" }).click();
+  await until("the state", () => state(page), "refused");
+  assert.match(await text(page, "#refused"), /does not know this token/);
+  assert.equal(await page.locator("#view").isVisible(), false);
+  assert.deepEqual(await barriers(page), []);
+  // The browser itself reports the 401.
+  assert.deepEqual(faults.splice(0).filter((fault) => !fault.includes("401")), []);
+});
+
+await check("a token in the fragment is used, and leaves the address bar", async () => {
+  await page.goto(`${ADMIN}/ui#token=${TOKEN}`);
+  await until("the state", () => state(page), "live");
+  assert.equal(page.url(), `${ADMIN}/ui`);
+  // A reload finds it in the tab.
+  await page.reload();
+  await until("the state", () => state(page), "live");
+});
+
+await check("50 sessions are 50 lanes, with the turns and marks that the client was told", async () => {
+  await until("lanes", () => page.locator("#lanes .lane").count(), SESSIONS);
+  const shown = await lanes(page);
+  const plain = ({ turns, marks }) => JSON.stringify({ turns, marks });
+  const wanted = expected().map((turns) => ({
+    turns,
+    marks: turns.flatMap((one, at) => (at > 0 && one.model !== turns[at - 1].model ? [at] : [])),
+  }));
+  assert.deepEqual(shown.map(plain).sort(), wanted.map(plain).sort());
+  const marks = expected().reduce((sum, turns) => sum + switches(turns), 0);
+  assert.equal(marks, SESSIONS / 10, "one session of ten was moved");
+  assert.equal(shown.reduce((sum, lane) => sum + lane.allMarks, 0), marks);
+  for (const lane of shown) {
+    assert.deepEqual(lane.held, lane.turns.map(({ outcome }) => outcome === "hit"), "hollow is not pinned");
+  }
+});
+
+async function agrees() {
+  const held = await counted("affinity_requests_total", /outcome="(hit|joined)"/);
+  const all = await counted("affinity_requests_total");
+  const saved = await counted("affinity_router_calls_saved_total");
+  const calls = await counted("affinity_router_calls_total");
+  const prompt = await counted("gateway_tokens_total", /kind="prompt"/);
+  const cached = await counted("gateway_tokens_total", /kind="cached"/);
+  assert.ok(prompt > 0, "the provider counts tokens");
+  const moved = expected().filter((turns) => switches(turns) > 0).length;
+  await until("calls saved", () => text(page, "#saved"), number(saved));
+  await until("calls made", () => text(page, "#calls"), `${calls} made in ${all} turns`);
+  await until("held", () => text(page, "#ratio"), `${Math.round((100 * held) / all)} %`);
+  await until("turns", () => text(page, "#turns"), `${held} of ${all} turns`);
+  await until("tokens", () => text(page, "#tokens"), `${number(cached)} of ${number(prompt)}`);
+  await until("switches", () => text(page, "#switches"), String(SESSIONS / 10));
+  await until("switched", () => text(page, "#switched"), `in ${moved} sessions shown`);
+}
+
+await check("the figures are those of /metrics", agrees);
+
+await check("a turn changes its own lane only, without a reload", async () => {
+  const before = await cells();
+  await page.evaluate(() => {
+    globalThis.changed = new Set();
+    const note = ({ target }) => { if (target.matches(".strip")) globalThis.changed.add(target); };
+    const observer = new MutationObserver((records) => records.forEach(note));
+    observer.observe(document.getElementById("lanes"), { subtree: true, childList: true });
+  });
+  await turn("ui-3", 3);
+  await until("cells", cells, before + 1);
+  assert.equal(await page.evaluate(() => globalThis.changed.size), 1);
+  await agrees();
+});
+
+await check("requests without a session share one lane, without marks", async () => {
+  for (const kind of [0, 1, 0]) await turn(undefined, kind);
+  await until("lanes", () => page.locator("#lanes .lane").count(), SESSIONS + 1);
+  await until("cells", () => page.locator(".lane", { hasText: "no session" }).locator(".cell").count(), 3);
+  assert.equal(await page.locator(".lane", { hasText: "no session" }).locator(".switch").count(), 0);
+  assert.equal(await page.locator(".lane", { hasText: "no session" }).locator(".held").count(), 0);
+});
+
+await check("names that look like markup are text", async () => {
+  const cell = page.locator('.cell[aria-label*="onerror"]').first();
+  await cell.focus();
+  await until("details", () => page.locator("#details").isVisible(), true);
+  const details = await text(page, "#details");
+  assert.match(details, /<script>alert\(2\)<\/script>/);
+  assert.match(details, /openai\/<img\/src=x\/onerror=alert\(1\)>/);
+  assert.equal(await page.locator("main :is(img, script)").count(), 0);
+});
+
+await check("arrow keys move between turns and lanes", async () => {
+  const focus = () => page.evaluate(() => document.activeElement.getAttribute("aria-label"));
+  const lane = page.locator("#lanes .lane", { has: page.locator(".switch") }).first();
+  await lane.locator(".cell").first().focus();
+  const labels = await lane.locator(".cell").evaluateAll((all) => all.map((cell) => cell.ariaLabel));
+  for (const [key, at] of [["ArrowRight", 1], ["ArrowRight", 2], ["ArrowLeft", 1], ["End", -1], ["Home", 0]]) {
+    await page.keyboard.press(key);
+    assert.equal(await focus(), labels.at(at), key);
+  }
+  assert.match(labels[2], /switched from /);
+  await page.keyboard.press("ArrowDown");
+  const next = lane.locator("xpath=following-sibling::*[1]").locator(".cell").first();
+  assert.ok(await next.evaluate((cell) => cell === document.activeElement));
+  await page.keyboard.press("Escape");
+  assert.equal(await page.locator("#details").isVisible(), false);
+  await page.evaluate(() => document.activeElement.blur());
+});
+
+await check("a page that was cut off comes back with all turns", async () => {
+  const before = await cells();
+  line.cut();
+  await until("the state", () => state(page), "waiting");
+  await turn("ui-4", 4);
+  line.mend();
+  await until("the state", () => state(page), "live");
+  await until("cells", cells, before + 1);
+  // The browser itself reports what it could not reach.
+  assert.deepEqual(faults.splice(0).filter((fault) => !fault.includes("Failed to load")), []);
+});
+
+await check("the filter keeps the lanes that match", async () => {
+  const name = (await lanes(page))[4].name;
+  await page.getByRole("searchbox", { name: "Filter" }).fill(name);
+  assert.equal(await page.locator("#lanes .lane:visible").count(), 1);
+  await page.getByRole("searchbox", { name: "Filter" }).fill("nothing has this name");
+  assert.equal(await page.locator("#none").isVisible(), true);
+  await page.getByRole("searchbox", { name: "Filter" }).fill("");
+  assert.equal(await page.locator("#lanes .lane:visible").count(), SESSIONS + 1);
+});
+
+await check("light, dark and phone: nobody is kept out, and nothing is too wide", async () => {
+  const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const light = await ground();
+  assert.deepEqual(await barriers(page), [], "light");
+  await page.emulateMedia({ colorScheme: "dark" });
+  assert.notEqual(await ground(), light);
+  assert.deepEqual(await barriers(page), [], "dark");
+  await page.setViewportSize({ width: 375, height: 812 });
+  assert.equal(await isTooWide(page), false);
+  assert.deepEqual(await barriers(page), [], "phone");
+  await page.setViewportSize({ width: 1280, height: 800 });
+  assert.equal(await isTooWide(page), false);
+});
+
+await check("logging out forgets the token and the sessions", async () => {
+  await page.getByRole("button", { name: "Log out" }).click();
+  assert.equal(await page.locator("#lanes .lane").count(), 0);
+  await page.reload();
+  assert.equal(await page.locator("#login").isVisible(), true);
+});
+
+assert.deepEqual(faults, [], "no error, no dialog, no request to others");
+await close();
+await browser.close();
+line.close();
