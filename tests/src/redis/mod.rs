@@ -38,6 +38,7 @@ mod reshape;
 mod resp;
 mod sentinel;
 mod server;
+mod sides;
 pub mod tls;
 mod wait;
 
@@ -47,3 +48,4 @@ pub use proxy::{Mode, Proxy};
 pub use resp::{CommandError, Reply};
 pub use sentinel::{SERVICE_NAME, SentinelSet};
 pub use server::RedisServer;
+pub use sides::{LEFT, RIGHT, SplitSet};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::builder::Role;
+use super::builder::{Builder, Role};
 use super::{RedisServer, wait};
 
 /// The name under which the sentinels know the primary.
@@ -27,11 +27,16 @@ impl SentinelSet {
     /// # Panics
     /// When that takes longer than 30 s.
     pub async fn start() -> Self {
-        let primary = RedisServer::start().await;
+        Self::start_with(&RedisServer::builder(), &[]).await
+    }
+
+    /// The same, with servers of these settings, and more settings of the sentinels.
+    pub(super) async fn start_with(server: &Builder, of_sentinels: &[&str]) -> Self {
+        let primary = server.clone().start().await;
         let of_primary = format!("127.0.0.1 {}", primary.port());
         let mut servers = vec![primary];
         for _ in 0..2 {
-            servers.push(RedisServer::builder().setting("replicaof", &of_primary).start().await);
+            servers.push(server.clone().setting("replicaof", &of_primary).start().await);
         }
         // A sentinel looks for replicas when it starts and then only every ten seconds.
         wait::until("both replicas are in step", FORM_LIMIT, || async {
@@ -40,7 +45,7 @@ impl SentinelSet {
         .await;
         let mut sentinels = Vec::new();
         for _ in 0..3 {
-            sentinels.push(start_sentinel(&of_primary).await);
+            sentinels.push(start_sentinel(&of_primary, of_sentinels).await);
         }
         let set = Self { servers, sentinels };
         wait::until("the sentinels know all servers and each other", FORM_LIMIT, || {
@@ -136,18 +141,20 @@ impl SentinelSet {
     }
 }
 
-async fn start_sentinel(of_primary: &str) -> RedisServer {
+async fn start_sentinel(of_primary: &str, settings: &[&str]) -> RedisServer {
     let monitor = format!("monitor {SERVICE_NAME} {of_primary} 2");
-    RedisServer::builder()
+    let mut sentinel = RedisServer::builder()
         .role(Role::Sentinel)
         .setting("sentinel", &monitor)
         .setting("sentinel", &format!("down-after-milliseconds {SERVICE_NAME} 1000"))
-        .setting("sentinel", &format!("failover-timeout {SERVICE_NAME} 5000"))
-        .start()
-        .await
+        .setting("sentinel", &format!("failover-timeout {SERVICE_NAME} 5000"));
+    for setting in settings {
+        sentinel = sentinel.setting("sentinel", setting);
+    }
+    sentinel.start().await
 }
 
-async fn in_step(replica: &RedisServer) -> bool {
+pub(super) async fn in_step(replica: &RedisServer) -> bool {
     let info = replica.cmd(&["INFO", "replication"]).await;
     info.is_ok_and(|info| info.has_line("master_link_status:up"))
 }

@@ -14,6 +14,7 @@ mod conformance;
 mod faults;
 mod formats;
 mod near;
+mod partition;
 mod refusals;
 mod replicated;
 mod replies;
