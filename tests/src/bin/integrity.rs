@@ -20,6 +20,9 @@ struct Arguments {
     /// One fault by its name, or all of them in turn.
     #[arg(long, default_value = "all")]
     fault: String,
+    /// When a pin counts: `primary`, or `replicated`, which is for the faults `failover` and `partition`.
+    #[arg(long, default_value = "primary", value_parser = ["primary", "replicated"])]
+    durability: String,
     /// Where all choices come from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -34,7 +37,9 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> std::io::Result<ExitCode> {
     let arguments = Arguments::parse();
+    let replicated = arguments.durability == "replicated";
     let faults = match arguments.fault.as_str() {
+        "all" if replicated => vec![Fault::Failover, Fault::Partition],
         "all" => Fault::ALL.to_vec(),
         name => match name.parse() {
             Ok(fault) => vec![fault],
@@ -56,6 +61,7 @@ async fn main() -> std::io::Result<ExitCode> {
                 replicas: arguments.replicas.into(),
                 sessions: arguments.sessions.div_ceil(faults.len()),
                 fault: *fault,
+                replicated,
                 seed: arguments.seed,
                 limit: Duration::from_secs(arguments.limit),
             };

@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::replicas::{KEY_PREFIX, Replicas};
 use super::stubs::Stubs;
-use crate::redis::{Mode, Proxy, RedisCluster, RedisServer, SentinelSet};
+use crate::redis::{LEFT, Mode, Proxy, RIGHT, RedisCluster, RedisServer, SentinelSet, SplitSet};
 
 /// How long Redis is out of reach, where we decide.
 const OUTAGE: Duration = Duration::from_millis(1500);
@@ -33,11 +33,13 @@ pub enum Fault {
     ClusterFailover,
     /// One gateway is cut off from Redis.
     Cut,
+    /// The primary of a Sentinel set is cut off together with one gateway, and both sides go on.
+    Partition,
 }
 
 impl Fault {
     /// Every one of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::None,
         Self::ClientKill,
         Self::Gateway,
@@ -47,6 +49,7 @@ impl Fault {
         Self::Failover,
         Self::Migration,
         Self::ClusterFailover,
+        Self::Partition,
     ];
 
     /// Its name on the command line.
@@ -62,6 +65,7 @@ impl Fault {
             Self::Migration => "migration",
             Self::ClusterFailover => "cluster-failover",
             Self::Cut => "cut",
+            Self::Partition => "partition",
         }
     }
 
@@ -81,7 +85,7 @@ impl Fault {
 
     /// Whether Redis may lose what it acknowledged.
     pub(super) fn loses(self) -> bool {
-        matches!(self, Self::Kill | Self::Failover | Self::ClusterFailover)
+        matches!(self, Self::Kill | Self::Failover | Self::ClusterFailover | Self::Partition)
     }
 }
 
@@ -102,6 +106,8 @@ pub(super) enum Backend {
     /// The proxy stands before the first gateway.
     Proxied(RedisServer, Proxy),
     Sentinel(SentinelSet),
+    /// The first gateway is on the left side.
+    Split(SplitSet),
     Cluster(RedisCluster),
 }
 
@@ -109,6 +115,7 @@ impl Backend {
     pub(super) async fn start(fault: Fault) -> Self {
         match fault {
             Fault::Failover => Self::Sentinel(SentinelSet::start().await),
+            Fault::Partition => Self::Split(SplitSet::start().await),
             Fault::Migration => Self::Cluster(RedisCluster::start(3).await),
             Fault::ClusterFailover => Self::Cluster(RedisCluster::start_with_replicas(3).await),
             Fault::Cut => {
@@ -126,6 +133,7 @@ impl Backend {
             Self::Proxied(_, proxy) if replica == 0 => format!("redis://{}", proxy.addr()),
             Self::Single(server) | Self::Proxied(server, _) => server.url(),
             Self::Sentinel(set) => set.url(),
+            Self::Split(set) => set.url(if replica == 0 { LEFT } else { RIGHT }),
             Self::Cluster(cluster) => cluster.url(),
         }
     }
@@ -183,6 +191,11 @@ pub(super) async fn strike(
             let old = set.kill_primary().await;
             set.wait_for_failover(old).await;
             old.restart().await;
+        }
+        (Fault::Partition, Backend::Split(set)) => {
+            let old = set.part().await;
+            sleep(OUTAGE).await;
+            set.heal(old).await;
         }
         (Fault::Migration, Backend::Cluster(cluster)) => {
             let slot = cluster.slot_of(KEY_PREFIX).await;

@@ -72,6 +72,8 @@ pub struct Circumstances {
     pub parts: bool,
     /// Whether a fault may lose what Redis acknowledged.
     pub loses: bool,
+    /// Whether nothing may be told that could be lost: then no fault excuses a pin too many.
+    pub replicated: bool,
 }
 
 impl Circumstances {
@@ -194,7 +196,8 @@ impl Session<'_> {
             let end = seen.values().max().copied().unwrap_or_default();
             let start = self.events.first().map_or(end, |event| event.start);
             let text = format!("{excess} pins that nobody asked for");
-            findings.push(Finding::new(Rule::Unasked, self.excuse(start, end), text));
+            let excuse = self.excuse(start, end).filter(|_| !self.circumstances.replicated);
+            findings.push(Finding::new(Rule::Unasked, excuse, text));
         }
     }
 
@@ -214,7 +217,8 @@ impl Session<'_> {
             if may_change || was == is {
                 continue;
             }
-            let excuse = self.circumstances.loses.then_some(Excuse::Loss);
+            let may_lose = self.circumstances.loses && !self.circumstances.replicated;
+            let excuse = may_lose.then_some(Excuse::Loss);
             let text = format!("{was} ({old}) before the fault, {is} ({new}) after it");
             findings.push(Finding::new(Rule::Changed, excuse, text));
         }

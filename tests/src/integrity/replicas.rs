@@ -3,12 +3,13 @@
 use std::fmt::Write;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
 use super::rng::Rng;
+use super::run::Plan;
 use super::stubs::{ROUTES, Stubs};
 use crate::Gateway;
 
@@ -35,15 +36,15 @@ struct Replica {
 
 impl Replicas {
     /// One gateway for each of the addresses of Redis.
-    pub(super) async fn start(program: &Path, stubs: &Stubs, redis: &[String]) -> Self {
+    pub(super) async fn start(plan: &Plan, stubs: &Stubs, redis: &[String]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut replicas = Vec::new();
         for (i, redis) in redis.iter().enumerate() {
             let config = folder.path().join(format!("{i}.yaml"));
-            fs::write(&config, yaml(stubs, redis)).expect("a file");
+            fs::write(&config, yaml(stubs, redis, plan.replicated)).expect("a file");
             replicas.push(Replica { config, gateway: Mutex::new(None) });
         }
-        let all = Self { program: program.to_owned(), replicas, _folder: folder };
+        let all = Self { program: plan.gateway.clone(), replicas, _folder: folder };
         for replica in 0..all.len() {
             all.restart(replica).await;
         }
@@ -89,7 +90,8 @@ impl Replicas {
     }
 }
 
-fn yaml(stubs: &Stubs, redis: &str) -> String {
+fn yaml(stubs: &Stubs, redis: &str, replicated: bool) -> String {
+    let durability = if replicated { "replicated" } else { "primary" };
     let mut yaml =
         String::from("version: v0.4.0\nlisteners:\n  - {type: model, name: integrity}\n");
     yaml.push_str("model_providers:\n");
@@ -111,7 +113,7 @@ fn yaml(stubs: &Stubs, redis: &str) -> String {
         "routing:\n  session_max_entries: 200000\n  expose_epoch: true\n  \
          router: {{type: llm, url: 'http://{}/v1', model: Arch-Router, timeout_ms: 5000}}\n  \
          session_cache: {{type: redis, url: '{redis}', key_prefix: '{KEY_PREFIX}', \
-         command_timeout_ms: {STORE_BUDGET_MS}}}\n",
+         command_timeout_ms: {STORE_BUDGET_MS}, durability: {durability}}}\n",
         stubs.router
     );
     yaml

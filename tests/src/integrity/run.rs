@@ -37,6 +37,8 @@ pub struct Plan {
     pub sessions: usize,
     /// What goes wrong.
     pub fault: Fault,
+    /// Whether pins count only once a replica of Redis holds them (`durability: replicated`).
+    pub replicated: bool,
     /// Where all choices come from.
     pub seed: u64,
     /// No session begins after this.
@@ -53,7 +55,7 @@ pub async fn run(plan: &Plan) -> Report {
     let stubs = Stubs::start(plan.seed).await;
     let backend = Backend::start(plan.fault).await;
     let urls: Vec<_> = (0..plan.replicas).map(|replica| backend.url(replica)).collect();
-    let replicas = Replicas::start(&plan.gateway, &stubs, &urls).await;
+    let replicas = Replicas::start(plan, &stubs, &urls).await;
     let load = Arc::new(Load {
         plan: plan.clone(),
         client: Client::new(),
@@ -80,6 +82,7 @@ pub async fn run(plan: &Plan) -> Report {
         cuts: plan.fault.cuts(),
         parts: plan.fault.parts(),
         loses: plan.fault.loses(),
+        replicated: plan.replicated,
     };
     let mut report = Report::new(plan.fault, circumstances.faults.len(), load.born.elapsed());
     report.router_calls = stubs.calls.count();

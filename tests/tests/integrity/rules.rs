@@ -26,7 +26,7 @@ fn asking(ask: Ask, event: Event) -> Event {
 /// A fault from second 2 to second 5.
 fn fault(parts: bool, loses: bool) -> Circumstances {
     let fault = (Duration::from_secs(2), Duration::from_secs(5));
-    Circumstances { faults: vec![fault], cuts: parts, parts, loses }
+    Circumstances { faults: vec![fault], cuts: parts, parts, loses, ..Circumstances::default() }
 }
 
 fn found(events: &[Event], circumstances: &Circumstances) -> Vec<(Rule, Option<Excuse>)> {
@@ -173,6 +173,17 @@ fn a_second_claim_without_an_end_of_the_first_is_unasked() {
     assert_eq!(found(&given_up, &cut), [(Rule::Unasked, Some(Excuse::Provisional))]);
     let refreshed = [claimed(), asking(Ask::Refresh, event(20, 30, How::Refreshed, "b", 2))];
     assert_eq!(healthy(&refreshed), []);
+}
+
+#[test]
+fn where_nothing_may_be_lost_no_fault_excuses_another_pin_or_model() {
+    let replicated = Circumstances { replicated: true, ..fault(true, true) };
+    let during = [event(2100, 2110, How::Claimed, "a", 1), event(2200, 2210, How::Claimed, "b", 2)];
+    let changed = [claimed(), event(6000, 6001, How::Claimed, "b", 2)];
+    for (events, rule) in [(&during, Rule::Unasked), (&changed, Rule::Changed)] {
+        assert!(found(events, &replicated).contains(&(rule, None)), "{rule:?}");
+        assert!(!found(events, &fault(true, true)).contains(&(rule, None)), "{rule:?}");
+    }
 }
 
 #[test]
