@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Extensions;
 use tokio::time::sleep;
@@ -25,6 +26,8 @@ pub struct PinnedModel {
     pub(crate) is_final: bool,
     pub(crate) store: SharedStore,
     pub(crate) expiry: Expiry,
+    /// The time that one request may spend waiting for the store.
+    pub(crate) store_budget: Duration,
     pub(crate) expose_epoch: bool,
     /// The model is not that of the pin.
     pub(crate) detour: bool,

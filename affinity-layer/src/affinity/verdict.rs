@@ -129,7 +129,7 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
         epoch: Option<Epoch>,
         key: Option<AffinityKey>,
     ) -> PinnedModel {
-        let Settings { expiry, expose_epoch, .. } = self.settings;
+        let Settings { expiry, store_budget, expose_epoch, .. } = self.settings;
         let links = key.as_ref().is_some_and(|key| self.settings.keys.links(key));
         PinnedModel {
             selection,
@@ -140,6 +140,7 @@ impl<St: AffinityStore, R: RouterService> Core<St, R> {
             is_final: false,
             store: self.shared.clone(),
             expiry,
+            store_budget,
             expose_epoch,
             detour: false,
             links,

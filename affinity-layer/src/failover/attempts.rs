@@ -11,9 +11,6 @@ use tower_service::Service;
 use super::layer::Settings;
 use crate::{ModelName, Outcome, PinnedModel, Probe};
 
-/// The longest wait for the store when a session moves or its pin is released.
-const STORE_LIMIT: Duration = Duration::from_millis(100);
-
 pub(super) struct Attempts {
     pub(super) model: PinnedModel,
     pub(super) settings: Arc<Settings>,
@@ -82,12 +79,18 @@ impl Attempts {
         Some(Duration::from_secs(seconds)).filter(|wait| *wait <= self.settings.patience)
     }
 
+    /// The longest wait for the store when a session moves or its pin is released. A store that ends its
+    /// calls within the budget may still decide what becomes of the move, so it has as long again.
+    fn store_limit(&self) -> Duration {
+        self.model.store_budget.saturating_mul(2)
+    }
+
     /// Moves the session to the model that answered, if that is another one.
     async fn served(&self, serving: PinnedModel) -> Option<PinnedModel> {
         if serving.model() == self.model.model() {
             return None;
         }
-        let moved = timeout(STORE_LIMIT, self.model.repin(serving.model().clone())).await;
+        let moved = timeout(self.store_limit(), self.model.repin(serving.model().clone())).await;
         match moved {
             Ok(Ok(Some(moved))) if moved.model() == serving.model() => Some(moved),
             // Another request has moved the session elsewhere; this answer is by our candidate.
@@ -101,7 +104,7 @@ impl Attempts {
     async fn gave_up(&self, last: PinnedModel) -> Option<PinnedModel> {
         let made = [Outcome::Claimed, Outcome::Refreshed, Outcome::Repinned];
         if made.contains(&self.model.outcome())
-            && let Ok(Err(error)) = timeout(STORE_LIMIT, self.model.release()).await
+            && let Ok(Err(error)) = timeout(self.store_limit(), self.model.release()).await
         {
             tracing::debug!(%error, "a pin that never served could not be released");
         }

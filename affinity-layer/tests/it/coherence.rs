@@ -1,12 +1,10 @@
 //! An answer that tells of a change is held until every replica knows of it.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use affinity_layer::{
-    AffinityKey, AffinityLayer, AffinityStore, Claim, Epoch, Expiry, FailoverLayer, MemoryStore,
-    Pin, PinnedModel, Selection, StoreError,
+    AffinityKey, AffinityLayer, AffinityStore, Expiry, FailoverLayer, MemoryStore, Pin, PinnedModel,
 };
 use axum::body::Body;
 use bytes::Bytes;
@@ -24,35 +22,10 @@ const COHERENCE: Duration = Duration::from_millis(20);
 struct Distant(MemoryStore);
 
 impl AffinityStore for Distant {
+    as_in!(0: get, claim, repin, release);
+
     fn peek(&self, key: &AffinityKey, expiry: &Expiry) -> Option<Pin> {
         self.0.peek(key, expiry)
-    }
-
-    async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<Option<Pin>, StoreError> {
-        self.0.get(key, expiry).await
-    }
-
-    async fn claim(
-        &self,
-        key: &AffinityKey,
-        selection: Arc<Selection>,
-        expiry: &Expiry,
-    ) -> Result<Claim, StoreError> {
-        self.0.claim(key, selection, expiry).await
-    }
-
-    async fn repin(
-        &self,
-        key: &AffinityKey,
-        from: Epoch,
-        selection: Arc<Selection>,
-        expiry: &Expiry,
-    ) -> Result<Option<Claim>, StoreError> {
-        self.0.repin(key, from, selection, expiry).await
-    }
-
-    async fn release(&self, key: &AffinityKey, epoch: Option<Epoch>) -> Result<bool, StoreError> {
-        self.0.release(key, epoch).await
     }
 
     fn coherence(&self) -> Duration {

@@ -134,3 +134,48 @@ pub(crate) fn said(model: &str, pinned: bool, affinity: &str) -> Said {
     let (model, affinity) = (model.to_owned(), affinity.to_owned());
     Said { status: 200, model, pinned: pinned.to_string(), affinity }
 }
+
+/// The verbs of a store that does as the store in its field does.
+macro_rules! as_in {
+    ($field:tt: $($verb:ident),+) => { $($crate::common::as_in!(@$verb $field);)+ };
+    (@get $field:tt) => {
+        async fn get(
+            &self,
+            key: &affinity_layer::AffinityKey,
+            expiry: &affinity_layer::Expiry,
+        ) -> Result<Option<affinity_layer::Pin>, affinity_layer::StoreError> {
+            self.$field.get(key, expiry).await
+        }
+    };
+    (@claim $field:tt) => {
+        async fn claim(
+            &self,
+            key: &affinity_layer::AffinityKey,
+            selection: std::sync::Arc<affinity_layer::Selection>,
+            expiry: &affinity_layer::Expiry,
+        ) -> Result<affinity_layer::Claim, affinity_layer::StoreError> {
+            self.$field.claim(key, selection, expiry).await
+        }
+    };
+    (@repin $field:tt) => {
+        async fn repin(
+            &self,
+            key: &affinity_layer::AffinityKey,
+            from: affinity_layer::Epoch,
+            selection: std::sync::Arc<affinity_layer::Selection>,
+            expiry: &affinity_layer::Expiry,
+        ) -> Result<Option<affinity_layer::Claim>, affinity_layer::StoreError> {
+            self.$field.repin(key, from, selection, expiry).await
+        }
+    };
+    (@release $field:tt) => {
+        async fn release(
+            &self,
+            key: &affinity_layer::AffinityKey,
+            epoch: Option<affinity_layer::Epoch>,
+        ) -> Result<bool, affinity_layer::StoreError> {
+            self.$field.release(key, epoch).await
+        }
+    };
+}
+pub(crate) use as_in;

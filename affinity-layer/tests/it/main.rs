@@ -27,6 +27,7 @@ mod release;
 mod router_failures;
 mod semantics;
 mod slow_links;
+mod slow_moves;
 mod slow_releases;
 mod spans;
 mod stacking;

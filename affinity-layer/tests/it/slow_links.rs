@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use affinity_layer::{
-    AffinityKey, AffinityLayer, AffinityStore, BodyId, Claim, Epoch, Expiry, LinkLayer,
-    MemoryStore, Pin, Selection, StoreError,
+    AffinityKey, AffinityLayer, AffinityStore, BodyId, Claim, Expiry, LinkLayer, MemoryStore,
+    Selection, StoreError,
 };
 use axum::body::Body;
 use http::{Request, Response};
@@ -23,9 +23,7 @@ const BODY: &str = r#"{"id":"resp_1","output":[]}"#;
 struct SlowLinks(MemoryStore, Arc<Semaphore>);
 
 impl AffinityStore for SlowLinks {
-    async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<Option<Pin>, StoreError> {
-        self.0.get(key, expiry).await
-    }
+    as_in!(0: get, repin, release);
 
     async fn claim(
         &self,
@@ -37,20 +35,6 @@ impl AffinityStore for SlowLinks {
             self.1.acquire().await.unwrap().forget();
         }
         self.0.claim(key, selection, expiry).await
-    }
-
-    async fn repin(
-        &self,
-        key: &AffinityKey,
-        from: Epoch,
-        selection: Arc<Selection>,
-        expiry: &Expiry,
-    ) -> Result<Option<Claim>, StoreError> {
-        self.0.repin(key, from, selection, expiry).await
-    }
-
-    async fn release(&self, key: &AffinityKey, epoch: Option<Epoch>) -> Result<bool, StoreError> {
-        self.0.release(key, epoch).await
     }
 }
 

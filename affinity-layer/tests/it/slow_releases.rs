@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use affinity_layer::{
-    AffinityKey, AffinityLayer, AffinityStore, Claim, Epoch, Expiry, MemoryStore, Pin,
-    ReleaseLayer, Selection, StoreError,
+    AffinityKey, AffinityLayer, AffinityStore, Epoch, MemoryStore, ReleaseLayer, StoreError,
 };
 use axum::body::{Body, Bytes};
 use http::{Request, Response};
@@ -42,28 +41,7 @@ impl SlowReleases {
 }
 
 impl AffinityStore for SlowReleases {
-    async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<Option<Pin>, StoreError> {
-        self.pins.get(key, expiry).await
-    }
-
-    async fn claim(
-        &self,
-        key: &AffinityKey,
-        selection: Arc<Selection>,
-        expiry: &Expiry,
-    ) -> Result<Claim, StoreError> {
-        self.pins.claim(key, selection, expiry).await
-    }
-
-    async fn repin(
-        &self,
-        key: &AffinityKey,
-        from: Epoch,
-        selection: Arc<Selection>,
-        expiry: &Expiry,
-    ) -> Result<Option<Claim>, StoreError> {
-        self.pins.repin(key, from, selection, expiry).await
-    }
+    as_in!(pins: get, claim, repin);
 
     async fn release(&self, key: &AffinityKey, epoch: Option<Epoch>) -> Result<bool, StoreError> {
         self.permits.acquire().await.unwrap().forget();

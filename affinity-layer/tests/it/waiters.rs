@@ -1,11 +1,9 @@
 //! The bound on those that wait for a decision is none on those that have one.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use affinity_layer::{
-    AffinityKey, AffinityLayer, AffinityStore, Claim, Epoch, Expiry, MemoryStore, Pin, Selection,
-    StoreError,
+    AffinityKey, AffinityLayer, AffinityStore, Expiry, MemoryStore, Pin, StoreError,
 };
 use axum::body::Body;
 use http::{Request, Response};
@@ -20,32 +18,11 @@ use crate::common::*;
 struct Slow(MemoryStore);
 
 impl AffinityStore for Slow {
+    as_in!(0: claim, repin, release);
+
     async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<Option<Pin>, StoreError> {
         sleep(Duration::from_millis(10)).await;
         self.0.get(key, expiry).await
-    }
-
-    async fn claim(
-        &self,
-        key: &AffinityKey,
-        selection: Arc<Selection>,
-        expiry: &Expiry,
-    ) -> Result<Claim, StoreError> {
-        self.0.claim(key, selection, expiry).await
-    }
-
-    async fn repin(
-        &self,
-        key: &AffinityKey,
-        from: Epoch,
-        selection: Arc<Selection>,
-        expiry: &Expiry,
-    ) -> Result<Option<Claim>, StoreError> {
-        self.0.repin(key, from, selection, expiry).await
-    }
-
-    async fn release(&self, key: &AffinityKey, epoch: Option<Epoch>) -> Result<bool, StoreError> {
-        self.0.release(key, epoch).await
     }
 }
 
