@@ -114,6 +114,8 @@ async fn what_a_caller_gives_up_is_not_forgotten() {
     })
     .await;
     assert_eq!(model(&store, "released").await, None);
+    let follows = async || all_follow(&server, &[&store]).await;
+    soon(Duration::from_secs(3), "it is followed again", follows).await;
     assert_eq!(model(&store, "held").await.as_deref(), Some("a/one"), "claimed again");
     assert_eq!(model_in(&server, "held").await.as_deref(), Some("a/one"));
 }

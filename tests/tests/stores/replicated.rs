@@ -105,11 +105,11 @@ async fn a_confirmed_pin_is_read_without_any_replica() {
     let pin = held(&store, "s", "a/one").await;
     replica.kill();
     let stranger = redis(&options).await;
-    for n in 0..20 {
+    for n in 0..10 {
         let error = claim(&stranger, &format!("new-{n}"), "a/two").await.unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::Unconfirmed, "{n}: the breaker stays closed");
-        assert_eq!(get(&stranger, "s").await.unwrap().as_ref(), Some(&pin), "{n}");
+        assert_eq!(error.kind(), StoreErrorKind::Unconfirmed, "{n}: Redis has answered");
     }
+    assert_eq!(get(&stranger, "s").await.unwrap(), Some(pin));
 }
 
 #[tokio::test]
