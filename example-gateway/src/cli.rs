@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use http::Uri;
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 
 use self::demo::Demo;
@@ -20,7 +21,7 @@ use crate::config::{Config, Mode, http_base, summary};
 use crate::serve::Gateway;
 use crate::telemetry::{self, LogFormat, Traces};
 use crate::term::Terminal;
-use crate::{provider, shutdown, verify};
+use crate::{provider, report, shutdown, verify};
 
 /// Wrong usage, and a configuration that cannot be served.
 const USAGE: u8 = 2;
@@ -50,6 +51,8 @@ enum Command {
     Provider(Provider),
     /// Check a configuration file.
     Check(Check),
+    /// Print what pins have saved and what turns have cost, from a gateway's admin listener.
+    Report(Report),
 }
 
 #[derive(Args, Debug, Default, PartialEq)]
@@ -94,6 +97,19 @@ struct Check {
     upstream: Option<Uri>,
 }
 
+#[derive(Args, Debug)]
+struct Report {
+    /// The admin listener of the gateway.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:12002", value_parser = http_base)]
+    url: Uri,
+    /// Its token.
+    #[arg(long, value_name = "TOKEN", env = "AFFINITY_ADMIN_TOKEN", hide_env_values = true)]
+    token: SecretString,
+    /// Print the answer as it came.
+    #[arg(long)]
+    json: bool,
+}
+
 /// What has to be there when `upstream` takes the place of the providers.
 fn mode(upstream: Option<&Uri>) -> Mode {
     upstream.map_or(Mode::Full, |_| Mode::UpstreamOverride)
@@ -116,7 +132,7 @@ impl Cli {
         match &command {
             // Where its traces go stands in its configuration, so it starts both itself.
             Command::Serve(_) => {}
-            Command::Demo(_) | Command::Verify(_) => log("warn"),
+            Command::Demo(_) | Command::Verify(_) | Command::Report(_) => log("warn"),
             Command::Provider(_) | Command::Check(_) => log("info"),
         }
         match command {
@@ -129,6 +145,9 @@ impl Cli {
             }
             Command::Provider(provider) => provider.run().await,
             Command::Check(check) => check.run(),
+            Command::Report(Report { url, token, json }) => {
+                Ok(code(report::run(&url, &token, json, &mut Terminal::stdio()).await?))
+            }
         }
     }
 }

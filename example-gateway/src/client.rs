@@ -1,14 +1,16 @@
-//! A small client for chat completions through a gateway, as a program outside would call it.
+//! A small client of a gateway, as a program outside would call it.
 
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::TokioExecutor;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::balance::REPLICA;
@@ -26,7 +28,7 @@ const CHAT: &str = "/v1/chat/completions";
 /// Calls one gateway. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct GatewayClient {
-    http: Client<HttpConnector, Full<Bytes>>,
+    http: Http,
     endpoint: Uri,
 }
 
@@ -46,10 +48,7 @@ impl GatewayClient {
         if endpoint.scheme_str() != Some("http") || !has_host {
             return Err(ClientError::Url(clean(url)));
         }
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(Duration::from_secs(5)));
-        Ok(Self { http: Client::builder(TokioExecutor::new()).build(connector), endpoint })
+        Ok(Self { http: http(), endpoint })
     }
 
     /// The URL that is called.
@@ -71,24 +70,59 @@ impl GatewayClient {
         *request.headers_mut() = headers.clone();
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);
-        let answer = tokio::time::timeout(TIMEOUT, self.send(request)).await;
-        answer.map_err(|_| ClientError::Timeout(self.endpoint.clone()))?
-    }
-
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, ClientError> {
-        let response = self.http.request(request).await;
-        let response = response
-            .map_err(|error| ClientError::Connection(self.endpoint.clone(), Box::new(error)))?;
-        let (parts, body) = response.into_parts();
-        let body = Limited::new(body, BODY_LIMIT).collect().await;
-        let body = body.map_err(|error| ClientError::Body(error.to_string()))?.to_bytes();
-        if parts.status != StatusCode::OK {
-            return Err(ClientError::Status(parts.status, body));
-        }
+        let (parts, body) = exchange(&self.http, request).await?;
         let body = serde_json::from_slice(&body)
             .map_err(|_| ClientError::Body("it is not JSON".to_owned()))?;
         Ok(Answer { headers: parts.headers, body })
     }
+}
+
+/// The body at `url`, an `http` URL, which is asked for with a bearer token.
+///
+/// # Errors
+///
+/// [`ClientError`] when there is no answer within 120 s, it is larger than 8 MiB, or of another status
+/// than 200, and for a token that cannot stand in a header.
+pub async fn get(url: &str, token: &SecretString) -> Result<Bytes, ClientError> {
+    let bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
+    let mut bearer = bearer.map_err(|_| ClientError::Token)?;
+    bearer.set_sensitive(true);
+    let target = url.parse::<Uri>().ok().filter(|url| url.scheme_str() == Some("http"));
+    let mut request = Request::new(Full::default());
+    *request.uri_mut() = target.ok_or_else(|| ClientError::Url(clean(url)))?;
+    request.headers_mut().insert(header::AUTHORIZATION, bearer);
+    exchange(&http(), request).await.map(|(_, body)| body)
+}
+
+type Http = Client<HttpConnector, Full<Bytes>>;
+
+fn http() -> Http {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(Duration::from_secs(5)));
+    Client::builder(TokioExecutor::new()).build(connector)
+}
+
+/// Sends a request, and reads its answer if it is one of status 200.
+async fn exchange(
+    http: &Http,
+    request: Request<Full<Bytes>>,
+) -> Result<(Parts, Bytes), ClientError> {
+    let url = request.uri().clone();
+    let answer = async {
+        let response = http.request(request).await;
+        let response =
+            response.map_err(|error| ClientError::Connection(url.clone(), Box::new(error)))?;
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, BODY_LIMIT).collect().await;
+        let body = body.map_err(|error| ClientError::Body(error.to_string()))?.to_bytes();
+        match parts.status {
+            StatusCode::OK => Ok((parts, body)),
+            status => Err(ClientError::Status(status, body)),
+        }
+    };
+    let answer = tokio::time::timeout(TIMEOUT, answer).await;
+    answer.map_err(|_| ClientError::Timeout(url.clone()))?
 }
 
 /// An answer with status 200.
@@ -134,6 +168,8 @@ impl Answer {
 pub enum ClientError {
     /// The URL is not one of a gateway.
     Url(String),
+    /// The token has characters that no header can have.
+    Token,
     /// The gateway cannot be reached, or broke the connection.
     Connection(Uri, Box<legacy::Error>),
     /// No answer in time.
@@ -150,6 +186,7 @@ impl fmt::Display for ClientError {
             Self::Url(url) => {
                 write!(f, "{url:?} is not an http URL such as http://localhost:12000")
             }
+            Self::Token => f.write_str("the token has characters that no header can have"),
             Self::Connection(url, error) if error.is_connect() => {
                 write!(f, "cannot connect to {url}; is the gateway running?")
             }

@@ -8,7 +8,7 @@
 pub(crate) mod api;
 mod pins;
 mod regret;
-mod rows;
+pub(crate) mod rows;
 mod sums;
 
 use std::collections::BTreeMap;

@@ -22,6 +22,7 @@ mod observe;
 mod protocol;
 pub mod provider;
 mod proxy;
+pub mod report;
 mod routing;
 pub mod serve;
 mod sessions;

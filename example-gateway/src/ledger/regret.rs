@@ -1,6 +1,6 @@
 //! Pinned turns that were routed once more, to see whether the pin is regretted.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What the router would have done with a turn that was served by a pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,12 +30,12 @@ impl Verdict {
 }
 
 /// How often each verdict was given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Regret {
-    agreed: u64,
-    otherwise: u64,
-    no_match: u64,
-    failed: u64,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct Regret {
+    pub(crate) agreed: u64,
+    pub(crate) otherwise: u64,
+    pub(crate) no_match: u64,
+    pub(crate) failed: u64,
 }
 
 impl Regret {

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use affinity_layer::{ModelName, RouteName};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::regret::Regret;
 use super::sums::Sums;
@@ -11,27 +11,27 @@ use super::{Entry, Ledger};
 use crate::turns::SessionTag;
 
 /// The whole ledger.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Answer {
     /// Unix milliseconds.
-    since: u64,
-    totals: Row,
-    models: Vec<Model>,
-    routes: Vec<Route>,
+    pub(crate) since: u64,
+    pub(crate) totals: Row,
+    pub(crate) models: Vec<Model>,
+    pub(crate) routes: Vec<Route>,
 }
 
-#[derive(Debug, Serialize)]
-struct Model {
-    model: String,
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Model {
+    pub(crate) model: String,
     #[serde(flatten)]
-    row: Row,
+    pub(crate) row: Row,
 }
 
-#[derive(Debug, Serialize)]
-struct Route {
-    route: Option<String>,
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Route {
+    pub(crate) route: Option<String>,
     #[serde(flatten)]
-    row: Row,
+    pub(crate) row: Row,
 }
 
 /// One session.
@@ -47,34 +47,34 @@ pub(crate) struct Session {
     row: Row,
 }
 
-#[derive(Debug, Serialize)]
-struct Row {
-    turns: u64,
-    pinned_turns: u64,
-    incomplete_turns: u64,
-    switches: u64,
-    router: Router,
-    tokens: Tokens,
-    turns_without: Tokens,
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Row {
+    pub(crate) turns: u64,
+    pub(crate) pinned_turns: u64,
+    pub(crate) incomplete_turns: u64,
+    pub(crate) switches: u64,
+    pub(crate) router: Router,
+    pub(crate) tokens: Tokens,
+    pub(crate) turns_without: Tokens,
     /// A model does not tell for whom the router would have chosen it, nor does a session.
     #[serde(skip_serializing_if = "Option::is_none")]
-    regret: Option<Regret>,
+    pub(crate) regret: Option<Regret>,
 }
 
-#[derive(Debug, Serialize)]
-struct Router {
-    calls: u64,
-    calls_saved: u64,
-    time_us: u64,
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Router {
+    pub(crate) calls: u64,
+    pub(crate) calls_saved: u64,
+    pub(crate) time_us: u64,
     /// An estimate; `None` while the router has not been asked.
-    time_saved_us: Option<u64>,
+    pub(crate) time_saved_us: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
-struct Tokens {
-    prompt: u64,
-    cached: u64,
-    output: u64,
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Tokens {
+    pub(crate) prompt: u64,
+    pub(crate) cached: u64,
+    pub(crate) output: u64,
 }
 
 impl Ledger {

@@ -10,6 +10,7 @@
 mod access;
 mod events;
 mod ledger;
+mod report;
 
 use std::net::SocketAddr;
 
