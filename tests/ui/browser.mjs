@@ -73,5 +73,10 @@ export async function barriers(page) {
     .map(({ id, nodes }) => `${id}: ${nodes[0].html}`);
 }
 
-export const isTooWide = (page) =>
-  page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
+// What reaches beyond the window, the inside of what scrolls by itself apart.
+export const tooWide = (page) => page.evaluate(() => {
+  const visible = [...document.querySelectorAll("body *")].filter((element) => element.checkVisibility());
+  const fixed = visible.filter((element) => !element.parentElement.closest(".scroller"));
+  return fixed.filter((element) => element.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+    .map((element) => element.className);
+});

@@ -1,7 +1,7 @@
 // Holds the page against what the client of the sessions was told, and against /metrics.
 
 import assert from "node:assert/strict";
-import { ADMIN, TOKEN, barriers, isTooWide, lanes, launch, line, open, state, text, until } from "./browser.mjs";
+import { ADMIN, TOKEN, barriers, lanes, launch, line, open, state, text, tooWide, until } from "./browser.mjs";
 import { counted, drive, switches, told, turn } from "./sessions.mjs";
 
 const SESSIONS = 50;
@@ -158,10 +158,10 @@ await check("light, dark and phone: nobody is kept out, and nothing is too wide"
   assert.notEqual(await ground(), light);
   assert.deepEqual(await barriers(page), [], "dark");
   await page.setViewportSize({ width: 375, height: 812 });
-  assert.equal(await isTooWide(page), false);
+  assert.deepEqual(await tooWide(page), []);
   assert.deepEqual(await barriers(page), [], "phone");
   await page.setViewportSize({ width: 1280, height: 800 });
-  assert.equal(await isTooWide(page), false);
+  assert.deepEqual(await tooWide(page), []);
 });
 
 await check("logging out forgets the token and the sessions", async () => {
