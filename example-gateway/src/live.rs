@@ -32,7 +32,7 @@ pub(crate) fn router(live: Live) -> Router {
 }
 
 /// Readers at a time.
-const READERS: usize = 16;
+const READERS: usize = 8;
 
 /// Messages that a reader may be behind.
 const BEHIND: usize = 32;

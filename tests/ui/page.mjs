@@ -71,7 +71,7 @@ async function agrees() {
   await until("calls made", () => text(page, "#calls"), `${calls} made in ${all} turns`);
   await until("held", () => text(page, "#ratio"), `${Math.round((100 * held) / all)} %`);
   await until("turns", () => text(page, "#turns"), `${held} of ${all} turns`);
-  await until("tokens", () => text(page, "#tokens"), `${number(cached)} of ${number(prompt)}`);
+  await until("tokens", () => text(page, "#tokens"), `${number(cached)} of ${number(prompt)} tokens`);
   await until("switches", () => text(page, "#switches"), String(SESSIONS / 10));
   await until("switched", () => text(page, "#switched"), `in ${moved} sessions shown`);
 }

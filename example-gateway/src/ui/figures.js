@@ -34,7 +34,7 @@ export class Figures {
     text("switches", number(switches));
     text("switched", switches ? `in ${plural(switched, "session")} shown` : "no session changed its model");
     text("cached", percent(tokens.cached, tokens.prompt));
-    text("tokens", unknown.prompt < turns ? `${number(tokens.cached)} of ${number(tokens.prompt)}` : "no usage was reported");
+    text("tokens", unknown.prompt < turns ? `${number(tokens.cached)} of ${number(tokens.prompt)} tokens` : "no usage was reported");
     this.#medians();
     this.#regret(regret);
   }
