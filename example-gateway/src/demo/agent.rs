@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::tools;
 use crate::client::{Answer, ClientError, GatewayClient};
@@ -32,6 +33,8 @@ pub struct Agent {
     gateways: Vec<GatewayClient>,
     headers: HeaderMap,
     messages: Vec<Value>,
+    /// Keeps what the provider caches of one run apart from another's.
+    user: String,
     turns: usize,
 }
 
@@ -46,6 +49,8 @@ pub struct Turn {
     pub pinned: bool,
     /// The replica that answered, when a load balancer says so.
     pub replica: Option<String>,
+    /// Tokens of the prompt, and how many of them the provider had in its cache, if the answer says.
+    pub prompt: Option<(u64, u64)>,
     /// What the model wants.
     pub step: Step,
 }
@@ -66,7 +71,7 @@ impl Agent {
     pub fn new(gateways: Vec<GatewayClient>, headers: HeaderMap, messages: Vec<Value>) -> Self {
         let system = json!({"role": "system", "content": SYSTEM});
         let messages = std::iter::once(system).chain(messages).collect();
-        Self { gateways, headers, messages, turns: 0 }
+        Self { gateways, headers, messages, user: Uuid::new_v4().to_string(), turns: 0 }
     }
 
     /// Calls the model once, and the tools that it wants.
@@ -77,6 +82,7 @@ impl Agent {
     pub async fn turn(&mut self) -> Result<Turn, ClientError> {
         let request = json!({
             "model": REQUESTED_MODEL,
+            "user": self.user,
             "messages": self.messages,
             "tools": tools::definitions(),
         });
@@ -90,6 +96,7 @@ impl Agent {
             answered_by: answer.body_model(),
             pinned: answer.pinned() == Some(true),
             replica: answer.replica(),
+            prompt: prompt(&answer.body),
             step,
         })
     }
@@ -116,4 +123,10 @@ impl Agent {
         self.messages.push(json!({"role": "user", "content": instruction}));
         Ok(Step::Tools(names))
     }
+}
+
+fn prompt(answer: &Value) -> Option<(u64, u64)> {
+    let number = |pointer| answer.pointer(pointer).and_then(Value::as_u64);
+    let cached = number("/usage/prompt_tokens_details/cached_tokens")?;
+    Some((number("/usage/prompt_tokens")?, cached))
 }

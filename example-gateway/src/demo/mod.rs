@@ -71,6 +71,10 @@ pub async fn run(
     };
     out.line("")?;
     out.line(&with.summary("With", out))?;
+    if let (Some(without), Some(with)) = (without.cached(), with.cached()) {
+        let text = "Prompt tokens from the provider's cache";
+        out.line(&format!("{text}: {without} % without affinity, {with} % with it"))?;
+    }
     report(out, with.answer.as_deref())?;
     Ok(with.held())
 }
@@ -112,6 +116,8 @@ struct Run {
     /// What the answers themselves name; a gateway that pins shows one here as well.
     answered_by: BTreeSet<String>,
     answer: Option<String>,
+    /// Tokens of all prompts, and how many of them were cached.
+    prompt: (u64, u64),
 }
 
 /// Runs the agent to its answer or for `turns`, printing each turn as it ends.
@@ -134,6 +140,8 @@ async fn follow(
         out.line(&line(number, &turn, switched, out))?;
         run.models.push(turn.model);
         run.answered_by.insert(turn.answered_by);
+        let (tokens, cached) = turn.prompt.unwrap_or_default();
+        run.prompt = (run.prompt.0.saturating_add(tokens), run.prompt.1.saturating_add(cached));
         if let Step::Answer(answer) = turn.step {
             run.answer = Some(answer);
             break;
@@ -179,6 +187,12 @@ impl Run {
 
     fn held(&self) -> bool {
         !self.models.is_empty() && self.switches() == 0 && self.answered_by.len() == 1
+    }
+
+    /// The share of prompt tokens that were cached, of a hundred; `None` where no answer tells.
+    fn cached(&self) -> Option<u64> {
+        let (tokens, cached) = self.prompt;
+        cached.saturating_mul(100).checked_div(tokens)
     }
 
     fn summary(&self, which: &str, out: &Terminal) -> String {

@@ -22,6 +22,7 @@ turn 3  [claude-sonnet-4-20250514    ]  check_feature_support  ✓ pinned
 turn 4  [claude-sonnet-4-20250514    ]  final answer  ✓ pinned
 
 ✓ With affinity: claude-sonnet-4-20250514 for all 4 turns
+Prompt tokens from the provider's cache: 32 % without affinity, 60 % with it
 
 ══ Final Report (pinned session) ═════════════════════════════════════
 RECOMMENDATION: PostgreSQL.

@@ -2,7 +2,7 @@
 //!
 //! A prompt is taken apart into what stands before the conversation (tools, instructions) and its
 //! messages. Of a new prompt so much is cached as it has in common with an earlier one of the same
-//! model from the first part on. Real caches count in blocks and from about a thousand tokens; this one
+//! model from the first part on, and of the same `user` where there is one. Real caches count in blocks and from about a thousand tokens; this one
 //! counts from the first, so that a short conversation shows what a long one would.
 
 use std::collections::{HashMap, VecDeque};
@@ -45,7 +45,10 @@ impl PromptCache {
         let mut beginnings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Its keys are always the same, so that a run can be repeated.
         let mut hasher = DefaultHasher::new();
-        hasher.write(model.as_bytes());
+        for whose in [model, request["user"].as_str().unwrap_or_default()] {
+            hasher.write_usize(whose.len());
+            hasher.write(whose.as_bytes());
+        }
         let (mut cached, mut is_known) = (Cached::default(), true);
         for part in parts(request) {
             hasher.write_usize(part.len());
@@ -107,10 +110,13 @@ mod tests {
     }
 
     #[test]
-    fn another_model_knows_nothing_and_another_beginning_is_not_known() {
+    fn another_model_or_user_knows_nothing_and_another_beginning_is_not_known() {
         let cache = PromptCache::default();
         let first = cache.look("m", &prompt(&["one", "two"]));
         assert_eq!(cache.look("n", &prompt(&["one", "two"])), first);
+        let mut of_user = prompt(&["one", "two"]);
+        of_user["user"] = "u".into();
+        assert_eq!(cache.look("m", &of_user), first);
         let changed = cache.look("m", &prompt(&["0ne", "two"]));
         assert_eq!(changed.read, json!("be brief").to_string().len(), "nothing behind the change");
     }

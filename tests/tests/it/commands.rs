@@ -45,6 +45,12 @@ async fn demo_shows_a_loop_that_switches_and_one_that_holds() {
         assert_eq!(run.matches("final answer").count(), 1, "{run}");
     }
     assert!(with.contains("Final Report") && with.contains("PostgreSQL"), "{with}");
+    let cached = with
+        .lines()
+        .find_map(|line| line.strip_prefix("Prompt tokens from the provider's cache: "));
+    let shares = cached.unwrap().split(' ').filter_map(|word| word.parse::<u8>().ok());
+    let [without, with] = shares.collect::<Vec<_>>()[..] else { panic!("{cached:?}") };
+    assert!(0 < without && without < with && with < 100, "{cached:?}");
 }
 
 #[tokio::test]
