@@ -53,7 +53,7 @@ use crate::{AffinityKey, BoxError, Epoch, Expiry, Pin, Selection, StoreError, St
 ///   was sent.
 /// - The value is JSON with `model_name` and `route_name`, as the older system writes it; values of
 ///   that system are understood. A value that cannot be read counts as none, and the next claim
-///   replaces it.
+///   replaces it; one of more than 2 MiB is removed when it is read, since a claim would fetch it whole.
 /// - Redis replicates asynchronously. When a primary is lost, the changes of its last moment are lost
 ///   with it, unless [`RedisOptions::replicated`] is set.
 ///

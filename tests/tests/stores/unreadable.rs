@@ -1,12 +1,16 @@
 //! Values that are no pins, and values at the edge of being one.
 
-use affinity_layer::{AffinityStore, Epoch, RedisStore, StoreErrorKind};
+use std::time::Duration;
+
+use affinity_layer::{AffinityStore, Epoch, Expiry, RedisStore, StoreErrorKind};
 use affinity_tests::redis::RedisServer;
 
 use crate::support::{
     CALM, LONG, claim, get, key, left, model, model_in, name, options, redis, selection, soon,
     tiered,
 };
+
+const SLIDING: Expiry = Expiry::sliding(Duration::from_secs(60), Duration::from_secs(600));
 
 async fn start() -> (RedisServer, RedisStore) {
     let server = RedisServer::start().await;
@@ -60,6 +64,29 @@ async fn an_unreadable_value_is_no_pin_and_gives_way_to_the_next_claim() {
         assert_eq!(model_in(&server, "s").await.as_deref(), Some("a/new"), "{what}");
         assert!(left(&server, "s").await > 590_000, "{what}");
     }
+}
+
+/// A claim tells what stands by sending it, so what is too long for that goes when it is read.
+#[tokio::test]
+async fn a_value_of_many_mebibytes_is_never_sent() {
+    let (server, store) = start().await;
+    let sent = async || {
+        let stats = server.run(&["INFO", "stats"]).await;
+        let mut lines = stats.text().unwrap().lines();
+        let bytes = lines.find_map(|line| line.strip_prefix("total_net_output_bytes:"));
+        bytes.unwrap().parse::<u64>().unwrap()
+    };
+    let last = (64 << 20).to_string();
+    server.run(&["SETRANGE", &name("s"), &last, "x"]).await;
+    let before = sent().await;
+    for expiry in [LONG, SLIDING] {
+        server.run(&["SETRANGE", &name("s"), &last, "x"]).await;
+        assert_eq!(Box::pin(store.get(&key("s"), &expiry)).await.unwrap(), None);
+        assert!(claim(&store, "s", "a/new").await.unwrap().won);
+    }
+    assert_eq!(model_in(&server, "s").await.as_deref(), Some("a/new"));
+    let sent = sent().await - before;
+    assert!(sent < 1 << 20, "{sent} bytes");
 }
 
 #[tokio::test]

@@ -94,6 +94,14 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', math.max(1, ARGV[3]))
 return 1
 "#;
 
+/// Removes a value that is longer than a claim should fetch.
+///
+/// `KEYS[1]` the name; `ARGV[1]` the longest that may stay, in bytes. Returns how many were removed.
+pub(super) const SHED: &str = r#"
+if redis.call('STRLEN', KEYS[1]) <= tonumber(ARGV[1]) then return 0 end
+return redis.call('UNLINK', KEYS[1])
+"#;
+
 /// Puts a pin in the place of a value that cannot be read, if that still stands.
 ///
 /// `KEYS[1]` the name; `ARGV` length of the unreadable value, its first bytes, new value, lifetime in

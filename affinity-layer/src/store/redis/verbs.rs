@@ -10,9 +10,13 @@ use fred::types::Value;
 use super::confirm::Before;
 use super::conn::Conn;
 use super::node::Node;
+use super::value::MAX_VALUE_LEN;
 use super::{RedisStore, failed, millis, scripts, value};
 use crate::store::Claim;
 use crate::{AffinityKey, Epoch, Expiry, Pin, StoreError, StoreErrorKind};
+
+/// The longest value that stays where a claim would fetch it, in bytes: that takes a few milliseconds.
+const MAX_FETCHED: usize = 2 << 20;
 
 /// A pin as Redis has it.
 pub(crate) struct Found {
@@ -109,6 +113,9 @@ impl RedisStore {
         }
         let Some(stored) = value::decode(&value, name)? else {
             tracing::warn!("a value that cannot be read counts as no pin");
+            if value.len() > MAX_VALUE_LEN {
+                self.shed(name).await?;
+            }
             return Ok(None);
         };
         let pin = self.confirmed(name, stored).await?;
@@ -122,6 +129,15 @@ impl RedisStore {
         }
         // Near copies of a value by somebody else live no longer than those of ours.
         Ok(left.map(|left| Found { pin, left: left.min(expiry.initial()), is_current: true }))
+    }
+
+    /// Removes a value that the claim that follows would fetch whole, to no end but to replace it.
+    async fn shed(&self, name: &str) -> Result<(), StoreError> {
+        let longest = i64::try_from(MAX_FETCHED).unwrap_or(i64::MAX);
+        if self.eval::<i64>(scripts::SHED, name, vec![longest.into()]).await? > 0 {
+            tracing::warn!("a value too long to be fetched is removed");
+        }
+        Ok(())
     }
 
     /// Moves the pin of `key` to `pin` if its epoch still is `from`.
