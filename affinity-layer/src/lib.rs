@@ -148,6 +148,7 @@ mod error;
 #[cfg(feature = "axum")]
 mod extractor;
 pub mod failover;
+mod hint;
 mod key;
 pub mod link;
 mod name;

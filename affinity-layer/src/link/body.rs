@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::find::Finder;
 use super::target;
+use crate::hint::with_held;
 use crate::telemetry::Call;
 use crate::{AffinityKey, AffinityStore, PinnedModel};
 
@@ -113,13 +114,7 @@ impl<B: Body<Data = Bytes>> Body for LinkBody<B> {
         let State::Storing { piece, .. } = &self.state else {
             return inner;
         };
-        let held = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        let mut hint = SizeHint::new();
-        hint.set_lower(inner.lower().saturating_add(held));
-        if let Some(upper) = inner.upper() {
-            hint.set_upper(upper.saturating_add(held));
-        }
-        hint
+        with_held(&inner, piece.len())
     }
 }
 

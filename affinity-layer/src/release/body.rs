@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Timeout, sleep, timeout};
 
 use super::scan::Scanner;
+use crate::hint::with_held;
 use crate::{AffinityStore, PinnedModel};
 
 /// The longest that a release may take beside the response.
@@ -149,14 +150,7 @@ impl<B: Body<Data = Bytes>> Body for ReleaseBody<B> {
         let State::Releasing { last: Some(last), .. } = &self.state else {
             return inner;
         };
-        let held = last.data_ref().map_or(0, Bytes::len);
-        let held = u64::try_from(held).unwrap_or(u64::MAX);
-        let mut hint = SizeHint::new();
-        hint.set_lower(inner.lower().saturating_add(held));
-        if let Some(upper) = inner.upper() {
-            hint.set_upper(upper.saturating_add(held));
-        }
-        hint
+        with_held(&inner, last.data_ref().map_or(0, Bytes::len))
     }
 }
 

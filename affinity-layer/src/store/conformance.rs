@@ -14,6 +14,8 @@
 // A broken promise is reported by a panic: that is what a test suite is for.
 #![allow(clippy::panic, clippy::expect_used)]
 
+mod expiry;
+
 use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
@@ -45,10 +47,10 @@ where
     a_release_needs_the_epoch(store, namespace).await;
     epochs_grow_across_releases(store, namespace).await;
     keys_do_not_meet(store, namespace).await;
-    a_fixed_pin_ends_though_used(store, namespace, &wait).await;
-    a_sliding_pin_lives_by_use_up_to_its_age(store, namespace, &wait).await;
-    a_late_move_does_not_outlive_the_age(store, namespace, &wait).await;
-    an_expired_pin_can_be_claimed_anew(store, namespace, &wait).await;
+    expiry::a_fixed_pin_ends_though_used(store, namespace, &wait).await;
+    expiry::a_sliding_pin_lives_by_use_up_to_its_age(store, namespace, &wait).await;
+    expiry::a_late_move_does_not_outlive_the_age(store, namespace, &wait).await;
+    expiry::an_expired_pin_can_be_claimed_anew(store, namespace, &wait).await;
 }
 
 fn key(namespace: &str, name: &str) -> AffinityKey {
@@ -185,74 +187,6 @@ async fn keys_do_not_meet<St: AffinityStore>(store: &St, namespace: &str) {
     for (n, key) in keys.iter().enumerate() {
         assert_eq!(model(get(store, key).await.as_ref()), Some(format!("a/m{n}").as_str()));
     }
-}
-
-async fn a_fixed_pin_ends_though_used<St, W, F>(store: &St, namespace: &str, wait: &W)
-where
-    St: AffinityStore,
-    W: Fn(Duration) -> F,
-    F: Future<Output = ()>,
-{
-    let key = key(namespace, "fixed");
-    let expiry = Expiry::fixed(Duration::from_secs(2));
-    store.claim(&key, selection("a/one"), &expiry).await.expect("claim");
-    wait(Duration::from_millis(1200)).await;
-    assert!(store.get(&key, &expiry).await.expect("get").is_some());
-    wait(Duration::from_millis(1200)).await;
-    assert_eq!(store.get(&key, &expiry).await.expect("get"), None);
-    assert!(store.peek(&key, &expiry).is_none());
-}
-
-async fn a_sliding_pin_lives_by_use_up_to_its_age<St, W, F>(store: &St, namespace: &str, wait: &W)
-where
-    St: AffinityStore,
-    W: Fn(Duration) -> F,
-    F: Future<Output = ()>,
-{
-    let key = key(namespace, "sliding");
-    let expiry = Expiry::sliding(Duration::from_secs(2), Duration::from_secs(4));
-    store.claim(&key, selection("a/one"), &expiry).await.expect("claim");
-    for _ in 0..3 {
-        wait(Duration::from_millis(1200)).await;
-        assert!(store.get(&key, &expiry).await.expect("get").is_some(), "used in time");
-    }
-    wait(Duration::from_millis(1200)).await;
-    assert_eq!(store.get(&key, &expiry).await.expect("get"), None, "over its maximum age");
-}
-
-async fn a_late_move_does_not_outlive_the_age<St, W, F>(store: &St, namespace: &str, wait: &W)
-where
-    St: AffinityStore,
-    W: Fn(Duration) -> F,
-    F: Future<Output = ()>,
-{
-    let key = key(namespace, "late-move");
-    let expiry = Expiry::sliding(Duration::from_secs(2), Duration::from_secs(3));
-    let first = store.claim(&key, selection("a/one"), &expiry).await.expect("claim").pin;
-    wait(Duration::from_millis(1500)).await;
-    let moved = store.repin(&key, first.epoch, selection("a/two"), &expiry).await.expect("repin");
-    assert!(moved.is_some_and(|claim| claim.won));
-    wait(Duration::from_millis(700)).await;
-    let pin = store.get(&key, &expiry).await.expect("get");
-    assert_eq!(model(pin.as_ref()), Some("a/two"));
-    wait(Duration::from_millis(1000)).await;
-    assert_eq!(store.get(&key, &expiry).await.expect("get"), None, "over its maximum age");
-}
-
-async fn an_expired_pin_can_be_claimed_anew<St, W, F>(store: &St, namespace: &str, wait: &W)
-where
-    St: AffinityStore,
-    W: Fn(Duration) -> F,
-    F: Future<Output = ()>,
-{
-    let key = key(namespace, "anew");
-    let expiry = Expiry::fixed(Duration::from_secs(1));
-    let first = store.claim(&key, selection("a/one"), &expiry).await.expect("claim").pin;
-    wait(Duration::from_millis(1400)).await;
-    let moved = store.repin(&key, first.epoch, selection("a/two"), &expiry).await.expect("repin");
-    assert_eq!(moved, None, "an expired pin cannot be moved");
-    let second = store.claim(&key, selection("a/three"), &LONG).await.expect("claim");
-    assert!(second.won && second.pin.epoch > first.epoch);
 }
 
 /// Polls the futures together, in one task.

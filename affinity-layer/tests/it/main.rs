@@ -24,6 +24,7 @@ mod invariants;
 mod memory_store;
 mod refusals;
 mod release;
+mod request_bodies;
 mod router_failures;
 mod semantics;
 mod slow_links;

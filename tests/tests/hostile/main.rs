@@ -10,6 +10,7 @@
 
 mod bodies;
 mod configs;
+mod connections;
 mod framing;
 mod http2;
 mod ids;
