@@ -17,6 +17,8 @@ pub enum StoreErrorKind {
     Invalid,
     /// The store cannot promise yet that the pin would outlive a failure.
     Unconfirmed,
+    /// A listing cannot go on from the given place: no listing of this store has told it.
+    InvalidCursor,
 }
 
 /// A store operation failed. A missing pin is not a failure.
@@ -67,6 +69,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Unavailable => "the session store is unavailable",
             StoreErrorKind::Invalid => "the session store holds something that is not a pin",
             StoreErrorKind::Unconfirmed => "the session store cannot promise to keep the pin",
+            StoreErrorKind::InvalidCursor => "no listing of the session store has this cursor",
         })
     }
 }

@@ -183,7 +183,10 @@ pub use pinned::{AnyModel, MidTurn, NewTurn, PinnedModel, Probe, RequestedModel}
 pub use rejection::{OpenAiErrors, Rejection, ResponseForRejection};
 pub use release::ReleaseLayer;
 pub use route::{RouteDecision, RouteRequest, RouterService};
-pub use store::{AffinityStore, Claim, MemoryStore, SharedStore};
+pub use store::{
+    AffinityStore, Claim, Inspect, Inspected, MemoryStore, PinPage, SharedStore, StoredKey,
+    StoredPin,
+};
 #[cfg(feature = "redis")]
 pub use store::{NameSecret, RedisConfigError, RedisOptions, RedisStore, StoreStats, TieredStore};
 pub use usage::{Usage, UsageReader};

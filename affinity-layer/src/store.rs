@@ -2,6 +2,7 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod inspect;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
@@ -13,6 +14,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use inspect::{Inspect, Inspected, PinPage, StoredKey, StoredPin};
 pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use redis::{NameSecret, RedisConfigError, RedisOptions, RedisStore, StoreStats};

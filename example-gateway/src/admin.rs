@@ -3,12 +3,18 @@
 //! 1. Every path but those of [`public`] needs the token.
 //! 2. Answers are JSON, errors have OpenAI's shape.
 
+mod change;
+mod paths;
+mod pins;
+mod refusal;
 mod status;
 
+use std::fmt;
 use std::sync::Arc;
 
+use affinity_layer::Expiry;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
@@ -18,6 +24,7 @@ use subtle::ConstantTimeEq;
 
 use crate::answers::{caught, not_found, wrong_method};
 use crate::auth;
+use crate::config::{Config, Limits};
 use crate::error::ApiError;
 use crate::ledger;
 use crate::live::{self, Live};
@@ -31,12 +38,46 @@ use crate::upstream::Upstreams;
 /// The largest body that is read, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
+/// Who asks; as the log names it.
+#[derive(Clone, Copy, Debug)]
+struct Caller(Option<Peer>);
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(Peer(peer)) => write!(f, "admin at {peer}"),
+            None => f.write_str("admin"),
+        }
+    }
+}
+
 /// What is seen and steered.
 #[derive(Clone, Debug)]
 pub(crate) struct Admin {
     pub(crate) sessions: Sessions,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) turns: TurnHub,
+    /// That of the sessions.
+    pub(crate) expiry: Expiry,
+    pub(crate) limits: Limits,
+}
+
+impl Admin {
+    /// What `config` has steered.
+    pub(crate) fn new(
+        config: &Config,
+        sessions: &Sessions,
+        upstreams: &Arc<Upstreams>,
+        turns: TurnHub,
+    ) -> Self {
+        Self {
+            turns,
+            sessions: sessions.clone(),
+            upstreams: upstreams.clone(),
+            expiry: config.routing.expiry,
+            limits: Limits { body_bytes: MAX_BODY, ..config.limits },
+        }
+    }
 }
 
 /// What the admin listener serves to who shows `token`.
@@ -45,13 +86,13 @@ pub(crate) fn router(admin: Admin, live: Live, token: &SecretString) -> Router {
         .route("/admin/v1/status", get(status::status))
         .route("/admin/v1/ledger", get(ledger::api::ledger))
         .route("/admin/v1/ledger/sessions", get(ledger::api::sessions))
+        .merge(paths::pins())
         .with_state(admin)
         .merge(live::router(live))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(token.clone(), check))
         .merge(public())
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(caught(Protocol::Chat))
 }
 

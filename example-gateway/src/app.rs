@@ -103,8 +103,8 @@ impl App {
 
         let admin = config.admin.as_ref().zip(hub.zip(live.clone()));
         let admin = admin.map(|(settings, (turns, live))| {
-            let (sessions, upstreams) = (sessions.clone(), upstreams.clone());
-            admin::router(Admin { sessions, upstreams, turns }, live, &settings.token)
+            let steered = Admin::new(config, &sessions, &upstreams, turns);
+            admin::router(steered, live, &settings.token)
         });
         let mut api = Router::new().route("/v1/models", get(models)).with_state(upstreams);
         for path in PATHS {

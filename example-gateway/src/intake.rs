@@ -26,7 +26,8 @@ use router_client::{Preference, Preferences, opens_user_turn};
 use tower::{Layer, Service};
 use tracing::Span;
 
-use self::arrival::{check_type, collect};
+use self::arrival::check_type;
+pub(crate) use self::arrival::collect;
 use crate::body::{BodyError, Envelope};
 use crate::config::Limits;
 use crate::error::ApiError;

@@ -4,7 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use affinity_layer::{
-    MemoryStore, NameSecret, RedisOptions, RedisStore, SharedStore, StoreStats, TieredStore,
+    Inspect, MemoryStore, NameSecret, RedisOptions, RedisStore, SharedStore, StoreStats,
+    TieredStore,
 };
 use secrecy::ExposeSecret;
 
@@ -43,6 +44,14 @@ impl Sessions {
         match self {
             Self::Own(store) => SharedStore::new(store.clone()),
             Self::Shared(store) => SharedStore::new(store.clone()),
+        }
+    }
+
+    /// The store as an administrator sees it.
+    pub(crate) fn inspect(&self) -> &dyn Inspect {
+        match self {
+            Self::Own(store) => store,
+            Self::Shared(store) => store,
         }
     }
 

@@ -24,6 +24,17 @@ pub enum IdKind {
 }
 
 impl IdKind {
+    /// Those with a marker.
+    #[cfg(feature = "redis")]
+    pub(super) const MARKED: [Self; 6] = [
+        Self::PromptCacheKey,
+        Self::Conversation,
+        Self::UserId,
+        Self::Begun,
+        Self::Fingerprint,
+        Self::Response,
+    ];
+
     /// What stands before an id of this kind in the name of its pin. A `%` in an id is encoded as
     /// `%25`, so that no id of a header can begin like this; and none of these begins another.
     pub(super) const fn marker(self) -> &'static str {

@@ -206,3 +206,24 @@ fn a_key_of_another_kind_shows_it_in_its_name() {
     let laned = key(None, "s1", Some("gpt")).of_kind(IdKind::UserId);
     assert_eq!(laned.encode(""), ":%user_id=s1:gpt");
 }
+
+#[cfg(feature = "redis")]
+#[test]
+fn a_name_is_read_back_as_the_key_that_it_was_made_of() {
+    let parts = ["a", "a:b", "%3A", "a%3Ab", "{", "::", "%begun=1", "a/b"];
+    for scope in std::iter::once(None).chain(parts.map(Some)) {
+        for session in parts {
+            for lane in std::iter::once(None).chain(parts.map(Some)) {
+                for kind in KINDS {
+                    let key = key(scope, session, lane).of_kind(kind);
+                    assert_eq!(AffinityKey::decode(&key.encode("")), Some(key));
+                }
+            }
+        }
+    }
+    let agent = key(None, "s", Some("agent")).with_model_lane(&ModelName::new("a/b").unwrap());
+    assert_eq!(AffinityKey::decode(&agent.encode("")), Some(agent));
+    for none in ["", ":", ":a", "a:", "a::b", "%3a", "a b", "a:b:c:d", "%7bx", "%2", "a:b:,"] {
+        assert_eq!(AffinityKey::decode(none), None, "{none}");
+    }
+}

@@ -15,12 +15,14 @@
 #![allow(clippy::panic, clippy::expect_used)]
 
 mod expiry;
+mod inspection;
 
 use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::inspection::inspect;
 use super::{AffinityStore, Claim};
 use crate::{AffinityKey, Epoch, Expiry, ModelName, Pin, RouteDecision, RouteName, Selection};
 

@@ -2,6 +2,7 @@
 
 mod clock;
 mod digest;
+mod inspect;
 mod interner;
 mod pins;
 mod slot;
@@ -11,9 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) use self::digest::{Digest, Digester};
-#[cfg(feature = "redis")]
-pub(super) use self::pins::Held;
-pub(super) use self::pins::Pins;
+pub(super) use self::pins::{Held, Pins};
 use super::{AffinityStore, Claim};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 

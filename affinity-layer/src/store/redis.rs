@@ -7,6 +7,7 @@ mod confirm;
 mod conn;
 mod connection;
 mod guard;
+mod inspect;
 mod link;
 mod names;
 mod node;

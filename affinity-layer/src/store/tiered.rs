@@ -1,6 +1,7 @@
 //! Pins in Redis, with near copies in this process.
 
 mod follow;
+mod inspect;
 mod near;
 mod pending;
 mod pulse;

@@ -174,7 +174,7 @@ impl Call {
             Err(error) => match error.kind() {
                 StoreErrorKind::Timeout => "timeout",
                 StoreErrorKind::Unavailable => "unavailable",
-                StoreErrorKind::Invalid => "invalid",
+                StoreErrorKind::Invalid | StoreErrorKind::InvalidCursor => "invalid",
                 StoreErrorKind::Unconfirmed => "unconfirmed",
             },
         });

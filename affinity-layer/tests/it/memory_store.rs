@@ -32,6 +32,13 @@ async fn the_memory_store_conforms() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_memory_store_can_be_inspected() {
+    conformance::inspect(&MemoryStore::default(), "memory", conformance::wait).await;
+    let many_rings = MemoryStore::new(100_000);
+    conformance::inspect(&many_rings, "memory", conformance::wait).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shared_store_conforms() {
     let store = SharedStore::new(MemoryStore::default());
     conformance::run(&store, "shared", conformance::wait).await;

@@ -34,7 +34,7 @@ pub(super) fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 /// Reads a body whole, within the limits of size and time.
-pub(super) async fn collect<B>(body: B, limits: &Limits) -> Result<Bytes, ApiError>
+pub(crate) async fn collect<B>(body: B, limits: &Limits) -> Result<Bytes, ApiError>
 where
     B: Body<Data = Bytes>,
 {

@@ -1,10 +1,9 @@
 //! What a session is called where people read.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::OnceLock;
 
-use affinity_layer::AffinityKey;
 use serde::{Serialize, Serializer};
 
 /// A short keyed hash of a session with its scope and lane: enough to tell sessions apart, and no way
@@ -14,7 +13,8 @@ use serde::{Serialize, Serializer};
 pub(crate) struct SessionTag(u64);
 
 impl SessionTag {
-    pub(crate) fn of(key: &AffinityKey) -> Self {
+    /// That of a session, or of what its pin is stored under where nobody knows whose it is.
+    pub(crate) fn of(key: &impl Hash) -> Self {
         static STATE: OnceLock<RandomState> = OnceLock::new();
         // 48 bits: short enough for a log line, and among 10,000 sessions no two are alike.
         Self(STATE.get_or_init(RandomState::new).hash_one(key) >> 16)
@@ -35,6 +35,8 @@ impl Serialize for SessionTag {
 
 #[cfg(test)]
 mod tests {
+    use affinity_layer::AffinityKey;
+
     use super::*;
 
     #[test]

@@ -10,15 +10,22 @@
 mod access;
 mod events;
 mod ledger;
+mod pins;
+mod replicas;
 mod report;
 
 use std::net::SocketAddr;
 
 use affinity_tests::models::DEFAULT;
-use affinity_tests::{Connection, Gateway, Request, Response, Setup, get, post};
+use affinity_tests::{
+    Connection, Gateway, ModelRouter, Request, Response, Setup, Upstream, get, post,
+};
 use serde_json::{Value, json};
 
 const TOKEN: &str = "token-of-the-admin";
+
+/// What a gateway calls; it goes with its last holder.
+type Ends = (Upstream, ModelRouter);
 
 /// Adds the admin API to a configuration, on a port that is free.
 fn with_admin(setup: Setup) -> Setup {
@@ -55,4 +62,25 @@ fn turn(session: &str) -> Request {
     let message = json!({"role": "user", "content": "hello"});
     let body = json!({"model": DEFAULT, "messages": [message]});
     post("/v1/chat/completions", body).session(session)
+}
+
+/// A request without a body.
+fn delete(path: &str) -> Request {
+    get(path).method("DELETE")
+}
+
+fn patch(path: &str, body: Value) -> Request {
+    post(path, body).method("PATCH")
+}
+
+/// A name as one part of a path.
+fn part(name: &str) -> String {
+    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// The lines of the log that tell of changes.
+fn audit(gateway: &Gateway) -> Vec<Value> {
+    let lines = gateway.log();
+    let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["target"] == "audit").map(|line| line["fields"].clone()).collect()
 }

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use affinity_layer::store::conformance::{self, wait};
-use affinity_layer::{AffinityStore, NameSecret, SharedStore};
+use affinity_layer::{AffinityStore, Inspect, NameSecret, SharedStore};
 use affinity_tests::redis::{RedisCluster, RedisServer, SentinelSet, tls::Authority};
 
 use crate::support::{options, redis, tiered};
@@ -14,6 +14,40 @@ fn run<'a>(
     namespace: &'a str,
 ) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
     Box::pin(conformance::run(store, namespace, wait))
+}
+
+/// The suite for administrators.
+fn inspect<'a>(
+    store: &'a (impl AffinityStore + Inspect),
+    namespace: &'a str,
+) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
+    Box::pin(conformance::inspect(store, namespace, wait))
+}
+
+#[tokio::test]
+async fn pins_of_one_server_can_be_inspected() {
+    let server = RedisServer::start().await;
+    for foreign in ["plano:affinity:foreign", "other", "plano:affinity:%x"] {
+        server.run(&["SET", foreign, "of somebody else"]).await;
+    }
+    server.run(&["HSET", "plano:affinity:hash", "field", "value"]).await;
+    let plain = options(&server.url());
+    let hashed = plain.clone().hash_names(NameSecret::new("of the suite"));
+    // Each is a pattern that would match others' names if it were taken for one.
+    let odd = plain.clone().key_prefix("p[a]*?:");
+    let (near, odd) = (tiered(&plain).await, redis(&odd).await);
+    let (plain, hashed) = (redis(&plain).await, redis(&hashed).await);
+    inspect(&plain, "plain").await;
+    tokio::join!(inspect(&near, "near"), inspect(&hashed, "hashed"), inspect(&odd, "odd"));
+}
+
+#[tokio::test]
+async fn pins_of_a_cluster_can_be_inspected() {
+    let cluster = RedisCluster::start(3).await;
+    let plain = options(&cluster.url());
+    let (near, plain) = (tiered(&plain).await, redis(&plain).await);
+    inspect(&plain, "plain").await;
+    inspect(&near, "near").await;
 }
 
 #[tokio::test]

@@ -15,6 +15,9 @@ const SWEEP: usize = 2;
 /// Entries below which one ring is enough; a ring of its own order is exact for small stores.
 const PART_SIZE: usize = 4096;
 
+/// How many places of a listing are looked at under one lock.
+const STRETCH: usize = 64;
+
 /// Into how many parts a store of `capacity` is split, a power of two: enough that a part is small
 /// when it has to be moved to grow.
 pub(super) fn parts(capacity: usize) -> usize {
@@ -28,6 +31,14 @@ pub(super) struct Place {
     /// The place was given back by a release, so the hand may come by at any time: the entry starts
     /// as used, lest a new session is the first to go.
     pub(super) reused: bool,
+}
+
+/// Some places of a ring, one after the other.
+#[derive(Debug)]
+pub(super) struct Stretch {
+    pub(super) entries: Vec<(Digest, u32)>,
+    /// The place behind them, unless the ring ends there.
+    pub(super) next: Option<usize>,
 }
 
 /// The rings, one for each part of the digests.
@@ -123,6 +134,23 @@ impl Clocks {
             found.fill_with(|| clock.sweep());
         }
         found.into_iter().flatten()
+    }
+
+    pub(super) fn parts(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The entries at the places of a ring from `from` on; `None` where there is no such ring.
+    pub(super) fn stretch(&self, part: usize, from: usize) -> Option<Stretch> {
+        if part >= self.parts() {
+            return None;
+        }
+        let clock = self.lock(part)?;
+        let places = (from..clock.ring.len()).take(STRETCH);
+        let entry = |at: usize| Some((clock.ring.get(at).copied()??, u32::try_from(at).ok()?));
+        let entries = places.filter_map(entry).collect();
+        let end = from.saturating_add(STRETCH);
+        Some(Stretch { entries, next: (end < clock.ring.len()).then_some(end) })
     }
 
     /// Finds an entry to evict and hands its place to `digest`; `None` when there is nobody.

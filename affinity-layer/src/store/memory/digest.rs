@@ -30,6 +30,18 @@ impl Digest {
         truncated(self.1.get() >> 1) % Self::TENANTS
     }
 
+    /// Reads what `Display` wrote.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (first, second) = text.split_at_checked(16).filter(|_| text.len() == 32)?;
+        let number = |text| {
+            // No sign, and small letters only: one digest has one text.
+            let digits = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+            let is_hex = str::bytes(text).all(digits);
+            u64::from_str_radix(text, 16).ok().filter(|_| is_hex)
+        };
+        Some(Self(number(first)?, NonZeroU64::new(number(second)?)?))
+    }
+
     /// This digest as that of a key of the tenant with the digest `tenant`.
     fn of_tenant(self, tenant: u64) -> Self {
         let bits = (Self::TENANTS as u64 - 1) << 1;
@@ -41,6 +53,12 @@ impl Digest {
 #[allow(clippy::cast_possible_truncation, reason = "see above")]
 fn truncated(hash: u64) -> usize {
     hash as usize
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}{:016x}", self.0, self.1)
+    }
 }
 
 impl Hash for Digest {

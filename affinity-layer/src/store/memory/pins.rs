@@ -1,5 +1,7 @@
 //! A bounded, expiring map from digests to pins: what the memory store and a near copy share.
 
+mod listing;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

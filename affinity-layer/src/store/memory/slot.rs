@@ -71,10 +71,10 @@ impl Slot {
 
 /// A pin as it stands in the map.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "for near copies"))]
 pub(in crate::store) struct Held {
     pub(in crate::store) pin: Pin,
     /// What the owner of the map noted beside the pin.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "for near copies"))]
     pub(in crate::store) tag: u32,
     /// Time until it expires.
     pub(in crate::store) left: Duration,

@@ -78,6 +78,27 @@ impl Conn {
         self.send(Box::pin(self.client.eval(script, name, args))).await
     }
 
+    /// Some of the names that match, among about `count` from `cursor` on, and where to go on; 0 at
+    /// the end.
+    pub(super) async fn scan(
+        &self,
+        cursor: u64,
+        pattern: &str,
+        count: usize,
+    ) -> Result<(u64, Vec<Bytes>), Error> {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let scan: [Value; 7] = [
+            cursor.to_string().into(),
+            "MATCH".into(),
+            pattern.into(),
+            "COUNT".into(),
+            count.into(),
+            "TYPE".into(),
+            "string".into(),
+        ];
+        self.custom("SCAN", scan.into()).await
+    }
+
     /// Sets `name` unless it is set, and gives what it was set to before.
     pub(super) async fn set_new(
         &self,

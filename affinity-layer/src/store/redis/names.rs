@@ -55,6 +55,25 @@ impl Names {
         &self.prefix
     }
 
+    /// What a scan has to look for: the prefix as it stands, and anything behind it.
+    pub(super) fn pattern(&self) -> String {
+        let mut pattern = String::with_capacity(self.prefix.len() + 1);
+        for c in self.prefix.chars() {
+            if matches!(c, '*' | '?' | '[' | ']' | '\\') {
+                pattern.push('\\');
+            }
+            pattern.push(c);
+        }
+        pattern + "*"
+    }
+
+    /// Whose pin stands under a name without the prefix, where that can be read.
+    pub(super) fn read(&self, name: &str) -> Option<AffinityKey> {
+        let schemes = [Some(&self.current), self.previous.as_ref()];
+        let is_plain = |scheme: &Scheme| matches!(scheme, Scheme::Plain);
+        schemes.into_iter().flatten().any(is_plain).then(|| AffinityKey::decode(name))?
+    }
+
     fn name(&self, scheme: &Scheme, key: &AffinityKey) -> String {
         let mut name = String::new();
         self.write(scheme, key, &mut |piece| name.push_str(piece));

@@ -167,7 +167,7 @@ impl RedisStore {
         Ok(claim)
     }
 
-    async fn try_move(
+    pub(super) async fn try_move(
         &self,
         name: &str,
         from: Epoch,

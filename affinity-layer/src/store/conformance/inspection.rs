@@ -1,0 +1,131 @@
+//! The promises of [`Inspect`].
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{LONG, claim, get, key, model, selection};
+use crate::store::{AffinityStore, Inspect, StoredKey, StoredPin};
+use crate::{AffinityKey, Epoch, Expiry, ModelName, Selection, StoreErrorKind};
+
+/// Runs every check of [`Inspect`], as [`run`](super::run) does for the store itself.
+pub async fn inspect<St, W, F>(store: &St, namespace: &str, wait: W)
+where
+    St: AffinityStore + Inspect,
+    W: Fn(Duration) -> F,
+    F: Future<Output = ()>,
+{
+    every_pin_is_listed_once(store, namespace).await;
+    a_pin_is_found_by_its_name(store, namespace).await;
+    nothing_stands_under_other_names(store).await;
+    a_change_by_name_needs_the_epoch(store, namespace).await;
+    a_link_is_no_pin(store, namespace).await;
+    to_look_is_not_to_use(store, namespace, &wait).await;
+}
+
+fn stored(store: &impl Inspect, key: &AffinityKey) -> StoredKey {
+    store.stored_keys(key).into_iter().next().expect("a name")
+}
+
+async fn find(store: &impl Inspect, key: &AffinityKey) -> Option<StoredPin> {
+    store.find(&stored(store, key)).await.expect("find")
+}
+
+/// How often each name is told.
+async fn listed(store: &impl Inspect, limit: usize) -> HashMap<StoredKey, usize> {
+    let (mut told, mut cursor) = (HashMap::new(), None);
+    loop {
+        let page = store.list(cursor.as_deref(), limit).await.expect("a page");
+        for pin in page.pins {
+            *told.entry(pin.key).or_default() += 1;
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return told;
+        }
+    }
+}
+
+async fn every_pin_is_listed_once<St: AffinityStore + Inspect>(store: &St, namespace: &str) {
+    let keys: Vec<_> = (0..200).map(|n| key(namespace, &format!("listed-{n}"))).collect();
+    for key in &keys {
+        claim(store, key, "a/one").await;
+    }
+    for limit in [1, 7, 1000] {
+        let told = listed(store, limit).await;
+        for key in &keys {
+            assert_eq!(told.get(&stored(store, key)), Some(&1), "pages of {limit}");
+        }
+    }
+}
+
+async fn a_pin_is_found_by_its_name<St: AffinityStore + Inspect>(store: &St, namespace: &str) {
+    let scope = crate::Scope::new("a/b:%c").expect("a scope");
+    let key = key(namespace, "found/{:%").with_scope(Some(scope)).with_lane("l").expect("a lane");
+    assert_eq!(find(store, &key).await, None);
+    let pin = claim(store, &key, "a/one").await.pin;
+    let found = find(store, &key).await.expect("a pin");
+    assert_eq!((&found.pin, &found.key), (&pin, &stored(store, &key)));
+    assert!(found.session.is_none_or(|session| session == key));
+    let left = found.left.expect("a pin of ours ends");
+    assert!(left > Duration::ZERO && left <= LONG.initial(), "{left:?}");
+}
+
+async fn nothing_stands_under_other_names<St: Inspect>(store: &St) {
+    for name in ["", "no such name", "%", "/", "\u{e9}", "0123456789abcdef0123456789abcdeF"] {
+        let key = StoredKey::new(name);
+        assert_eq!(store.find(&key).await.expect("find"), None, "{name}");
+        assert!(!store.release_stored(&key, None).await.expect("release"), "{name}");
+        let moved = store.repin_stored(&key, Epoch(0), selection("a/one"), &LONG).await;
+        assert_eq!(moved.expect("repin"), None, "{name}");
+    }
+    let error = store.list(Some("no such place"), 10).await.expect_err("no cursor");
+    assert_eq!(error.kind(), StoreErrorKind::InvalidCursor);
+}
+
+async fn a_change_by_name_needs_the_epoch<St: AffinityStore + Inspect>(
+    store: &St,
+    namespace: &str,
+) {
+    let key = key(namespace, "changed");
+    let (first, name) = (claim(store, &key, "a/first").await.pin, stored(store, &key));
+    let moved = store.repin_stored(&name, first.epoch, selection("a/second"), &LONG).await;
+    let moved = moved.expect("repin").expect("a pin");
+    assert!(moved.won && moved.pin.epoch > first.epoch);
+    assert_eq!(moved.pin.claimed_at, first.claimed_at);
+    assert_eq!(model(get(store, &key).await.as_ref()), Some("a/second"));
+    let late = store.repin_stored(&name, first.epoch, selection("a/third"), &LONG).await;
+    let late = late.expect("repin").expect("a pin");
+    assert!(!late.won && late.pin == moved.pin, "the epoch is gone");
+    assert!(!store.release_stored(&name, Some(first.epoch)).await.expect("release"));
+    assert!(store.release_stored(&name, Some(moved.pin.epoch)).await.expect("release"));
+    assert_eq!(get(store, &key).await, None);
+    assert_eq!(find(store, &key).await, None);
+}
+
+async fn a_link_is_no_pin<St: AffinityStore + Inspect>(store: &St, namespace: &str) {
+    let response = AffinityKey::of_response(&format!("{namespace}-resp")).expect("an id");
+    let begun = ModelName::new(&AffinityKey::begun().name()).expect("a name");
+    let link = Arc::new(Selection::of(begun));
+    store.claim(&response, link, &LONG).await.expect("claim");
+    assert_eq!(find(store, &response).await, None);
+    assert_eq!(listed(store, 100).await.get(&stored(store, &response)), None);
+}
+
+async fn to_look_is_not_to_use<St, W, F>(store: &St, namespace: &str, wait: &W)
+where
+    St: AffinityStore + Inspect,
+    W: Fn(Duration) -> F,
+    F: Future<Output = ()>,
+{
+    let key = key(namespace, "looked-at");
+    let expiry = Expiry::sliding(Duration::from_secs(2), Duration::from_secs(60));
+    store.claim(&key, selection("a/one"), &expiry).await.expect("claim");
+    wait(Duration::from_millis(1200)).await;
+    assert!(find(store, &key).await.is_some());
+    assert!(listed(store, 100).await.contains_key(&stored(store, &key)));
+    wait(Duration::from_millis(1200)).await;
+    assert_eq!(find(store, &key).await, None);
+    assert!(!listed(store, 100).await.contains_key(&stored(store, &key)));
+}

@@ -1,0 +1,44 @@
+//! Looking at entries without using them.
+
+use super::{Digest, Held, Pins};
+
+/// How many stretches of places one page looks at.
+const MAX_STRETCHES: usize = 64;
+
+/// Some pins, and where to go on.
+type Page = (Vec<(Digest, Held)>, Option<(usize, usize)>);
+
+impl Pins {
+    /// The pin of `digest`. Does not count as a use.
+    pub(in crate::store) fn look(&self, digest: Digest) -> Option<Held> {
+        let now = self.now();
+        self.slots.get(&digest).filter(|slot| slot.is_live(now)).map(|slot| slot.held(now))
+    }
+
+    /// About `limit` pins from a place on, and the place where to go on; `None` at the end. Does not
+    /// count as a use.
+    pub(in crate::store) fn page(
+        &self,
+        (mut part, mut from): (usize, usize),
+        limit: usize,
+    ) -> Page {
+        let (now, mut found) = (self.now(), Vec::new());
+        for _ in 0..MAX_STRETCHES {
+            let Some(stretch) = self.clocks.stretch(part, from) else {
+                return (found, None);
+            };
+            found.extend(stretch.entries.into_iter().filter_map(|(digest, index)| {
+                let slot = self.slots.get(&digest)?;
+                // At its own place only, so that it is told once.
+                let is_here = slot.position.index() == index && slot.is_live(now);
+                is_here.then(|| (digest, slot.held(now)))
+            }));
+            (part, from) = stretch.next.map_or((part + 1, 0), |next| (part, next));
+            if found.len() >= limit {
+                break;
+            }
+        }
+        let more = part < self.clocks.parts();
+        (found, more.then_some((part, from)))
+    }
+}
