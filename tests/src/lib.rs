@@ -72,3 +72,12 @@ pub fn until(mut condition: impl AsyncFnMut() -> bool) -> impl Future<Output = (
         }
     })
 }
+
+/// The documents whose code is compiled and run with the tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/recipes.md")]
+    struct Recipes;
+}

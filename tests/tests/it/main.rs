@@ -15,6 +15,7 @@ mod decision;
 mod demo_page;
 mod demos;
 mod detours;
+mod documents;
 mod failover;
 mod headers;
 mod identity;
