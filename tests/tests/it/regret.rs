@@ -5,6 +5,8 @@ use affinity_tests::{
     Answer, Collector, Gateway, ModelRouter, Request, Scrape, Setup, Upstream, post, until,
 };
 
+use serde_json::json;
+
 use crate::chat;
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -83,4 +85,32 @@ async fn without_a_share_nothing_is_asked() {
     }
     assert_eq!(router.calls(), 1);
     assert!(!Scrape::of(&gateway).await.text().contains("gateway_pin_verdicts_total"));
+}
+
+#[tokio::test]
+async fn clients_make_no_series_by_the_routes_they_name() {
+    let upstream = Upstream::echo().await;
+    let gateway = Setup::new(&upstream.url()).routing("regret_sample: 1").start().await;
+    for n in 0..3_i32 {
+        let name = format!("hush-{n}");
+        let body = json!({
+            "model": DEFAULT,
+            "messages": [{"role": "user", "content": "a question on graph theory"}],
+            "routing_preferences": [{"name": name, "description": "graph theory", "models": [ONE]}],
+        });
+        let turn = post("/v1/chat/completions", body).session(&name);
+        for outcome in ["claimed", "hit"] {
+            let answer = gateway.ask(&turn).await;
+            assert_eq!(
+                (answer.affinity().1, answer.header("x-plano-route")),
+                (outcome, Some(&*name))
+            );
+        }
+        let agreed = [("route", "(other)"), ("verdict", "agreed")];
+        let counted =
+            async || Scrape::of(&gateway).await.sum("gateway_pin_verdicts_total", &agreed);
+        until(async || counted().await == f64::from(n + 1)).await;
+    }
+    let scrape = Scrape::of(&gateway).await;
+    assert!(!scrape.text().contains("hush"), "{}", scrape.text());
 }
