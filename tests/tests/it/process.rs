@@ -3,8 +3,11 @@
 use std::os::unix::process::ExitStatusExt;
 
 use affinity_tests::models::{DEFAULT, ONE};
-use affinity_tests::{Answer, Gateway, Piece, Request, Setup, Upstream, get, post, until};
+use affinity_tests::{
+    Answer, Gateway, Piece, Request, Setup, Upstream, Wire, get, ok_json, post, until,
+};
 use bytes::Bytes;
+use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -53,6 +56,65 @@ async fn a_request_under_way_may_end_after_the_signal() {
         assert_eq!(connection.piece().await, Piece::End);
         assert_eq!(gateway.ended().await.code(), Some(0));
     }
+}
+
+/// Fifty streams that end after the signal, while others come and go.
+#[tokio::test]
+async fn no_answer_of_many_is_cut_by_the_signal() {
+    const STREAMS: usize = 50;
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        (0..STREAMS).map(|_| unbounded_channel::<Bytes>()).unzip();
+    let receivers = std::sync::Mutex::new(receivers);
+    let upstream = Upstream::start(move |seen| match seen.json()["stream"].as_bool() {
+        Some(true) => Answer::Steps(receivers.lock().unwrap().pop().unwrap()),
+        _ => ok_json(&json!({"usual": true})),
+    })
+    .await;
+    let mut gateway = Setup::new(&upstream.url()).start().await;
+    let body = json!({"model": ONE, "stream": true, "messages": []});
+    let mut streams = Vec::new();
+    for sender in &senders {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        sender.send(head.into()).unwrap();
+    }
+    for _ in 0..STREAMS {
+        let mut connection = gateway.connect().await;
+        connection.write(&post("/v1/chat/completions", &body)).await;
+        connection.head().await;
+        streams.push(connection);
+    }
+    let address = gateway.address();
+    let usual = tokio::spawn(async move {
+        let mut served = 0;
+        // Until no connection is taken any more. One that is may end before its request is read.
+        while let Ok(stream) = TcpStream::connect(address).await {
+            let mut wire = Wire::new(stream);
+            let asked = wire.write(&turn().wire()).await;
+            if asked.is_ok() && wire.head().await.is_some() {
+                served += 1;
+            }
+        }
+        served
+    });
+    until(async || upstream.count() > STREAMS + 20).await;
+    gateway.signal("TERM").await;
+    refuses_connections(&gateway).await;
+    assert!(gateway.runs() && usual.await.is_ok_and(|served| served > 20));
+    let last = format!("4000\r\n{}\r\n0\r\n\r\n", "x".repeat(16 << 10));
+    for sender in senders {
+        sender.send(last.clone().into()).unwrap();
+    }
+    for mut connection in streams {
+        let mut length = 0;
+        let end = loop {
+            match connection.piece().await {
+                Piece::Data(piece) => length += piece.len(),
+                end => break end,
+            }
+        };
+        assert_eq!((length, end), (16 << 10, Piece::End));
+    }
+    assert_eq!(gateway.ended().await.code(), Some(0));
 }
 
 #[tokio::test]
