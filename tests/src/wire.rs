@@ -50,7 +50,9 @@ pub fn field<'a>(fields: &'a [(String, String)], name: &str) -> Vec<&'a str> {
 }
 
 impl Wire {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    /// Over an open connection.
+    #[must_use]
+    pub fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("TCP_NODELAY");
         Self { stream, buffer: BytesMut::new() }
     }
