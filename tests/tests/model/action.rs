@@ -48,6 +48,11 @@ pub(crate) enum Action {
         s: usize,
         k: usize,
     },
+    /// The same, and the change that it asked for is undone.
+    Undo {
+        s: usize,
+        k: usize,
+    },
     /// A client or a timeout ends the request.
     Cancel {
         s: usize,
@@ -112,7 +117,10 @@ impl<const N: usize, const S: usize> State<N, S> {
             }
         }
         if variant.faults.failover {
-            let behind = |s: &usize| self.redis.standby[*s] != self.redis.pins[*s];
+            let redis = &self.redis;
+            let behind = |s: &usize| {
+                redis.standby[*s] != redis.pins[*s] || redis.standby_marks[*s] != redis.marks[*s]
+            };
             actions.extend((0..S).filter(behind).map(|s| Action::Replicate { s }));
         }
         if self.budget.changes > 0 {
@@ -161,11 +169,14 @@ impl<const N: usize, const S: usize> State<N, S> {
                     if up && budgeted {
                         actions.push(Action::Final { s, k });
                     }
-                } else if !self.is_replicated(variant, s, pin) {
+                } else if !self.is_safe(variant, s, k, pin) {
                     actions.push(Action::Unpinned { s, k });
                 }
                 let changed = matches!(request.phase, Phase::Changed { .. });
-                if up && budgeted && !changed {
+                if up && changed && variant.marks {
+                    actions.push(Action::Undo { s, k });
+                }
+                if up && budgeted && !changed && !self.is_marked(variant, s, k) {
                     actions.push(Action::Repin { s, k });
                 }
             }

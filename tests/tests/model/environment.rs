@@ -83,6 +83,8 @@ impl<const N: usize, const S: usize> State<N, S> {
         if lost {
             self.redis.pins = [None; S];
             self.redis.standby = [None; S];
+            self.redis.marks = [None; S];
+            self.redis.standby_marks = [None; S];
             self.replicas.iter_mut().for_each(|replica| replica.lost = true);
             (0..S).for_each(|s| self.end(s, self.redis.clock[s]));
         }
@@ -94,11 +96,17 @@ impl<const N: usize, const S: usize> State<N, S> {
     pub(crate) fn failover(&mut self, variant: &Variant<N, S>) {
         (0..N).for_each(|r| self.cut(r));
         for (s, k) in Self::slots() {
-            if self.waits(variant, s, k) {
+            let asks = if variant.marks {
+                self.is_marked(variant, s, k)
+            } else {
+                self.waits(variant, s, k)
+            };
+            if asks {
                 self.requests[s][k].end();
             }
         }
         self.redis.pins = self.redis.standby;
+        self.redis.marks = self.redis.standby_marks;
         self.replicas.iter_mut().for_each(|replica| replica.lost = true);
     }
 
@@ -107,6 +115,8 @@ impl<const N: usize, const S: usize> State<N, S> {
     pub(crate) fn expire(&mut self, s: usize) {
         self.redis.pins[s] = None;
         self.redis.standby[s] = None;
+        self.redis.marks[s] = None;
+        self.redis.standby_marks[s] = None;
         self.end(s, self.redis.clock[s]);
         for r in 0..N {
             let near = &mut self.replicas[r].near[s];

@@ -84,6 +84,15 @@ fn a_failover_is_not_seen_where_everyone_waits_for_the_standby() {
     check("replicated, two at once", world.with_faults(WITH_FAILOVER, 1), &[REPINNED]);
 }
 
+/// As it is built: only what is marked waits, and what the standby does not get is undone.
+#[test]
+fn a_failover_is_not_seen_where_changes_are_marked_until_the_standby_has_them() {
+    let world = Variant::<2, 1>::sequential(3, 2).with_marks();
+    check("marked", world.with_faults(WITH_FAILOVER, size(1, 2)), &[]);
+    let world = Variant::<2, 1>::overlapping(size([2, 1], [2, 2]), 1).with_marks();
+    check("marked, two at once", world.with_faults(WITH_FAILOVER, 1), &[REPINNED]);
+}
+
 #[test]
 fn a_failover_of_a_primary_moves_sessions_and_nothing_worse() {
     let world = Variant::<2, 1>::sequential(3, 2).with_wait(Wait::Nobody).without_near_copies();

@@ -5,6 +5,7 @@ use crate::properties::{ANSWERED, CLAIMED, COHERENT, FORWARD, KEPT};
 use crate::variant::{Faults, Mistake, Variant};
 
 const CUT: Faults = Faults { cut: true, ..Faults::NONE };
+const FAILOVER: Faults = Faults { failover: true, ..Faults::NONE };
 const CANCEL: Faults = Faults { cancel: true, ..Faults::NONE };
 
 fn sequential(mistake: Mistake) -> Variant<2, 1> {
@@ -73,4 +74,11 @@ fn waiting_requests_handed_an_old_reply() {
 fn waiting_requests_forgotten_by_a_cancelled_leader() {
     let world = overlapping(Mistake::OrphanedWaiters).with_faults(CANCEL, 1);
     counterexample("orphaned waiters", world, ANSWERED);
+}
+
+/// The standby has the claim after all and another request is told of it; then its maker undoes it.
+#[test]
+fn a_change_undone_although_it_was_confirmed() {
+    let world = overlapping(Mistake::BlindUndo).with_marks().without_near_copies();
+    counterexample("blind undo", world.with_faults(FAILOVER, 0), KEPT);
 }

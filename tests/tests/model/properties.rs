@@ -108,7 +108,17 @@ impl<const N: usize, const S: usize> State<N, S> {
             Action::Cut { r } => self.cut(r),
             Action::Crash { r } => self.crash(r),
             Action::Restart { lost } => self.restart(lost),
-            Action::Replicate { s } => self.redis.standby[s] = self.redis.pins[s],
+            Action::Replicate { s } => {
+                self.redis.standby[s] = self.redis.pins[s];
+                self.redis.standby_marks[s] = self.redis.marks[s];
+            }
+            Action::Undo { s, k } => {
+                let request = self.requests[s][k];
+                if let Phase::Changed { pin, .. } = request.phase {
+                    self.undo(variant, s, request.at, pin);
+                }
+                self.requests[s][k].end();
+            }
             Action::Failover => self.failover(variant),
             Action::Expire { s } => {
                 self.budget.changes -= 1;

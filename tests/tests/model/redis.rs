@@ -35,7 +35,8 @@ impl<const N: usize, const S: usize> State<N, S> {
         }
         self.redis.pins[s] = Some(pin);
         self.history[s].made |= 1 << (2 * pin.epoch + pin.model);
-        if expected && let Some(from) = from {
+        self.redis.marks[s] = variant.marks.then_some(stands);
+        if expected && let Some(from) = from.filter(|_| !variant.marks) {
             self.end(s, from);
         }
         self.invalidate(variant, s, r);
@@ -46,7 +47,27 @@ impl<const N: usize, const S: usize> State<N, S> {
     pub(crate) fn release(&mut self, variant: &Variant<N, S>, s: usize, r: usize, epoch: u8) {
         if self.redis.pins[s].is_some_and(|pin| pin.epoch == epoch) {
             self.redis.pins[s] = None;
+            self.redis.marks[s] = None;
             self.end(s, epoch);
+            self.invalidate(variant, s, r);
+        }
+    }
+
+    /// The standby has `pin`: the mark goes, and what it replaced has come to its end.
+    pub(crate) fn confirm(&mut self, s: usize, pin: Pin) {
+        if self.redis.pins[s] == Some(pin)
+            && let Some(Some(before)) = self.redis.marks[s].take()
+        {
+            self.end(s, before.epoch);
+        }
+    }
+
+    /// The standby did not have `pin` in time: what was before it stands again, unless somebody has
+    /// confirmed it.
+    pub(crate) fn undo(&mut self, variant: &Variant<N, S>, s: usize, r: usize, pin: Pin) {
+        let marked = self.redis.marks[s].is_some() || variant.mistake == Mistake::BlindUndo;
+        if self.redis.pins[s] == Some(pin) && marked {
+            self.redis.pins[s] = self.redis.marks[s].take().flatten();
             self.invalidate(variant, s, r);
         }
     }

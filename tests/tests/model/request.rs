@@ -30,12 +30,14 @@ impl<const N: usize, const S: usize> State<N, S> {
                 return self.tell(s, k, pin, confirmed);
             }
             (Link::Down, Near::Own(_)) => return self.requests[s][k].end(),
-            (Link::Down, Near::Unknown) => Phase::Got { pin: None, fill: false },
+            (Link::Down, Near::Unknown) => Phase::Got { pin: None, fill: false, marked: false },
             (Link::Up | Link::Silent, Near::Fresh(pin)) => Phase::Hit(pin),
             _ if self.is_led(s, k, r) => Phase::Waiting,
             _ => {
                 let fenced = variant.mistake != Mistake::NoFence && self.is_changing(s, r);
-                Phase::Got { pin: self.redis.pins[s], fill: variant.near_copies && !fenced }
+                let marked = self.redis.marks[s].is_some();
+                let fill = variant.near_copies && !fenced;
+                Phase::Got { pin: self.redis.pins[s], fill, marked }
             }
         };
     }
@@ -116,7 +118,9 @@ impl<const N: usize, const S: usize> State<N, S> {
         }
         self.requests[s][k].phase = match self.change(variant, s, request.at, from, pin) {
             Some(stands) if stands == pin => Phase::Changed { pin, fill },
-            Some(stands) if from.is_none() => Phase::Got { pin: Some(stands), fill },
+            Some(stands) if from.is_none() => {
+                Phase::Got { pin: Some(stands), fill, marked: self.redis.marks[s].is_some() }
+            }
             // A repin that lost: the answer came from a model that may not be the pinned one.
             Some(_) | None => return self.requests[s][k].end(),
         };
@@ -127,11 +131,30 @@ impl<const N: usize, const S: usize> State<N, S> {
         let others = self.replicas.iter().enumerate();
         let mut others = others.filter(|(r, _)| *r != self.requests[s][k].at);
         let dropped = others.all(|(_, it)| it.link != Link::Silent && !it.pending[s]);
-        !self.waits(variant, s, k) || (dropped && self.is_replicated(variant, s, pin))
+        !self.waits(variant, s, k) || (dropped && self.is_safe(variant, s, k, pin))
+    }
+
+    /// Whether a failover cannot take `pin` away.
+    pub(crate) fn is_safe(&self, variant: &Variant<N, S>, s: usize, k: usize, pin: Pin) -> bool {
+        if !variant.marks {
+            return self.is_replicated(variant, s, pin);
+        }
+        let stands = self.redis.pins[s] == Some(pin);
+        let held = self.redis.marks[s].is_none() || self.redis.standby[s] == Some(pin);
+        !self.is_marked(variant, s, k) || (stands && held)
+    }
+
+    /// Whether the pin of a request does not count before the standby has it.
+    pub(crate) fn is_marked(&self, variant: &Variant<N, S>, s: usize, k: usize) -> bool {
+        match self.requests[s][k].phase {
+            Phase::Changed { .. } => variant.marks,
+            Phase::Got { marked, .. } => marked,
+            _ => false,
+        }
     }
 
     /// Whether the standby has `pin` or a later one, where there is a standby.
-    pub(crate) fn is_replicated(&self, variant: &Variant<N, S>, s: usize, pin: Pin) -> bool {
+    fn is_replicated(&self, variant: &Variant<N, S>, s: usize, pin: Pin) -> bool {
         let held = self.redis.standby[s].is_some_and(|held| held.epoch >= pin.epoch);
         held || !variant.faults.failover
     }
@@ -151,9 +174,12 @@ impl<const N: usize, const S: usize> State<N, S> {
         let request = self.requests[s][k];
         let (pin, fill) = match request.phase {
             Phase::Hit(pin) => (pin, false),
-            Phase::Got { pin: Some(pin), fill } | Phase::Changed { pin, fill } => (pin, fill),
+            Phase::Got { pin: Some(pin), fill, .. } | Phase::Changed { pin, fill } => (pin, fill),
             _ => return,
         };
+        if self.is_marked(variant, s, k) {
+            self.confirm(s, pin);
+        }
         let near = &mut self.replicas[request.at].near[s];
         match near {
             _ if fill => *near = Near::Fresh(pin),
@@ -166,7 +192,7 @@ impl<const N: usize, const S: usize> State<N, S> {
             let serves = |other: &&mut Request| other.serves(request.at);
             for other in self.requests[s].iter_mut().filter(serves) {
                 if other.phase == Phase::Waiting {
-                    other.phase = Phase::Got { pin: Some(pin), fill: false };
+                    other.phase = Phase::Got { pin: Some(pin), fill: false, marked: false };
                 }
             }
         }

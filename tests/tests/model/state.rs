@@ -23,6 +23,9 @@ pub(crate) struct Redis<const S: usize> {
     pub(crate) clock: [u8; S],
     /// What the standby has received of it; used where failovers happen.
     pub(crate) standby: [Option<Pin>; S],
+    /// Where a pin is marked as unconfirmed, what it has replaced.
+    pub(crate) marks: [Option<Option<Pin>>; S],
+    pub(crate) standby_marks: [Option<Option<Pin>>; S],
 }
 
 /// A replica's connection to Redis, commands and tracking together.
@@ -72,6 +75,8 @@ pub(crate) enum Phase {
     Got {
         pin: Option<Pin>,
         fill: bool,
+        /// It was marked as unconfirmed.
+        marked: bool,
     },
     /// A claim (`from` is none) or repin is on its way, its epoch already chosen.
     Sent {
@@ -158,7 +163,13 @@ impl<const N: usize, const S: usize> State<N, S> {
         };
         let slot = |left| Request { at: 0, phase: Phase::Idle, left, seen: 0 };
         Self {
-            redis: Redis { pins: [None; S], clock: [0; S], standby: [None; S] },
+            redis: Redis {
+                pins: [None; S],
+                clock: [0; S],
+                standby: [None; S],
+                marks: [None; S],
+                standby_marks: [None; S],
+            },
             replicas: [replica; N],
             requests: [requests.map(slot); S],
             history: [History::default(); S],

@@ -82,6 +82,8 @@ pub(crate) enum Mistake {
     StaleHandover,
     /// When the request that leads goes away, those that wait for it are forgotten.
     OrphanedWaiters,
+    /// A change is undone although somebody has confirmed it.
+    BlindUndo,
 }
 
 /// One configuration to check, over `N` replicas and `S` sessions.
@@ -89,6 +91,9 @@ pub(crate) enum Mistake {
 pub(crate) struct Variant<const N: usize, const S: usize> {
     pub(crate) wait: Wait,
     pub(crate) near_copies: bool,
+    /// Changes are marked until the standby has them, and undone when it does not in time. Whoever
+    /// reads a mark waits for the standby, and nobody else does.
+    pub(crate) marks: bool,
     pub(crate) epochs: Epochs,
     pub(crate) faults: Faults,
     pub(crate) mistake: Mistake,
@@ -103,6 +108,7 @@ impl<const N: usize, const S: usize> Variant<N, S> {
         Self {
             wait: Wait::Everyone,
             near_copies: true,
+            marks: false,
             epochs: Epochs::AtRedis,
             faults: Faults::NONE,
             mistake: Mistake::None,
@@ -133,6 +139,10 @@ impl<const N: usize, const S: usize> Variant<N, S> {
 
     pub(crate) const fn with_epochs(self, epochs: Epochs) -> Self {
         Self { epochs, ..self }
+    }
+
+    pub(crate) const fn with_marks(self) -> Self {
+        Self { marks: true, ..self }
     }
 
     pub(crate) const fn without_near_copies(self) -> Self {
