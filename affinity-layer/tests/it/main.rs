@@ -14,6 +14,7 @@ mod common;
 mod conversations;
 #[cfg(feature = "metrics")]
 mod counts;
+mod decided;
 mod detour;
 mod epochs;
 mod escalation;
