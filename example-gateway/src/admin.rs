@@ -57,6 +57,7 @@ pub(crate) struct Admin {
     pub(crate) sessions: Sessions,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) turns: TurnHub,
+    pub(crate) live: Live,
     /// That of the sessions.
     pub(crate) expiry: Expiry,
     pub(crate) limits: Limits,
@@ -69,9 +70,11 @@ impl Admin {
         sessions: &Sessions,
         upstreams: &Arc<Upstreams>,
         turns: TurnHub,
+        live: Live,
     ) -> Self {
         Self {
             turns,
+            live,
             sessions: sessions.clone(),
             upstreams: upstreams.clone(),
             expiry: config.routing.expiry,
@@ -81,7 +84,8 @@ impl Admin {
 }
 
 /// What the admin listener serves to who shows `token`.
-pub(crate) fn router(admin: Admin, live: Live, token: &SecretString) -> Router {
+pub(crate) fn router(admin: Admin, token: &SecretString) -> Router {
+    let live = admin.live.clone();
     Router::new()
         .route("/admin/v1/status", get(status::status))
         .route("/admin/v1/ledger", get(ledger::api::ledger))

@@ -64,7 +64,7 @@ impl App {
         let sessions = Sessions::new(config)?;
         let affinity = affinity(config, sessions.store(), &upstreams);
         // Without an admin listener nobody can ask for it.
-        let hub = config.admin.as_ref().map(|_| TurnHub::new(upstreams.clone()));
+        let hub = config.admin.as_ref().map(|_| TurnHub::new(upstreams.clone(), sessions.clone()));
         let live = hub.clone().map(|hub| {
             let models = upstreams.models().map(|provider| provider.model.clone());
             Live::new(hub, models.collect())
@@ -103,8 +103,8 @@ impl App {
 
         let admin = config.admin.as_ref().zip(hub.zip(live.clone()));
         let admin = admin.map(|(settings, (turns, live))| {
-            let steered = Admin::new(config, &sessions, &upstreams, turns);
-            admin::router(steered, live, &settings.token)
+            let steered = Admin::new(config, &sessions, &upstreams, turns, live);
+            admin::router(steered, &settings.token)
         });
         let mut api = Router::new().route("/v1/models", get(models)).with_state(upstreams);
         for path in PATHS {

@@ -13,7 +13,7 @@ mod stream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use affinity_layer::ModelName;
+use affinity_layer::{ModelName, StoredKey};
 use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::history::History;
 use crate::ledger::Ledger;
-use crate::turns::{Turn, TurnHub};
+use crate::turns::{SessionTag, Turn, TurnHub};
 
 /// `GET /admin/v1/events`.
 pub(crate) fn router(live: Live) -> Router {
@@ -114,6 +114,11 @@ impl Live {
         shared.tell(self.hub.ledger());
         let messages = shared.messages.as_ref()?.subscribe();
         Some((shared.history.snapshot(self.hub.ledger()), messages))
+    }
+
+    /// A session by its name on the page, and what its pin is called in the store.
+    pub(crate) fn find(&self, name: &str) -> Option<(SessionTag, Vec<StoredKey>)> {
+        self.lock().history.find(name).map(|(tag, keys)| (tag, keys.to_vec()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {

@@ -14,7 +14,7 @@ mod tag;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use affinity_layer::{Epoch, ModelName, Outcome, RouteName};
+use affinity_layer::{AffinityKey, Epoch, ModelName, Outcome, RouteName, StoredKey};
 use serde::{Serialize, Serializer};
 use tokio::sync::broadcast;
 
@@ -22,6 +22,7 @@ pub(crate) use self::clock::RouterClock;
 pub(crate) use self::record::RecordLayer;
 pub(crate) use self::tag::SessionTag;
 use crate::ledger::Ledger;
+use crate::sessions::Sessions;
 use crate::upstream::Upstreams;
 
 /// Turns that a live reader may be behind; a slower one loses the oldest, and is told how many.
@@ -35,6 +36,9 @@ pub(crate) struct Turn {
     pub(crate) at: SystemTime,
     /// The session with its scope and lane, by the short name that people see; `None` without one.
     pub(crate) session: Option<SessionTag>,
+    /// What the pin of the session is called in the store, for who steers it.
+    #[serde(skip)]
+    pub(crate) keys: Vec<StoredKey>,
     /// The tenant, if there is one.
     pub(crate) scope: Option<String>,
     /// The model that was asked for, `None` for `auto`.
@@ -111,17 +115,23 @@ fn as_micros(time: Duration) -> u64 {
 pub(crate) struct TurnHub {
     live: broadcast::Sender<Arc<Turn>>,
     ledger: Arc<Ledger>,
+    sessions: Sessions,
 }
 
 impl TurnHub {
-    pub(crate) fn new(upstreams: Arc<Upstreams>) -> Self {
+    pub(crate) fn new(upstreams: Arc<Upstreams>, sessions: Sessions) -> Self {
         let ledger = Arc::new(Ledger::new(upstreams));
-        Self { live: broadcast::Sender::new(BACKLOG), ledger }
+        Self { live: broadcast::Sender::new(BACKLOG), ledger, sessions }
     }
 
     /// Every turn from now on, in the order in which they end.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Turn>> {
         self.live.subscribe()
+    }
+
+    /// What the pin of a session is called in the store.
+    fn keys(&self, session: &AffinityKey) -> Vec<StoredKey> {
+        self.sessions.inspect().stored_keys(session)
     }
 
     /// What all turns add up to.

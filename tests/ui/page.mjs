@@ -128,6 +128,40 @@ await check("arrow keys move between turns and lanes", async () => {
   await page.evaluate(() => document.activeElement.blur());
 });
 
+await check("a session is moved and released, each with a second click", async () => {
+  const names = async () => (await lanes(page)).map(({ name }) => name);
+  const known = await names();
+  await turn("steered", 1);
+  await until("lanes", async () => (await names()).length, known.length + 1);
+  const name = (await names()).find((one) => !known.includes(one));
+  await page.getByRole("button", { name, exact: true }).click();
+  await until("the pin", () => text(page, "#pin"), "Pinned to anthropic/claude-sonnet-4-20250514, for another 9 min.");
+  assert.deepEqual(await barriers(page), []);
+
+  await page.getByLabel("Move it to").selectOption("openai/gpt-4o");
+  await page.getByRole("button", { name: "Move", exact: true }).click();
+  await turn("steered", 1);
+  assert.equal(told.get("steered").at(-1).model, "claude-sonnet-4-20250514", "one click is none");
+  await page.getByRole("button", { name: "Really move?" }).click();
+  await until("the end", () => text(page, "#done"), "Moved.");
+  await turn("steered", 1);
+  assert.deepEqual(told.get("steered").at(-1), { model: "gpt-4o", outcome: "hit" });
+
+  await page.getByRole("button", { name: "Release" }).click();
+  await page.getByRole("button", { name: "Really release?" }).click();
+  await until("the end", () => text(page, "#done"), "Released.");
+  await turn("steered", 1);
+  assert.deepEqual(told.get("steered").at(-1), { model: "claude-sonnet-4-20250514", outcome: "claimed" });
+
+  await page.keyboard.press("Escape");
+  assert.equal(await page.locator("#session").isVisible(), false);
+  await page.locator("#lanes .lane", { hasText: name }).locator(".cell").last().focus();
+  await page.keyboard.press("Enter");
+  await until("the pin", () => text(page, "#pin"), "Pinned to anthropic/claude-sonnet-4-20250514, for another 9 min.");
+  await page.getByRole("button", { name: "Close" }).click();
+  await page.evaluate(() => document.activeElement.blur());
+});
+
 await check("a page that was cut off comes back with all turns", async () => {
   const before = await cells();
   line.cut();
@@ -147,7 +181,7 @@ await check("the filter keeps the lanes that match", async () => {
   await page.getByRole("searchbox", { name: "Filter" }).fill("nothing has this name");
   assert.equal(await page.locator("#none").isVisible(), true);
   await page.getByRole("searchbox", { name: "Filter" }).fill("");
-  assert.equal(await page.locator("#lanes .lane:visible").count(), SESSIONS + 1);
+  assert.equal(await page.locator("#lanes .lane:visible").count(), SESSIONS + 2);
 });
 
 await check("light, dark and phone: nobody is kept out, and nothing is too wide", async () => {

@@ -17,7 +17,7 @@ pub(super) struct Target {
     /// The names under which it may stand.
     pub(super) keys: Vec<StoredKey>,
     /// Whose it is, where the request says so.
-    pub(super) session: Option<AffinityKey>,
+    pub(super) tag: Option<SessionTag>,
 }
 
 impl Target {
@@ -32,7 +32,7 @@ impl Target {
 
     /// What a log calls the session.
     fn tag(&self, found: &StoredPin) -> SessionTag {
-        tag(self.session.as_ref().or(found.session.as_ref()), &found.key)
+        self.tag.unwrap_or_else(|| tag(found.session.as_ref(), &found.key))
     }
 }
 

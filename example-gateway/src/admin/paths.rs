@@ -1,4 +1,4 @@
-//! The paths of pins: one by its name in the store, or by its session.
+//! The paths of pins: one by its name in the store, by its session, or by its lane on the page.
 
 use axum::Router;
 use axum::body::Body;
@@ -20,6 +20,7 @@ pub(super) fn pins() -> Router<Admin> {
         .route("/admin/v1/pins", get(pins::list))
         // Names of models may stand in a key, and slashes in those.
         .route("/admin/v1/pins/{*key}", by_key)
+        .route("/admin/v1/lanes/{session}", get(show_lane).delete(release_lane).patch(repin_lane))
         .route("/admin/v1/pin", get(show_named).delete(release_named).patch(repin_named))
 }
 
@@ -67,4 +68,25 @@ async fn repin_named(
     body: Body,
 ) -> impl IntoResponse {
     pins::repin(&admin, caller(peer), &pins::by_session(&admin, named)?, body).await
+}
+
+async fn show_lane(State(admin): State<Admin>, lane: Key) -> impl IntoResponse {
+    pins::show(&admin, &pins::by_lane(&admin, lane)?).await
+}
+
+async fn release_lane(
+    State(admin): State<Admin>,
+    peer: Option<Extension<Peer>>,
+    lane: Key,
+) -> impl IntoResponse {
+    pins::release(&admin, caller(peer), &pins::by_lane(&admin, lane)?).await
+}
+
+async fn repin_lane(
+    State(admin): State<Admin>,
+    peer: Option<Extension<Peer>>,
+    lane: Key,
+    body: Body,
+) -> impl IntoResponse {
+    pins::repin(&admin, caller(peer), &pins::by_lane(&admin, lane)?, body).await
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::change::{Change, Target};
 use super::refusal::{Refusal, invalid, not_found, query, store};
 use super::{Admin, Caller};
+use crate::turns::SessionTag;
 
 /// Pins of a page, by default and at most.
 const PAGE: usize = 100;
@@ -102,7 +103,7 @@ pub(super) async fn list(
 pub(super) fn by_key(path: Result<Path<String>, PathRejection>) -> Result<Target, Refusal> {
     // What is no text is the name of nothing.
     let Path(key) = path.map_err(|_| not_found())?;
-    Ok(Target { keys: vec![StoredKey::new(key)], session: None })
+    Ok(Target { keys: vec![StoredKey::new(key)], tag: None })
 }
 
 /// The pin of a session that a query names.
@@ -118,7 +119,18 @@ pub(super) fn by_session(
         Some(lane) => key.with_lane(&lane).map_err(bad)?,
         None => key,
     };
-    Ok(Target { keys: admin.sessions.inspect().stored_keys(&key), session: Some(key) })
+    let tag = Some(SessionTag::of(&key));
+    Ok(Target { keys: admin.sessions.inspect().stored_keys(&key), tag })
+}
+
+/// The pin of a session that the live page shows.
+pub(super) fn by_lane(
+    admin: &Admin,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Target, Refusal> {
+    let Path(name) = path.map_err(|_| not_found())?;
+    let (tag, keys) = admin.live.find(&name).ok_or_else(not_found)?;
+    Ok(Target { keys, tag: Some(tag) })
 }
 
 /// `GET` of a pin.

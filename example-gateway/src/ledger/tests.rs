@@ -29,6 +29,7 @@ fn turn(session: Option<SessionTag>, model: &str, route: Option<&str>) -> Turn {
     Turn {
         at: SystemTime::now(),
         session,
+        keys: Vec::new(),
         scope: None,
         requested: None,
         model: ModelName::new(model).unwrap(),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use affinity_layer::ModelName;
+use affinity_layer::{ModelName, StoredKey};
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -62,6 +62,13 @@ impl History {
 
     pub(super) fn missed(&mut self, turns: u64) {
         self.missed += turns;
+    }
+
+    /// A session by its name on the page, and what its pin is called in the store.
+    pub(super) fn find(&self, name: &str) -> Option<(SessionTag, &[StoredKey])> {
+        let mut sessions = self.lanes.iter().filter_map(|(tag, lane)| Some(((*tag)?, lane)));
+        let (tag, lane) = sessions.find(|(tag, _)| tag.to_string() == name)?;
+        Some((tag, lane.keys()?))
     }
 
     /// Drops the session that was idle longest.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use affinity_layer::StoredKey;
 use serde::{Serialize, Serializer};
 
 use crate::turns::{SessionTag, Turn};
@@ -38,6 +39,11 @@ impl Lane {
     pub(super) fn of(turn: &Turn) -> Self {
         let (session, scope) = (turn.session, turn.scope.clone());
         Self { session, scope, turns: VecDeque::new(), newest: 0 }
+    }
+
+    /// What the pin of the session is called in the store.
+    pub(super) fn keys(&self) -> Option<&[StoredKey]> {
+        self.turns.back().map(|last| last.turn.keys.as_slice())
     }
 
     pub(super) fn add(&mut self, turn: Arc<Turn>) -> Told {

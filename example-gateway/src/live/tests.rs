@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::stream::events;
 use super::*;
 use crate::config::Config;
+use crate::sessions::Sessions;
 use crate::turns::SessionTag;
 use crate::upstream::Upstreams;
 
@@ -21,6 +22,7 @@ fn turn(session: Option<&str>, model: &str) -> Turn {
     Turn {
         at: UNIX_EPOCH,
         session: session.map(|id| SessionTag::of(&AffinityKey::new(id).unwrap())),
+        keys: Vec::new(),
         scope: None,
         requested: None,
         model: ModelName::new(model).unwrap(),
@@ -75,7 +77,7 @@ struct Setup {
 impl Setup {
     async fn new() -> Self {
         let config = Config::embedded();
-        let hub = TurnHub::new(Arc::new(Upstreams::new(&config)));
+        let hub = TurnHub::new(Arc::new(Upstreams::new(&config)), Sessions::new(&config).unwrap());
         let stop = CancellationToken::new();
         let live = Live::new(hub.clone(), vec![ModelName::new(ONE).unwrap()]);
         tokio::spawn(live.clone().follow(stop.clone()));

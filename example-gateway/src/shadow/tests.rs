@@ -9,6 +9,7 @@ use tower::{ServiceBuilder, service_fn};
 
 use super::*;
 use crate::config::Mode;
+use crate::sessions::Sessions;
 use crate::upstream::Upstreams;
 
 const SHARE: &str = "
@@ -29,7 +30,7 @@ impl Stack {
     fn new(share: &str, shadow: impl RouterService) -> Self {
         let config = SHARE.replace("SHARE", share);
         let config = Config::parse(&config, "test", &|_| None, Mode::Full).unwrap();
-        let hub = TurnHub::new(Arc::new(Upstreams::new(&config)));
+        let hub = TurnHub::new(Arc::new(Upstreams::new(&config)), Sessions::new(&config).unwrap());
         let pins = service_fn(|_: RouteRequest| async { decided("a/one", Some("code")) });
         let model = service_fn(|_: Request<Body>| async {
             Ok::<_, Infallible>(Response::new(Body::default()))

@@ -110,6 +110,7 @@ impl Draft {
         let turn = Turn {
             at: SystemTime::now().checked_sub(since.elapsed()).unwrap_or(UNIX_EPOCH),
             session: model.key().map(SessionTag::of),
+            keys: model.key().map(|key| hub.keys(key)).unwrap_or_default(),
             scope: model.key().and_then(|key| key.scope()).map(Into::into),
             requested: requested.filter(|_| request.get::<AnyModel>().is_none()),
             model: model.model().clone(),

@@ -38,7 +38,7 @@ fn stack() -> (Stack, Receiver<Arc<Turn>>) {
 
 fn sending(piece: &'static [u8]) -> (Stack, Receiver<Arc<Turn>>) {
     let config = Config::embedded();
-    let hub = TurnHub::new(Arc::new(Upstreams::new(&config)));
+    let hub = TurnHub::new(Arc::new(Upstreams::new(&config)), Sessions::new(&config).unwrap());
     let model = service_fn(move |_: Request<Full<Bytes>>| async move {
         tokio::time::sleep(Duration::from_secs(5)).await;
         let pieces = tokio_stream::iter([0, 10]).then(move |seconds| async move {

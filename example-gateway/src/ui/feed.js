@@ -34,25 +34,26 @@ async function once(token, event, signal) {
   const silent = new AbortController();
   const either = AbortSignal.any([signal, silent.signal]);
   let watch = setTimeout(() => silent.abort(), SILENCE);
+  const parser = new Parser(event);
+  let read;
+  // What fails is the connection; a mistake in what is done with an event is not hidden here.
+  const next = (promise) => promise.catch(() => undefined);
   try {
     const headers = { authorization: `Bearer ${token}` };
-    const response = await fetch(PATH, { headers, cache: "no-store", signal: either });
-    if (response.status === 401) return "refused";
-    if (response.status === 503) return "full";
-    if (!response.ok) return "waiting";
-    const parser = new Parser(event);
+    const response = await next(fetch(PATH, { headers, cache: "no-store", signal: either }));
+    if (response?.status === 401) return "refused";
+    if (response?.status === 503) return "full";
+    if (!response?.ok) return "waiting";
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return "waiting";
+    while ((read = await next(reader.read())) && !read.done) {
       clearTimeout(watch);
       watch = setTimeout(() => silent.abort(), SILENCE);
-      parser.push(value);
+      parser.push(read.value);
     }
-  } catch {
     return "waiting";
   } finally {
     clearTimeout(watch);
+    silent.abort();
   }
 }
 

@@ -9,7 +9,7 @@ export class Lane {
   turns = [];
   cells = [];
   #strip = document.createElement("div");
-  #name = document.createElement("span");
+  #name = document.createElement("button");
   #model = document.createElement("span");
   #age = document.createElement("span");
 
@@ -23,7 +23,11 @@ export class Lane {
     head.className = "head";
     head.setAttribute("role", "rowheader");
     this.#name.className = "name";
+    this.#name.type = "button";
     this.#name.textContent = session ?? "no session";
+    this.#name.disabled = session === null;
+    // The keyboard comes to it by Enter on a turn.
+    this.#name.tabIndex = -1;
     head.append(this.#name);
     if (scope) {
       const chip = document.createElement("span");

@@ -12,9 +12,15 @@ export class Lanes {
   #root;
   #palette;
   #show;
+  #open;
 
-  // `show(turn, cell)` is called for the turn that is pointed at, with nothing when none is.
-  constructor(root, show) {
+  // `show(turn, cell)` is called for the turn that is pointed at, with nothing when none is; `open(lane)`
+  // for the session that is chosen.
+  constructor(root, show, open) {
+    this.#open = open;
+    root.addEventListener("click", ({ target }) => {
+      if (target.matches("button.name")) open(this.#laneOf(target.closest(".lane")));
+    });
     this.#root = root;
     this.#show = show;
     root.addEventListener("keydown", (event) => this.#key(event));
@@ -98,6 +104,10 @@ export class Lanes {
     }
   }
 
+  #laneOf(element) {
+    return [...this.#lanes.values()].find((lane) => lane.element === element);
+  }
+
   #drop() {
     const idle = [...this.#lanes].reduce((one, other) => (other[1].last.at < one[1].last.at ? other : one));
     idle[1].element.remove();
@@ -127,6 +137,7 @@ export class Lanes {
     if (!found) return;
     const target = this.#neighbour(event.key, found[0], found[0].cells.indexOf(event.target));
     if (event.key === "Escape") this.#show();
+    if (event.key === "Enter" && found[0].session !== null) this.#open(found[0]);
     if (!target) return;
     event.preventDefault();
     target.focus();

@@ -6,6 +6,7 @@ import { Figures } from "./figures.js";
 import { number, plural, short } from "./format.js";
 import { Lanes } from "./lanes.js";
 import { Palette } from "./palette.js";
+import { Steer } from "./steer.js";
 
 const TOKEN = "affinity-admin-token";
 const STATES = {
@@ -19,7 +20,9 @@ const STATES = {
 
 const find = (id) => document.getElementById(id);
 const figures = new Figures();
-const lanes = new Lanes(find("lanes"), showDetails);
+const steer = new Steer();
+const lanes = new Lanes(find("lanes"), showDetails, (lane) => steer.open(sessionStorage.getItem(TOKEN), lane, models));
+let models = [];
 let palette = new Palette([]);
 // The gateway's clock, as far as it is ahead of ours.
 let ahead = 0;
@@ -39,6 +42,7 @@ function enter(token) {
 
 function leave(reason = "") {
   following.abort();
+  steer.close();
   sessionStorage.removeItem(TOKEN);
   lanes.reset([], palette);
   find("view").hidden = true;
@@ -71,7 +75,8 @@ function event(name, data) {
 
 function restart(snapshot) {
   ahead = snapshot.now - Date.now();
-  palette = new Palette(snapshot.models);
+  ({ models } = snapshot);
+  palette = new Palette(models);
   ({ totals, missed } = snapshot);
   figures.reset();
   // Lanes come newest first, and each new one is put on top.
@@ -85,10 +90,10 @@ function restart(snapshot) {
 }
 
 function take(turn) {
-  const models = palette.models().length;
+  const known = palette.models().length;
   lanes.add(turn);
   figures.add(turn);
-  if (palette.models().length !== models) showModels();
+  if (palette.models().length !== known) showModels();
 }
 
 function count() {

@@ -9,6 +9,7 @@
 
 mod access;
 mod events;
+mod lanes;
 mod ledger;
 mod pins;
 mod replicas;
