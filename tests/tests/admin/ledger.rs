@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use affinity_tests::models::{DEFAULT, ONE, TWO};
-use affinity_tests::{Gateway, Piece, Refusing, Request, Scrape, Setup, get, post, until};
+use affinity_tests::{
+    Gateway, ModelRouter, Piece, Refusing, Request, Scrape, Setup, Upstream, get, post, until,
+};
 use example_gateway::provider::{self, Options, Stats, Usage};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -197,4 +199,31 @@ async fn a_switch_within_a_session_and_a_refusal_are_told() {
     until(async || admin.get("/admin/v1/ledger").await["totals"]["turns"] == 1).await;
     let books = admin.get("/admin/v1/ledger").await;
     assert_eq!(books["totals"]["turns_without"]["prompt"], 0, "a refusal costs nothing");
+}
+
+#[tokio::test]
+async fn regret_stands_with_the_route_of_the_pin() {
+    let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
+    let setup = Setup::routed(&upstream, &router).routing("regret_sample: 1");
+    let gateway = with_admin(setup).start().await;
+    let admin = Admin::of(&gateway).await;
+    let regret = async || admin.get("/admin/v1/ledger").await["routes"][0]["regret"].clone();
+    // The routing model names `one`, then `two` and `one` by turns.
+    for (otherwise, agreed) in [(0, 0), (1, 0), (1, 1), (2, 1)] {
+        let request = turn(PATHS[0], "hello", 0, false).session("s");
+        assert_eq!(gateway.ask(&request).await.affinity().2, ONE);
+        let told = json!({"agreed": agreed, "otherwise": otherwise, "no_match": 0, "failed": 0});
+        until(async || regret().await == told).await;
+    }
+    let books = admin.get("/admin/v1/ledger").await;
+    assert_eq!(
+        (&books["routes"][0]["route"], &books["totals"]["regret"]),
+        (&json!("one"), &regret().await)
+    );
+    let made = &books["totals"]["router"];
+    assert_eq!(
+        (&made["calls"], &made["calls_saved"]),
+        (&json!(1), &json!(3)),
+        "the shadow is none"
+    );
 }
