@@ -179,7 +179,7 @@ pub use outcome::{
     AFFINITY_HEADER, EPOCH_HEADER, MODEL_HEADER, Outcome, PINNED_HEADER, ROUTE_HEADER,
 };
 pub use pin::{Epoch, Expiry, MAX_CANDIDATES, Pin, Selection};
-pub use pinned::{AnyModel, MidTurn, NewTurn, PinnedModel, Probe, RequestedModel};
+pub use pinned::{AnyModel, FallbackModel, MidTurn, NewTurn, PinnedModel, Probe, RequestedModel};
 pub use rejection::{OpenAiErrors, Rejection, ResponseForRejection};
 pub use release::ReleaseLayer;
 pub use route::{RouteDecision, RouteRequest, RouterService};

@@ -216,3 +216,9 @@ pub struct RequestedModel(pub ModelName);
 /// [`RequestedModel`] is only what it falls back to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnyModel;
+
+/// In the extensions of a request whose [`RequestedModel`] is not to be given to anybody anew, such as
+/// one that is being drained: what the request goes on with in its place when the router has no answer.
+/// Its [model lane](crate::AffinityLayer::model_lanes) and its pin are those of the requested model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FallbackModel(pub Option<ModelName>);

@@ -3,7 +3,9 @@
 //! 1. Every path but those of [`public`] needs the token.
 //! 2. Answers are JSON, errors have OpenAI's shape.
 
+mod bulk;
 mod change;
+mod drains;
 mod paths;
 mod pins;
 mod refusal;
@@ -17,7 +19,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
@@ -25,6 +27,7 @@ use subtle::ConstantTimeEq;
 use crate::answers::{caught, not_found, wrong_method};
 use crate::auth;
 use crate::config::{Config, Limits};
+use crate::drains::Board;
 use crate::error::ApiError;
 use crate::ledger;
 use crate::live::{self, Live};
@@ -56,6 +59,7 @@ impl fmt::Display for Caller {
 pub(crate) struct Admin {
     pub(crate) sessions: Sessions,
     pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) board: Board,
     pub(crate) turns: TurnHub,
     pub(crate) live: Live,
     /// That of the sessions.
@@ -69,10 +73,12 @@ impl Admin {
         config: &Config,
         sessions: &Sessions,
         upstreams: &Arc<Upstreams>,
+        board: Board,
         turns: TurnHub,
         live: Live,
     ) -> Self {
         Self {
+            board,
             turns,
             live,
             sessions: sessions.clone(),
@@ -90,6 +96,8 @@ pub(crate) fn router(admin: Admin, token: &SecretString) -> Router {
         .route("/admin/v1/status", get(status::status))
         .route("/admin/v1/ledger", get(ledger::api::ledger))
         .route("/admin/v1/ledger/sessions", get(ledger::api::sessions))
+        .route("/admin/v1/drains", get(drains::list))
+        .route("/admin/v1/models/{*named}", post(drains::drain).delete(drains::undrain))
         .merge(paths::pins())
         .with_state(admin)
         .merge(live::router(live))

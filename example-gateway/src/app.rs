@@ -1,36 +1,32 @@
 //! The gateway as one axum router: paths, and the stack of layers behind them.
 
+mod layers;
+
 use std::sync::Arc;
 
-use affinity_layer::{
-    AFFINITY_HEADERS, AGENT_HEADERS, AGENT_TRAIL_HEADERS, AffinityLayer, BodyId, FailoverLayer,
-    LinkLayer, ModelName, Probe, Rejection, ReleaseLayer, RouterService, SharedStore,
-};
+use affinity_layer::{LinkLayer, Probe, ReleaseLayer};
 use axum::body::Body;
 use axum::routing::{get, post_service};
 use axum::{Json, Router, middleware};
-use http::request::Parts;
-use http::{HeaderName, Response, header};
 use serde_json::json;
 use tower::util::MapRequestLayer;
 use tower::{Layer, ServiceBuilder, service_fn};
 use tower_http::ServiceBuilderExt;
 use tower_http::add_extension::AddExtensionLayer;
 
+use self::layers::{affinity, failover, shadow, turns, withheld};
 use crate::admin::{self, Admin};
 use crate::answers::{caught, models, not_found, ready, scrape, wrong_method};
 use crate::auth;
 use crate::config::{ClientKey, Config, Release};
 use crate::decision::decide;
-use crate::error::ApiError;
-use crate::intake::{IntakeLayer, Turns};
+use crate::drains::Board;
+use crate::intake::IntakeLayer;
 use crate::live::Live;
 use crate::observe::ObserveLayer;
 use crate::protocol::Protocol;
 use crate::proxy::Proxy;
-use crate::routing;
-use crate::sessions::{self, Sessions};
-use crate::shadow::ShadowLayer;
+use crate::sessions::Sessions;
 use crate::telemetry::metrics::Metrics;
 use crate::turns::{RecordLayer, RouterClock, TurnHub};
 use crate::upstream::Upstreams;
@@ -46,6 +42,7 @@ pub(crate) struct App {
     admin: Option<Router>,
     live: Option<Live>,
     sessions: Sessions,
+    board: Board,
     metrics: Metrics,
     observe: ObserveLayer,
 }
@@ -62,6 +59,7 @@ impl App {
         let metrics = Metrics::start()?;
         let upstreams = Arc::new(Upstreams::new(config));
         let sessions = Sessions::new(config)?;
+        let board = Board::new(sessions.clone(), upstreams.clone());
         let affinity = affinity(config, sessions.store(), &upstreams);
         // Without an admin listener nobody can ask for it.
         let hub = config.admin.as_ref().map(|_| TurnHub::new(upstreams.clone(), sessions.clone()));
@@ -103,7 +101,7 @@ impl App {
 
         let admin = config.admin.as_ref().zip(hub.zip(live.clone()));
         let admin = admin.map(|(settings, (turns, live))| {
-            let steered = Admin::new(config, &sessions, &upstreams, turns, live);
+            let steered = Admin::new(config, &sessions, &upstreams, board.clone(), turns, live);
             admin::router(steered, &settings.token)
         });
         let mut api = Router::new().route("/v1/models", get(models)).with_state(upstreams);
@@ -127,12 +125,17 @@ impl App {
             config.tracing.span_attributes.clone(),
             PATHS.iter().flat_map(|path| [format!("/v1{path}"), format!("/routing/v1{path}")]),
         );
-        Ok(Self { api, health, admin, live, sessions, metrics, observe })
+        Ok(Self { api, health, admin, live, sessions, board, metrics, observe })
     }
 
     /// The sessions that are kept.
     pub(crate) fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    /// What is drained, for all replicas.
+    pub(crate) fn board(&self) -> &Board {
+        &self.board
     }
 
     /// What is counted.
@@ -161,87 +164,6 @@ impl App {
         let api = api.route_layer(self.observe.clone());
         self.health.clone().merge(api).fallback(not_found).method_not_allowed_fallback(wrong_method)
     }
-}
-
-type Refuse = fn(&Rejection, &Parts) -> Response<Body>;
-
-fn affinity(
-    config: &Config,
-    store: SharedStore,
-    upstreams: &Arc<Upstreams>,
-) -> AffinityLayer<SharedStore, impl RouterService + use<>, Refuse> {
-    let routing = &config.routing;
-    let router = routing::router(config, upstreams.clone());
-    let served = upstreams.clone();
-    let mut layer = AffinityLayer::new(store, router)
-        .store_budget(sessions::budget(config))
-        .expiry(routing.expiry)
-        .body_limit(config.limits.body_bytes)
-        .waiters(config.limits.max_waiters)
-        .expose_epoch(routing.expose_epoch)
-        .warm_up(routing.warm_up_turns)
-        .escalation(routing.escalation.iter().cloned())
-        .body_ids(routing.body_ids.iter().copied())
-        .accept_models(move |model| served.serves(model));
-    if upstreams.are_limited() {
-        let upstreams = upstreams.clone();
-        layer = layer.detour(move |request, selection| {
-            upstreams.elsewhere(request, selection.model(), selection.candidates())
-        });
-    }
-    if let Some(sub_agents) = routing.agents {
-        layer = layer.agents(sub_agents).model_lanes(routing.model_lanes);
-    }
-    if let Some(fingerprint) = &routing.fingerprint {
-        layer = layer.fingerprint(fingerprint.clone());
-    }
-    if let Some(header) = &routing.tenant_header {
-        layer = layer.tenant_header(header.clone());
-    }
-    layer.with_rejection_response(|rejection, parts| {
-        ApiError::from(rejection).response(Protocol::of(parts.uri.path()))
-    })
-}
-
-fn shadow(
-    config: &Config,
-    upstreams: &Arc<Upstreams>,
-    hub: Option<&TurnHub>,
-) -> Option<ShadowLayer<impl RouterService + use<>>> {
-    let layer =
-        || ShadowLayer::new(config, routing::router(config, upstreams.clone()), hub.cloned());
-    (config.routing.regret_sample > 0.0).then(layer)
-}
-
-/// How requests are marked that open a turn of the user, or go on with one.
-fn turns(config: &Config) -> Turns {
-    match config.routing.release {
-        Release::UserTurn => Turns::MarkNew,
-        _ if config.routing.warm_up_turns > 0 => Turns::MarkOthers,
-        _ => Turns::Unmarked,
-    }
-}
-
-fn failover(config: &Config, upstreams: &Arc<Upstreams>) -> Option<FailoverLayer> {
-    let upstreams = upstreams.clone();
-    let usable = move |request: &Parts, model: &ModelName| upstreams.takes(model, request);
-    config.routing.failover.then(|| FailoverLayer::new().usable(usable))
-}
-
-/// The headers that are for us and not for the providers.
-fn withheld(config: &Config) -> Vec<HeaderName> {
-    let mut withheld: Vec<_> = config.routing.tenant_header.iter().cloned().collect();
-    let follows = config.routing.body_ids.contains(&BodyId::PreviousResponseId);
-    if follows || config.routing.release == Release::FinalAnswer || config.admin.is_some() {
-        // A compressed answer could not be read for its id, its end or its tokens.
-        withheld.push(header::ACCEPT_ENCODING);
-    }
-    if !config.routing.forward_session_header {
-        withheld.extend(AFFINITY_HEADERS);
-        withheld.extend(AGENT_HEADERS);
-        withheld.extend(AGENT_TRAIL_HEADERS);
-    }
-    withheld
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use affinity_layer::{AnyModel, MidTurn, ModelName, NewTurn, RequestedModel};
+use affinity_layer::{AnyModel, FallbackModel, MidTurn, ModelName, NewTurn, RequestedModel};
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
@@ -88,6 +88,10 @@ impl IntakeLayer {
         }
         if let Some(model) = self.named_or_default(requested) {
             Span::current().record("gen_ai.request.model", model.as_str());
+            if self.upstreams.drains().holds(&model) {
+                let instead = self.upstreams.in_place_of(Some(&model), parts);
+                parts.extensions.insert(FallbackModel(instead));
+            }
             parts.extensions.insert(RequestedModel(model));
         }
         if let Some(text) = envelope.preferences() {

@@ -12,6 +12,7 @@ pub mod client;
 pub mod config;
 mod decision;
 pub mod demo;
+mod drains;
 mod error;
 mod guarded;
 mod hop;

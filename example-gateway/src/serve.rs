@@ -59,6 +59,7 @@ impl Gateway {
             None => None,
         };
         app.sessions().start().await;
+        app.board().read().await;
         Ok(Self { app, limits: config.limits, listeners, admin })
     }
 
@@ -93,6 +94,8 @@ impl Gateway {
         let mut loops = JoinSet::new();
         let upkeep = stop.clone().run_until_cancelled_owned(app.metrics().clone().keep_up());
         loops.spawn(async move { upkeep.await.unwrap_or_default() });
+        let followed = stop.clone().run_until_cancelled_owned(app.board().clone().follow());
+        loops.spawn(async move { followed.await.unwrap_or_default() });
         if let Some(live) = app.live() {
             loops.spawn(live.clone().follow(stop.clone()));
         }

@@ -10,6 +10,7 @@ use secrecy::ExposeSecret;
 
 use crate::body::Envelope;
 use crate::config::{Config, Inputs, Interface, Protocols, Provider};
+use crate::drains::Drains;
 use crate::error::ApiError;
 use crate::protocol::Protocol;
 
@@ -22,6 +23,7 @@ pub(crate) struct Upstreams {
     /// What clients may call a model: its name, its bare id, or an alias.
     names: BTreeMap<String, ModelName>,
     default: Option<ModelName>,
+    drains: Drains,
 }
 
 /// A model that a client asks for.
@@ -52,6 +54,7 @@ impl Upstreams {
             // Of two equal names the later one stays.
             names: ids.chain(full).chain(config.aliases.clone()).collect(),
             default: default.map(|provider| provider.model.clone()),
+            drains: Drains::default(),
             providers,
         }
     }
@@ -80,6 +83,28 @@ impl Upstreams {
         self.names.get(name).cloned().or_else(of_wildcard).map(Requested::Model)
     }
 
+    /// What is drained.
+    pub(crate) fn drains(&self) -> &Drains {
+        &self.drains
+    }
+
+    /// What a request falls back to instead of `model`: what was named for it, else the default, else
+    /// any that speaks the protocol; `None` where all are drained.
+    pub(crate) fn in_place_of(
+        &self,
+        model: Option<&ModelName>,
+        request: &Parts,
+    ) -> Option<ModelName> {
+        let named = model.and_then(|model| self.drains.successor(model));
+        let protocol = Protocol::of(request.uri.path());
+        let configured = self.models().map(|provider| &provider.model);
+        let mut others = self.default.iter().chain(configured);
+        named.or_else(|| {
+            let is_open = |model: &&ModelName| !self.drains.holds(model);
+            others.find(|model| is_open(model) && self.speaks(model, protocol)).cloned()
+        })
+    }
+
     /// Whether `model` is configured, by its name or by a wildcard.
     pub(crate) fn serves(&self, model: &ModelName) -> bool {
         self.provider(model).is_some()
@@ -102,6 +127,11 @@ impl Upstreams {
         protocol: Protocol,
     ) -> Result<(&'a PinnedModel, &'a Provider), ApiError> {
         let Some(model) = request.get::<PinnedModel>() else {
+            if self.drains.any() {
+                let text = "every model that could serve this is being drained";
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                return Err(ApiError::new(status, "models_drained", text));
+            }
             let text = "no route matches, and no model is configured as the default";
             return Err(ApiError::new(StatusCode::NOT_FOUND, "model_not_found", text));
         };
@@ -137,7 +167,8 @@ impl Upstreams {
         let mut listed = std::iter::once(model).chain(candidates);
         let speaker = listed.find(|model| self.speaks(model, protocol))?;
         let configured = self.models().map(|provider| &provider.model);
-        let able = candidates.iter().chain(configured).find(|model| self.takes(model, request));
+        let is_able = |model: &&ModelName| self.takes(model, request) && !self.drains.holds(model);
+        let able = candidates.iter().chain(configured).find(is_able);
         Some(able.unwrap_or(speaker).clone())
     }
 

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::escalation::Escalation;
 use crate::key::KeySource;
 use crate::outcome::Control;
-use crate::{Expiry, MidTurn, ModelName, Pin, RequestedModel, Selection};
+use crate::{Expiry, FallbackModel, MidTurn, ModelName, Pin, RequestedModel, Selection};
 
 pub(super) type Accepts = dyn Fn(&ModelName) -> bool + Send + Sync;
 pub(super) type Detour = dyn Fn(&Parts, &Selection) -> Option<ModelName> + Send + Sync;
@@ -61,6 +61,9 @@ impl Settings {
             model: Cow<'a, str>,
         }
 
+        if let Some(FallbackModel(model)) = parts.extensions.get() {
+            return model.clone();
+        }
         if let Some(RequestedModel(model)) = parts.extensions.get() {
             return Some(model.clone());
         }

@@ -11,6 +11,7 @@ mod inspect;
 mod link;
 mod names;
 mod node;
+mod notes;
 mod options;
 mod refresh;
 mod scripts;

@@ -109,6 +109,12 @@ impl TieredStore {
         self.0.tier.redis.stats()
     }
 
+    /// The store behind the copies, for what is no pin.
+    #[must_use]
+    pub fn redis(&self) -> &RedisStore {
+        &self.0.tier.redis
+    }
+
     /// How many near copies are held.
     #[must_use]
     pub fn near_len(&self) -> usize {

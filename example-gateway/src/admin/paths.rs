@@ -8,14 +8,14 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use super::pins::{self, Session};
-use super::{Admin, Caller};
+use super::{Admin, Caller, bulk};
 use crate::serve::Peer;
 
 type Key = Result<Path<String>, PathRejection>;
 type Named = Result<Query<Session>, QueryRejection>;
 
 pub(super) fn pins() -> Router<Admin> {
-    let by_key = get(show).delete(release).patch(repin);
+    let by_key = get(show).delete(release).patch(repin).post(bulk::bulk);
     Router::new()
         .route("/admin/v1/pins", get(pins::list))
         // Names of models may stand in a key, and slashes in those.

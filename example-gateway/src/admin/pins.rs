@@ -157,7 +157,7 @@ pub(super) async fn repin(
     body: Body,
 ) -> Result<Json<Value>, Refusal> {
     let Repin { model } = admin.read(body).await?;
-    let model = admin.served(&model)?;
+    let model = admin.open(&model)?;
     let (pin, moved) = Change { admin, caller }.repin(target, &model).await?;
     Ok(Json(json!({"moved": moved, "pin": shown(&pin)})))
 }

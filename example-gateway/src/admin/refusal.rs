@@ -85,4 +85,13 @@ impl Admin {
             Some(Requested::Auto) | None => Err(unserved()),
         }
     }
+
+    /// The same, for one that sessions are to be given.
+    pub(super) fn open(&self, name: &str) -> Result<ModelName, Refusal> {
+        let model = self.served(name)?;
+        if self.upstreams.drains().holds(&model) {
+            return Err(refusal(StatusCode::CONFLICT, "model_drained", "this model is drained"));
+        }
+        Ok(model)
+    }
 }

@@ -1,6 +1,6 @@
 //! A session over the paths of the whole stack.
 
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;

@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod drains;
 mod events;
 mod lanes;
 mod ledger;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{Admin, Ends, delete, part, patch, turn, with_admin};
 
-async fn two(redis: &RedisServer, cache: &str) -> (Gateway, Gateway, Ends) {
+pub(crate) async fn two(redis: &RedisServer, cache: &str) -> (Gateway, Gateway, Ends) {
     let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
     let setup = with_admin(Setup::routed(&upstream, &router))
         .routing(&format!("session_cache: {{type: redis, url: '{}'{cache}}}", redis.url()));

@@ -78,6 +78,19 @@ impl Conn {
         self.send(Box::pin(self.client.eval(script, name, args))).await
     }
 
+    pub(super) async fn fields(&self, name: &str) -> Result<Vec<(String, String)>, Error> {
+        self.custom("HGETALL", vec![name.into()]).await
+    }
+
+    pub(super) async fn set_field(&self, name: &str, field: &str, text: &str) -> Result<(), Error> {
+        let set = self.custom::<i64>("HSET", vec![name.into(), field.into(), text.into()]);
+        set.await.map(drop)
+    }
+
+    pub(super) async fn remove_field(&self, name: &str, field: &str) -> Result<bool, Error> {
+        self.custom("HDEL", vec![name.into(), field.into()]).await
+    }
+
     /// Some of the names that match, among about `count` from `cursor` on, and where to go on; 0 at
     /// the end.
     pub(super) async fn scan(
