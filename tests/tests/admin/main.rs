@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod documents;
 mod drains;
 mod events;
 mod lanes;
