@@ -53,13 +53,9 @@ export class Lane {
     return this.turns.at(-1);
   }
 
-  // `live` is a turn that ended just now.
-  add(turn, palette, live) {
+  add(turn, palette) {
     if (turn.switched) turn.before = this.last?.model;
     const element = cell(turn, palette.mark(turn.model));
-    element.classList.toggle("new", live);
-    // Else it would come anew whenever the lane is moved.
-    element.addEventListener("animationend", () => element.classList.remove("new"), { once: true });
     if (turn.switched) this.#strip.append(switchMark());
     this.#strip.append(element);
     this.turns.push(turn);

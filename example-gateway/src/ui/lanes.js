@@ -37,11 +37,11 @@ export class Lanes {
     this.#root.replaceChildren();
     this.#show();
     for (const { session, scope, turns } of lanes) {
-      for (const turn of turns) this.add({ session, scope, ...turn }, false);
+      for (const turn of turns) this.add({ session, scope, ...turn });
     }
   }
 
-  add(turn, live = true) {
+  add(turn) {
     // Neither part holds a space.
     const name = `${turn.session ?? ""} ${turn.scope ?? ""}`;
     let lane = this.#lanes.get(name);
@@ -51,7 +51,7 @@ export class Lanes {
       this.#order.unshift(name);
       this.#root.prepend(lane.element);
     }
-    lane.add(turn, this.#palette, live);
+    lane.add(turn, this.#palette);
     this.#owners.set(lane.cells.at(-1), [lane, turn]);
     if (lane.turns.length === 1) {
       this.#filter(lane);
