@@ -22,7 +22,23 @@ async fn nobody_is_let_in_without_the_token() {
     let upstream = Upstream::echo().await;
     let gateway = with_admin(Setup::new(&upstream.url())).start().await;
     let admin = Admin::of(&gateway).await;
-    let requests = [get("/admin/v1/status"), get("/nowhere"), post("/admin/v1/status", "{}")];
+    let requests = [
+        get("/admin/v1/status"),
+        get("/nowhere"),
+        post("/admin/v1/status", "{}"),
+        get("/admin/v1/pins"),
+        get("/admin/v1/pins/x"),
+        get("/admin/v1/pins/x").method("DELETE"),
+        get("/admin/v1/pin?session=s"),
+        post("/admin/v1/pins/move", "{}"),
+        post("/admin/v1/models/openai/gpt-4o/drain", "{}"),
+        get("/admin/v1/models/openai/gpt-4o/drain").method("DELETE"),
+        get("/admin/v1/drains"),
+        get("/admin/v1/lanes/x"),
+        get("/admin/v1/events"),
+        get("/admin/v1/ledger"),
+        get("/admin/v1/ledger/sessions"),
+    ];
     for request in requests {
         for shown in [None, Some("Bearer"), Some("Bearer no"), Some(TOKEN), Some("Basic no")] {
             let mut request = request.clone();

@@ -1,8 +1,10 @@
 //! Draining a model: no new sessions, and those that live are kept, or moved once.
 
+use std::collections::BTreeSet;
+
 use affinity_tests::models::{DEFAULT, ONE, TWO};
 use affinity_tests::redis::RedisServer;
-use affinity_tests::{Gateway, ModelRouter, Setup, Upstream, get, post, until};
+use affinity_tests::{Answer, Gateway, ModelRouter, Setup, Upstream, post, until};
 use serde_json::{Value, json};
 
 use crate::replicas::two;
@@ -17,14 +19,14 @@ async fn drain(admin: &Admin, model: &str, how: Value) {
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
-struct Running {
-    gateway: Gateway,
-    admin: Admin,
-    router: ModelRouter,
-    _upstream: Upstream,
+pub(crate) struct Running {
+    pub(crate) gateway: Gateway,
+    pub(crate) admin: Admin,
+    pub(crate) router: ModelRouter,
+    pub(crate) _upstream: Upstream,
 }
 
-async fn start() -> Running {
+pub(crate) async fn start() -> Running {
     let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
     let setup = with_admin(Setup::routed(&upstream, &router)).routing("expose_epoch: true");
     let gateway = setup.start().await;
@@ -125,6 +127,56 @@ async fn a_drained_model_is_not_what_a_request_falls_back_to() {
 }
 
 #[tokio::test]
+async fn nobody_fails_over_to_a_drained_model() {
+    // The provider of TWO fails, and ONE is the other candidate of its route.
+    let upstream = Upstream::start(|seen| {
+        let fails = String::from_utf8_lossy(&seen.body).contains("claude");
+        let status = if fails { "503 Service Unavailable" } else { "200 OK" };
+        let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\n");
+        Answer::Bytes(format!("{head}content-length: 2\r\n\r\n{{}}").into_bytes())
+    });
+    let (upstream, router) = (upstream.await, ModelRouter::start().await);
+    let gateway = with_admin(Setup::routed(&upstream, &router)).start().await;
+    let admin = Admin::of(&gateway).await;
+    assert_eq!(gateway.ask(&turn("skip")).await.affinity().2, ONE);
+    assert_eq!(gateway.ask(&turn("a")).await.affinity(), ("false", "repinned", ONE));
+    assert_eq!(gateway.ask(&turn("skip-2")).await.affinity().2, ONE);
+    drain(&admin, ONE, json!({})).await;
+    let answer = gateway.ask(&turn("b")).await;
+    assert_eq!((answer.status, answer.affinity().2), (503, TWO));
+    assert_eq!(gateway.ask(&turn("a")).await.affinity(), ("true", "hit", ONE));
+}
+
+/// Many requests of one session at two replicas, while its model is being drained.
+#[tokio::test]
+async fn a_session_moves_once_however_many_ask_and_wherever() {
+    let redis = RedisServer::start().await;
+    let (a, b, _ends) = two(&redis, "").await;
+    let admin = Admin::of(&a).await;
+    let known = async |admin: &Admin| admin.get("/admin/v1/drains").await["drains"] != json!([]);
+    for n in 0..10 {
+        let session = format!("s-{n}");
+        let model = a.ask(&turn(&session)).await.affinity().2.to_owned();
+        drain(&admin, &model, json!({"sessions": "move"})).await;
+        let at_b = Admin::of(&b).await;
+        until(async || known(&at_b).await).await;
+        let mut asked = tokio::task::JoinSet::new();
+        for gateway in [&a, &b] {
+            for _ in 0..8 {
+                let (mut connection, turn) = (gateway.connect().await, turn(&session));
+                asked.spawn(async move { connection.ask(&turn).await });
+            }
+        }
+        let answers = asked.join_all().await;
+        let models: BTreeSet<_> = answers.iter().map(|answer| answer.affinity().2).collect();
+        assert_eq!(models.len(), 1, "{answers:?}");
+        assert!(!models.contains(model.as_str()), "{models:?}");
+        assert_eq!(admin.ask(delete(&path(&model))).await.status, 200);
+        until(async || !known(&at_b).await).await;
+    }
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_refused() {
     let Running { gateway, admin, .. } = start().await;
     drain(&admin, TWO, json!({})).await;
@@ -174,48 +226,4 @@ async fn all_replicas_drain_what_one_is_told_to() {
     assert_eq!(at_b.ask(post(&path(DEFAULT), json!({}))).await.refusal(), away);
     assert_eq!(at_b.ask(delete(&path(ONE))).await.refusal(), away);
     assert_eq!(known(&at_b).await["drains"][0]["model"], ONE, "what was known stays");
-}
-
-#[tokio::test]
-async fn all_sessions_of_a_model_are_moved_at_once() {
-    let redis = RedisServer::start().await;
-    let (a, b, _ends) = two(&redis, "").await;
-    let admin = Admin::of(&b).await;
-    let mut of_one = 0_u64;
-    for n in 0..40 {
-        of_one += u64::from(a.ask(&turn(&format!("s-{n}"))).await.affinity().2 == ONE);
-    }
-    let wish = json!({"from": ONE, "to": TWO});
-    let moved = admin.ask(post("/admin/v1/pins/move", &wish)).await.json();
-    assert_eq!(moved, json!({"moved": of_one, "unchanged": 0, "failed": 0, "next": null}));
-    for n in 0..40 {
-        assert_eq!(a.ask(&turn(&format!("s-{n}"))).await.affinity(), ("true", "hit", TWO));
-    }
-    let again = admin.ask(post("/admin/v1/pins/move", &wish)).await.json();
-    assert_eq!(again["moved"], 0);
-    until(async || !audit(&b).is_empty()).await;
-    let lines = audit(&b);
-    assert_eq!((lines.len(), &lines[0]["moved"]), (1, &json!(of_one)));
-}
-
-#[tokio::test]
-async fn a_bulk_move_goes_on_from_its_cursor() {
-    let Running { gateway, admin, router: _router, _upstream } = start().await;
-    let mut connection = gateway.connect().await;
-    for n in 0..2600 {
-        assert_eq!(connection.ask(&turn(&format!("s-{n}"))).await.status, 200);
-    }
-    let (mut moved, mut calls, mut wish) = (0, 0, json!({"from": ONE, "to": TWO}));
-    loop {
-        let answer = admin.ask(post("/admin/v1/pins/move", &wish)).await.json();
-        (moved, calls) = (moved + answer["moved"].as_u64().unwrap(), calls + 1);
-        if answer["next"].is_null() {
-            break;
-        }
-        wish["cursor"] = answer["next"].clone();
-    }
-    assert_eq!(moved, 1300);
-    assert!(calls > 1, "one call is bounded");
-    assert_eq!(admin.get(&format!("/admin/v1/pins?model={ONE}")).await["pins"], json!([]));
-    assert_eq!(admin.ask(get("/admin/v1/pins?limit=1")).await.status, 200);
 }

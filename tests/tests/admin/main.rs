@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod bulk;
 mod documents;
 mod drains;
 mod events;
