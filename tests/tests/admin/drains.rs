@@ -128,9 +128,10 @@ async fn a_drained_model_is_not_what_a_request_falls_back_to() {
 
 #[tokio::test]
 async fn nobody_fails_over_to_a_drained_model() {
-    // The provider of TWO fails, and ONE is the other candidate of its route.
+    // The provider of TWO fails when it is told to, and ONE is the other candidate of its route.
     let upstream = Upstream::start(|seen| {
-        let fails = String::from_utf8_lossy(&seen.body).contains("claude");
+        let body = String::from_utf8_lossy(&seen.body).into_owned();
+        let fails = body.contains("claude") && body.contains("fail");
         let status = if fails { "503 Service Unavailable" } else { "200 OK" };
         let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\n");
         Answer::Bytes(format!("{head}content-length: 2\r\n\r\n{{}}").into_bytes())
@@ -138,13 +139,19 @@ async fn nobody_fails_over_to_a_drained_model() {
     let (upstream, router) = (upstream.await, ModelRouter::start().await);
     let gateway = with_admin(Setup::routed(&upstream, &router)).start().await;
     let admin = Admin::of(&gateway).await;
-    assert_eq!(gateway.ask(&turn("skip")).await.affinity().2, ONE);
-    assert_eq!(gateway.ask(&turn("a")).await.affinity(), ("false", "repinned", ONE));
-    assert_eq!(gateway.ask(&turn("skip-2")).await.affinity().2, ONE);
+    let failing = |session: &str| {
+        let message = json!({"role": "user", "content": "fail"});
+        let body = json!({"model": DEFAULT, "messages": [message]});
+        post("/v1/chat/completions", body).session(session)
+    };
+    for (session, model) in [("skip", ONE), ("a", TWO), ("skip-2", ONE), ("b", TWO)] {
+        assert_eq!(gateway.ask(&turn(session)).await.affinity(), ("false", "claimed", model));
+    }
+    assert_eq!(gateway.ask(&failing("a")).await.affinity(), ("false", "repinned", ONE));
     drain(&admin, ONE, json!({})).await;
-    let answer = gateway.ask(&turn("b")).await;
-    assert_eq!((answer.status, answer.affinity().2), (503, TWO));
-    assert_eq!(gateway.ask(&turn("a")).await.affinity(), ("true", "hit", ONE));
+    let answer = gateway.ask(&failing("b")).await;
+    assert_eq!((answer.status, answer.affinity()), (503, ("true", "hit", TWO)));
+    assert_eq!(gateway.ask(&turn("a")).await.affinity(), ("true", "hit", ONE), "it is kept");
 }
 
 /// Many requests of one session at two replicas, while its model is being drained.
