@@ -64,15 +64,23 @@ enum Escape {
 impl Json {
     /// Reads on; `found` is called for all that [`Found`] tells of, with the path to it.
     pub(crate) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(&[Key], Found<'_>)) {
-        for &byte in bytes {
+        let mut rest = bytes;
+        while let Some((&byte, after)) = rest.split_first() {
             if let Some(text) = &mut self.string {
+                let taken = text.take_plain(rest);
+                if taken > 0 {
+                    rest = rest.get(taken..).unwrap_or_default();
+                    continue;
+                }
                 if text.is_ended_by(byte)
                     && let Some(text) = self.string.take()
                 {
                     self.string_ended(&text, &mut found);
                 }
+                rest = after;
                 continue;
             }
+            rest = after;
             match byte {
                 b'"' => self.string = Some(Text::default()),
                 b'{' => {
@@ -160,6 +168,19 @@ impl Word {
 }
 
 impl Text {
+    /// Takes the bytes up to the next quote or escape, which are most of an answer; says how many.
+    fn take_plain(&mut self, bytes: &[u8]) -> usize {
+        if !matches!(self.escape, Escape::None) {
+            return 0;
+        }
+        let end = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+        let plain = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+        let kept = plain.get(..MAX_STRING - self.bytes.len()).unwrap_or(plain);
+        self.bytes.extend_from_slice(kept);
+        self.too_long |= kept.len() < plain.len();
+        plain.len()
+    }
+
     /// Takes a byte; says whether it is the quote at the end.
     fn is_ended_by(&mut self, byte: u8) -> bool {
         match std::mem::take(&mut self.escape) {
