@@ -60,12 +60,8 @@ pub(super) fn envelope(bytes: Bytes) -> Result<Envelope, BodyError> {
 /// Where our members stand in `text`, and why it is refused if it is.
 pub(super) fn find(text: &str) -> Result<Found, BodyError> {
     let members: Members<'_> = serde_json::from_str(text).map_err(refused)?;
-    if members
-        .ids
-        .into_iter()
-        .flatten()
-        .any(|id| serde_json::from_str::<Checked>(id.get()).is_err())
-    {
+    let mut skipped = members.ids.into_iter().chain([members.model, members.preferences]).flatten();
+    if skipped.any(|value| serde_json::from_str::<Checked>(value.get()).is_err()) {
         // What was skipped over is read in its place, for the error to tell where it is.
         serde_json::from_str::<Checked>(text).map_err(refused)?;
     }
