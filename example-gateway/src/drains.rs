@@ -11,7 +11,7 @@ use affinity_layer::ModelName;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::board::Board;
-pub(crate) use self::routed::routed;
+pub(crate) use self::routed::{opened, routed};
 
 /// What becomes of the sessions that have the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

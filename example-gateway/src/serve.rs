@@ -27,6 +27,10 @@ use crate::telemetry::metrics;
 /// Pause after a failed accept: out of file descriptors, trying at once would only burn time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Connections to the admin listener, and requests there, at a time. They are apart from those of
+/// clients: an overload must not keep out who could mend it, nor the other way round.
+const ADMIN_PLACES: usize = 64;
+
 /// A gateway whose sockets are open and that does not serve yet.
 #[derive(Debug)]
 pub struct Gateway {
@@ -103,16 +107,20 @@ impl Gateway {
         let steered =
             admin.zip(app.admin().cloned()).map(|(socket, router)| (socket, router, true));
         for (socket, router, tells_peer) in served.chain(steered) {
+            let (door, requests) = match tells_peer {
+                true => (door.apart(ADMIN_PLACES), Arc::new(Semaphore::new(ADMIN_PLACES))),
+                false => (door.clone(), requests.clone()),
+            };
             let server = Arc::new(Server {
                 router,
                 tells_peer,
                 limits,
                 http: connection::http(&limits),
-                requests: requests.clone(),
+                requests,
                 stop: stop.clone(),
                 abandon: abandon.clone(),
             });
-            loops.spawn(door.clone().accept(socket, server));
+            loops.spawn(door.accept(socket, server));
         }
         loops.join_all().await;
         door.tasks.close();
@@ -138,6 +146,11 @@ struct Door {
 }
 
 impl Door {
+    /// The same with as many places of its own.
+    fn apart(&self, places: usize) -> Self {
+        Self { connections: Arc::new(Semaphore::new(places)), ..self.clone() }
+    }
+
     async fn accept(self, socket: TcpListener, server: Arc<Server>) {
         let stop = server.stop.clone();
         let mut exhausted = false;

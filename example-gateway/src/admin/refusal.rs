@@ -32,6 +32,12 @@ impl IntoResponse for Refusal {
     }
 }
 
+impl Refusal {
+    pub(super) fn code(&self) -> &'static str {
+        self.0.code()
+    }
+}
+
 pub(super) fn refusal(
     status: StatusCode,
     code: &'static str,

@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderName, Response, header};
 
 use crate::config::{Config, Release};
-use crate::drains::routed;
+use crate::drains::{opened, routed};
 use crate::error::ApiError;
 use crate::intake::Turns;
 use crate::protocol::Protocol;
@@ -66,8 +66,11 @@ pub(super) fn shadow(
     upstreams: &Arc<Upstreams>,
     hub: Option<&TurnHub>,
 ) -> Option<ShadowLayer<impl RouterService + use<>>> {
-    let layer =
-        || ShadowLayer::new(config, routing::router(config, upstreams.clone()), hub.cloned());
+    let layer = || {
+        // What is drained is no choice that anybody could regret.
+        let router = opened(routing::router(config, upstreams.clone()), upstreams.clone());
+        ShadowLayer::new(config, router, hub.cloned())
+    };
     (config.routing.regret_sample > 0.0).then(layer)
 }
 

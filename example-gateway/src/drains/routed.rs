@@ -22,14 +22,30 @@ pub(crate) fn routed<R: RouterService>(
     expiry: Expiry,
     upstreams: Arc<Upstreams>,
 ) -> impl RouterService + use<R> {
+    let router = opened(router, upstreams.clone());
     service_fn(move |request: RouteRequest| {
         let (router, store, upstreams) = (router.clone(), store.clone(), upstreams.clone());
         async move {
+            if upstreams.drains().any()
+                && let Some(moved) = moved(&request, &store, &expiry, &upstreams).await
+            {
+                return Ok(moved);
+            }
+            router.oneshot(request).await.map_err(Into::into)
+        }
+    })
+}
+
+/// `router`, whose answers name no model that is drained, whatever the pin of the session says.
+pub(crate) fn opened<R: RouterService>(
+    router: R,
+    upstreams: Arc<Upstreams>,
+) -> impl RouterService + use<R> {
+    service_fn(move |request: RouteRequest| {
+        let (router, upstreams) = (router.clone(), upstreams.clone());
+        async move {
             if !upstreams.drains().any() {
                 return router.oneshot(request).await.map_err(Into::into);
-            }
-            if let Some(moved) = moved(&request, &store, &expiry, &upstreams).await {
-                return Ok(moved);
             }
             let parts = request.parts.clone();
             let decision = router.oneshot(request).await.map_err(Into::into)?;

@@ -1,6 +1,7 @@
 //! Who is let in, and where.
 
-use affinity_tests::{Setup, Upstream, get, post};
+use affinity_tests::{Connection, Setup, Upstream, Wire, get, post, until};
+use tokio::net::TcpStream;
 
 use crate::{Admin, TOKEN, turn, with_admin};
 
@@ -15,6 +16,37 @@ async fn the_status_tells_what_runs_here() {
     assert_eq!(status["sessions"], 1);
     assert_eq!(status["models"].as_array().unwrap().len(), 3);
     assert!(status["version"].is_string());
+}
+
+#[tokio::test]
+async fn neither_side_can_keep_the_other_out() {
+    let upstream = Upstream::echo().await;
+    let setup = with_admin(Setup::new(&upstream.url())).line("limits: {max_connections: 2}");
+    let gateway = setup.start().await;
+    let admin = Admin::of(&gateway).await;
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let mut connection = gateway.connect().await;
+        assert_eq!(connection.ask(&get("/healthz")).await.status, 200);
+        kept.push(connection);
+    }
+    assert_eq!(gateway.connect().await.answer().await.status, 503);
+    admin.get("/admin/v1/status").await;
+    drop(kept);
+    let mut strangers = Vec::new();
+    for _ in 0..64 {
+        let mut connection = Connection::open(admin.0).await;
+        assert_eq!(connection.ask(&get("/admin/v1/status")).await.status, 401);
+        strangers.push(connection);
+    }
+    assert_eq!(Connection::open(admin.0).await.answer().await.status, 503);
+    // Those that were dropped may take a moment to be gone.
+    until(async || {
+        let mut wire = Wire::new(TcpStream::connect(gateway.address()).await.unwrap());
+        let asked = wire.write(&get("/v1/models").wire()).await;
+        asked.is_ok() && wire.head().await.is_some_and(|head| head.line.contains(" 200 "))
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -74,7 +106,7 @@ async fn it_stops_with_the_gateway() {
     let upstream = Upstream::echo().await;
     let mut gateway = with_admin(Setup::new(&upstream.url())).start().await;
     let admin = Admin::of(&gateway).await;
-    let mut kept = affinity_tests::Connection::open(admin.0).await;
+    let mut kept = Connection::open(admin.0).await;
     assert_eq!(kept.ask(&get("/admin/v1/status")).await.status, 401);
     gateway.signal("TERM").await;
     assert!(gateway.ended().await.success());

@@ -2,12 +2,12 @@
 
 use affinity_tests::models::{ONE, TWO};
 use affinity_tests::redis::RedisServer;
-use affinity_tests::{get, post, until};
+use affinity_tests::{Connection, get, post, until};
 use serde_json::json;
 
 use crate::drains::{Running, start};
 use crate::replicas::two;
-use crate::{Admin, audit, turn};
+use crate::{Admin, TOKEN, audit, turn};
 
 #[tokio::test]
 async fn all_sessions_of_a_model_are_moved_at_once() {
@@ -20,7 +20,8 @@ async fn all_sessions_of_a_model_are_moved_at_once() {
     }
     let wish = json!({"from": ONE, "to": TWO});
     let moved = admin.ask(post("/admin/v1/pins/move", &wish)).await.json();
-    assert_eq!(moved, json!({"moved": of_one, "unchanged": 0, "failed": 0, "next": null}));
+    let all = json!({"moved": of_one, "unchanged": 0, "failed": 0, "next": null, "stopped": null});
+    assert_eq!(moved, all);
     for n in 0..40 {
         assert_eq!(a.ask(&turn(&format!("s-{n}"))).await.affinity(), ("true", "hit", TWO));
     }
@@ -29,6 +30,63 @@ async fn all_sessions_of_a_model_are_moved_at_once() {
     until(async || !audit(&b).is_empty()).await;
     let lines = audit(&b);
     assert_eq!((lines.len(), &lines[0]["moved"]), (1, &json!(of_one)));
+}
+
+/// 1,500 pins of one model in Redis, as somebody else may have written them.
+async fn many(redis: &RedisServer) {
+    for hundred in 0..15 {
+        let mut pins = vec!["MSET".to_owned()];
+        for n in 0..100 {
+            pins.push(format!("plano:affinity:many-{hundred}-{n}"));
+            pins.push(json!({"model_name": ONE, "route_name": null}).to_string());
+        }
+        redis.cmd(&pins).await.unwrap();
+    }
+}
+
+async fn some_are_moved(admin: &Admin) {
+    let path = format!("/admin/v1/pins?limit=1&model={TWO}");
+    until(async || admin.get(&path).await["pins"] != json!([])).await;
+}
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_leaves_a_line_all_the_same() {
+    let redis = RedisServer::start().await;
+    let (_a, b, _ends) = two(&redis, "").await;
+    let admin = Admin::of(&b).await;
+    many(&redis).await;
+    let mut caller = Connection::open(b.admin().await).await;
+    let wish = json!({"from": ONE, "to": TWO});
+    let authorization = format!("Bearer {TOKEN}");
+    caller.write(&post("/admin/v1/pins/move", &wish).header("authorization", &authorization)).await;
+    some_are_moved(&admin).await;
+    drop(caller);
+    until(async || !audit(&b).is_empty()).await;
+    assert!(audit(&b)[0]["moved"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn a_store_that_fails_in_the_middle_hides_nothing_of_what_was_done() {
+    let redis = RedisServer::start().await;
+    let (a, b, _ends) = two(&redis, "").await;
+    let (admin, watching) = (Admin::of(&b).await, Admin::of(&a).await);
+    many(&redis).await;
+    let wish = json!({"from": ONE, "to": TWO});
+    let told = async { admin.ask(post("/admin/v1/pins/move", &wish)).await };
+    let freeze = async {
+        some_are_moved(&watching).await;
+        redis.freeze();
+    };
+    let (told, ()) = tokio::join!(told, freeze);
+    redis.thaw();
+    assert_eq!(told.status, 200, "{}", told.text());
+    let told = told.json();
+    until(async || !audit(&b).is_empty()).await;
+    let line = &audit(&b)[0];
+    for count in ["moved", "unchanged", "failed"] {
+        assert_eq!(told[count], line[count], "{told} {line}");
+    }
+    assert!(told["moved"].as_u64().unwrap() > 0 && !told["next"].is_null(), "{told}");
 }
 
 #[tokio::test]

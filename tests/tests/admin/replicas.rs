@@ -2,7 +2,7 @@
 
 use affinity_tests::models::{ONE, TWO};
 use affinity_tests::redis::RedisServer;
-use affinity_tests::{Gateway, ModelRouter, Setup, Upstream, get, until};
+use affinity_tests::{Gateway, ModelRouter, Setup, Upstream, get, post, until};
 use serde_json::json;
 
 use crate::{Admin, Ends, delete, part, patch, turn, with_admin};
@@ -100,4 +100,18 @@ async fn nothing_is_changed_while_redis_is_away() {
     assert_eq!(admin.ask(delete(path)).await.refusal(), away);
     assert_eq!(admin.ask(patch(path, json!({"model": TWO}))).await.refusal(), away);
     until(async || a.ask(&turn("s")).await.affinity() == ("true", "hit", model.as_str())).await;
+}
+
+#[tokio::test]
+async fn what_others_write_beside_the_drains_is_not_held() {
+    let redis = RedisServer::start().await;
+    let (a, b, _ends) = two(&redis, "").await;
+    let huge = "x".repeat(100_000);
+    redis.run(&["HSET", "plano:affinity:%drains", ONE, &huge, &"n".repeat(300), "{}"]).await;
+    let path = format!("/admin/v1/models/{}/drain", part(TWO));
+    assert_eq!(Admin::of(&a).await.ask(post(&path, json!({}))).await.status, 200);
+    let admin = Admin::of(&b).await;
+    until(async || admin.get("/admin/v1/drains").await["drains"] != json!([])).await;
+    let drains = admin.get("/admin/v1/drains").await;
+    assert_eq!((&drains["drains"][0]["model"], &drains["drains"][1]), (&json!(TWO), &json!(null)));
 }

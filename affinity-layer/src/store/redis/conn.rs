@@ -11,6 +11,7 @@ use fred::prelude::{
 };
 use fred::types::{ClusterHash, CustomCommand, Value};
 
+use super::scripts::FIELDS;
 use super::value::MAX_VALUE_LEN;
 
 /// Futures of the client are large, and a request must not carry the room for them when it is not
@@ -78,8 +79,9 @@ impl Conn {
         self.send(Box::pin(self.client.eval(script, name, args))).await
     }
 
-    pub(super) async fn fields(&self, name: &str) -> Result<Vec<(String, String)>, Error> {
-        self.custom("HGETALL", vec![name.into()]).await
+    /// Names and values of a hash, in turns.
+    pub(super) async fn fields(&self, name: &str, limits: [i64; 3]) -> Result<Vec<Bytes>, Error> {
+        self.eval(FIELDS, name, limits.map(Value::from).into()).await
     }
 
     pub(super) async fn set_field(&self, name: &str, field: &str, text: &str) -> Result<(), Error> {
