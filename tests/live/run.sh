@@ -58,3 +58,12 @@ GATEWAY_URL=$RELEASING_URL timeout 180 "$folder/venv/bin/python" "$here/python/r
 for program in openai_sdk anthropic_sdk; do
     timeout 180 node "$folder/node/$program.mjs"
 done
+
+# What the README shows, but for the port: three prompts, one model.
+serve readme serve
+sed -n '/^```python$/,/^```$/{/^```/d;p}' "$here/../../README.md" |
+    sed "s/127.0.0.1:12000/$address/" >"$folder/readme.py"
+models=$(timeout 60 "$folder/venv/bin/python" "$folder/readme.py" | sort | uniq -c)
+[[ $models =~ ^\ *3\ [^[:space:]]+$ ]] ||
+    { echo "the program of the README saw other models than one: $models" >&2; exit 1; }
+echo "   the README's program: $models"
