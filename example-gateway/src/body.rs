@@ -11,6 +11,7 @@ mod scan;
 mod slices;
 mod values;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use affinity_layer::BodyIds;
@@ -60,9 +61,14 @@ impl Envelope {
 
     /// The top-level `model` when it is a string that is not empty.
     #[must_use]
-    pub fn model(&self) -> Option<String> {
-        let model = self.json(self.model.as_ref()?);
-        model.filter(|model: &String| !model.is_empty())
+    pub fn model(&self) -> Option<Cow<'_, str>> {
+        let text = std::str::from_utf8(self.bytes.get(self.model.clone()?)?).ok()?;
+        let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+        let model = match inner.contains('\\') {
+            true => Cow::Owned(serde_json::from_str(text).ok()?),
+            false => Cow::Borrowed(inner),
+        };
+        (!model.is_empty()).then_some(model)
     }
 
     /// Whether there is a top-level `model`, of whatever type.
@@ -99,7 +105,11 @@ impl Envelope {
     pub fn for_model(&self, model: &str) -> Slices {
         let mut edits: Vec<(Range<usize>, Bytes)> = Vec::with_capacity(2);
         if let Some(value) = &self.model {
-            let name = serde_json::Value::from(model).to_string();
+            let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+            let name = match model.bytes().all(is_plain) {
+                true => format!("\"{model}\""),
+                false => serde_json::Value::from(model).to_string(),
+            };
             edits.push((value.clone(), name.into()));
         }
         if let Some(preferences) = &self.preferences {
@@ -115,10 +125,6 @@ impl Envelope {
         }
         slices.push(self.bytes.slice(from..));
         slices
-    }
-
-    fn json<'a, T: serde::Deserialize<'a>>(&'a self, range: &Range<usize>) -> Option<T> {
-        serde_json::from_slice(self.bytes.get(range.clone())?).ok()
     }
 }
 

@@ -127,7 +127,7 @@ impl IntakeLayer {
     fn requested(&self, envelope: &Envelope) -> Result<Requested, ApiError> {
         let name = match envelope.model() {
             Some(name) => name,
-            None if self.deciding && !envelope.has_model() => "auto".to_owned(),
+            None if self.deciding && !envelope.has_model() => "auto".into(),
             None => {
                 let text = "the body needs a model, as a string that is not empty";
                 return Err(ApiError::invalid("missing_model", text).param("model"));

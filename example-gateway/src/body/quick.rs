@@ -3,38 +3,36 @@
 //! It may give up on whatever is unusual, and then serde_json judges the body and words the error.
 //! It must never let pass what serde_json refuses.
 
+mod stops;
 mod tokens;
 
 use affinity_layer::BodyIds;
 
-use self::tokens::{Reader, controls};
+use self::tokens::Reader;
 use super::content;
 use super::scan::Found;
 use super::values::{invalid_value, is_checked};
-use crate::config::Inputs;
 
 /// Nesting that is followed; serde_json goes a little deeper.
 const DEPTH: u8 = 100;
 
-/// Where our members stand in `text`, which is UTF-8; `None` when it takes a closer look.
+/// Where our members stand in `text`; `None` when it takes a closer look.
 pub(super) fn find(text: &[u8]) -> Option<Found> {
     let mut found = Found::default();
-    let (has_controls, inputs) = (controls(text), Inputs::default());
-    let mut reader = Reader { rest: text, has_controls, inputs };
-    let at = |reader: &Reader<'_>| text.len() - reader.rest.len();
+    let mut reader = Reader::new(text);
     reader.space();
     reader.take(b'{')?;
     reader.space();
     let mut is_over = reader.take(b'}').is_some();
     while !is_over {
         let key = reader.key()?;
-        let start = at(&reader);
+        let start = reader.at;
         // Messages are a list.
-        if key == b"messages" && !reader.rest.starts_with(b"[") {
+        if key == b"messages" && reader.peek() != Some(b'[') {
             return None;
         }
         reader.value(DEPTH, if matches!(key, b"messages" | b"input") { Content } else { Other })?;
-        let value = start..at(&reader);
+        let value = start..reader.at;
         match key {
             b"model" if found.model.is_none() => found.model = Some(value),
             b"routing_preferences" if found.preferences.is_none() => {
@@ -59,7 +57,10 @@ pub(super) fn find(text: &[u8]) -> Option<Found> {
     }
     reader.space();
     found.inputs = reader.inputs;
-    reader.rest.is_empty().then_some(found)
+    // Outside of strings nothing but ASCII was let pass.
+    let is_whole =
+        reader.at == text.len() && (reader.is_ascii || std::str::from_utf8(text).is_ok());
+    is_whole.then_some(found)
 }
 
 /// Where in a body a value stands, as [`content`] tells it.
@@ -96,10 +97,12 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self, depth: u8, place: Place) -> Option<()> {
-        let (first, rest) = self.rest.split_first()?;
+        let first = self.peek()?;
+        if let b'"' | b'[' | b'{' = first {
+            self.at += 1;
+        }
         match first {
             b'"' => {
-                self.rest = rest;
                 let (text, is_escaped) = self.string()?;
                 if place == Type {
                     content::note(&mut self.inputs, text);
@@ -107,14 +110,8 @@ impl<'a> Reader<'a> {
                 }
                 Some(())
             }
-            b'[' => {
-                self.rest = rest;
-                self.array(depth.checked_sub(1)?, if place == Other { Other } else { Content })
-            }
-            b'{' => {
-                self.rest = rest;
-                self.object(depth.checked_sub(1)?, place)
-            }
+            b'[' => self.array(depth.checked_sub(1)?, if place == Other { Other } else { Content }),
+            b'{' => self.object(depth.checked_sub(1)?, place),
             b't' => self.literal(b"true"),
             b'f' => self.literal(b"false"),
             b'n' => self.literal(b"null"),

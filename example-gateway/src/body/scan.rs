@@ -48,10 +48,10 @@ pub(super) struct Found {
 }
 
 pub(super) fn envelope(bytes: Bytes) -> Result<Envelope, BodyError> {
-    let text = std::str::from_utf8(&bytes).map_err(|_| BodyError::Utf8)?;
-    let found = quick::find(text.as_bytes()).map_or_else(|| find(text), Ok)?;
+    let closely = || find(std::str::from_utf8(&bytes).map_err(|_| BodyError::Utf8)?);
+    let found = quick::find(&bytes).map_or_else(closely, Ok)?;
     let preferences = found.preferences.map(|value| {
-        let member = member(text.as_bytes(), &value);
+        let member = member(&bytes, &value);
         Preferences { value, member }
     });
     Ok(Envelope { model: found.model, preferences, inputs: found.inputs, ids: found.ids, bytes })

@@ -1,66 +1,119 @@
 //! The words of JSON: strings, numbers, literals.
 
+use super::stops::{BLOCK, Seen, look};
 use crate::config::Inputs;
 
 /// Digits of a number that is certainly in range, with an exponent below 100.
 const DIGITS: usize = 200;
 
-/// What is left to read. Every step gives `None` where it does not find what it is for.
+/// A place in a text. Every step gives `None` where it does not find what it is for.
 pub(super) struct Reader<'a> {
-    pub(super) rest: &'a [u8],
-    /// Whether control characters stand in the whole, as they do between the words of JSON that is
-    /// laid out for people. Without any, strings need not be searched for them.
-    pub(super) has_controls: bool,
+    text: &'a [u8],
+    pub(super) at: usize,
+    /// Where the block begins that was looked at last, and what was seen there.
+    block: usize,
+    seen: Seen,
+    /// Whether every string so far is ASCII.
+    pub(super) is_ascii: bool,
     /// What the messages were seen to hold beside text.
     pub(super) inputs: Inputs,
 }
 
 impl<'a> Reader<'a> {
+    pub(super) fn new(text: &'a [u8]) -> Self {
+        let seen = look(text, 0);
+        let inputs = Inputs::default();
+        Self { text, at: 0, block: 0, seen, is_ascii: seen.is_ascii, inputs }
+    }
+
+    /// The next byte.
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
     pub(super) fn space(&mut self) {
-        while let [b' ' | b'\n' | b'\t' | b'\r', rest @ ..] = self.rest {
-            self.rest = rest;
+        while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.peek() {
+            self.at += 1;
         }
     }
 
     pub(super) fn take(&mut self, wanted: u8) -> Option<()> {
-        let (first, rest) = self.rest.split_first()?;
-        (*first == wanted).then(|| self.rest = rest)
+        (self.peek()? == wanted).then(|| self.at += 1)
     }
 
     pub(super) fn literal(&mut self, text: &[u8]) -> Option<()> {
-        self.rest = self.rest.strip_prefix(text)?;
-        Some(())
+        let is_there = self.text.get(self.at..)?.starts_with(text);
+        is_there.then(|| self.at += text.len())
     }
 
     /// A string after its first quote: what stands between the two, and whether that holds escapes.
+    #[inline]
     pub(super) fn string(&mut self) -> Option<(&'a [u8], bool)> {
-        let whole = self.rest;
+        // Most strings are keys and other words that end within the block.
+        if let Some(stop) = self.stop_in_block()
+            && self.text.get(stop) == Some(&b'"')
+        {
+            let string = self.text.get(self.at..stop)?;
+            self.at = stop + 1;
+            return Some((string, false));
+        }
+        self.long_string()
+    }
+
+    #[inline(never)]
+    fn long_string(&mut self) -> Option<(&'a [u8], bool)> {
+        let start = self.at;
         let mut is_escaped = false;
-        loop {
-            let (span, rest) = self.rest.split_at_checked(quote_or_escape(self.rest)?)?;
-            if self.has_controls && controls(span) {
-                return None;
-            }
-            let (first, rest) = rest.split_first()?;
-            self.rest = rest;
-            if *first == b'"' {
-                return Some((whole.get(..whole.len() - rest.len() - 1)?, is_escaped));
+        while self.at < self.text.len() {
+            let Some(stop) = self.stop_in_block() else {
+                self.next_block();
+                continue;
+            };
+            self.at = stop + 1;
+            match self.text.get(stop)? {
+                b'"' => return Some((self.text.get(start..stop)?, is_escaped)),
+                b'\\' => self.escape()?,
+                // A control character.
+                _ => return None,
             }
             is_escaped = true;
-            self.escape()?;
         }
+        None
+    }
+
+    /// Where the next byte stands that a string cannot pass over, if the block that was looked at holds
+    /// it. As a rule it is a few bytes away, so a block is searched once, and asked again and again.
+    #[inline]
+    fn stop_in_block(&self) -> Option<usize> {
+        let passed = self.at.wrapping_sub(self.block);
+        if passed >= BLOCK {
+            return None;
+        }
+        let ahead = self.seen.stops >> passed;
+        (ahead != 0).then(|| self.at + ahead.trailing_zeros() as usize)
+    }
+
+    /// Looks at the block in which the reader stands, or at the next where it knows that one.
+    fn next_block(&mut self) {
+        let current = self.at - self.at % BLOCK;
+        if current == self.block {
+            self.at = self.block + BLOCK;
+        }
+        self.block = self.at - self.at % BLOCK;
+        self.seen = look(self.text, self.block);
+        self.is_ascii &= self.seen.is_ascii;
     }
 
     /// What follows a backslash.
     fn escape(&mut self) -> Option<()> {
-        let (first, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        match first {
+        let kind = self.peek()?;
+        self.at += 1;
+        match kind {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),
             b'u' => match self.unit()? {
                 // The two halves of one character.
                 0xd800..0xdc00 => {
-                    self.rest = self.rest.strip_prefix(b"\\u")?;
+                    self.literal(b"\\u")?;
                     (0xdc00..0xe000).contains(&self.unit()?).then_some(())
                 }
                 0xdc00..0xe000 => None,
@@ -72,8 +125,8 @@ impl<'a> Reader<'a> {
 
     /// Four hexadecimal digits.
     fn unit(&mut self) -> Option<u32> {
-        let (digits, rest) = self.rest.split_at_checked(4)?;
-        self.rest = rest;
+        let digits: &[u8; 4] = self.text.get(self.at..)?.first_chunk()?;
+        self.at += 4;
         digits.iter().try_fold(0, |unit, byte| Some(unit << 4 | char::from(*byte).to_digit(16)?))
     }
 
@@ -85,8 +138,8 @@ impl<'a> Reader<'a> {
         if self.take(b'.').is_some() {
             self.digits(DIGITS)?;
         }
-        if let [b'e' | b'E', rest @ ..] = self.rest {
-            self.rest = rest;
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
             let _ = self.take(b'+').or_else(|| self.take(b'-'));
             self.digits(2)?;
         }
@@ -95,26 +148,9 @@ impl<'a> Reader<'a> {
 
     /// At least one digit and at most `most`.
     fn digits(&mut self, most: usize) -> Option<()> {
-        let count = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        self.rest = self.rest.get(count..)?;
+        let rest = self.text.get(self.at..)?;
+        let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.at += count;
         (1..=most).contains(&count).then_some(())
     }
-}
-
-/// Where the next of them stands. As a rule that is a few bytes away, so a search that is part of the
-/// loop is a fifth faster than one behind a call.
-#[cfg(target_arch = "x86_64")]
-fn quote_or_escape(text: &[u8]) -> Option<usize> {
-    memchr::arch::x86_64::sse2::memchr::Two::new(b'"', b'\\')?.find(text)
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn quote_or_escape(text: &[u8]) -> Option<usize> {
-    memchr::memchr2(b'"', b'\\', text)
-}
-
-/// Whether `text` holds control characters. All bytes are looked at, without leaving early, so that
-/// the compiler takes many at once.
-pub(super) fn controls(text: &[u8]) -> bool {
-    text.iter().fold(false, |any, byte| any | (*byte < b' '))
 }
