@@ -39,7 +39,7 @@ pub(crate) async fn decide(
     let (request, _) = request.into_parts();
     let protocol = Protocol::of(request.uri.path());
     let given = match upstreams.target(&request.extensions, protocol) {
-        Ok((given, _)) => given,
+        Ok(target) => target.model,
         Err(error) => return Ok(error.response(protocol)),
     };
     // A client goes on with the next of the list when the first fails, so the one in use leads, and

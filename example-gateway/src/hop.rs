@@ -16,15 +16,21 @@ static HOP_BY_HOP: [HeaderName; 9] = [
 
 /// Removes them, those that `Connection` names included.
 pub(crate) fn strip(headers: &mut HeaderMap) {
+    strip_and(headers, |_| false);
+}
+
+/// Removes them, and those that are not for who comes next.
+pub(crate) fn strip_and(headers: &mut HeaderMap, is_withheld: impl Fn(&HeaderName) -> bool) {
     let connection = headers.get_all(header::CONNECTION).iter();
     let named: Vec<HeaderName> = connection
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| HeaderName::try_from(name.trim()).ok())
         .collect();
-    // Most requests have one of them or none: looking over the names is cheaper than asking for each.
-    let present = headers.keys().filter(|name| HOP_BY_HOP.contains(name) || named.contains(name));
-    for name in present.cloned().collect::<Vec<_>>() {
+    // Most messages have few of them: looking over the names is cheaper than asking for each.
+    let goes =
+        |name: &&HeaderName| HOP_BY_HOP.contains(name) || is_withheld(name) || named.contains(name);
+    for name in headers.keys().filter(goes).cloned().collect::<Vec<_>>() {
         headers.remove(name);
     }
 }

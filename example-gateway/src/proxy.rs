@@ -1,6 +1,8 @@
 //! The reverse proxy: one request to the provider of its model, the answer streamed back.
 
-use std::collections::HashMap;
+mod pool;
+mod target;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -10,30 +12,28 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use affinity_layer::ModelName;
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version, header};
+use http::{HeaderName, Request, Response, StatusCode, Version, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{self, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::ring::default_provider;
 use rustls::{ClientConfig, RootCertStore};
+use thread_local::ThreadLocal;
 use tower::Service;
 use tracing::Instrument;
 
+use self::pool::{Connector, Failure, Lent, Pool};
+use self::target::Target;
 use crate::body::{Envelope, Slices};
-use crate::config::{Limits, Provider};
+use crate::config::Limits;
 use crate::error::ApiError;
 use crate::hop;
 use crate::protocol::Protocol;
 use crate::stall::Stall;
 use crate::telemetry::context;
-use crate::telemetry::metrics::Upstream;
 use crate::upstream::Upstreams;
 use crate::watch::Call;
 
@@ -48,11 +48,13 @@ pub(crate) struct Proxy(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     upstreams: Arc<Upstreams>,
-    client: Client<HttpsConnector<HttpConnector>, Slices>,
+    /// In the order of the providers, as the pools are.
+    targets: Vec<Target>,
+    /// Each thread has its own, so that no answer has to be handed from one to another.
+    pools: ThreadLocal<Vec<Arc<Pool>>>,
+    connector: Connector,
     withheld: Vec<HeaderName>,
     limits: Limits,
-    /// By the models of the configuration: a wildcard counts for those that clients name.
-    counts: HashMap<ModelName, Arc<Upstream>>,
 }
 
 impl Proxy {
@@ -66,13 +68,10 @@ impl Proxy {
         withheld: Vec<HeaderName>,
         limits: Limits,
     ) -> std::io::Result<Self> {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .build(connector(upstreams.use_tls())?);
-        let models = upstreams.configured();
-        let counts = models.map(|model| (model.clone(), Arc::new(Upstream::new(model.as_str()))));
-        let counts = counts.collect();
-        Ok(Self(Arc::new(Shared { upstreams, client, withheld, limits, counts })))
+        let connector = connector(upstreams.use_tls())?;
+        let targets = upstreams.providers().iter().map(Target::new).collect();
+        let pools = ThreadLocal::new();
+        Ok(Self(Arc::new(Shared { upstreams, targets, pools, connector, withheld, limits })))
     }
 }
 
@@ -80,62 +79,50 @@ impl Shared {
     async fn send(&self, mut parts: Parts) -> Result<Response<Body>, ApiError> {
         let protocol = Protocol::of(parts.uri.path());
         let headers = mem::take(&mut parts.headers);
-        let (model, provider) = self.upstreams.target(&parts.extensions, protocol)?;
-        let Some(envelope) = parts.extensions.get::<Envelope>() else {
-            return Err(ApiError::internal());
-        };
-        let mut request = Request::new(envelope.for_model(provider.upstream_id(model.model())));
+        let to = self.upstreams.target(&parts.extensions, protocol)?;
+        let (target, pool) = self.place(to.place).ok_or_else(ApiError::internal)?;
+        let envelope = parts.extensions.get::<Envelope>().ok_or_else(ApiError::internal)?;
+        let name = to.provider.upstream_id(to.model.model());
+        let mut request = Request::new(envelope.for_model(name));
         *request.method_mut() = parts.method.clone();
-        *request.uri_mut() = provider.upstream_uri(&parts.uri);
-        *request.headers_mut() = self.headers(headers, provider, protocol);
+        *request.uri_mut() = target.uri(&parts.uri).ok_or_else(ApiError::internal)?;
+        *request.headers_mut() = target.head(protocol, &self.withheld, headers);
 
-        let counts = self.counts.get(&provider.model).ok_or_else(ApiError::internal)?.clone();
-        let call = Call::begin(model, provider, counts, &request, &parts.extensions);
-        let answer = self.exchange(request).instrument(call.span().clone()).await;
+        let counts = target.counts.clone();
+        let call = Call::begin(to.model, to.provider, counts, &request, &parts.extensions);
+        let answer = self.exchange(pool, request).instrument(call.span().clone()).await;
         let limit = self.limits.upstream_idle_timeout;
         Ok(call.answered(answer)?.map(|body| Body::new(Stall::new(body, limit))))
     }
 
-    async fn exchange(&self, mut request: Request<Slices>) -> Result<Response<Incoming>, ApiError> {
+    fn place(&self, place: usize) -> Option<(&Target, &Arc<Pool>)> {
+        let pool = |to: &crate::config::Provider| {
+            Arc::new(Pool::new(self.connector.clone(), to.base_url.clone()))
+        };
+        let pools = self.pools.get_or(|| self.upstreams.providers().iter().map(pool).collect());
+        Some((self.targets.get(place)?, pools.get(place)?))
+    }
+
+    async fn exchange(
+        &self,
+        pool: &Arc<Pool>,
+        mut request: Request<Slices>,
+    ) -> Result<Response<Lent>, ApiError> {
         context::pass_on(request.headers_mut());
-        let answer = self.client.request(request);
-        let answer = tokio::time::timeout(self.limits.upstream_timeout, answer).await;
+        let answer = tokio::time::timeout(self.limits.upstream_timeout, pool.send(request)).await;
         let answer = answer.map_err(|_| {
             let text = "the provider of the model did not answer in time";
             ApiError::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", text)
         })?;
-        let mut response = answer.map_err(|error| broken(&error))?;
+        let mut response = answer.map_err(|failure| broken(&failure))?;
         check_framing(&response)?;
         hop::strip(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
         Ok(response)
     }
-
-    /// What of a client's headers goes on, with those of the provider.
-    fn headers(
-        &self,
-        mut headers: HeaderMap,
-        provider: &Provider,
-        protocol: Protocol,
-    ) -> HeaderMap {
-        hop::strip(&mut headers);
-        // The length may change with the name of the model; hyper writes both anew.
-        for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT] {
-            headers.remove(name);
-        }
-        if !provider.passthrough_auth {
-            headers.remove(header::AUTHORIZATION);
-            headers.remove("x-api-key");
-        }
-        for name in &self.withheld {
-            headers.remove(name);
-        }
-        provider.sign(protocol, &mut headers);
-        headers
-    }
 }
 
-fn connector(use_tls: bool) -> std::io::Result<HttpsConnector<HttpConnector>> {
+fn connector(use_tls: bool) -> std::io::Result<Connector> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
@@ -155,13 +142,18 @@ fn connector(use_tls: bool) -> std::io::Result<HttpsConnector<HttpConnector>> {
     Ok(builder.https_or_http().enable_all_versions().wrap_connector(http))
 }
 
-fn broken(error: &legacy::Error) -> ApiError {
-    tracing::warn!(error = %Chain(error), "upstream failed");
-    if error.is_connect() {
-        let text = "the provider of the model cannot be reached";
-        return ApiError::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", text);
+fn broken(failure: &Failure) -> ApiError {
+    match failure {
+        Failure::Connect(error) => {
+            tracing::warn!(error = %Chain(&**error), "upstream cannot be reached");
+            let text = "the provider of the model cannot be reached";
+            ApiError::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", text)
+        }
+        Failure::Exchange(error) => {
+            tracing::warn!(error = %Chain(error), "upstream failed");
+            upstream_error()
+        }
     }
-    upstream_error()
 }
 
 fn upstream_error() -> ApiError {

@@ -5,6 +5,7 @@ mod connection;
 mod gate;
 mod noting;
 mod refuse;
+mod workers;
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use self::connection::Peer;
 use self::connection::Server;
 use self::refuse::Refuse;
+use self::workers::Workers;
 use crate::app::App;
 use crate::config::{ClientKey, Config, Limits};
 use crate::telemetry::metrics;
@@ -38,6 +40,7 @@ pub struct Gateway {
     limits: Limits,
     listeners: Vec<(TcpListener, Vec<ClientKey>)>,
     admin: Option<TcpListener>,
+    workers: Arc<Workers>,
 }
 
 impl Gateway {
@@ -64,7 +67,8 @@ impl Gateway {
         };
         app.sessions().start().await;
         app.board().read().await;
-        Ok(Self { app, limits: config.limits, listeners, admin })
+        let workers = Arc::new(Workers::start()?);
+        Ok(Self { app, limits: config.limits, listeners, admin, workers })
     }
 
     /// The addresses that are listened on.
@@ -87,13 +91,14 @@ impl Gateway {
 
     /// Serves until `stop` is cancelled, then lets running requests end, for at most `drain`.
     pub async fn serve(self, stop: CancellationToken, drain: Duration) {
-        let Self { app, limits, listeners, admin } = self;
+        let Self { app, limits, listeners, admin, workers } = self;
         let abandon = CancellationToken::new();
         let requests = Arc::new(Semaphore::new(limits.max_requests));
         let door = Door {
             connections: Arc::new(Semaphore::new(limits.max_connections)),
             refuse: Refuse::new().await,
             tasks: TaskTracker::new(),
+            workers,
         };
         let mut loops = JoinSet::new();
         let upkeep = stop.clone().run_until_cancelled_owned(app.metrics().clone().keep_up());
@@ -103,16 +108,15 @@ impl Gateway {
         if let Some(live) = app.live() {
             loops.spawn(live.clone().follow(stop.clone()));
         }
-        let served = listeners.into_iter().map(|(socket, keys)| (socket, app.router(&keys), false));
-        let steered =
-            admin.zip(app.admin().cloned()).map(|(socket, router)| (socket, router, true));
-        for (socket, router, tells_peer) in served.chain(steered) {
+        let served = listeners.into_iter().map(|(socket, keys)| (socket, app.front(&keys), false));
+        let steered = admin.zip(app.admin()).map(|(socket, front)| (socket, front, true));
+        for (socket, front, tells_peer) in served.chain(steered) {
             let (door, requests) = match tells_peer {
                 true => (door.apart(ADMIN_PLACES), Arc::new(Semaphore::new(ADMIN_PLACES))),
                 false => (door.clone(), requests.clone()),
             };
             let server = Arc::new(Server {
-                router,
+                front,
                 tells_peer,
                 limits,
                 http: connection::http(&limits),
@@ -143,6 +147,7 @@ struct Door {
     connections: Arc<Semaphore>,
     refuse: Refuse,
     tasks: TaskTracker,
+    workers: Arc<Workers>,
 }
 
 impl Door {
@@ -185,11 +190,17 @@ impl Door {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-        let served = server.clone().serve(stream);
-        self.tasks.spawn(async move {
-            served.await;
-            drop(place);
-        });
+        let Some(worker) = self.workers.least_busy() else { return };
+        let (server, runtime) = (server.clone(), worker.runtime.clone());
+        let served = async move {
+            // A socket belongs to the runtime in which it was made.
+            match stream.into_std().and_then(TcpStream::from_std) {
+                Ok(stream) => server.serve(stream).await,
+                Err(error) => tracing::debug!(%error, "connection lost on its way to its thread"),
+            }
+            drop((place, worker));
+        };
+        self.tasks.spawn_on(served, &runtime);
     }
 }
 

@@ -36,6 +36,15 @@ pub(crate) enum Requested {
     Auto,
 }
 
+/// Where a request goes.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) model: &'a PinnedModel,
+    pub(crate) provider: &'a Provider,
+    /// That of the provider among [`Upstreams::providers`].
+    pub(crate) place: usize,
+}
+
 impl Upstreams {
     /// The models of a configuration.
     pub(crate) fn new(config: &Config) -> Self {
@@ -63,6 +72,11 @@ impl Upstreams {
     /// The models as they are configured, wildcards included.
     pub(crate) fn configured(&self) -> impl Iterator<Item = &ModelName> {
         self.providers.iter().map(|provider| &provider.model)
+    }
+
+    /// Who serves them, in the same order.
+    pub(crate) fn providers(&self) -> &[Provider] {
+        &self.providers
     }
 
     /// The configured models, in their order; wildcards are left out.
@@ -113,11 +127,15 @@ impl Upstreams {
 
     /// Who serves `model`.
     pub(crate) fn provider(&self, model: &ModelName) -> Option<&Provider> {
+        self.providers.get(self.place(model)?)
+    }
+
+    /// The place of who serves `model` among [`providers`](Self::providers).
+    fn place(&self, model: &ModelName) -> Option<usize> {
         let name = model.as_str();
-        let exact = self.by_model.get(name).and_then(|index| self.providers.get(*index));
-        exact.or_else(|| {
-            let mut wildcards = self.providers.iter().filter(|provider| provider.is_wildcard());
-            wildcards.find(|provider| !name.ends_with("/*") && provider.serves(name))
+        self.by_model.get(name).copied().or_else(|| {
+            let covers = |provider: &Provider| provider.is_wildcard() && provider.serves(name);
+            if name.ends_with("/*") { None } else { self.providers.iter().position(covers) }
         })
     }
 
@@ -126,7 +144,7 @@ impl Upstreams {
         &'a self,
         request: &'a Extensions,
         protocol: Protocol,
-    ) -> Result<(&'a PinnedModel, &'a Provider), ApiError> {
+    ) -> Result<Target<'a>, ApiError> {
         let Some(model) = request.get::<PinnedModel>() else {
             if self.drains.any() {
                 let text = "every model that could serve this is being drained";
@@ -136,12 +154,14 @@ impl Upstreams {
             let text = "no route matches, and no model is configured as the default";
             return Err(ApiError::new(StatusCode::NOT_FOUND, "model_not_found", text));
         };
-        let provider = self.provider(model.model()).filter(|provider| provider.speaks(protocol));
-        let provider = provider.ok_or_else(|| {
+        let place = self.place(model.model());
+        let found = place.and_then(|place| Some((place, self.providers.get(place)?)));
+        let found = found.filter(|(_, provider)| provider.speaks(protocol));
+        let (place, provider) = found.ok_or_else(|| {
             let text = "no provider of the model speaks the protocol of this path";
             ApiError::invalid("protocol_not_supported", text)
         })?;
-        Ok((model, provider))
+        Ok(Target { model, provider, place })
     }
 
     /// Whether some model cannot take every request.

@@ -86,8 +86,8 @@ fn span<B>(model: &PinnedModel, provider: &Provider, request: &Request<B>) -> Sp
         gen_ai.request.model = provider.upstream_id(model.model()),
         http.request.method = request.method().as_str(),
         http.response.status_code = Empty,
-        server.address = request.uri().host(),
-        server.port = request.uri().port_u16(),
+        server.address = provider.base_url.host(),
+        server.port = provider.base_url.port_u16(),
         url.path = request.uri().path(),
     );
     if !span.is_disabled() {

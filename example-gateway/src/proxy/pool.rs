@@ -1,0 +1,224 @@
+//! The connections of one thread to one provider.
+//!
+//! hyper speaks HTTP over them and drives each in a task of the thread that opened it. What is ours is
+//! to lend them: the one used last goes first, and comes back when its answer has been read to the end.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::BoxError;
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, Uri, header};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower::ServiceExt;
+
+use crate::body::Slices;
+
+/// How long a connection is kept that nobody uses.
+const IDLE: Duration = Duration::from_secs(90);
+
+pub(super) type Connector = HttpsConnector<HttpConnector>;
+
+#[derive(Debug)]
+pub(super) struct Pool {
+    connector: Connector,
+    /// Scheme and authority.
+    base: Uri,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// The one that was used last stands last.
+    idle: VecDeque<(http1::SendRequest<Slices>, Instant)>,
+    /// One connection of HTTP/2 takes all requests.
+    shared: Option<http2::SendRequest<Slices>>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// There is no connection.
+    Connect(BoxError),
+    /// It broke, or what came over it is not HTTP.
+    Exchange(hyper::Error),
+}
+
+impl Pool {
+    pub(super) fn new(connector: Connector, base: Uri) -> Self {
+        Self { connector, base, kept: Mutex::default() }
+    }
+
+    /// Sends `request`, whose target is a path, and gives the answer once its head is there.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        mut request: Request<Slices>,
+    ) -> Result<Response<Lent>, Failure> {
+        while let Some(connection) = self.take() {
+            match self.exchange(connection, request).await {
+                Ok(response) => return Ok(response),
+                // The provider closed it while nobody used it; nothing of the request was sent.
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(Failure::Exchange(error.into_error())),
+                },
+            }
+        }
+        // Apart, because it is large, and as a rule not needed.
+        let connection = Box::pin(self.connect()).await?;
+        let answer = self.exchange(connection, request).await;
+        answer.map_err(|error| Failure::Exchange(error.into_error()))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Option<Connection> {
+        let mut kept = self.kept();
+        if let Some(shared) = kept.shared.take_if(|shared| !shared.is_closed()) {
+            kept.shared = Some(shared.clone());
+            return Some(Connection::Http2(shared));
+        }
+        while let Some((connection, since)) = kept.idle.pop_back() {
+            if connection.is_ready() && since.elapsed() < IDLE {
+                return Some(Connection::Http1(connection));
+            }
+        }
+        None
+    }
+
+    fn give_back(&self, connection: http1::SendRequest<Slices>) {
+        // One that is not ready has ended, or is still sending a request that was answered early.
+        if connection.is_ready() {
+            let mut kept = self.kept();
+            while kept.idle.front().is_some_and(|(_, since)| since.elapsed() >= IDLE) {
+                kept.idle.pop_front();
+            }
+            kept.idle.push_back((connection, Instant::now()));
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, Failure> {
+        let stream = self.connector.clone().oneshot(self.base.clone()).await;
+        let stream = stream.map_err(Failure::Connect)?;
+        if stream.connected().is_negotiated_h2() {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            let handshake = builder.timer(TokioTimer::new()).handshake(stream).await;
+            let (shared, driven) = handshake.map_err(Failure::Exchange)?;
+            tokio::spawn(driven);
+            self.kept().shared = Some(shared.clone());
+            return Ok(Connection::Http2(shared));
+        }
+        let handshake = http1::handshake(stream).await;
+        let (connection, driven) = handshake.map_err(Failure::Exchange)?;
+        tokio::spawn(driven);
+        Ok(Connection::Http1(connection))
+    }
+
+    async fn exchange(
+        self: &Arc<Self>,
+        connection: Connection,
+        request: Request<Slices>,
+    ) -> Result<Response<Lent>, TrySendError<Request<Slices>>> {
+        let (response, lender) = match connection {
+            Connection::Http1(mut connection) => {
+                let response = connection.try_send_request(request).await?;
+                (response, Some((connection, self.clone())))
+            }
+            Connection::Http2(mut connection) => {
+                let request = self.absolute(request);
+                (connection.try_send_request(request).await?, None)
+            }
+        };
+        Ok(response.map(|body| Lent::new(body, lender)))
+    }
+
+    /// In HTTP/2 the host is part of the target.
+    fn absolute(&self, mut request: Request<Slices>) -> Request<Slices> {
+        let mut parts = self.base.clone().into_parts();
+        if let Some(host) = host(request.headers_mut()) {
+            parts.authority = Some(host);
+        }
+        parts.path_and_query = request.uri().path_and_query().cloned();
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+        request
+    }
+}
+
+fn host(headers: &mut HeaderMap) -> Option<http::uri::Authority> {
+    headers.remove(header::HOST)?.as_bytes().try_into().ok()
+}
+
+enum Connection {
+    Http1(http1::SendRequest<Slices>),
+    Http2(http2::SendRequest<Slices>),
+}
+
+pin_project! {
+    /// The body of an answer; with its last byte the connection is free again.
+    #[derive(Debug)]
+    pub(super) struct Lent {
+        #[pin]
+        body: Incoming,
+        lender: Option<(http1::SendRequest<Slices>, Arc<Pool>)>,
+    }
+}
+
+impl Lent {
+    fn new(body: Incoming, lender: Option<(http1::SendRequest<Slices>, Arc<Pool>)>) -> Self {
+        let mut lent = Self { body, lender };
+        if lent.body.is_end_stream() {
+            give_back(&mut lent.lender);
+        }
+        lent
+    }
+}
+
+fn give_back(lender: &mut Option<(http1::SendRequest<Slices>, Arc<Pool>)>) {
+    if let Some((connection, pool)) = lender.take() {
+        pool.give_back(connection);
+    }
+}
+
+impl Body for Lent {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let mut this = self.project();
+        let polled = this.body.as_mut().poll_frame(cx);
+        let is_over = match &polled {
+            Poll::Ready(Some(Ok(_))) => this.body.is_end_stream(),
+            Poll::Ready(None) => true,
+            _ => false,
+        };
+        if is_over {
+            give_back(this.lender);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,56 @@
+//! The threads that serve clients.
+
+use std::io;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread;
+
+use tokio::runtime::{Builder, Handle};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// As many threads as there are processors, each with a runtime of its own. A connection stays where
+/// it began, and what is done for it, calls of providers included, wakes no other thread: between
+/// threads a wake-up costs more than a pinned request takes in all.
+#[derive(Debug)]
+pub(super) struct Workers {
+    workers: Vec<Worker>,
+    _stop: DropGuard,
+}
+
+/// One of the threads.
+#[derive(Clone, Debug)]
+pub(super) struct Worker {
+    pub(super) runtime: Handle,
+    /// Shared by all that this thread serves.
+    load: Arc<()>,
+}
+
+impl Workers {
+    /// Starts the threads. They end when this is dropped, with whatever still runs there.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread, or no means to wait for sockets.
+    pub(super) fn start() -> io::Result<Self> {
+        let stop = CancellationToken::new();
+        let count = thread::available_parallelism().map_or(1, NonZero::get);
+        let workers = (0..count).map(|_| Worker::start(&stop)).collect::<io::Result<_>>()?;
+        Ok(Self { workers, _stop: stop.drop_guard() })
+    }
+
+    /// The one that serves the fewest connections.
+    pub(super) fn least_busy(&self) -> Option<Worker> {
+        self.workers.iter().min_by_key(|worker| Arc::strong_count(&worker.load)).cloned()
+    }
+}
+
+impl Worker {
+    fn start(stop: &CancellationToken) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let worker = Self { runtime: runtime.handle().clone(), load: Arc::new(()) };
+        let stopped = stop.clone().cancelled_owned();
+        let serving = thread::Builder::new().name("worker".to_owned());
+        serving.spawn(move || runtime.block_on(stopped))?;
+        Ok(worker)
+    }
+}
