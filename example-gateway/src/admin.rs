@@ -23,12 +23,14 @@ use axum::routing::{get, post};
 use http::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
+use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::answers::{caught, not_found, wrong_method};
+use crate::answers::{not_found, wrong_method};
 use crate::auth;
 use crate::config::{Config, Limits};
 use crate::drains::Board;
 use crate::error::ApiError;
+use crate::front::panicked;
 use crate::ledger;
 use crate::live::{self, Live};
 use crate::protocol::Protocol;
@@ -105,7 +107,7 @@ pub(crate) fn router(admin: Admin, token: &SecretString) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(token.clone(), check))
         .merge(public())
-        .layer(caught(Protocol::Chat))
+        .layer(CatchPanicLayer::custom(|_| panicked(Protocol::Chat)))
 }
 
 /// What needs no token, because it holds nothing that is secret.

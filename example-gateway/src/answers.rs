@@ -7,7 +7,6 @@ use axum::body::Body;
 use axum::extract::State;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use serde_json::{Value, json};
-use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 
 use crate::error::ApiError;
 use crate::protocol::Protocol;
@@ -86,45 +85,4 @@ fn no_websocket(uri: &Uri) -> Response<Body> {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
-}
-
-/// Answers a panic in the protocol of the path; connection and process go on.
-pub(crate) fn caught(
-    protocol: Protocol,
-) -> CatchPanicLayer<impl ResponseForPanic<ResponseBody = Body>> {
-    CatchPanicLayer::custom(move |_| {
-        tracing::error!("a request ended in a panic");
-        ApiError::internal().response(protocol)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use http::Request;
-    use http_body_util::BodyExt;
-    use tower::{Layer, ServiceExt, service_fn};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_answered_in_the_protocol_of_the_path() {
-        for (protocol, path, kind) in [
-            (Protocol::Chat, "/error/code", "internal_error"),
-            (Protocol::Messages, "/error/type", "api_error"),
-        ] {
-            let broken = service_fn(async |request: Request<Body>| {
-                assert!(request.headers().is_empty() && request.uri() == "/b", "with a secret");
-                Ok::<_, std::convert::Infallible>(Response::new(Body::empty()))
-            });
-            let service = caught(protocol).layer(broken);
-            let response = service.oneshot(Request::new(Body::empty())).await.unwrap();
-            assert_eq!(response.status(), 500);
-            // The same request would meet the same mistake.
-            assert_eq!(response.headers()["x-should-retry"], "false");
-            let body = response.into_body().collect().await.unwrap().to_bytes();
-            let body: Value = serde_json::from_slice(&body).unwrap();
-            assert_eq!(body.pointer(path), Some(&json!(kind)));
-            assert!(!body.to_string().contains("secret"), "{body}");
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! The gateway as one axum router: paths, and the stack of layers behind them.
+//! The gateway: its paths, and the stack of layers behind them.
 
 mod layers;
 
@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use affinity_layer::{LinkLayer, Probe, ReleaseLayer};
 use axum::body::Body;
-use axum::routing::{get, post_service};
-use axum::{Json, Router, middleware};
+use axum::routing::{any, get};
+use axum::{Json, Router};
+use http::Method;
 use serde_json::json;
 use tower::util::MapRequestLayer;
 use tower::{Layer, ServiceBuilder, service_fn};
@@ -16,15 +17,14 @@ use tower_http::add_extension::AddExtensionLayer;
 
 use self::layers::{affinity, failover, shadow, turns, withheld};
 use crate::admin::{self, Admin};
-use crate::answers::{caught, models, not_found, ready, scrape, wrong_method};
-use crate::auth;
+use crate::answers::{models, not_found, ready, scrape, wrong_method};
 use crate::config::{ClientKey, Config, Release};
 use crate::decision::decide;
 use crate::drains::Board;
+use crate::front::{Endpoint, Front};
 use crate::intake::IntakeLayer;
 use crate::live::Live;
-use crate::observe::ObserveLayer;
-use crate::protocol::Protocol;
+use crate::observe::Observer;
 use crate::proxy::Proxy;
 use crate::sessions::Sessions;
 use crate::telemetry::metrics::Metrics;
@@ -34,17 +34,17 @@ use crate::upstream::Upstreams;
 /// The paths of the three protocols, below `/v1` and `/routing/v1`.
 const PATHS: [&str; 3] = ["/chat/completions", "/messages", "/responses"];
 
-/// Everything behind the listeners; each of them gets its own [`App::router`].
-#[derive(Clone, Debug)]
+/// Everything behind the listeners; each of them gets its own [`App::front`].
+#[derive(Debug)]
 pub(crate) struct App {
-    api: Router,
-    health: Router,
+    endpoints: Arc<[Endpoint]>,
+    observer: Arc<Observer>,
+    others: Router,
     admin: Option<Router>,
     live: Option<Live>,
     sessions: Sessions,
     board: Board,
     metrics: Metrics,
-    observe: ObserveLayer,
 }
 
 impl App {
@@ -104,28 +104,31 @@ impl App {
             let steered = Admin::new(config, &sessions, &upstreams, board.clone(), turns, live);
             admin::router(steered, &settings.token)
         });
-        let mut api = Router::new().route("/v1/models", get(models)).with_state(upstreams);
+        const GET: &[Method] = &[Method::GET, Method::HEAD];
+        const POST: &[Method] = &[Method::POST];
+        let models = get(models).with_state(upstreams);
+        let mut endpoints = vec![Endpoint::new("/v1/models", GET, models)];
         for path in PATHS {
-            let (proxy, decision) = (format!("/v1{path}"), format!("/routing/v1{path}"));
-            let caught = caught(Protocol::of(&proxy));
-            api = api
-                .route(&proxy, post_service(caught.layer(proxied.clone())))
-                .route(&decision, post_service(caught.layer(decided.clone())));
+            endpoints.push(Endpoint::new(format!("/v1{path}"), POST, proxied.clone()));
+            endpoints.push(Endpoint::new(format!("/routing/v1{path}"), POST, decided.clone()));
         }
         // It counts for the model of the session, and must not be what decides it.
-        let probe = caught(Protocol::Messages).layer(AddExtensionLayer::new(Probe).layer(proxied));
-        api = api.route("/v1/messages/count_tokens", post_service(probe));
+        let probe = AddExtensionLayer::new(Probe).layer(proxied);
+        endpoints.push(Endpoint::new("/v1/messages/count_tokens", POST, probe));
+        let paths = || endpoints.iter().map(|endpoint| endpoint.path.clone());
+        let observer = Observer::new(config.tracing.span_attributes.clone(), paths());
+
+        let wrong =
+            paths().fold(Router::new(), |router, path| router.route(&path, any(wrong_method)));
         let health = Router::new()
             .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
             .route("/readyz", get(ready))
             .with_state(sessions.clone());
         let scrape = get(scrape).with_state((metrics.clone(), sessions.clone()));
-        let health = health.route("/metrics", scrape);
-        let observe = ObserveLayer::new(
-            config.tracing.span_attributes.clone(),
-            PATHS.iter().flat_map(|path| [format!("/v1{path}"), format!("/routing/v1{path}")]),
-        );
-        Ok(Self { api, health, admin, live, sessions, board, metrics, observe })
+        let others = health.route("/metrics", scrape).merge(wrong);
+        let others = others.fallback(not_found).method_not_allowed_fallback(wrong_method);
+        let (endpoints, observer) = (endpoints.into(), Arc::new(observer));
+        Ok(Self { endpoints, observer, others, admin, live, sessions, board, metrics })
     }
 
     /// The sessions that are kept.
@@ -144,8 +147,9 @@ impl App {
     }
 
     /// What the admin listener serves, where there is one.
-    pub(crate) fn admin(&self) -> Option<&Router> {
-        self.admin.as_ref()
+    pub(crate) fn admin(&self) -> Option<Front> {
+        let router = self.admin.clone()?;
+        Some(Front::new(Arc::new([]), self.observer.clone(), &[], router))
     }
 
     /// What the page is told, where there is an admin listener.
@@ -154,15 +158,8 @@ impl App {
     }
 
     /// What a listener with `keys` serves; without keys, everybody is let in.
-    pub(crate) fn router(&self, keys: &[ClientKey]) -> Router {
-        let mut api = self.api.clone();
-        if !keys.is_empty() {
-            let keys: Arc<[ClientKey]> = keys.into();
-            api = api.route_layer(middleware::from_fn_with_state(keys, auth::check));
-        }
-        // Outermost: refusals of strangers are counted too.
-        let api = api.route_layer(self.observe.clone());
-        self.health.clone().merge(api).fallback(not_found).method_not_allowed_fallback(wrong_method)
+    pub(crate) fn front(&self, keys: &[ClientKey]) -> Front {
+        Front::new(self.endpoints.clone(), self.observer.clone(), keys, self.others.clone())
     }
 }
 

@@ -14,6 +14,7 @@ mod decision;
 pub mod demo;
 mod drains;
 mod error;
+mod front;
 mod guarded;
 mod hop;
 mod intake;

@@ -1,18 +1,10 @@
-//! The outermost part of the stack: the span of a request, and its count.
-
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+//! The span of a request, and its count.
 
 use affinity_layer::{
     AFFINITY_HEADERS, AGENT_HEADERS, AGENT_TRAIL_HEADERS, MODEL_HEADER, Rejection,
 };
-use axum::extract::MatchedPath;
 use http::{HeaderName, Request, Response, StatusCode};
-use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tower::{Layer, Service};
 use tracing::Span;
 use tracing::field::Empty;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -25,102 +17,60 @@ use crate::telemetry::{context, metrics};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrived(pub(crate) Instant);
 
-/// Layer that applies [`Observe`].
-#[derive(Clone, Debug)]
-pub(crate) struct ObserveLayer(Arc<Settings>);
-
+/// Traces and counts requests of the API.
 #[derive(Debug)]
-struct Settings {
+pub(crate) struct Observer {
     attributes: SpanAttributes,
     answers: Answers,
 }
 
-impl ObserveLayer {
+impl Observer {
     /// Spans get `attributes`, and answers are counted by `paths`.
     pub(crate) fn new(attributes: SpanAttributes, paths: impl IntoIterator<Item = String>) -> Self {
-        Self(Arc::new(Settings { attributes, answers: Answers::new(paths) }))
-    }
-}
-
-impl<S> Layer<S> for ObserveLayer {
-    type Service = Observe<S>;
-
-    fn layer(&self, inner: S) -> Observe<S> {
-        Observe { inner, settings: self.0.clone() }
-    }
-}
-
-/// Middleware that traces and counts requests; see the [module docs](self).
-#[derive(Clone, Debug)]
-pub(crate) struct Observe<S> {
-    inner: S,
-    settings: Arc<Settings>,
-}
-
-impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Observe<S>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Observed<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+        Self { attributes, answers: Answers::new(paths) }
     }
 
-    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let path = request.extensions().get::<MatchedPath>().cloned();
-        let span = span(&request, path.as_ref(), &self.settings.attributes);
+    /// Begins with a request for `path`.
+    pub(crate) fn begin<'a, B>(&'a self, path: &'a str, request: &mut Request<B>) -> Observed<'a> {
+        let span = span(request, path, &self.attributes);
         request.extensions_mut().insert(Arrived(Instant::now()));
-        let inner = span.in_scope(|| self.inner.call(request));
-        Observed { inner, span, path, settings: self.settings.clone() }
+        Observed { observer: self, path, span }
     }
 }
 
-pin_project! {
-    /// Response future of [`Observe`].
-    pub(crate) struct Observed<F> {
-        #[pin]
-        inner: F,
-        span: Span,
-        path: Option<MatchedPath>,
-        settings: Arc<Settings>,
-    }
+/// A request that is under way.
+pub(crate) struct Observed<'a> {
+    observer: &'a Observer,
+    path: &'a str,
+    span: Span,
 }
 
-impl<F, B, E> Future for Observed<F>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-{
-    type Output = Result<Response<B>, E>;
+impl Observed<'_> {
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let _entered = this.span.enter();
-        let response = ready!(this.inner.poll(cx))?;
-        if let Some(path) = this.path {
-            this.settings.answers.count(path.as_str(), response.status());
-        }
+    /// Tells what came of it.
+    pub(crate) fn answered<B>(self, response: &Response<B>) {
+        self.observer.answers.count(self.path, response.status());
         if let Some(Rejection::Overloaded) = response.extensions().get() {
             metrics::shed("session_waiters");
         }
-        if !this.span.is_disabled() {
-            answered(this.span, &response);
+        if !self.span.is_disabled() {
+            answered(&self.span, response);
         }
-        Poll::Ready(Ok(response))
     }
 }
 
 /// A span that goes on as long as one of those below it, so until the provider's answer has ended.
-fn span<B>(request: &Request<B>, path: Option<&MatchedPath>, attributes: &SpanAttributes) -> Span {
+fn span<B>(request: &Request<B>, path: &str, attributes: &SpanAttributes) -> Span {
     let span = tracing::debug_span!(
         "request",
         otel.kind = "server",
         otel.name = Empty,
         otel.status_code = Empty,
         http.request.method = request.method().as_str(),
-        http.route = path.map(MatchedPath::as_str),
+        http.route = path,
         http.response.status_code = Empty,
         url.path = request.uri().path(),
         gen_ai.request.model = Empty,
@@ -130,7 +80,6 @@ fn span<B>(request: &Request<B>, path: Option<&MatchedPath>, attributes: &SpanAt
         return span;
     }
     context::continue_from(request.headers(), &span);
-    let path = path.map_or("", MatchedPath::as_str);
     span.record("otel.name", format!("{} {path}", request.method()));
     for (name, value) in &attributes.fixed {
         span.set_attribute(name.clone(), value.clone());

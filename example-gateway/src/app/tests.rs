@@ -3,7 +3,6 @@
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 use super::*;
 use crate::config::Mode;
@@ -25,7 +24,7 @@ async fn decided(app: &App, path: &str, session: &str, prompt: &str) -> (StatusC
         .header("x-model-affinity", session)
         .body(Body::from(body))
         .unwrap();
-    let response = app.router(&[]).oneshot(request).await.unwrap();
+    let response = app.front(&[]).answer(request).await;
     let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, serde_json::from_slice(&body).unwrap())

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -15,15 +16,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
 use super::activity::{Activity, Look, Running};
 use super::gate;
 use super::noting::Noting;
 use crate::config::Limits;
 use crate::error::ApiError;
+use crate::front::Front;
 use crate::guarded::Guarded;
 use crate::protocol::Protocol;
 use crate::telemetry::metrics;
@@ -32,10 +32,18 @@ use crate::telemetry::metrics;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
+/// What was seen of a connection.
+enum Seen {
+    /// It is to take no further request.
+    Closing,
+    /// It is over, whatever runs.
+    End,
+}
+
 /// What all connections of a listener have in common.
 #[derive(Debug)]
 pub(super) struct Server {
-    pub(super) router: Router,
+    pub(super) front: Front,
     /// Whether requests are told where they come from, as [`Peer`].
     pub(super) tells_peer: bool,
     pub(super) limits: Limits,
@@ -79,37 +87,44 @@ impl Server {
             server.answer(Running::begin(&activity), request)
         });
         let mut connection = pin!(self.http.serve_connection(stream, service).into_owned());
-        let mut look = pin!(tokio::time::sleep(self.limits.header_timeout));
-        let mut closing = false;
+        // It is looked at when it has something to tell, and not whenever the connection moves.
+        let mut watch = FuturesUnordered::from_iter([self.watch(&activity, false)]);
         loop {
             tokio::select! {
+                biased;
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
                         tracing::debug!(error, "connection ended");
                     }
                     return;
                 }
-                () = self.abandon.cancelled() => return,
-                () = self.stop.cancelled(), if !closing => {
-                    closing = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                () = look.as_mut() => {
-                    let next = match activity.look(&self.limits) {
-                        Look::Again(next) => next,
-                        Look::Idle if !closing => {
-                            closing = true;
-                            connection.as_mut().graceful_shutdown();
-                            self.limits.header_timeout
-                        }
-                        Look::Idle => return,
-                        Look::Slow(why) => {
-                            tracing::debug!("connection closed: its client {why}");
-                            return;
-                        }
-                    };
-                    look.as_mut().reset(Instant::now() + next);
-                }
+                Some(seen) = watch.next() => match seen {
+                    Seen::Closing => {
+                        connection.as_mut().graceful_shutdown();
+                        watch.push(self.watch(&activity, true));
+                    }
+                    Seen::End => return,
+                },
+            }
+        }
+    }
+
+    /// Waits for a reason to close a connection, and with `closing` for one to end it.
+    async fn watch(&self, activity: &Activity, closing: bool) -> Seen {
+        let mut next = self.limits.header_timeout;
+        loop {
+            tokio::select! {
+                () = self.abandon.cancelled() => return Seen::End,
+                () = self.stop.cancelled(), if !closing => return Seen::Closing,
+                () = tokio::time::sleep(next) => match activity.look(&self.limits) {
+                    Look::Again(soon) => next = soon,
+                    Look::Idle if !closing => return Seen::Closing,
+                    Look::Idle => return Seen::End,
+                    Look::Slow(why) => {
+                        tracing::debug!("connection closed: its client {why}");
+                        return Seen::End;
+                    }
+                },
             }
         }
     }
@@ -136,8 +151,7 @@ impl Server {
         let (response, place) = match self.admit(&mut parts) {
             Ok(place) => {
                 let request = Request::from_parts(parts, Body::new(body));
-                let Ok(response) = self.router.clone().oneshot(request).await;
-                (response, place)
+                (self.front.answer(request).await, place)
             }
             Err(error) => {
                 tracing::debug!(?error, "request refused");
