@@ -1,6 +1,7 @@
 //! A provider that answers as it is told and keeps what it was sent.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -72,6 +73,7 @@ type Script = dyn Fn(&Seen) -> Answer + Send + Sync;
 pub struct Upstream {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -82,15 +84,18 @@ impl Upstream {
         let address = listener.local_addr().expect("an address");
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let (record, script) = (seen.clone(), Arc::<Script>::from(Box::new(script) as Box<Script>));
+        let connections = Arc::<AtomicUsize>::default();
+        let accepted = connections.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
-            let mut connections = JoinSet::new();
+            let mut served = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                accepted.fetch_add(1, Ordering::Relaxed);
                 let (record, script) = (record.clone(), script.clone());
-                connections.spawn(serve(Wire::new(stream), record, script));
+                served.spawn(serve(Wire::new(stream), record, script));
             }
         });
-        Self { address, seen, _tasks: tasks }
+        Self { address, seen, connections, _tasks: tasks }
     }
 
     /// Names the model that it was asked for, as a provider does.
@@ -120,6 +125,12 @@ impl Upstream {
     #[must_use]
     pub fn count(&self) -> usize {
         self.seen.lock().expect("no panic").len()
+    }
+
+    /// How many connections were made.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// The newest request.

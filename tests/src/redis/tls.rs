@@ -12,9 +12,12 @@ use rcgen::{
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A server's certificate and its private key, both in PEM.
-pub(crate) struct Identity {
-    pub(crate) certificate: String,
-    pub(crate) key: String,
+#[derive(Debug)]
+pub struct Identity {
+    /// The certificate.
+    pub certificate: String,
+    /// Its key, which opens nothing but tests.
+    pub key: String,
 }
 
 impl Authority {
@@ -35,7 +38,8 @@ impl Authority {
     }
 
     /// A certificate for `127.0.0.1` and `localhost`.
-    pub(crate) fn issue(&self) -> Identity {
+    #[must_use]
+    pub fn issue(&self) -> Identity {
         let key = new_key();
         let mut params =
             CertificateParams::new(["localhost".to_owned()]).expect("a plain DNS name");

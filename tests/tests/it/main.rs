@@ -11,6 +11,7 @@ mod agents;
 mod answers;
 mod bodies;
 mod commands;
+mod connections;
 mod decision;
 mod demo_page;
 mod demos;
@@ -29,6 +30,7 @@ mod release;
 mod router_failures;
 mod sessions;
 mod tenants;
+mod tls;
 mod traces;
 
 use serde_json::json;

@@ -1,0 +1,112 @@
+//! The connections to a provider: used again, made anew, never mixed up.
+
+use std::sync::Mutex;
+
+use affinity_tests::models::ONE;
+use affinity_tests::{Answer, Request, Setup, Upstream, ok_json, post, within};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::chat;
+
+fn turn(text: &str) -> Request {
+    post("/v1/chat/completions", chat(ONE, text))
+}
+
+/// What the provider was told, in a form that shows an answer given to the wrong request.
+fn repeat(text: &str) -> Answer {
+    ok_json(&json!({"repeated": text}))
+}
+
+#[tokio::test]
+async fn a_connection_serves_one_request_after_the_other() {
+    let upstream = Upstream::echo().await;
+    let gateway = Setup::new(&upstream.url()).start().await;
+    let mut client = gateway.connect().await;
+    for _ in 0..20 {
+        assert_eq!(client.ask(&turn("hello")).await.status, 200);
+    }
+    assert_eq!((upstream.count(), upstream.connections()), (20, 1));
+}
+
+#[tokio::test]
+async fn requests_at_once_have_connections_of_their_own_and_answers_go_where_they_belong() {
+    let upstream = Upstream::start(|seen| {
+        let body = seen.json();
+        repeat(body["messages"][0]["content"].as_str().unwrap())
+    })
+    .await;
+    let gateway = Setup::new(&upstream.url()).start().await;
+    let clients = (0..8).map(async |number| {
+        let mut client = gateway.connect().await;
+        for turn_of in 0..25 {
+            let text = format!("client {number}, turn {turn_of}");
+            let answer = client.ask(&turn(&text)).await;
+            assert_eq!(answer.json()["repeated"], text);
+        }
+    });
+    within(futures_util::future::join_all(clients)).await;
+    assert_eq!(upstream.count(), 200);
+    assert!(upstream.connections() <= 8, "{} connections", upstream.connections());
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_while_it_was_kept_costs_no_request() {
+    for announced in [true, false] {
+        let close = if announced { "connection: close\r\n" } else { "" };
+        let answer = format!("HTTP/1.1 200 OK\r\n{close}content-length: 2\r\n\r\n{{}}");
+        let upstream = Upstream::start(move |_| Answer::Cut(answer.clone().into())).await;
+        let gateway = Setup::new(&upstream.url()).start().await;
+        let mut client = gateway.connect().await;
+        for number in 1..=20 {
+            assert_eq!(client.ask(&turn("hello")).await.status, 200);
+            assert_eq!((upstream.count(), upstream.connections()), (number, number));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_whose_answer_was_not_read_to_its_end_is_not_used_again() {
+    let first = Mutex::new(true);
+    let upstream = Upstream::start(move |_| {
+        let is_first = std::mem::take(&mut *first.lock().unwrap());
+        // Its client leaves before the other half comes.
+        let half = "HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\nhalf of";
+        if is_first { Answer::Bytes(half.into()) } else { repeat("second") }
+    })
+    .await;
+    let gateway = Setup::new(&upstream.url()).start().await;
+    let mut client = gateway.connect().await;
+    client.write(&turn("first")).await;
+    client.head().await;
+    client.piece().await;
+    drop(client);
+    let second = within(gateway.ask(&turn("second"))).await;
+    assert_eq!(second.json()["repeated"], "second");
+    assert_eq!(upstream.connections(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_request_was_read_is_passed_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let refusing = tokio::spawn(async move {
+        let mut kept = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // The head, and of the body what comes along.
+            stream.read_exact(&mut [0; 1024]).await.unwrap();
+            let refusal = b"HTTP/1.1 413 Payload Too Large\r\ncontent-length: 2\r\n\r\n{}";
+            stream.write_all(refusal).await.unwrap();
+            kept.push(stream);
+        }
+    });
+    let gateway = Setup::new(&format!("http://{address}")).start().await;
+    let mut client = gateway.connect().await;
+    let long = turn(&"x".repeat(16 << 20));
+    for _ in 0..3 {
+        assert_eq!(client.ask(&long).await.status, 413, "on a connection of its own");
+    }
+    refusing.abort();
+}

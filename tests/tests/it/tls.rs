@@ -1,0 +1,159 @@
+//! Providers behind TLS, by HTTP/1.1 and HTTP/2.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use affinity_tests::models::ONE;
+use affinity_tests::redis::tls::Authority;
+use affinity_tests::{Gateway, Request, Setup, post, until, within};
+use http::{Response, Version, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use rustls::ServerConfig;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::chat;
+
+/// Version and host of each request.
+type Seen = Arc<Mutex<Vec<(Version, String)>>>;
+
+/// A provider that speaks what it offers, and keeps how it was spoken to.
+struct Provider {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    seen: Seen,
+    /// Ends the connections there are, and goes on listening.
+    hang_up: Arc<Notify>,
+    _served: JoinSet<()>,
+}
+
+impl Provider {
+    async fn start(authority: &Authority, offers: &[&str]) -> Self {
+        let identity = authority.issue();
+        let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        config.alpn_protocols = offers.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connections, seen) = (Arc::<AtomicUsize>::default(), Arc::default());
+        let (mut served, hang_up) = (JoinSet::new(), Arc::<Notify>::default());
+        let record = (connections.clone(), Arc::clone(&seen));
+        served.spawn(accept(listener, acceptor, record, hang_up.clone()));
+        Self { address, connections, seen, hang_up, _served: served }
+    }
+
+    /// A gateway before it that trusts `authority`.
+    async fn behind(&self, authority: &Authority, folder: &std::path::Path) -> Gateway {
+        let trusted = folder.join("authority.pem");
+        std::fs::write(&trusted, authority.pem()).unwrap();
+        let base = format!("https://localhost:{}", self.address.port());
+        let trust = format!("export SSL_CERT_FILE='{}'", trusted.display());
+        Gateway::prepared(&Setup::new(&base).yaml(), &trust).await
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    (connections, seen): (Arc<AtomicUsize>, Seen),
+    hang_up: Arc<Notify>,
+) {
+    let mut served = JoinSet::new();
+    loop {
+        let (stream, _) = tokio::select! {
+            accepted = listener.accept() => accepted.unwrap(),
+            () = hang_up.notified() => {
+                served.shutdown().await;
+                continue;
+            }
+        };
+        let (acceptor, connections, seen) = (acceptor.clone(), connections.clone(), seen.clone());
+        served.spawn(async move {
+            // A gateway that does not trust us ends it here.
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            connections.fetch_add(1, Ordering::Relaxed);
+            let service = service_fn(move |request| answer(request, seen.clone()));
+            let builder = Builder::new(TokioExecutor::new());
+            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+async fn answer(
+    request: http::Request<Incoming>,
+    seen: Seen,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let named = request.headers().get(header::HOST).map(|host| host.to_str().unwrap().to_owned());
+    let host = request.uri().authority().map(ToString::to_string).or(named).unwrap();
+    seen.lock().unwrap().push((request.version(), host));
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    Ok(Response::new(Full::new(body)))
+}
+
+fn turn() -> Request {
+    post("/v1/chat/completions", chat(ONE, "hello"))
+}
+
+#[tokio::test]
+async fn many_requests_share_a_connection_of_http2_and_take_turns_on_one_of_http1() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    for (offers, version) in
+        [(&["h2", "http/1.1"][..], Version::HTTP_2), (&["http/1.1"], Version::HTTP_11)]
+    {
+        let provider = Provider::start(&authority, offers).await;
+        let gateway = provider.behind(&authority, folder.path()).await;
+        let mut client = gateway.connect().await;
+        for _ in 0..5 {
+            let answer = within(client.ask(&turn())).await;
+            assert_eq!((answer.status, answer.json()["model"].as_str()), (200, Some("gpt-4o")));
+        }
+        let host = format!("localhost:{}", provider.address.port());
+        assert_eq!(*provider.seen.lock().unwrap(), vec![(version, host); 5]);
+        assert_eq!(provider.connections.load(Ordering::Relaxed), 1, "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_of_http2_that_is_gone_is_made_anew() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let provider = Provider::start(&authority, &["h2"]).await;
+    let gateway = provider.behind(&authority, folder.path()).await;
+    let mut client = gateway.connect().await;
+    for connections in 1..=5 {
+        assert_eq!(within(client.ask(&turn())).await.status, 200);
+        assert_eq!(provider.connections.load(Ordering::Relaxed), connections);
+        let sockets = gateway.sockets();
+        provider.hang_up.notify_one();
+        // Until the gateway has seen it, a request would be lost with the connection.
+        until(async || gateway.sockets() < sockets).await;
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_nobody_vouches_for_is_not_spoken_to() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    let provider = Provider::start(&stranger, &["h2", "http/1.1"]).await;
+    let gateway = provider.behind(&authority, folder.path()).await;
+    let refused = within(gateway.ask(&turn())).await;
+    assert_eq!(refused.refusal(), (502, "upstream_unreachable".to_owned()));
+    assert!(provider.seen.lock().unwrap().is_empty());
+}
