@@ -70,6 +70,8 @@ pub(crate) struct Inner {
     clock: Arc<RedisClock>,
     /// How long a claim or a move waits for a replica, in milliseconds.
     wait: Option<i64>,
+    /// Near copies do not stand in for Redis.
+    strict: bool,
     tasks: Vec<AbortHandle>,
 }
 
@@ -96,6 +98,7 @@ impl RedisStore {
             counters,
             clock,
             wait: options.replicated.then_some(half.max(1)),
+            strict: options.strict,
             tasks,
         })))
     }
@@ -114,6 +117,11 @@ impl RedisStore {
     /// The longest wait for one command.
     pub(crate) fn command_timeout(&self) -> Duration {
         self.0.servers.limit()
+    }
+
+    /// Whether nothing may be decided or served without Redis.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.0.strict
     }
 
     pub(crate) fn names(&self) -> &Names {

@@ -37,6 +37,8 @@ const COHERENCE: Duration = Duration::from_millis(5);
 ///   Redis is back, those decisions are claimed there, and the winner stands. With
 ///   [`RedisOptions::replicated`](crate::RedisOptions::replicated) they are never told as pins before
 ///   that, and no move is made without Redis.
+/// - With [`RedisOptions::strict`](crate::RedisOptions::strict) neither is done: while Redis is away,
+///   every call fails once the copies are not fresh any more.
 /// - When Redis comes back without its data, sessions that are known here are claimed again as they
 ///   were, by their next request.
 /// - In a cluster each node tells of its own pins. While one of them is away, no copy is served before
@@ -101,6 +103,12 @@ impl TieredStore {
             }
         };
         timeout(limit, ready).await.is_ok()
+    }
+
+    /// Whether nothing is decided or served without Redis.
+    #[must_use]
+    pub fn is_strict(&self) -> bool {
+        self.0.tier.redis.is_strict()
     }
 
     /// What became of the calls to Redis so far; turns that were answered here made none.

@@ -11,6 +11,7 @@ mod balancer;
 mod conversations;
 mod outages;
 mod privacy;
+mod required;
 mod sessions;
 mod warm_up;
 
