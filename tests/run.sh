@@ -88,7 +88,7 @@ done
 
 step "programs that tests start" install_servers \
     redis-server:redis-server haproxy:haproxy python3:python3-venv node:nodejs npm:npm \
-    chromium:chromium valgrind:valgrind
+    chromium:chromium valgrind:valgrind faketime:faketime
 step "formatting" cargo fmt --all --check
 step "lints" cargo clippy --workspace --all-features --all-targets -- -D warnings
 # Built once, with the features of the tests; else each test program would build its own.

@@ -135,8 +135,18 @@ impl RedisStore {
 
     /// A pin that can take the place of the one of epoch `from`.
     pub(crate) fn pin_after(&self, from: Epoch, selection: Arc<Selection>) -> Pin {
-        self.0.clock.saw(from);
-        self.new_pin(selection)
+        let epoch = self.0.clock.after(from);
+        Pin { epoch, ..self.new_pin(selection) }
+    }
+
+    /// Goes by the clock of Redis from now on, if it tells the time.
+    pub(crate) async fn set_clock(&self) {
+        if let Some(node) = self.0.servers.first() {
+            let set = connection::set_clock(&node, &self.0.servers, &self.0.clock).await;
+            if let Err(error) = set {
+                tracing::debug!(%error, "the shared session store does not tell the time");
+            }
+        }
     }
 }
 

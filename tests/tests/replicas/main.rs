@@ -8,6 +8,7 @@
 )]
 
 mod balancer;
+mod clocks;
 mod conversations;
 mod outages;
 mod privacy;

@@ -94,6 +94,9 @@ async fn start(tier: &Tier, node: &Node, client: &Client) -> Result<Followed, Er
         Err(error) => return Err(error),
     };
     let followed = sign_of_life(client).await?;
+    // Before anybody is told that Redis is there: an epoch by a wall clock that is far off would be
+    // out of order.
+    tier.redis.set_clock().await;
     let coherent = refusal.is_none() && !tier.always_read;
     if let Some(error) = refusal {
         tracing::warn!(%error, "no client tracking: every turn reads from Redis");
