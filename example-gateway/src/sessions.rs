@@ -98,6 +98,14 @@ impl Sessions {
         }
     }
 
+    /// The version of a Redis that is too old to be used.
+    pub(crate) fn too_old(&self) -> Option<String> {
+        match self {
+            Self::Own(_) => None,
+            Self::Shared(store) => store.too_old(),
+        }
+    }
+
     /// Whether sessions are refused while their store is away.
     pub(crate) fn are_required(&self) -> bool {
         matches!(self, Self::Shared(store) if store.is_strict())

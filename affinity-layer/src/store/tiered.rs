@@ -10,7 +10,7 @@ mod settle;
 mod tier;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -89,6 +89,13 @@ impl TieredStore {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.tier.is_followed()
+    }
+
+    /// The version of a Redis that is too old to be used, if one was found and is not replaced. It
+    /// counts as away.
+    #[must_use]
+    pub fn too_old(&self) -> Option<String> {
+        self.0.tier.too_old.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until Redis is there and followed, at most `limit`; says whether it is.

@@ -14,6 +14,7 @@ mod outages;
 mod privacy;
 mod required;
 mod sessions;
+mod versions;
 mod warm_up;
 
 use affinity_tests::models::DEFAULT;

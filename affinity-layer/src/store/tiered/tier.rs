@@ -1,6 +1,6 @@
 //! The verbs of a store with near copies.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -25,13 +25,16 @@ pub(super) struct Tier {
     pub(super) map: watch::Receiver<Map>,
     /// One of them is followed.
     pub(super) came_up: Notify,
+    /// The version of a server that cannot be used.
+    pub(super) too_old: Mutex<Option<String>>,
 }
 
 impl Tier {
     pub(super) fn new(redis: RedisStore, capacity: usize, always_read: bool) -> Self {
         let map = redis.servers().map();
         let (near, pending) = (Near::new(capacity), Pending::new(capacity));
-        Self { redis, near, pending, always_read, map, came_up: Notify::new() }
+        let (came_up, too_old) = (Notify::new(), Mutex::default());
+        Self { redis, near, pending, always_read, map, came_up, too_old }
     }
 
     /// Whether there are servers, and it holds for each of them.
