@@ -10,6 +10,8 @@
 mod balancer;
 mod clocks;
 mod conversations;
+mod counts;
+mod eviction;
 mod outages;
 mod privacy;
 mod required;

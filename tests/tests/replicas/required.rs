@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use crate::{Replicas, ids, is_ready, turn};
 
-const REQUIRED: &str = ", require_store: true";
+/// With a budget for the store that a busy machine keeps: beyond it this is a refusal.
+const REQUIRED: &str = ", require_store: true, command_timeout_ms: 5000";
 
 fn messages(session: &str) -> Request {
     let message = json!({"role": "user", "content": "hello"});
