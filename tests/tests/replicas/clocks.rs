@@ -77,7 +77,7 @@ async fn in_memory_pins_end_when_they_should() {
                 assert!(before.elapsed() >= TTL, "{jump}: too early, {:?}", before.elapsed());
                 break;
             }
-            // A machine that is busy may be late by its own account, so a second is granted.
+            // Asked after the end, it was a hit: no slowness of the machine explains that.
             assert!(asked < claimed + TTL + Duration::from_secs(1), "{jump}: too late");
             sleep(Duration::from_millis(20)).await;
         }
@@ -111,7 +111,9 @@ async fn epoch(redis: &RedisServer, session: &str) -> u64 {
 async fn over_redis_replicas_with_clocks_of_their_own_agree() {
     let redis = RedisServer::start().await;
     let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
-    let cache = format!("session_cache: {{type: redis, url: '{}'}}", redis.url());
+    // A store budget that a busy machine keeps: beyond it this would be another question.
+    let cache =
+        format!("session_cache: {{type: redis, url: '{}', command_timeout_ms: 5000}}", redis.url());
     let setup = Setup::routed(&upstream, &router).routing(&cache);
     let clocks = [WrongClock::off_by("-30d"), WrongClock::off_by("+30d")];
     let mut replicas = vec![setup.start().await];
@@ -124,7 +126,7 @@ async fn over_redis_replicas_with_clocks_of_their_own_agree() {
     let days = [day(&replicas[0]).await, day(&replicas[1]).await, day(&replicas[2]).await];
     assert!(days[0] != days[1] && days[1] != days[2] && days[2] != days[0], "{days:?}");
     for (round, jump) in JUMPS.into_iter().enumerate() {
-        for session in ids(&format!("s{round}"), 10) {
+        for session in ids(&format!("s{round}"), 5) {
             // The first requests race, and one decides.
             let mut first: JoinSet<_> = (replicas.iter())
                 .map(|gateway| (gateway.address(), turn(&session)))
@@ -154,7 +156,7 @@ async fn over_redis_replicas_with_clocks_of_their_own_agree() {
         clocks.iter().for_each(|clock| clock.set(jump));
     }
     // The sessions of the first round, after all of that.
-    for session in ids("s0", 10) {
+    for session in ids("s0", 5) {
         let asked = router.calls();
         let mut told = Vec::new();
         for gateway in &replicas {

@@ -6,8 +6,8 @@ use tokio::task::JoinSet;
 
 use crate::{Replicas, ids, turn};
 
-const CLIENTS: usize = 8;
-const SESSIONS: usize = 500;
+const CLIENTS: usize = 4;
+const SESSIONS: usize = 250;
 
 /// Two turns of a session, at one replica and then the other; how often a pin stood.
 async fn two_turns(first: &mut Connection, second: &mut Connection, session: &str) -> usize {
@@ -55,7 +55,7 @@ async fn a_full_redis_that_evicts_fails_no_request() {
     let pinned: usize = clients.join_all().await.into_iter().sum();
     let evicted = redis.stat("evicted_keys").await - evicted;
     println!("{evicted} evicted, {pinned} of {} second turns pinned", CLIENTS * SESSIONS);
-    assert!(evicted > 500, "only {evicted} keys were evicted");
+    assert!(evicted > 100, "only {evicted} keys were evicted");
     assert!(pinned > CLIENTS * SESSIONS / 2, "{pinned} were pinned");
     // What is evicted is not served from a copy either, and the next claim is one for both.
     redis.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
