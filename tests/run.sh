@@ -5,7 +5,8 @@
 #
 # Needs Rust (https://rustup.rs). The servers that some tests start, Python and Node for the live
 # clients, and Chromium are installed with apt-get where there is one; elsewhere the script says what to
-# install. The clients themselves come from PyPI and npm into a temporary folder.
+# install. The clients themselves come from PyPI and npm into a temporary folder, cargo-deny from crates.io
+# into the target directory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -45,6 +46,25 @@ get_promtool() {
     "$AFFINITY_PROMTOOL" --version >/dev/null
 }
 
+# Licences, bans and sources from what is here; advisories where their database can be fetched.
+check_dependencies() {
+    local deny="$target/tools/bin/cargo-deny"
+    if command -v cargo-deny >/dev/null; then
+        deny=cargo-deny
+    elif [[ ! -x $deny ]]; then
+        echo "   cargo-deny is built once, which takes some minutes"
+        # Apart from our own target directory, whose lock and profile are not its business.
+        env -u CARGO_TARGET_DIR cargo install cargo-deny --version 0.20.2 --locked --quiet \
+            --root "$target/tools" || return
+    fi
+    "$deny" --log-level error check --hide-inclusion-graph licenses bans sources || return
+    if timeout 60 "$deny" --log-level off fetch db 2>/dev/null; then
+        "$deny" --log-level error --offline check --hide-inclusion-graph advisories
+    else
+        echo "   NOT CHECKED: advisories; their database (github.com/RustSec) cannot be fetched here"
+    fi
+}
+
 # Cargo keeps what it unpacks under the path of the target directory and the version. At a path that was
 # used before, the client would be checked against an older state of the layer.
 check_packages() {
@@ -68,7 +88,7 @@ done
 
 step "programs that tests start" install_servers \
     redis-server:redis-server haproxy:haproxy python3:python3-venv node:nodejs npm:npm \
-    chromium:chromium valgrind:valgrind
+    chromium:chromium valgrind:valgrind faketime:faketime
 step "formatting" cargo fmt --all --check
 step "lints" cargo clippy --workspace --all-features --all-targets -- -D warnings
 # Built once, with the features of the tests; else each test program would build its own.
@@ -76,6 +96,7 @@ step "programs" cargo build --workspace --all-features --bins --examples
 target=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 export AFFINITY_GATEWAY_BIN="$target/debug/example-gateway"
 export AFFINITY_AGENT_BIN="$target/debug/examples/agent_server"
+step "dependencies" check_dependencies
 step "promtool" get_promtool
 step "tests" cargo test --workspace --all-features --all-targets
 step "live clients" tests/live/run.sh

@@ -27,11 +27,23 @@ pub(crate) async fn models(State(upstreams): State<Arc<Upstreams>>) -> Json<Valu
 }
 
 /// A gateway whose Redis is away still serves, on what it knows; taking every replica out of service
-/// for it would turn a loss of memory into an outage. So this is 200, and says what is missing.
-pub(crate) async fn ready(State(sessions): State<Sessions>) -> Json<Value> {
-    let (status, store) = match sessions.are_shared() {
-        true => ("ready", "ready"),
-        false => ("degraded", "not ready: redis is away, sessions are kept in this replica"),
+/// for it would turn a loss of memory into an outage. So this is 200, and says what is missing. Where
+/// the store is required this replica can serve no session, and another one perhaps can: 503.
+pub(crate) async fn ready(State(sessions): State<Sessions>) -> (StatusCode, Json<Value>) {
+    let away = sessions.too_old().map_or_else(
+        || "redis is away".to_owned(),
+        |version| format!("redis {version} is too old, 7.0 or later is needed"),
+    );
+    let (code, status, store) = match (sessions.are_shared(), sessions.are_required()) {
+        (true, _) => (StatusCode::OK, "ready", "ready".to_owned()),
+        (false, false) => {
+            let store = format!("not ready: {away}, sessions are kept in this replica");
+            (StatusCode::OK, "degraded", store)
+        }
+        (false, true) => {
+            let store = format!("not ready: {away}, sessions are refused until it is back");
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready", store)
+        }
     };
     let calls = sessions.stats().map(|stats| {
         json!({
@@ -42,7 +54,7 @@ pub(crate) async fn ready(State(sessions): State<Sessions>) -> Json<Value> {
             "refused": stats.refused,
         })
     });
-    Json(json!({"status": status, "parts": {"store": store}, "redis_calls": calls}))
+    (code, Json(json!({"status": status, "parts": {"store": store}, "redis_calls": calls})))
 }
 
 /// What was counted so far.

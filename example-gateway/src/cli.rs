@@ -19,6 +19,7 @@ use self::demo::Demo;
 use self::local::Local;
 use crate::config::{Config, Mode, http_base, summary};
 use crate::serve::Gateway;
+use crate::sessions::StoreMissing;
 use crate::telemetry::{self, LogFormat, Traces};
 use crate::term::Terminal;
 use crate::{provider, report, shutdown, verify};
@@ -183,7 +184,13 @@ impl Serve {
             Terminal::stdio().error("an upstream leads back to a listener of this gateway")?;
             return Ok(ExitCode::from(USAGE));
         }
-        let gateway = Gateway::bind(&config, self.listen).await?;
+        let gateway = match Gateway::bind(&config, self.listen).await {
+            Err(error) if StoreMissing::is_why(&error) => {
+                Terminal::stdio().error(&error.to_string())?;
+                return Ok(ExitCode::from(USAGE));
+            }
+            gateway => gateway?,
+        };
         for address in gateway.addresses()? {
             tracing::info!(%address, "listening");
         }

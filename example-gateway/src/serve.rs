@@ -50,7 +50,7 @@ impl Gateway {
     /// # Errors
     ///
     /// When an address cannot be bound, named in the error, or the system's certificates are
-    /// needed and cannot be read.
+    /// needed and cannot be read, or the session store is required and does not answer.
     pub async fn bind(config: &Config, listen: Option<SocketAddr>) -> io::Result<Self> {
         let app = App::new(config)?;
         let mut listeners = Vec::new();
@@ -65,7 +65,7 @@ impl Gateway {
             Some(admin) => Some(listen_on(admin.address).await?),
             None => None,
         };
-        app.sessions().start().await;
+        app.sessions().start().await?;
         app.board().read().await;
         let workers = Arc::new(Workers::start()?);
         Ok(Self { app, limits: config.limits, listeners, admin, workers })

@@ -1,7 +1,7 @@
 //! Where sessions are kept, as configured.
 
-use std::io;
 use std::time::Duration;
+use std::{fmt, io};
 
 use affinity_layer::{
     Inspect, MemoryStore, NameSecret, RedisOptions, RedisStore, SharedStore, StoreStats,
@@ -13,6 +13,9 @@ use crate::config::{Config, Durability, RedisCache, SessionCache};
 
 /// Time for Redis at the start, so that the first request finds it. Without it, we serve anyway.
 const START: Duration = Duration::from_millis(300);
+
+/// The same where we do not serve without it: enough for a Sentinel to name its primary.
+const REQUIRED_START: Duration = Duration::from_secs(3);
 
 /// The store of a gateway.
 #[derive(Clone, Debug)]
@@ -95,15 +98,67 @@ impl Sessions {
         }
     }
 
-    /// Gives Redis a moment to answer for the first time.
-    pub(crate) async fn start(&self) {
-        if let Self::Shared(store) = self
-            && !store.wait_ready(START).await
-        {
-            tracing::warn!("redis is away; sessions are kept in this replica until it is back");
+    /// The version of a Redis that is too old to be used.
+    pub(crate) fn too_old(&self) -> Option<String> {
+        match self {
+            Self::Own(_) => None,
+            Self::Shared(store) => store.too_old(),
         }
     }
+
+    /// Whether sessions are refused while their store is away.
+    pub(crate) fn are_required(&self) -> bool {
+        matches!(self, Self::Shared(store) if store.is_strict())
+    }
+
+    /// Gives Redis a moment to answer for the first time.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreMissing`], where it is required and has not answered.
+    pub(crate) async fn start(&self) -> io::Result<()> {
+        match self {
+            Self::Own(_) => {}
+            Self::Shared(store) if store.is_strict() => {
+                if !store.wait_ready(REQUIRED_START).await {
+                    return Err(io::Error::other(StoreMissing));
+                }
+            }
+            Self::Shared(store) => {
+                if !store.wait_ready(START).await {
+                    tracing::warn!(
+                        "redis is away; sessions are kept in this replica until it is back"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
 }
+
+/// The store that is required has not answered at the start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoreMissing;
+
+impl StoreMissing {
+    /// Whether this is why a start has failed.
+    pub(crate) fn is_why(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|error| error.is::<Self>())
+    }
+}
+
+impl fmt::Display for StoreMissing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limit = REQUIRED_START.as_secs();
+        write!(
+            f,
+            "redis did not answer within {limit} s, or refused us, and \
+             routing.session_cache.require_store is set"
+        )
+    }
+}
+
+impl std::error::Error for StoreMissing {}
 
 /// What all store calls of one request may take together.
 pub(crate) fn budget(config: &Config) -> Duration {
@@ -118,7 +173,8 @@ fn options(redis: &RedisCache) -> io::Result<RedisOptions> {
         .map_err(io::Error::other)?
         .key_prefix(&redis.key_prefix)
         .command_timeout(redis.command_timeout)
-        .replicated(redis.durability == Durability::Replicated);
+        .replicated(redis.durability == Durability::Replicated)
+        .strict(redis.require_store);
     if let Some(file) = &redis.ca_file {
         let pem = std::fs::read(file).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot read {}: {error}", file.display()))

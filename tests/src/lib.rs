@@ -25,6 +25,7 @@ mod scrape;
 pub mod soak;
 mod upstream;
 mod wire;
+mod wrong_clock;
 
 pub use binary::{agent_server, gateway};
 pub use client::{Connection, Request, Response, get, post};
@@ -35,6 +36,7 @@ pub use model_router::ModelRouter;
 pub use scrape::{Scrape, promtool};
 pub use upstream::{Answer, Refusing, Seen, Upstream, ok_json};
 pub use wire::{Head, Piece, Wire, field};
+pub use wrong_clock::WrongClock;
 
 use std::future::Future;
 use std::time::Duration;

@@ -70,6 +70,8 @@ pub(crate) struct Inner {
     clock: Arc<RedisClock>,
     /// How long a claim or a move waits for a replica, in milliseconds.
     wait: Option<i64>,
+    /// Near copies do not stand in for Redis.
+    strict: bool,
     tasks: Vec<AbortHandle>,
 }
 
@@ -96,6 +98,7 @@ impl RedisStore {
             counters,
             clock,
             wait: options.replicated.then_some(half.max(1)),
+            strict: options.strict,
             tasks,
         })))
     }
@@ -116,6 +119,11 @@ impl RedisStore {
         self.0.servers.limit()
     }
 
+    /// Whether nothing may be decided or served without Redis.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.0.strict
+    }
+
     pub(crate) fn names(&self) -> &Names {
         &self.0.names
     }
@@ -127,8 +135,18 @@ impl RedisStore {
 
     /// A pin that can take the place of the one of epoch `from`.
     pub(crate) fn pin_after(&self, from: Epoch, selection: Arc<Selection>) -> Pin {
-        self.0.clock.saw(from);
-        self.new_pin(selection)
+        let epoch = self.0.clock.after(from);
+        Pin { epoch, ..self.new_pin(selection) }
+    }
+
+    /// Goes by the clock of Redis from now on, if it tells the time.
+    pub(crate) async fn set_clock(&self) {
+        if let Some(node) = self.0.servers.first() {
+            let set = connection::set_clock(&node, &self.0.servers, &self.0.clock).await;
+            if let Err(error) = set {
+                tracing::debug!(%error, "the shared session store does not tell the time");
+            }
+        }
     }
 }
 

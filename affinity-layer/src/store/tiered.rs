@@ -10,7 +10,7 @@ mod settle;
 mod tier;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -37,6 +37,8 @@ const COHERENCE: Duration = Duration::from_millis(5);
 ///   Redis is back, those decisions are claimed there, and the winner stands. With
 ///   [`RedisOptions::replicated`](crate::RedisOptions::replicated) they are never told as pins before
 ///   that, and no move is made without Redis.
+/// - With [`RedisOptions::strict`](crate::RedisOptions::strict) neither is done: while Redis is away,
+///   every call fails once the copies are not fresh any more.
 /// - When Redis comes back without its data, sessions that are known here are claimed again as they
 ///   were, by their next request.
 /// - In a cluster each node tells of its own pins. While one of them is away, no copy is served before
@@ -89,6 +91,13 @@ impl TieredStore {
         self.0.tier.is_followed()
     }
 
+    /// The version of a Redis that is too old to be used, if one was found and is not replaced. It
+    /// counts as away.
+    #[must_use]
+    pub fn too_old(&self) -> Option<String> {
+        self.0.tier.too_old.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Waits until Redis is there and followed, at most `limit`; says whether it is.
     pub async fn wait_ready(&self, limit: Duration) -> bool {
         let ready = async {
@@ -101,6 +110,12 @@ impl TieredStore {
             }
         };
         timeout(limit, ready).await.is_ok()
+    }
+
+    /// Whether nothing is decided or served without Redis.
+    #[must_use]
+    pub fn is_strict(&self) -> bool {
+        self.0.tier.redis.is_strict()
     }
 
     /// What became of the calls to Redis so far; turns that were answered here made none.

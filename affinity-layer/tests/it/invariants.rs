@@ -132,6 +132,34 @@ async fn of_ten_thousand_requests_no_failed_decision_is_stored() {
     assert!((25..35).contains(&share), "{share} % of the calls failed");
 }
 
+/// I6: while the router fails, 64 requests for each of 50 sessions come at once, again and again.
+#[tokio::test(start_paused = true)]
+async fn a_herd_while_the_router_fails_asks_it_once_for_each_session() {
+    const ROUNDS: usize = 4;
+    let calls = Calls::default();
+    let counted = calls.clone();
+    let router = calls.router_after(move || {
+        counted.next();
+        async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            Err(BoxError::from("timed out"))
+        }
+    });
+    let store = MemoryStore::default();
+    let service = stack(AffinityLayer::new(store.clone(), router));
+    for round in 1..=ROUNDS {
+        let mut requests = JoinSet::new();
+        for n in 0..50 * 64 {
+            let (service, session) = (service.clone(), format!("s-{}", n % 50));
+            requests.spawn(async move { turn(&service, &session).await });
+        }
+        for said in requests.join_all().await {
+            assert_eq!((&*said.affinity, &*said.model), ("router-unavailable", "vendor/asked"));
+        }
+        assert_eq!((calls.count(), store.len()), (50 * round, 0));
+    }
+}
+
 /// I28: a guard that is held over an await, or two locks at once, would end one thread for good.
 #[tokio::test]
 async fn a_million_operations_on_one_thread_come_to_an_end() {

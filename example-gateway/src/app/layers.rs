@@ -33,6 +33,7 @@ pub(super) fn affinity(
     let served = upstreams.clone();
     let mut layer = AffinityLayer::new(store, router)
         .store_budget(sessions::budget(config))
+        .require_store(config.routing.cache.is_required())
         .expiry(routing.expiry)
         .body_limit(config.limits.body_bytes)
         .waiters(config.limits.max_waiters)

@@ -14,12 +14,13 @@ const MAX_PREFIX_LEN: usize = 128;
 const DEFAULT_COMMAND_TIMEOUT_MS: u64 = 50;
 
 /// What only counts with `type: redis`.
-const REDIS_KEYS: [&str; 8] = [
+const REDIS_KEYS: [&str; 9] = [
     "url",
     "key_prefix",
     "command_timeout_ms",
     "durability",
     "near_copies",
+    "require_store",
     "ca_file",
     "key_secret",
     "previous_key_secret",
@@ -47,6 +48,9 @@ pub struct RedisCache {
     pub durability: Durability,
     /// Whether a pinned turn is answered from a copy in this process; true by default.
     pub near_copies: bool,
+    /// Whether a session is refused while Redis is away, and the start fails without it; false by
+    /// default.
+    pub require_store: bool,
     /// A file of certificate authorities to trust, instead of the system's, for `rediss://`.
     pub ca_file: Option<PathBuf>,
     /// Names keys by a keyed hash of this secret, so that no session id rests in Redis.
@@ -65,13 +69,21 @@ pub enum Durability {
     Replicated,
 }
 
+impl SessionCache {
+    /// Whether a session is refused without its store.
+    pub(crate) fn is_required(&self) -> bool {
+        matches!(self, Self::Redis(redis) if redis.require_store)
+    }
+}
+
 impl fmt::Display for SessionCache {
     /// For people to read; an address without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory"),
             Self::Redis(redis) => {
-                f.write_str(&url::redis_without_secrets(redis.url.expose_secret()))
+                f.write_str(&url::redis_without_secrets(redis.url.expose_secret()))?;
+                f.write_str(if redis.require_store { " (required)" } else { "" })
             }
         }
     }
@@ -109,6 +121,7 @@ fn read_redis(at: &At<'_>) -> Option<RedisCache> {
         command_timeout: Duration::from_millis(timeout.unwrap_or(DEFAULT_COMMAND_TIMEOUT_MS)),
         durability: durability.unwrap_or_default(),
         near_copies: at.get("near_copies").and_then(|flag| flag.flag()).unwrap_or(true),
+        require_store: at.get("require_store").and_then(|flag| flag.flag()).unwrap_or(false),
         ca_file: at.get("ca_file").and_then(|file| file.text()).map(PathBuf::from),
         key_secret: at.get("key_secret").and_then(|secret| secret.secret()),
         previous_key_secret: previous_key_secret(at),

@@ -126,6 +126,7 @@ const SESSION_CACHE: Shape = Map(&[
     ("command_timeout_ms", Value),
     ("durability", Value),
     ("near_copies", Value),
+    ("require_store", Value),
 ]);
 
 const LIMITS: Shape = Map(&[

@@ -99,6 +99,7 @@ fn every_routing_key_is_read() {
     key_prefix: ''
     command_timeout_ms: 20
     durability: replicated
+    require_store: true
 ",
     );
     let routing = config.routing;
@@ -112,6 +113,7 @@ fn every_routing_key_is_read() {
     assert_eq!((url.to_string().as_str(), model.as_str()), ("http://localhost:8000/v1", "m"));
     assert_eq!(access_key.unwrap().expose_secret(), "hush-TEAM_KEY");
     assert_eq!(timeout, Duration::from_millis(250));
+    assert!(routing.cache.is_required());
     let SessionCache::Redis(redis) = routing.cache else { panic!() };
     let url = "rediss://:hush-REDIS_PASSWORD@redis.internal:6380/2";
     assert_eq!(redis.url.expose_secret(), url);

@@ -8,17 +8,20 @@
     reason = "a test reports what is wrong by a panic"
 )]
 
+mod amplification;
 mod bodies;
 mod configs;
 mod connections;
 mod framing;
 mod http2;
 mod ids;
+mod leaders;
 mod limits;
 mod list;
 mod load;
 mod secrets;
 mod slow;
+mod streams;
 mod upstreams;
 
 use affinity_tests::models::ONE;

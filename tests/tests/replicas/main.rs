@@ -8,10 +8,15 @@
 )]
 
 mod balancer;
+mod clocks;
 mod conversations;
+mod counts;
+mod eviction;
 mod outages;
 mod privacy;
+mod required;
 mod sessions;
+mod versions;
 mod warm_up;
 
 use affinity_tests::models::DEFAULT;

@@ -20,5 +20,6 @@ mod replicated;
 mod replies;
 mod returning;
 mod rotation;
+mod strict;
 mod support;
 mod unreadable;

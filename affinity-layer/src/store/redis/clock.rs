@@ -78,6 +78,18 @@ impl RedisClock {
         Epoch((micros << OWN_BITS) | self.own)
     }
 
+    /// An epoch greater than `from`, also where that lies far ahead of the clock. Only where none is
+    /// greater, it is one of now.
+    pub(super) fn after(&self, from: Epoch) -> Epoch {
+        self.saw(from);
+        let next = self.next();
+        let ahead = ((from.0 >> OWN_BITS) + 1).checked_mul(1 << OWN_BITS);
+        match ahead.filter(|_| next <= from) {
+            Some(ahead) => Epoch(ahead | self.own),
+            None => next,
+        }
+    }
+
     /// Epochs to come shall be greater than `epoch`.
     pub(super) fn saw(&self, epoch: Epoch) {
         let micros = epoch.0 >> OWN_BITS;
@@ -132,6 +144,20 @@ mod tests {
         let ahead = Epoch((clock.micros() + 1_000_000) << OWN_BITS);
         clock.saw(ahead);
         assert!(clock.next() > ahead);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_move_is_later_than_a_pin_of_a_clock_that_was_far_ahead() {
+        const MONTH: u64 = 30 * MAX_LEAD;
+        let (clock, now) = (RedisClock::default(), Epoch(0));
+        assert!(clock.after(now) > now);
+        let ahead = Epoch((clock.micros() + MONTH) << OWN_BITS);
+        let moved = clock.after(ahead);
+        assert!(moved > ahead && clock.after(moved) > moved);
+        assert!(clock.next() < ahead, "it is not taken over");
+        for huge in [u64::MAX, u64::MAX - (1 << OWN_BITS), u64::MAX / 2] {
+            assert!(clock.after(Epoch(huge)) > now, "no overflow");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::clock::RedisClock;
+use super::node::Node;
 use super::servers::Servers;
 
 /// How often the clock is set by that of Redis.
@@ -49,11 +50,21 @@ pub(super) async fn keep_time(servers: Arc<Servers>, clock: Arc<RedisClock>) {
             continue;
         };
         let mut reconnected = node.followed().reconnect_rx();
-        let Ok((seconds, micros)) = node.conn(servers.limit()).time().await else {
+        if set_clock(&node, &servers, &clock).await.is_err() {
             sleep(CLOCK_RETRY).await;
             continue;
-        };
-        clock.correct(seconds.saturating_mul(1_000_000).saturating_add(micros));
+        }
         let _ = timeout(CLOCK_PERIOD, reconnected.recv()).await;
     }
+}
+
+/// Sets the clock by that of a node.
+pub(super) async fn set_clock(
+    node: &Node,
+    servers: &Servers,
+    clock: &RedisClock,
+) -> Result<(), Error> {
+    let (seconds, micros) = node.conn(servers.limit()).time().await?;
+    clock.correct(seconds.saturating_mul(1_000_000).saturating_add(micros));
+    Ok(())
 }

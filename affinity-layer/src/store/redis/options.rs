@@ -16,6 +16,7 @@ pub struct RedisOptions {
     pub(super) names: Names,
     pub(super) command_timeout: Duration,
     pub(super) replicated: bool,
+    pub(super) strict: bool,
     pub(super) connections: usize,
 }
 
@@ -72,6 +73,7 @@ impl RedisOptions {
             },
             command_timeout: Duration::from_millis(50),
             replicated: false,
+            strict: false,
             connections: 1,
         };
         if tls { options.with_tls() } else { Ok(options) }
@@ -148,6 +150,16 @@ impl RedisOptions {
         self
     }
 
+    /// Whether a [`TieredStore`](crate::TieredStore) without Redis fails, instead of deciding alone
+    /// and serving what it knows: then nothing is told as a pin that Redis does not hold, but for a
+    /// fresh copy, which may be 1 s old. A release that fails is still made when Redis is back. For
+    /// use with [`AffinityLayer::require_store`](crate::AffinityLayer::require_store), which makes
+    /// the failure a 503. Default: no.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
     /// Connections to each server. One carries some 100,000 pins a second. Default: 1.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections.clamp(1, 64);
@@ -170,6 +182,7 @@ impl fmt::Debug for RedisOptions {
             .field("names", &self.names)
             .field("command_timeout", &self.command_timeout)
             .field("replicated", &self.replicated)
+            .field("strict", &self.strict)
             .field("connections", &self.connections)
             .finish_non_exhaustive()
     }

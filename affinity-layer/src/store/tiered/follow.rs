@@ -1,6 +1,6 @@
 //! Follows the changes that other replicas make.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use fred::error::{Error, ErrorKind};
@@ -94,6 +94,14 @@ async fn start(tier: &Tier, node: &Node, client: &Client) -> Result<Followed, Er
         Err(error) => return Err(error),
     };
     let followed = sign_of_life(client).await?;
+    if followed.is_too_old() {
+        tier.note_version(Some(&followed.version));
+        return Err(Error::new(ErrorKind::Config, "Redis 7.0 or later is needed"));
+    }
+    tier.note_version(None);
+    // Before anybody is told that Redis is there: an epoch by a wall clock that is far off would be
+    // out of order.
+    tier.redis.set_clock().await;
     let coherent = refusal.is_none() && !tier.always_read;
     if let Some(error) = refusal {
         tracing::warn!(%error, "no client tracking: every turn reads from Redis");
@@ -109,6 +117,21 @@ async fn start(tier: &Tier, node: &Node, client: &Client) -> Result<Followed, Er
         node.link.renew(started);
     }
     Ok(Followed { coherent, ..followed })
+}
+
+impl Tier {
+    /// Notes the version of a server that is too old, or that none is. It is said once for each: such
+    /// a server is asked again and again.
+    fn note_version(&self, too_old: Option<&str>) {
+        let mut noted = self.too_old.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.as_deref() == too_old {
+            return;
+        }
+        if let Some(version) = too_old {
+            tracing::error!(version, "Redis is too old to keep sessions: 7.0 or later is needed");
+        }
+        *noted = too_old.map(str::to_owned);
+    }
 }
 
 async fn track(tier: &Tier, client: &Client) -> Result<(), Error> {

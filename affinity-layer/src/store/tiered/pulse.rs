@@ -20,6 +20,8 @@ pub(super) struct Followed {
     pub(super) coherent: bool,
     /// Redis draws one at each start; another one means other data. Empty where it is not told.
     pub(super) run_id: String,
+    /// Such as `7.0.15`, empty where it is not told. A Valkey tells which Redis it can stand in for.
+    pub(super) version: String,
     /// How often data was flushed. Of a flush, the client passes no invalidation on.
     pub(super) flushes: u64,
 }
@@ -37,8 +39,17 @@ pub(super) async fn sign_of_life(client: &Client) -> Result<Followed, Error> {
         connection,
         coherent: false,
         run_id: info.get("run_id").cloned().unwrap_or_default(),
+        version: info.get("redis_version").cloned().unwrap_or_default(),
         flushes: calls("cmdstat_flushall") + calls("cmdstat_flushdb"),
     })
+}
+
+impl Followed {
+    /// Whether it is known to lack what pins need: `SET` with `NX` and `GET` came with 7.0.
+    pub(super) fn is_too_old(&self) -> bool {
+        let major = self.version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+        major.is_some_and(|major| major < 7)
+    }
 }
 
 /// Nothing where an access list forbids it.
@@ -53,4 +64,21 @@ async fn info(client: &WithOptions<Client>) -> Result<HashMap<String, String>, E
 /// The count in `calls=1,usec=...`.
 fn calls(stats: &str) -> Option<u64> {
     stats.strip_prefix("calls=")?.split(',').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_older_than_7_0_is_too_old() {
+        for (version, too_old) in
+            [("6.2.14", true), ("5.0", true), ("7.0.0", false), ("8.2.1", false), ("10.0", false)]
+        {
+            let followed = Followed { version: version.to_owned(), ..Followed::default() };
+            assert_eq!(followed.is_too_old(), too_old, "{version}");
+        }
+        // Where it is not told, it is taken for good.
+        assert!(!Followed::default().is_too_old());
+    }
 }

@@ -82,7 +82,8 @@ impl Drop for Untold<'_> {
     }
 }
 
-/// A claim on its way. When it fails, or its caller gives up, it stays as this replica's own.
+/// A claim on its way. When it fails, or its caller gives up, it stays as this replica's own; where
+/// Redis must hold what is told, nothing stays, and the next request asks Redis what became of it.
 pub(super) struct Unconfirmed<'a> {
     pub(super) tier: &'a Tier,
     pub(super) key: &'a AffinityKey,
@@ -95,7 +96,7 @@ pub(super) struct Unconfirmed<'a> {
 
 impl Drop for Unconfirmed<'_> {
     fn drop(&mut self) {
-        if !self.done {
+        if !self.done && !self.tier.redis.is_strict() {
             self.tier.near.keep_own(self.spot, &self.pin, self.ttl);
             let name = std::mem::take(&mut self.name);
             self.tier.note(name, self.key, Kind::Claim(self.pin.clone()), self.ttl);

@@ -1,6 +1,6 @@
 //! The verbs of a store with near copies.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -25,13 +25,16 @@ pub(super) struct Tier {
     pub(super) map: watch::Receiver<Map>,
     /// One of them is followed.
     pub(super) came_up: Notify,
+    /// The version of a server that cannot be used.
+    pub(super) too_old: Mutex<Option<String>>,
 }
 
 impl Tier {
     pub(super) fn new(redis: RedisStore, capacity: usize, always_read: bool) -> Self {
         let map = redis.servers().map();
         let (near, pending) = (Near::new(capacity), Pending::new(capacity));
-        Self { redis, near, pending, always_read, map, came_up: Notify::new() }
+        let (came_up, too_old) = (Notify::new(), Mutex::default());
+        Self { redis, near, pending, always_read, map, came_up, too_old }
     }
 
     /// Whether there are servers, and it holds for each of them.
@@ -43,6 +46,12 @@ impl Tier {
     /// Whether all servers are there, and tell of changes.
     pub(super) fn is_followed(&self) -> bool {
         self.all(|node| node.link.is_followed())
+    }
+
+    /// Whether a session may move without Redis: not where nobody may be told of a pin that could be
+    /// lost, or that Redis does not hold.
+    fn moves_alone(&self) -> bool {
+        !self.redis.is_replicated() && !self.redis.is_strict()
     }
 
     /// Whether copies count as fresh. All servers count: a slot may have gone from one to another.
@@ -87,8 +96,8 @@ impl Tier {
         };
         // Whoever asks may give up before Redis' time is over, and then goes without what is known.
         let patience = match self.near.get(spot) {
-            Some(_) => self.redis.command_timeout() / 3,
-            None => Duration::MAX,
+            Some(_) if !self.redis.is_strict() => self.redis.command_timeout() / 3,
+            _ => Duration::MAX,
         };
         let fetched = timeout(patience, fetched).await;
         match fetched.unwrap_or_else(|_| Err(StoreErrorKind::Timeout.into())) {
@@ -101,10 +110,10 @@ impl Tier {
         }
     }
 
-    /// What serves when Redis does not. Where pins count only once a replica of Redis holds them, a
-    /// decision of this replica is used and not told as a pin.
+    /// What serves when Redis does not: nothing where it must. Where pins count only once a replica
+    /// of Redis holds them, a decision of this replica is used and not told as a pin.
     fn known(&self, spot: Spot, error: StoreError) -> Result<Pin, StoreError> {
-        match self.near.get(spot) {
+        match self.near.get(spot).filter(|_| !self.redis.is_strict()) {
             Some(held) if self.redis.is_replicated() && Near::is_own(&held) => {
                 Err(error.with_decided(held.pin.selection))
             }
@@ -209,9 +218,8 @@ impl Tier {
                 Ok(Some(claim))
             }
             (Ok(standing), _) => Ok(standing),
-            // The session moves on this replica, and at Redis when it is back; but not where nobody may
-            // be told of a pin that could be lost.
-            (Err(_), Some(held)) if held.pin.epoch == from && !self.redis.is_replicated() => {
+            // The session moves on this replica, and at Redis when it is back.
+            (Err(_), Some(held)) if held.pin.epoch == from && self.moves_alone() => {
                 let to = Pin { claimed_at: held.pin.claimed_at, ..to };
                 self.near.keep_own(spot, &to, ttl);
                 self.note(name, key, Kind::Move { from, to: to.clone() }, ttl);

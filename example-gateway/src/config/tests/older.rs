@@ -49,6 +49,7 @@ fn the_redis_demo_reads_as_it_is() {
     assert_eq!(config.routing.expiry, Expiry::fixed(Duration::from_secs(300)));
     assert_eq!(config.routing.cache.to_string(), "redis://localhost:6379");
     let SessionCache::Redis(redis) = config.routing.cache else { panic!() };
+    assert!(!redis.require_store);
     assert_eq!(redis.key_prefix, "plano:affinity:");
     assert_eq!(redis.command_timeout, Duration::from_millis(50));
     assert_eq!(redis.durability, Durability::Primary);
