@@ -8,8 +8,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::Full;
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use serde::Serialize;
-use uuid::Uuid;
 
 use crate::protocol::Protocol;
 use crate::telemetry::context;
@@ -63,5 +63,6 @@ pub(crate) async fn decide(
 
 /// The id of the trace that the caller is in, else of our own; where there is neither, a new one.
 fn trace_id(headers: &HeaderMap) -> String {
-    context::trace_id(headers).unwrap_or_else(|| Uuid::new_v4().simple().to_string())
+    context::trace_id(headers)
+        .unwrap_or_else(|| RandomIdGenerator::default().new_trace_id().to_string())
 }

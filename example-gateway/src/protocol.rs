@@ -15,10 +15,16 @@ impl Protocol {
     /// The protocol of a path, below `/v1` or `/routing/v1`. Any other path speaks as OpenAI does.
     pub(crate) fn of(path: &str) -> Self {
         let path = path.strip_prefix("/routing").unwrap_or(path);
-        match path.strip_prefix("/v1/").unwrap_or_default().split('/').next() {
-            Some("messages") => Self::Messages,
-            Some("responses") => Self::Responses,
-            _ => Self::Chat,
+        let path = path.strip_prefix("/v1/").unwrap_or_default();
+        let is_below = |name: &str| {
+            path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if is_below("messages") {
+            Self::Messages
+        } else if is_below("responses") {
+            Self::Responses
+        } else {
+            Self::Chat
         }
     }
 }
