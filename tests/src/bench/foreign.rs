@@ -10,8 +10,10 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
-use crate::until;
+/// Time until a server listens; Python reads in its libraries for some ten seconds.
+const STARTING: Duration = Duration::from_secs(120);
 
 /// How often a server is asked whether it has ended, and how many times.
 const ENDING: (Duration, usize) = (Duration::from_millis(20), 150);
@@ -64,6 +66,7 @@ impl Foreign {
         let config = format!(
             "model_list:\n  - model_name: gpt-4o\n    litellm_params:\n      \
              model: openai/gpt-4o\n      api_base: http://{upstream}/v1\n      api_key: none\n\
+             general_settings:\n  dangerously_permit_weak_or_unset_master_key: true\n\
              litellm_settings:\n  telemetry: false\n  num_retries: 0\n"
         );
         let port = address.port().to_string();
@@ -93,8 +96,17 @@ impl Foreign {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
-        let server = Self { address, child, _folder: folder };
-        until(async || TcpStream::connect(address).await.is_ok()).await;
+        let mut server = Self { address, child, _folder: folder };
+        let begun = Instant::now();
+        while TcpStream::connect(address).await.is_err() {
+            if let Some(status) = server.child.try_wait()? {
+                return Err(io::Error::other(format!("{program} ended: {status}")));
+            }
+            if begun.elapsed() > STARTING {
+                return Err(io::Error::other(format!("{program} does not listen")));
+            }
+            tokio::time::sleep(ENDING.0).await;
+        }
         Ok(server)
     }
 }

@@ -26,7 +26,7 @@ impl Plan {
     #[must_use]
     pub fn full() -> Self {
         Self {
-            pairs: 7,
+            pairs: 5,
             span: Duration::from_millis(1000),
             warm_up: Duration::from_millis(200),
             sizes: vec![1 << 10, 32 << 10, 256 << 10],

@@ -66,6 +66,10 @@ pub async fn run(setup: &Setup) -> io::Result<Outcome> {
     let plan = &setup.plan;
     let provider = Subject::own("direct", &["provider"]).await?;
     let upstream = provider.address;
+    if let Some(environment) = &setup.litellm {
+        // If it does not start, now is the time to say so, and not when all else is measured.
+        drop(Foreign::litellm(environment, upstream).await?);
+    }
     let redis = RedisServer::start().await;
     let cache = |near: bool| {
         format!("  session_cache: {{type: redis, url: '{}', near_copies: {near}}}\n", redis.url())
