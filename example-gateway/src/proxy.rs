@@ -1,5 +1,6 @@
 //! The reverse proxy: one request to the provider of its model, the answer streamed back.
 
+mod lent;
 mod pool;
 mod target;
 
@@ -25,7 +26,8 @@ use thread_local::ThreadLocal;
 use tower::Service;
 use tracing::Instrument;
 
-use self::pool::{Connector, Failure, Lent, Pool};
+use self::lent::Lent;
+use self::pool::{Connector, Failure, Pool};
 use self::target::Target;
 use crate::body::{Envelope, Slices};
 use crate::config::Limits;

@@ -4,24 +4,19 @@
 //! to lend them: the one used last goes first, and comes back when its answer has been read to the end.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::BoxError;
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response, Uri, header};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::ServiceExt;
 
+use super::lent::Lent;
 use crate::body::Slices;
 
 /// How long a connection is kept that nobody uses.
@@ -69,7 +64,10 @@ impl Pool {
                 Ok(response) => return Ok(response),
                 // The provider closed it while nobody used it; nothing of the request was sent.
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
+                    Some(unsent) => {
+                        self.kept().shared = None;
+                        request = relative(unsent);
+                    }
                     None => return Err(Failure::Exchange(error.into_error())),
                 },
             }
@@ -98,7 +96,7 @@ impl Pool {
         None
     }
 
-    fn give_back(&self, connection: http1::SendRequest<Slices>) {
+    pub(super) fn give_back(&self, connection: http1::SendRequest<Slices>) {
         // One that is not ready has ended, or is still sending a request that was answered early.
         if connection.is_ready() {
             let mut kept = self.kept();
@@ -137,25 +135,36 @@ impl Pool {
                 (response, Some((connection, self.clone())))
             }
             Connection::Http2(mut connection) => {
-                let request = self.absolute(request);
+                let request = absolute(&self.base, request);
                 (connection.try_send_request(request).await?, None)
             }
         };
         Ok(response.map(|body| Lent::new(body, lender)))
     }
+}
 
-    /// In HTTP/2 the host is part of the target.
-    fn absolute(&self, mut request: Request<Slices>) -> Request<Slices> {
-        let mut parts = self.base.clone().into_parts();
-        if let Some(host) = host(request.headers_mut()) {
-            parts.authority = Some(host);
-        }
-        parts.path_and_query = request.uri().path_and_query().cloned();
-        if let Ok(uri) = Uri::from_parts(parts) {
-            *request.uri_mut() = uri;
-        }
-        request
+/// In HTTP/2 the host is part of the target.
+fn absolute(base: &Uri, mut request: Request<Slices>) -> Request<Slices> {
+    let mut parts = base.clone().into_parts();
+    if let Some(host) = host(request.headers_mut()) {
+        parts.authority = Some(host);
     }
+    parts.path_and_query = request.uri().path_and_query().cloned();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+/// Takes back what [`absolute`] did.
+fn relative(mut request: Request<Slices>) -> Request<Slices> {
+    let authority = request.uri().authority().map(|host| HeaderValue::from_str(host.as_str()));
+    if let Some(Ok(host)) = authority {
+        request.headers_mut().insert(header::HOST, host);
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = path.map(Uri::from).unwrap_or_default();
+    }
+    request
 }
 
 fn host(headers: &mut HeaderMap) -> Option<http::uri::Authority> {
@@ -167,58 +176,23 @@ enum Connection {
     Http2(http2::SendRequest<Slices>),
 }
 
-pin_project! {
-    /// The body of an answer; with its last byte the connection is free again.
-    #[derive(Debug)]
-    pub(super) struct Lent {
-        #[pin]
-        body: Incoming,
-        lender: Option<(http1::SendRequest<Slices>, Arc<Pool>)>,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Lent {
-    fn new(body: Incoming, lender: Option<(http1::SendRequest<Slices>, Arc<Pool>)>) -> Self {
-        let mut lent = Self { body, lender };
-        if lent.body.is_end_stream() {
-            give_back(&mut lent.lender);
+    #[test]
+    fn a_target_becomes_absolute_and_relative_again() {
+        let base: Uri = "https://provider.example:8443/".parse().unwrap();
+        for host in ["provider.example:8443", "other.example"] {
+            let mut request = Request::new(Slices::default());
+            *request.uri_mut() = "/v1/messages?beta=true".parse().unwrap();
+            request.headers_mut().insert(header::HOST, host.parse().unwrap());
+            let sent = absolute(&base, request);
+            assert_eq!(*sent.uri(), *format!("https://{host}/v1/messages?beta=true"));
+            assert!(sent.headers().is_empty());
+            let unsent = relative(sent);
+            assert_eq!(*unsent.uri(), "/v1/messages?beta=true");
+            assert_eq!(unsent.headers()[header::HOST], host);
         }
-        lent
-    }
-}
-
-fn give_back(lender: &mut Option<(http1::SendRequest<Slices>, Arc<Pool>)>) {
-    if let Some((connection, pool)) = lender.take() {
-        pool.give_back(connection);
-    }
-}
-
-impl Body for Lent {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut this = self.project();
-        let polled = this.body.as_mut().poll_frame(cx);
-        let is_over = match &polled {
-            Poll::Ready(Some(Ok(_))) => this.body.is_end_stream(),
-            Poll::Ready(None) => true,
-            _ => false,
-        };
-        if is_over {
-            give_back(this.lender);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
