@@ -1,5 +1,6 @@
 use std::cell::LazyCell;
 use std::convert::Infallible;
+use std::time::Duration;
 
 use affinity_layer::{
     AffinityKey, AffinityLayer, AffinityStore, MAX_SESSION_LEN, MemoryStore, ModelName,
@@ -85,7 +86,10 @@ impl Stack {
         });
         let store = MemoryStore::default();
         let service = ServiceBuilder::new()
-            .layer(AffinityLayer::new(store.clone(), router))
+            // A fuzzer may get the processor seldom, and would find a store that is too slow.
+            .layer(
+                AffinityLayer::new(store.clone(), router).store_budget(Duration::from_secs(3600)),
+            )
             .map_response(|response: Response<_>| response.map(Body::new))
             .layer(ReleaseLayer::new().final_answer(true))
             .service(provider);
@@ -109,6 +113,7 @@ impl Stack {
         let request = request.extension(Answer { kind, pieces }).body(Body::empty()).unwrap();
         self.runtime.block_on(async {
             let response = self.service.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.headers()["x-plano-affinity"], "claimed");
             let passed = response.into_body().collect().await.unwrap().to_bytes();
             assert_eq!(passed, sent);
             let key = AffinityKey::new("s").unwrap();
