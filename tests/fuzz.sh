@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Fuzzes each target for a while, led by coverage, and keeps what leads further in fuzz/corpus.
 #
-#   tests/fuzz.sh [SECONDS]     60 for each target unless told
+#   tests/fuzz.sh [SECONDS [TARGET]]     60 for each target unless told
 #
-# Needs cargo-fuzz (cargo install cargo-fuzz). The short form, random input without coverage, is part
-# of tests/run.sh.
+# Needs cargo-fuzz (cargo install cargo-fuzz). What a target does stands in fuzz/bodies; the short form,
+# with the inputs that were kept and without coverage, is a test there and part of tests/run.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v cargo-fuzz >/dev/null ||
     { echo "cargo-fuzz is missing: cargo install cargo-fuzz" >&2; exit 1; }
 # Coverage needs a flag that the stable compiler hides. No sanitizer: there is no unsafe code here.
 export RUSTC_BOOTSTRAP=1
-for target in ${2:-key config slicer usage}; do
+for target in ${2:-answers config gateway key release slicer usage values}; do
     echo "== $target"
     mkdir -p "fuzz/corpus/$target"
     cargo fuzz run --sanitizer none "$target" -- -max_total_time="${1:-60}" -max_len=4096 -timeout=5

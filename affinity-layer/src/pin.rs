@@ -163,4 +163,38 @@ mod tests {
         assert_eq!(selection.candidates().len(), MAX_CANDIDATES);
         assert_eq!(selection.model().as_str(), "m/0");
     }
+
+    #[test]
+    fn a_sliding_pin_ends_by_idling_or_by_age() {
+        let seconds = Duration::from_secs;
+        let fixed = Expiry::fixed(seconds(10));
+        assert_eq!((fixed.initial(), fixed.limits()), (seconds(10), None));
+        assert_eq!(fixed.after_use(seconds(3)), None);
+        let sliding = Expiry::sliding(seconds(10), seconds(25));
+        assert_eq!(sliding.initial(), seconds(10));
+        assert_eq!(sliding.limits(), Some((seconds(10), seconds(25))));
+        for (age, left) in [(0, 10), (15, 10), (16, 9), (25, 0), (30, 0)] {
+            assert_eq!(sliding.after_use(seconds(age)), Some(seconds(left)), "{age}");
+        }
+        assert_eq!(Expiry::sliding(seconds(10), seconds(5)).initial(), seconds(5));
+        assert_eq!(Expiry::default(), Expiry::fixed(seconds(600)));
+    }
+
+    #[test]
+    fn a_selection_changes_in_one_part_only() {
+        let name = |name: &str| ModelName::new(name).unwrap();
+        let route = RouteName::new("code").unwrap();
+        let decision = RouteDecision::new([name("a/one"), name("b/two")]).with_route(route.clone());
+        let first = Selection::best(decision).unwrap().with_warm_up(3);
+        let other = first.with_model(name("b/two"));
+        assert_eq!((first.model(), other.model()), (&name("a/one"), &name("b/two")));
+        for selection in [first, other] {
+            assert_eq!(selection.route(), Some(&route));
+            assert_eq!(selection.candidates(), [name("a/one"), name("b/two")]);
+            assert_eq!(selection.warm_up(), 3);
+        }
+        assert_eq!(Selection::best(RouteDecision::none()), None);
+        assert_eq!(Selection::of(name("a/one")).candidates(), [name("a/one")]);
+        assert_eq!(Epoch(7).to_string(), "7");
+    }
 }

@@ -16,6 +16,9 @@ use std::time::Duration;
 
 pub use inspect::{Inspect, Inspected, PinPage, StoredKey, StoredPin};
 pub use memory::MemoryStore;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use redis::fuzzing;
 #[cfg(feature = "redis")]
 pub use redis::{NameSecret, RedisConfigError, RedisOptions, RedisStore, StoreStats};
 pub use shared::SharedStore;

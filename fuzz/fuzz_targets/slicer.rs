@@ -1,36 +1,3 @@
-//! Bodies: taken if and only if serde_json takes them as an object, and sent on with no other change
-//! than the model's.
 #![no_main]
 
-use bytes::Bytes;
-use example_gateway::body::{BodyError, Envelope};
-use futures_util::FutureExt;
-use http_body_util::BodyExt;
-use libfuzzer_sys::fuzz_target;
-use serde_json::Value;
-
-fuzz_target!(|data: &[u8]| {
-    let whole: Result<Value, _> = serde_json::from_slice(data);
-    let envelope = match Envelope::parse(Bytes::copy_from_slice(data)) {
-        Ok(envelope) => envelope,
-        // JSON that we do not take, and say so.
-        Err(BodyError::Duplicate(_) | BodyError::Value(_)) => {
-            assert!(matches!(whole, Ok(Value::Object(_))));
-            return;
-        }
-        Err(error) => {
-            assert!(!matches!(whole, Ok(Value::Object(_))), "{error:?}");
-            return;
-        }
-    };
-    let Ok(Value::Object(mut expected)) = whole else { panic!("this is no object") };
-    let model = expected.get("model").and_then(Value::as_str).filter(|model| !model.is_empty());
-    assert_eq!(envelope.model().as_deref(), model);
-    if expected.contains_key("model") {
-        expected.insert("model".into(), "an\"other".into());
-    }
-    expected.remove("routing_preferences");
-    let sent = envelope.for_model("an\"other").collect().now_or_never().unwrap();
-    let sent: Value = serde_json::from_slice(&sent.unwrap().to_bytes()).expect("still JSON");
-    assert_eq!(sent, Value::Object(expected));
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| affinity_fuzz_bodies::slicer(data));

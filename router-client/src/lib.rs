@@ -56,8 +56,12 @@
 
 mod builder;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod lexical;
 mod llm;
+mod object;
 mod plano;
 mod preference;
 mod prompt;

@@ -1,6 +1,6 @@
 //! A routing model decides.
 
-mod answer;
+pub(crate) mod answer;
 mod format;
 
 use std::fmt;

@@ -10,6 +10,7 @@ use http::Uri;
 use serde::Deserialize;
 use tower_service::Service;
 
+use crate::object::Object;
 use crate::wire::Endpoint;
 use crate::{ErrorKind, RouterError};
 
@@ -83,7 +84,7 @@ fn routing_path(path: &str) -> &'static str {
     }
 }
 
-fn decision(answer: &[u8]) -> Result<RouteDecision, RouterError> {
+pub(crate) fn decision(answer: &[u8]) -> Result<RouteDecision, RouterError> {
     #[derive(Deserialize)]
     struct Ranked {
         models: Vec<Option<String>>,
@@ -97,10 +98,10 @@ fn decision(answer: &[u8]) -> Result<RouteDecision, RouterError> {
         route: Option<String>,
     }
 
-    let Ranked { models, route } = serde_json::from_slice(answer)
+    let Object(Ranked { models, route }) = serde_json::from_slice(answer)
         .or_else(|_| {
-            let Single { model, route } = serde_json::from_slice(answer)?;
-            Ok(Ranked { models: vec![model], route })
+            let Object(Single { model, route }) = serde_json::from_slice(answer)?;
+            Ok(Object(Ranked { models: vec![model], route }))
         })
         .map_err(|_: serde_json::Error| {
             RouterError::new(ErrorKind::Malformed).with_source("the answer names no models")
@@ -166,6 +167,8 @@ mod tests {
             "\"a/b\"",
             "<html>",
             "{\"models\":\"a/b\"}",
+            "[[\"a/b\"],\"r\"]",
+            "[\"a/b\",\"r\"]",
             "{\"models\":[1]}",
             "{\"route\":\"r\"}",
             "{\"model\":7}",

@@ -6,6 +6,8 @@ mod clock;
 mod confirm;
 mod conn;
 mod connection;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod guard;
 mod inspect;
 mod link;

@@ -3,6 +3,7 @@
 use affinity_layer::RouteDecision;
 use serde::Deserialize;
 
+use crate::object::Object;
 use crate::preference;
 use crate::{ErrorKind, Preferences, RouterError};
 
@@ -13,21 +14,23 @@ pub(crate) fn decision(
 ) -> Result<RouteDecision, RouterError> {
     #[derive(Deserialize)]
     struct Completion {
-        choices: Vec<Choice>,
+        choices: Vec<Object<Choice>>,
     }
     #[derive(Deserialize)]
     struct Choice {
-        message: Content,
+        message: Object<Content>,
     }
     #[derive(Deserialize)]
     struct Content {
         content: String,
     }
 
-    let completion: Completion =
+    let Object(completion): Object<Completion> =
         serde_json::from_slice(completion).map_err(|_| malformed("it is no chat completion"))?;
-    let choice = completion.choices.first().ok_or_else(|| malformed("it has no choices"))?;
-    let name = route_name(&choice.message.content)
+    let Object(choice) =
+        completion.choices.first().ok_or_else(|| malformed("it has no choices"))?;
+    let Object(message) = &choice.message;
+    let name = route_name(&message.content)
         .ok_or_else(|| malformed("its content is not JSON with a route"))?;
     Ok(preference::decision(preferences.get(name.trim())))
 }
@@ -54,7 +57,7 @@ enum Routes {
 /// The name that was answered, empty for none; `None` if this is no answer.
 fn route_name(content: &str) -> Option<String> {
     let content = unfenced(content.trim());
-    let Ok(answer) = serde_json::from_str::<Answer>(content) else {
+    let Ok(Object(answer)) = serde_json::from_str::<Object<Answer>>(content) else {
         return single_quoted(content).map(ToOwned::to_owned);
     };
     Some(match answer.route {
@@ -155,6 +158,8 @@ mod tests {
             "{}",
             "[]",
             "null",
+            r#"["code"]"#,
+            r#"[["code"]]"#,
             r#""code""#,
             r#"{"route":1}"#,
             r#"{"route":[1]}"#,
@@ -193,6 +198,9 @@ mod tests {
             r#"{"choices":[{}]}"#,
             r#"{"choices":[{"message":{"content":null}}]}"#,
             r#"{"choices":[{"text":"{\"route\":\"code\"}"}]}"#,
+            r#"{"choices":[{"message":["{\"route\":\"code\"}"]}]}"#,
+            r#"{"choices":[[["{\"route\":\"code\"}"]]]}"#,
+            r#"[[{"message":{"content":"{\"route\":\"code\"}"}}]]"#,
             r#"{"error":{"message":"busy"}}"#,
             r#"{"route":"code"}"#,
         ] {

@@ -204,3 +204,6 @@ impl Clocks {
         remove(digest, index, true).then_some(index)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,3 +153,6 @@ impl Hasher for Identity {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,3 +27,26 @@ impl Interner {
         selection
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ModelName;
+
+    fn selection(name: usize) -> Arc<Selection> {
+        Arc::new(Selection::of(ModelName::new(&format!("m/{name}")).unwrap()))
+    }
+
+    #[test]
+    fn equal_selections_are_one_and_their_number_is_bounded() {
+        let interner = Interner::default();
+        let first = interner.intern(selection(0));
+        for name in 1..MAX_SELECTIONS {
+            interner.intern(selection(name));
+        }
+        assert!(Arc::ptr_eq(&interner.intern(selection(0)), &first));
+        interner.intern(selection(MAX_SELECTIONS));
+        assert_eq!(interner.0.read().unwrap().len(), 1);
+        assert!(!Arc::ptr_eq(&interner.intern(selection(0)), &first));
+    }
+}

@@ -1,0 +1,110 @@
+use super::*;
+use crate::RouteDecision;
+
+fn decode(value: &[u8]) -> Option<Pin> {
+    super::decode(value, "name").unwrap().map(|stored| stored.pin)
+}
+
+fn encode(pin: &Pin) -> String {
+    super::encode(pin, "name", false)
+}
+
+fn model(name: &str) -> ModelName {
+    ModelName::new(name).unwrap()
+}
+
+#[test]
+fn a_pin_comes_back_as_it_went() {
+    let decision = RouteDecision::new([model("a/one"), model("b/two")])
+        .with_route(RouteName::new("it's \"quoted\"").unwrap());
+    for turns in [0, 3] {
+        let selection = Selection::best(decision.clone()).unwrap().with_warm_up(turns);
+        let pin = Pin {
+            selection: Arc::new(selection),
+            epoch: Epoch(1_763_648_000_000_123),
+            claimed_at: from_unix_millis(1_763_648_000_000),
+        };
+        let value = encode(&pin);
+        assert_eq!(value.contains("warm_up"), turns > 0, "{value}");
+        assert_eq!(decode(value.as_bytes()), Some(pin));
+    }
+}
+
+#[test]
+fn what_the_older_system_wrote_is_understood() {
+    let pin = decode(br#"{"model_name":"openai/gpt-5.2","route_name":"deep_reasoning"}"#);
+    let pin = pin.unwrap();
+    assert_eq!(pin.selection.model().as_str(), "openai/gpt-5.2");
+    assert_eq!(pin.selection.route().unwrap().as_str(), "deep_reasoning");
+    assert_eq!(pin.selection.candidates(), [model("openai/gpt-5.2")]);
+    assert_eq!(pin.epoch, Epoch(0));
+    let null = decode(br#"{"model_name":"openai/gpt-4o","route_name":null}"#).unwrap();
+    assert_eq!(null.selection.route(), None);
+}
+
+#[test]
+fn boundary_values_are_read_without_a_panic() {
+    for extreme in ["0", "-1", "1.5", "18446744073709551615", "18446744073709551616", "\"x\""] {
+        for field in ["epoch", "claimed_at", "candidates", "warm_up", "route_name", "unknown"] {
+            let text = format!("{{\"model_name\":\"a/b\",\"{field}\":{extreme}}}");
+            let pin = decode(text.as_bytes()).unwrap();
+            assert_eq!(pin.selection.model().as_str(), "a/b", "{text}");
+            assert_eq!(decode(encode(&pin).as_bytes()).unwrap().epoch, pin.epoch);
+        }
+    }
+}
+
+#[test]
+fn a_model_that_is_no_candidate_is_one_within_the_limit() {
+    let others: Vec<_> = (0..MAX_CANDIDATES).map(|n| format!("\"m/{n}\"")).collect();
+    let value = format!("{{\"model_name\":\"a/b\",\"candidates\":[{}]}}", others.join(","));
+    let pin = decode(value.as_bytes()).unwrap();
+    assert_eq!(pin.selection.candidates().len(), MAX_CANDIDATES);
+    assert_eq!(pin.selection.candidates()[0], model("a/b"));
+    assert_eq!(decode(encode(&pin).as_bytes()), Some(pin));
+}
+
+#[test]
+fn what_names_no_usable_model_is_none() {
+    let long = format!("{{\"model_name\":\"{}\"}}", "m".repeat(257));
+    let huge = format!("{{\"model_name\":\"m\",\"x\":\"{}\"}}", "x".repeat(MAX_VALUE_LEN));
+    for value in [
+        "",
+        "openai/gpt-4o",
+        "null",
+        "[]",
+        "[\"a/b\"]",
+        "{}",
+        "{\"model_name\":null}",
+        "{\"model_name\":\"\"}",
+        "{\"model_name\":\"a\\r\\nb\"}",
+        "{\"model_name\":\"caf\u{e9}\"}",
+        "{\"model_name\":\"a/b\"",
+        "{\"v\":9,\"data\":1}",
+        &long,
+        &huge,
+    ] {
+        assert_eq!(decode(value.as_bytes()), None, "{}", value.get(..40).unwrap_or(value));
+    }
+    assert_eq!(decode(b"{\"model_name\":\"a\xff\"}"), None);
+}
+
+#[test]
+fn what_is_not_confirmed_says_so() {
+    let pin = decode(br#"{"model_name":"a/b"}"#).unwrap();
+    for unconfirmed in [true, false] {
+        let value = super::encode(&pin, "name", unconfirmed);
+        assert_eq!(value.contains("\"unconfirmed\":true,"), unconfirmed, "{value}");
+        let stored = super::decode(value.as_bytes(), "name").unwrap().unwrap();
+        assert_eq!(stored, Stored { pin: pin.clone(), unconfirmed });
+    }
+}
+
+#[test]
+fn a_value_of_another_name_is_no_answer() {
+    let pin = decode(br#"{"model_name":"a/b"}"#).unwrap();
+    let value = encode(&pin);
+    let other = super::decode(value.as_bytes(), "other").unwrap_err();
+    assert_eq!(other.kind(), StoreErrorKind::Invalid);
+    assert_eq!(decode(value.as_bytes()), Some(pin));
+}

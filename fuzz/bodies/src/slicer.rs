@@ -1,0 +1,36 @@
+use bytes::Bytes;
+use example_gateway::body::{BodyError, Envelope};
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// Bodies: taken if and only if serde_json takes them as an object, and sent on with no other change
+/// than the model's.
+pub fn slicer(data: &[u8]) {
+    let whole: Result<Value, _> = serde_json::from_slice(data);
+    let envelope = match Envelope::parse(Bytes::copy_from_slice(data)) {
+        Ok(envelope) => envelope,
+        // JSON that we do not take, and say so. In what is refused, a number that nobody can read, such
+        // as 1e999, is not looked for.
+        Err(BodyError::Duplicate(_) | BodyError::Value(_)) => {
+            let text: &RawValue = serde_json::from_slice(data).expect("JSON");
+            assert!(text.get().starts_with('{'));
+            return;
+        }
+        Err(error) => {
+            assert!(!matches!(whole, Ok(Value::Object(_))), "{error:?}");
+            return;
+        }
+    };
+    let Ok(Value::Object(mut expected)) = whole else { panic!("this is no object") };
+    let model = expected.get("model").and_then(Value::as_str).filter(|model| !model.is_empty());
+    assert_eq!(envelope.model().as_deref(), model);
+    if expected.contains_key("model") {
+        expected.insert("model".into(), "an\"other".into());
+    }
+    expected.remove("routing_preferences");
+    let sent = envelope.for_model("an\"other").collect().now_or_never().unwrap();
+    let sent: Value = serde_json::from_slice(&sent.unwrap().to_bytes()).expect("still JSON");
+    assert_eq!(sent, Value::Object(expected));
+}
