@@ -28,3 +28,23 @@ fn without_blocks(text: &str, open: &str, close: &str) -> String {
     kept.push_str(rest);
     kept
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_user_wrote_is_left() {
+        for (text, left) in [
+            ("hello", "hello"),
+            ("<system-reminder>r</system-reminder>", ""),
+            ("a<system-reminder>r</system-reminder>b<system-reminder>s</system-reminder>c", "abc"),
+            (
+                "<user-prompt-submit-hook>h</user-prompt-submit-hook>a<system-reminder>r",
+                "a<system-reminder>r",
+            ),
+        ] {
+            assert_eq!(without_harness(text), left, "{text}");
+        }
+    }
+}

@@ -203,4 +203,23 @@ mod tests {
         }
         assert_eq!(look(&[(header::UPGRADE, "h2c")]), (None, false, false, true));
     }
+
+    #[test]
+    fn a_sub_agent_with_two_parents_is_in_conflict() {
+        let session = |parents: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(&CHILD_HEADERS[0], HeaderValue::from_static("child"));
+            for parent in parents {
+                headers.append(&PARENT_HEADERS[0], HeaderValue::from_static(parent));
+            }
+            let mut seen = Watched::new(&[], &CHILD_HEADERS, &[], &PARENT_HEADERS).look(&headers);
+            seen.inherit(&headers);
+            seen.session().map(|value| value.cloned())
+        };
+        let named = |value| Ok(Some(HeaderValue::from_static(value)));
+        assert_eq!(session(&[]), named("child"));
+        assert_eq!(session(&["main"]), named("main"));
+        assert_eq!(session(&["main", "main"]), named("main"));
+        assert_eq!(session(&["main", "other"]), Err(InvalidPart::Conflict));
+    }
 }

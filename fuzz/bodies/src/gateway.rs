@@ -8,6 +8,7 @@ use example_gateway::serve::Gateway;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 
@@ -111,6 +112,9 @@ impl Stack {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let answer = Arc::<Mutex<Vec<u8>>>::default();
         let gateway = runtime.block_on(async {
+            // Who writes to a client that is gone gets an error and no signal, as in any program of
+            // Rust; one that begins in libFuzzer's `main` has to say so.
+            signal(SignalKind::pipe()).unwrap();
             let provider = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let base = provider.local_addr().unwrap().to_string();
             tokio::spawn(provide(provider, answer.clone()));
