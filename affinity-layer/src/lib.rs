@@ -166,7 +166,7 @@ pub use affinity::{Affinity, AffinityLayer, ResponseFuture};
 pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "axum")]
 pub use extractor::MissingPinnedModel;
-pub use failover::FailoverLayer;
+pub use failover::{FailoverLayer, SecondChance};
 #[cfg(feature = "fingerprint")]
 pub use key::Fingerprint;
 pub use key::{

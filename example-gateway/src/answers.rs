@@ -75,10 +75,24 @@ pub(crate) async fn not_found(method: Method, uri: Uri) -> Response<Body> {
     error.response(Protocol::of(uri.path()))
 }
 
+/// Told of a path that takes only the methods of `allow`.
+pub(crate) fn only(allow: &'static str, uri: &Uri, headers: &HeaderMap) -> Response<Body> {
+    let mut response = refuse_method(uri, headers);
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        // The field is part of this status (RFC 9110, section 15.5.6).
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    }
+    response
+}
+
 pub(crate) async fn wrong_method(uri: Uri, headers: HeaderMap) -> Response<Body> {
+    refuse_method(&uri, &headers)
+}
+
+fn refuse_method(uri: &Uri, headers: &HeaderMap) -> Response<Body> {
     let protocol = headers.get(header::UPGRADE).map(HeaderValue::as_bytes);
     if protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
-        return no_websocket(&uri);
+        return no_websocket(uri);
     }
     let text = "this path does not take the method";
     let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text);

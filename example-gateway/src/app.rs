@@ -8,7 +8,7 @@ use affinity_layer::{LinkLayer, Probe, ReleaseLayer};
 use axum::body::Body;
 use axum::routing::{any, get};
 use axum::{Json, Router};
-use http::Method;
+use http::{HeaderMap, Method, Uri};
 use serde_json::json;
 use tower::util::MapRequestLayer;
 use tower::{Layer, ServiceBuilder, service_fn};
@@ -17,7 +17,7 @@ use tower_http::add_extension::AddExtensionLayer;
 
 use self::layers::{affinity, failover, shadow, turns, withheld};
 use crate::admin::{self, Admin};
-use crate::answers::{models, not_found, ready, scrape, wrong_method};
+use crate::answers::{models, not_found, only, ready, scrape, wrong_method};
 use crate::config::{ClientKey, Config, Release};
 use crate::decision::decide;
 use crate::drains::Board;
@@ -118,8 +118,11 @@ impl App {
         let paths = || endpoints.iter().map(|endpoint| endpoint.path.clone());
         let observer = Observer::new(config.tracing.span_attributes.clone(), paths());
 
-        let wrong =
-            paths().fold(Router::new(), |router, path| router.route(&path, any(wrong_method)));
+        let wrong = endpoints.iter().fold(Router::new(), |router, endpoint| {
+            let allow = endpoint.allow();
+            let refuse = async move |uri: Uri, headers: HeaderMap| only(allow, &uri, &headers);
+            router.route(&endpoint.path, any(refuse))
+        });
         let health = Router::new()
             .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
             .route("/readyz", get(ready))

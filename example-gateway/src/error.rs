@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use affinity_layer::Rejection;
+use affinity_layer::{Rejection, SecondChance};
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
@@ -17,6 +17,8 @@ pub(crate) struct ApiError {
     param: Option<&'static str>,
     message: Cow<'static, str>,
     retry: Retry,
+    /// The provider did not come to answer, through no fault of its model.
+    second_chance: bool,
 }
 
 /// Whether the same request may succeed later. The status alone makes clients try again.
@@ -37,7 +39,8 @@ impl ApiError {
         code: &'static str,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { status, code, param: None, message: message.into(), retry: Retry::Usual }
+        let (message, retry) = (message.into(), Retry::Usual);
+        Self { status, code, param: None, message, retry, second_chance: false }
     }
 
     /// 400.
@@ -70,6 +73,12 @@ impl ApiError {
         self
     }
 
+    /// Asks for another attempt with the same model, before another one is tried.
+    pub(crate) fn second_chance(mut self, wanted: bool) -> Self {
+        self.second_chance = wanted;
+        self
+    }
+
     /// The response in the shape of `protocol`.
     pub(crate) fn response(&self, protocol: Protocol) -> Response<Body> {
         let body = match protocol {
@@ -95,6 +104,9 @@ impl ApiError {
         };
         if let Some((name, value)) = retry {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        if self.second_chance {
+            response.extensions_mut().insert(SecondChance);
         }
         response
     }

@@ -37,6 +37,11 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
+    /// The methods that it takes, as `Allow` lists them.
+    pub(crate) fn allow(&self) -> &'static str {
+        if self.methods.contains(&Method::POST) { "POST" } else { "GET,HEAD" }
+    }
+
     /// Serves `path` by `stack`, for requests of one of `methods`. The stack must always be ready.
     pub(crate) fn new<S>(path: impl Into<String>, methods: &'static [Method], stack: S) -> Self
     where

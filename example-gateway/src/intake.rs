@@ -34,6 +34,9 @@ use crate::error::ApiError;
 use crate::protocol::Protocol;
 use crate::upstream::{Requested, Upstreams};
 
+/// Bodies beyond this many bytes take a millisecond to check, or many where they are made to.
+const LONG: usize = 1 << 20;
+
 /// Layer that applies [`Intake`].
 #[derive(Clone, Debug)]
 pub(crate) struct IntakeLayer {
@@ -81,7 +84,7 @@ impl IntakeLayer {
         B: http_body::Body<Data = Bytes, Error: Into<axum::BoxError>>,
     {
         check_type(&parts.headers)?;
-        let envelope = Envelope::parse(collect(body, &self.limits).await?)?;
+        let envelope = envelope(collect(body, &self.limits).await?).await?;
         let requested = self.requested(&envelope)?;
         if requested == Requested::Auto {
             parts.extensions.insert(AnyModel);
@@ -160,6 +163,15 @@ impl IntakeLayer {
         }
         Ok(Preferences::new(preferences))
     }
+}
+
+/// Checks a body; a long one apart from the thread that serves other clients meanwhile.
+async fn envelope(body: Bytes) -> Result<Envelope, ApiError> {
+    if body.len() <= LONG {
+        return Ok(Envelope::parse(body)?);
+    }
+    let parsed = tokio::task::spawn_blocking(|| Envelope::parse(body)).await;
+    Ok(parsed.map_err(|_| ApiError::internal())??)
 }
 
 impl From<BodyError> for ApiError {

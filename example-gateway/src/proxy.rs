@@ -155,6 +155,10 @@ fn broken(failure: &Failure) -> ApiError {
             tracing::warn!(error = %Chain(error), "upstream failed");
             upstream_error()
         }
+        Failure::Kept(error) => {
+            tracing::debug!(error = %Chain(error), "a kept connection to the upstream failed");
+            upstream_error().second_chance(true)
+        }
     }
 }
 

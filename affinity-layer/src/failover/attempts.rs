@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt;
 use tower_service::Service;
 
+use super::SecondChance;
 use super::layer::Settings;
 use crate::{ModelName, Outcome, PinnedModel, Probe};
 
@@ -42,7 +43,7 @@ impl Attempts {
             if !failed(&result) || failed_at.elapsed() >= self.settings.time_limit {
                 break;
             }
-            let wait = result.as_ref().ok().and_then(|response| self.wait(response.headers()));
+            let wait = result.as_ref().ok().and_then(|response| self.wait(response));
             match wait.filter(|_| !waited) {
                 Some(wait) => {
                     waited = true;
@@ -62,7 +63,8 @@ impl Attempts {
         let told = if parts.extensions.get::<Probe>().is_some() {
             // A probe uses a pin and never changes one.
             (serving.model() != self.model.model()).then_some(serving)
-        } else if failed(&result) {
+        } else if failed(&result) || serving.model() != self.model.model() && refused(&result) {
+            // A refusal by another model is no reason to move to it.
             self.gave_up(serving).await
         } else {
             self.served(serving).await
@@ -73,9 +75,13 @@ impl Attempts {
         result
     }
 
-    /// What the model asks to wait, if that is short enough.
-    fn wait(&self, headers: &HeaderMap) -> Option<Duration> {
-        let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    /// What the model asks to wait before its second chance, if that is short enough.
+    fn wait<B>(&self, response: &Response<B>) -> Option<Duration> {
+        if response.extensions().get::<SecondChance>().is_some() {
+            return Some(Duration::ZERO);
+        }
+        let seconds = response.headers().get(header::RETRY_AFTER)?;
+        let seconds = seconds.to_str().ok()?.trim().parse().ok()?;
         Some(Duration::from_secs(seconds)).filter(|wait| *wait <= self.settings.patience)
     }
 
@@ -125,5 +131,12 @@ fn failed<B, E>(result: &Result<Response<B>, E>) -> bool {
                 | StatusCode::SERVICE_UNAVAILABLE
                 | StatusCode::GATEWAY_TIMEOUT
         ) || status.as_u16() == OVERLOADED
+    })
+}
+
+/// Whether the answer is that of a model that did not serve, and would not for another attempt either.
+fn refused<B, E>(result: &Result<Response<B>, E>) -> bool {
+    result.as_ref().is_ok_and(|response| {
+        response.status().is_client_error() || response.status().is_server_error()
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use affinity_layer::{
     AffinityLayer, BoxError, FailoverLayer, MemoryStore, PinnedModel, Probe, RouteDecision,
-    RouteRequest,
+    RouteRequest, SecondChance,
 };
 use axum::body::{Body, Bytes};
 use http::{Request, Response};
@@ -19,6 +19,9 @@ use crate::common::{Said, header, model, said};
 
 /// Status and `Retry-After`.
 type Answer = (u16, Option<&'static str>);
+
+/// Stands for a connection that was closed before the model came to answer.
+const CLOSED: u16 = 999;
 
 /// Models that fail as they are told.
 #[derive(Clone, Default)]
@@ -44,6 +47,9 @@ impl Models {
         let mut response = Response::builder().status(status).header("served", &model);
         if let Some(seconds) = retry_after {
             response = response.header("retry-after", seconds);
+        }
+        if status == CLOSED {
+            response = response.status(502).extension(SecondChance);
         }
         Ok(response.body(Body::from(format!("{status} by {model}")))?)
     }
@@ -224,4 +230,31 @@ async fn a_probe_that_fails_over_leaves_the_session_where_it_is() {
     assert_eq!(header(response.headers(), "x-plano-model"), "v/two");
     assert_eq!(header(response.headers(), "x-plano-pinned"), "false");
     assert_eq!(ask(&service, Some("s")).await.0, said("v/one", true, "hit"));
+}
+
+#[tokio::test]
+async fn a_candidate_that_refuses_the_request_does_not_take_the_session() {
+    for status in [400, 401, 403, 404, 413, 501] {
+        let models = Models::default();
+        let service = stack(&models);
+        ask(&service, Some("s")).await;
+        models.fail("v/one", &[(429, None)]);
+        models.always("v/two", status);
+        let (refused, body) = ask(&service, Some("s")).await;
+        assert_eq!((refused.status, body), (status, format!("{status} by v/two")));
+        let (next, body) = ask(&service, Some("s")).await;
+        assert_eq!((next.affinity.as_str(), body.as_str()), ("hit", "200 by v/one"));
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_did_not_come_to_answer_is_asked_again_before_the_next() {
+    let models = Models::default();
+    models.fail("v/one", &[(CLOSED, None)]);
+    let service = stack(&models);
+    let (first, body) = ask(&service, Some("s")).await;
+    assert_eq!((first.affinity.as_str(), body.as_str()), ("claimed", "200 by v/one"));
+    models.fail("v/one", &[(CLOSED, None), (CLOSED, None)]);
+    let (moved, body) = ask(&service, Some("s")).await;
+    assert_eq!((moved.affinity.as_str(), body.as_str()), ("repinned", "200 by v/two"));
 }

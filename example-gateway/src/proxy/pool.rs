@@ -4,7 +4,7 @@
 //! to lend them: the one used last goes first, and comes back when its answer has been read to the end.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::BoxError;
@@ -38,6 +38,8 @@ struct Kept {
     idle: VecDeque<(http1::SendRequest<Slices>, Instant)>,
     /// One connection of HTTP/2 takes all requests.
     shared: Option<http2::SendRequest<Slices>>,
+    /// Whether a task closes those that nobody uses.
+    is_swept: bool,
 }
 
 /// Why there is no answer.
@@ -47,6 +49,9 @@ pub(super) enum Failure {
     Connect(BoxError),
     /// It broke, or what came over it is not HTTP.
     Exchange(hyper::Error),
+    /// The same of a connection that was used before: the provider may have closed it at the moment at
+    /// which the request was sent.
+    Kept(hyper::Error),
 }
 
 impl Pool {
@@ -68,7 +73,13 @@ impl Pool {
                         self.kept().shared = None;
                         request = relative(unsent);
                     }
-                    None => return Err(Failure::Exchange(error.into_error())),
+                    None => {
+                        // Others that were kept as long are likely to be gone too.
+                        let mut kept = self.kept();
+                        kept.idle.clear();
+                        kept.shared = None;
+                        return Err(Failure::Kept(error.into_error()));
+                    }
                 },
             }
         }
@@ -96,14 +107,14 @@ impl Pool {
         None
     }
 
-    pub(super) fn give_back(&self, connection: http1::SendRequest<Slices>) {
+    pub(super) fn give_back(self: &Arc<Self>, connection: http1::SendRequest<Slices>) {
         // One that is not ready has ended, or is still sending a request that was answered early.
         if connection.is_ready() {
             let mut kept = self.kept();
-            while kept.idle.front().is_some_and(|(_, since)| since.elapsed() >= IDLE) {
-                kept.idle.pop_front();
-            }
             kept.idle.push_back((connection, Instant::now()));
+            if !std::mem::replace(&mut kept.is_swept, true) {
+                tokio::spawn(sweep(Arc::downgrade(self)));
+            }
         }
     }
 
@@ -143,6 +154,20 @@ impl Pool {
     }
 }
 
+/// Closes connections when nobody has used them for [`IDLE`], until there are none.
+async fn sweep(pool: Weak<Pool>) {
+    loop {
+        tokio::time::sleep(IDLE / 3).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let mut kept = pool.kept();
+        kept.idle.retain(|(connection, since)| connection.is_ready() && since.elapsed() < IDLE);
+        if kept.idle.is_empty() {
+            kept.is_swept = false;
+            return;
+        }
+    }
+}
+
 /// In HTTP/2 the host is part of the target.
 fn absolute(base: &Uri, mut request: Request<Slices>) -> Request<Slices> {
     let mut parts = base.clone().into_parts();
@@ -178,7 +203,30 @@ enum Connection {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_nobody_uses_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            stream.read(&mut [0; 1]).await.unwrap()
+        });
+        let connector = crate::proxy::connector(false).unwrap();
+        let pool = Arc::new(Pool::new(connector, base.parse().unwrap()));
+        pool.send(Request::new(Slices::default())).await.unwrap();
+        assert_eq!(pool.kept().idle.len(), 1);
+        tokio::time::pause();
+        tokio::time::sleep(IDLE * 2).await;
+        assert!(pool.kept().idle.is_empty() && !pool.kept().is_swept);
+        assert_eq!(served.await.unwrap(), 0, "the provider sees its end");
+    }
 
     #[test]
     fn a_target_becomes_absolute_and_relative_again() {

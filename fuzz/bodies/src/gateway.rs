@@ -114,7 +114,7 @@ impl Stack {
         let gateway = runtime.block_on(async {
             // Who writes to a client that is gone gets an error and no signal, as in any program of
             // Rust; one that begins in libFuzzer's `main` has to say so.
-            signal(SignalKind::pipe()).unwrap();
+            drop(signal(SignalKind::pipe()).unwrap());
             let provider = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let base = provider.local_addr().unwrap().to_string();
             tokio::spawn(provide(provider, answer.clone()));

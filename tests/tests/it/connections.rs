@@ -1,6 +1,7 @@
 //! The connections to a provider: used again, made anew, never mixed up.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use affinity_tests::models::ONE;
 use affinity_tests::{Answer, Request, Setup, Upstream, ok_json, post, within};
@@ -64,6 +65,25 @@ async fn a_connection_that_was_closed_while_it_was_kept_costs_no_request() {
             assert_eq!((upstream.count(), upstream.connections()), (number, number));
         }
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_closed_as_the_request_comes_is_no_failure_of_its_model() {
+    // Each connection serves one request, and is closed by the second without a word.
+    let requests = AtomicUsize::new(0);
+    let upstream = Upstream::start(move |seen| match requests.fetch_add(1, Relaxed) % 2 {
+        0 => ok_json(&json!({"model": seen.json()["model"]})),
+        _ => Answer::Cut(Vec::new()),
+    })
+    .await;
+    let gateway = Setup::new(&upstream.url()).start().await;
+    let mut client = gateway.connect().await;
+    for number in 0..10 {
+        let answer = within(client.ask(&turn("hello").session("s"))).await;
+        let outcome = if number == 0 { "claimed" } else { "hit" };
+        assert_eq!((answer.status, answer.affinity().1), (200, outcome), "turn {number}");
+    }
+    assert_eq!((upstream.count(), upstream.connections()), (19, 10));
 }
 
 #[tokio::test]

@@ -176,15 +176,17 @@ async fn paths_and_methods_that_are_not_served() {
         let answer = gateway.ask(&post(path, chat(ONE, "hello"))).await;
         assert_eq!(answer.refusal(), refused(404, "not_found"), "{path}");
     }
-    for (method, path) in [
-        ("GET", "/v1/chat/completions"),
-        ("OPTIONS", "/v1/responses"),
-        ("get", "/v1/chat/completions"),
-        ("POST", "/v1/models"),
-        ("POST", "/healthz"),
+    for (method, path, allowed) in [
+        ("GET", "/v1/chat/completions", "POST"),
+        ("OPTIONS", "/v1/responses", "POST"),
+        ("get", "/v1/chat/completions", "POST"),
+        ("DELETE", "/routing/v1/responses", "POST"),
+        ("POST", "/v1/models", "GET,HEAD"),
+        ("POST", "/healthz", "GET,HEAD"),
     ] {
         let answer = gateway.ask(&get(path).method(method).session("s")).await;
         assert_eq!(answer.refusal(), refused(405, "method_not_allowed"), "{method} {path}");
+        assert_eq!(answer.header("allow"), Some(allowed), "{method} {path}");
     }
     let answer = gateway.ask(&get("/v1/messages")).await;
     assert_eq!((answer.status, answer.json()["type"].as_str()), (405, Some("error")));
