@@ -8,7 +8,7 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct WrongClock {
     folder: TempDir,
-    library: PathBuf,
+    preloaded: PathBuf,
     steady: bool,
 }
 
@@ -33,11 +33,11 @@ impl WrongClock {
 
     fn new(offset: &str, steady: bool) -> Self {
         let folders = std::fs::read_dir("/usr/lib").expect("a system's libraries").flatten();
-        let library = folders
+        let preloaded = folders
             .map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"))
-            .find(|library| library.exists())
+            .find(|file| file.exists())
             .expect("libfaketime is not installed; get it by `apt-get install faketime`");
-        let clock = Self { folder: tempfile::tempdir().expect("a folder"), library, steady };
+        let clock = Self { folder: tempfile::tempdir().expect("a folder"), preloaded, steady };
         clock.set(offset);
         clock
     }
@@ -61,9 +61,9 @@ impl WrongClock {
     /// What a shell has to run before it starts a process with this clock.
     #[must_use]
     pub fn commands(&self) -> String {
-        let (library, file) = (self.library.display(), self.file());
+        let (preloaded, file) = (self.preloaded.display(), self.file());
         format!(
-            "export LD_PRELOAD='{library}' FAKETIME_TIMESTAMP_FILE='{}' FAKETIME_NO_CACHE=1 \
+            "export LD_PRELOAD='{preloaded}' FAKETIME_TIMESTAMP_FILE='{}' FAKETIME_NO_CACHE=1 \
              FAKETIME_DONT_FAKE_MONOTONIC={}",
             file.display(),
             u8::from(self.steady)
