@@ -105,11 +105,7 @@ impl Envelope {
     pub fn for_model(&self, model: &str) -> Slices {
         let mut edits: Vec<(Range<usize>, Bytes)> = Vec::with_capacity(2);
         if let Some(value) = &self.model {
-            let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-            let name = match model.bytes().all(is_plain) {
-                true => format!("\"{model}\""),
-                false => serde_json::Value::from(model).to_string(),
-            };
+            let name = serde_json::Value::from(model).to_string();
             edits.push((value.clone(), name.into()));
         }
         if let Some(preferences) = &self.preferences {

@@ -1,5 +1,6 @@
 //! The reverse proxy: one request to the provider of its model, the answer streamed back.
 
+mod form;
 mod lent;
 mod pool;
 mod target;

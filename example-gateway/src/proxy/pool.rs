@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::BoxError;
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
+use http::{Request, Response, Uri};
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
@@ -16,11 +16,16 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
+use super::form::{absolute, relative};
 use super::lent::Lent;
 use crate::body::Slices;
 
 /// How long a connection is kept that nobody uses.
 const IDLE: Duration = Duration::from_secs(90);
+
+/// A connection that breaks within this time of a request was being closed as that was sent. Later, the
+/// provider was at work on it, which it must not be asked for twice.
+const RACE: Duration = Duration::from_secs(1);
 
 pub(super) type Connector = HttpsConnector<HttpConnector>;
 
@@ -65,6 +70,7 @@ impl Pool {
         mut request: Request<Slices>,
     ) -> Result<Response<Lent>, Failure> {
         while let Some(connection) = self.take() {
+            let sent = Instant::now();
             match self.exchange(connection, request).await {
                 Ok(response) => return Ok(response),
                 // The provider closed it while nobody used it; nothing of the request was sent.
@@ -72,6 +78,9 @@ impl Pool {
                     Some(unsent) => {
                         self.kept().shared = None;
                         request = relative(unsent);
+                    }
+                    None if error.error().is_parse() || sent.elapsed() >= RACE => {
+                        return Err(Failure::Exchange(error.into_error()));
                     }
                     None => {
                         // Others that were kept as long are likely to be gone too.
@@ -168,34 +177,6 @@ async fn sweep(pool: Weak<Pool>) {
     }
 }
 
-/// In HTTP/2 the host is part of the target.
-fn absolute(base: &Uri, mut request: Request<Slices>) -> Request<Slices> {
-    let mut parts = base.clone().into_parts();
-    if let Some(host) = host(request.headers_mut()) {
-        parts.authority = Some(host);
-    }
-    parts.path_and_query = request.uri().path_and_query().cloned();
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
-    request
-}
-
-/// Takes back what [`absolute`] did.
-fn relative(mut request: Request<Slices>) -> Request<Slices> {
-    let authority = request.uri().authority().map(|host| HeaderValue::from_str(host.as_str()));
-    if let Some(Ok(host)) = authority {
-        request.headers_mut().insert(header::HOST, host);
-        let path = request.uri().path_and_query().cloned();
-        *request.uri_mut() = path.map(Uri::from).unwrap_or_default();
-    }
-    request
-}
-
-fn host(headers: &mut HeaderMap) -> Option<http::uri::Authority> {
-    headers.remove(header::HOST)?.as_bytes().try_into().ok()
-}
-
 enum Connection {
     Http1(http1::SendRequest<Slices>),
     Http2(http2::SendRequest<Slices>),
@@ -226,21 +207,5 @@ mod tests {
         tokio::time::sleep(IDLE * 2).await;
         assert!(pool.kept().idle.is_empty() && !pool.kept().is_swept);
         assert_eq!(served.await.unwrap(), 0, "the provider sees its end");
-    }
-
-    #[test]
-    fn a_target_becomes_absolute_and_relative_again() {
-        let base: Uri = "https://provider.example:8443/".parse().unwrap();
-        for host in ["provider.example:8443", "other.example"] {
-            let mut request = Request::new(Slices::default());
-            *request.uri_mut() = "/v1/messages?beta=true".parse().unwrap();
-            request.headers_mut().insert(header::HOST, host.parse().unwrap());
-            let sent = absolute(&base, request);
-            assert_eq!(*sent.uri(), *format!("https://{host}/v1/messages?beta=true"));
-            assert!(sent.headers().is_empty());
-            let unsent = relative(sent);
-            assert_eq!(*unsent.uri(), "/v1/messages?beta=true");
-            assert_eq!(unsent.headers()[header::HOST], host);
-        }
     }
 }

@@ -12,6 +12,12 @@ use crate::store::memory::Held;
 use crate::{AffinityKey, Epoch, Expiry, Pin, StoreError};
 
 impl Tier {
+    /// Whether a session may move without Redis: not where nobody may be told of a pin that could be
+    /// lost, or that Redis does not hold.
+    pub(super) fn moves_alone(&self) -> bool {
+        !self.redis.is_replicated() && !self.redis.is_strict()
+    }
+
     pub(super) fn note(&self, name: String, key: &AffinityKey, kind: Kind, ttl: Duration) {
         let now = Instant::now();
         let until = now.checked_add(ttl).unwrap_or(now + pending::RELEASE_LIFE);

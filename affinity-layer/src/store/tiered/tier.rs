@@ -48,12 +48,6 @@ impl Tier {
         self.all(|node| node.link.is_followed())
     }
 
-    /// Whether a session may move without Redis: not where nobody may be told of a pin that could be
-    /// lost, or that Redis does not hold.
-    fn moves_alone(&self) -> bool {
-        !self.redis.is_replicated() && !self.redis.is_strict()
-    }
-
     /// Whether copies count as fresh. All servers count: a slot may have gone from one to another.
     pub(super) fn is_fresh(&self) -> bool {
         self.all(|node| node.link.is_fresh())

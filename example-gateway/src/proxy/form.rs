@@ -1,0 +1,55 @@
+//! The target of a request, in the form that its connection needs.
+
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Request, Uri, header};
+
+use crate::body::Slices;
+
+/// In HTTP/2 the host is part of the target.
+pub(super) fn absolute(base: &Uri, mut request: Request<Slices>) -> Request<Slices> {
+    let mut parts = base.clone().into_parts();
+    if let Some(host) = host(request.headers_mut()) {
+        parts.authority = Some(host);
+    }
+    parts.path_and_query = request.uri().path_and_query().cloned();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+/// Takes back what [`absolute`] did.
+pub(super) fn relative(mut request: Request<Slices>) -> Request<Slices> {
+    let authority = request.uri().authority().map(|host| HeaderValue::from_str(host.as_str()));
+    if let Some(Ok(host)) = authority {
+        request.headers_mut().insert(header::HOST, host);
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = path.map(Uri::from).unwrap_or_default();
+    }
+    request
+}
+
+fn host(headers: &mut HeaderMap) -> Option<Authority> {
+    headers.remove(header::HOST)?.as_bytes().try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_becomes_absolute_and_relative_again() {
+        let base: Uri = "https://provider.example:8443/".parse().unwrap();
+        for host in ["provider.example:8443", "other.example"] {
+            let mut request = Request::new(Slices::default());
+            *request.uri_mut() = "/v1/messages?beta=true".parse().unwrap();
+            request.headers_mut().insert(header::HOST, host.parse().unwrap());
+            let sent = absolute(&base, request);
+            assert_eq!(*sent.uri(), *format!("https://{host}/v1/messages?beta=true"));
+            assert!(sent.headers().is_empty());
+            let unsent = relative(sent);
+            assert_eq!(*unsent.uri(), "/v1/messages?beta=true");
+            assert_eq!(unsent.headers()[header::HOST], host);
+        }
+    }
+}
