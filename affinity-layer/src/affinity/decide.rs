@@ -14,6 +14,7 @@ use super::core::Core;
 use super::future::apply;
 use super::payload::{Payload, Readable};
 use super::verdict::{Settled, Standing, Verdict};
+use crate::coalesce::Flight;
 use crate::outcome::{Control, Outcome, Stamp};
 use crate::release::ReleasedAtEnd;
 use crate::telemetry;
@@ -41,7 +42,8 @@ impl Answer {
         if response.extensions_mut().remove::<ReleasedAtEnd>().is_none()
             && let Some(model) = self.to_release
             // The response is there: a store that stalls must not hold it back.
-            && let Err(error) = Budget::new(self.store_budget).write(model.release()).await
+            && let Err(error) =
+                Box::pin(Budget::new(self.store_budget).write(model.release())).await
         {
             tracing::debug!(%error, "the pin of a final request could not be released");
         }
@@ -95,6 +97,8 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         Ok(Decided { request: Request::from_parts(parts, body.into_body()), answer })
     }
 
+    /// A pin that is read from a store is the usual case. What others take has its own place in
+    /// memory: the future of each request would have to be as large.
     async fn verdict<B: Readable>(
         &mut self,
         parts: &Parts,
@@ -103,20 +107,22 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
         let settings = &self.core.settings;
         let mut budget = Budget::new(settings.store_budget);
         if self.key.is_none() {
-            self.key = self.core.session(parts, body, &mut budget).await?;
+            self.key = Box::pin(self.core.session(parts, body, &mut budget)).await?;
         }
         match (&self.key, self.control) {
             (None, control) if settings.passes_unkeyed(control) => {
                 Ok(Verdict::unpinned(None, Outcome::None))
             }
             (key, _) if parts.extensions.get::<Probe>().is_some() => {
-                self.probed(key.as_ref(), budget, parts, body).await
+                Box::pin(self.probed(key.as_ref(), budget, parts, body)).await
             }
-            (_, Control::Bypass) => self.afresh(parts, body, Outcome::Bypass).await,
-            (None, _) => self.afresh(parts, body, Outcome::None).await,
-            (Some(key), Control::Refresh) => self.refreshed(key, budget, parts, body).await,
+            (_, Control::Bypass) => Box::pin(self.afresh(parts, body, Outcome::Bypass)).await,
+            (None, _) => Box::pin(self.afresh(parts, body, Outcome::None)).await,
+            (Some(key), Control::Refresh) => {
+                Box::pin(self.refreshed(key, budget, parts, body)).await
+            }
             (Some(key), Control::Use) if parts.extensions.get::<NewTurn>().is_some() => {
-                self.new_turn(key, budget, parts, body).await
+                Box::pin(self.new_turn(key, budget, parts, body)).await
             }
             (Some(key), Control::Use | Control::Final) => {
                 self.pinned(key, budget, parts, body).await
@@ -159,11 +165,24 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
                 break (flight, standing, body);
             }
         };
+        Box::pin(self.agreed(key, flight, standing, budget, parts, &body)).await
+    }
 
+    /// What the requests of the flight agree on: the first of them decides, and makes the pin.
+    async fn agreed(
+        &self,
+        key: &AffinityKey,
+        flight: Flight<Settled>,
+        standing: Option<Pin>,
+        budget: Budget,
+        parts: &Parts,
+        body: &Bytes,
+    ) -> Result<Verdict, Rejection> {
+        let core = &*self.core;
         let (mut led, mut made) = (false, None);
         let settled = flight.settle(async {
             led = true;
-            let Some(decided) = core.route(parts, &body, Some(key)).await else {
+            let Some(decided) = core.route(parts, body, Some(key)).await else {
                 return Settled::RouterUnavailable;
             };
             let next = core.settings.next(standing.as_ref(), decided);
@@ -184,7 +203,7 @@ impl<St: AffinityStore, R: RouterService> Turn<St, R> {
             // It was moved between the moment it was settled and the moment we heard of it.
             claim.pin = pin;
         }
-        core.verdict(settled, made, standing, parts, &body)
+        core.verdict(settled, made, standing, parts, body)
     }
 
     /// The pin that stands, else the model that is asked for.

@@ -22,4 +22,5 @@ mod returning;
 mod rotation;
 mod strict;
 mod support;
+mod threads;
 mod unreadable;

@@ -69,7 +69,7 @@ impl RedisStore {
     /// The pin of a value that was read under `name`, once it may be told.
     pub(super) async fn confirmed(&self, name: &str, stored: Stored) -> Result<Pin, StoreError> {
         if stored.unconfirmed {
-            self.confirm(name, stored.pin.epoch).await?;
+            Box::pin(self.confirm(name, stored.pin.epoch)).await?;
         }
         Ok(stored.pin)
     }

@@ -15,6 +15,7 @@ use super::connection;
 use super::guard::Guard;
 use super::link::Link;
 use super::options::{RedisConfigError, RedisOptions};
+use super::readers::Readers;
 use super::stats::Counters;
 
 /// How long a node is remembered that no list names, after a redirection to it.
@@ -25,6 +26,7 @@ pub(crate) struct Node {
     /// In a cluster.
     server: Option<Server>,
     pool: Pool,
+    readers: Readers,
     /// For commands that its cluster redirects to it for once; connected by the first of them.
     asking: Client,
     asked: OnceLock<AbortHandle>,
@@ -46,10 +48,13 @@ impl Node {
     ) -> Result<Arc<Self>, RedisConfigError> {
         let Clients { pool, asking, waiting } = options.clients(server.as_ref())?;
         let waits = options.replicated.then_some(&waiting);
-        let tasks = pool.clients().iter().chain(waits).map(start).collect();
+        let mut tasks: Vec<_> = pool.clients().iter().chain(waits).map(start).collect();
+        let readers = Readers::new();
+        tasks.push(tokio::spawn(readers.follow(pool.next())).abort_handle());
         Ok(Arc::new(Self {
             server,
             pool,
+            readers,
             asking,
             asked: OnceLock::new(),
             waiting,
@@ -68,6 +73,15 @@ impl Node {
     /// One of the connections.
     pub(super) fn conn(&self, limit: Duration) -> Conn {
         Conn::new(self.pool.next(), limit)
+    }
+
+    /// The connection for reads on this thread, else one of the others.
+    pub(super) fn reader(&self, limit: Duration) -> Conn {
+        let shared = self.pool.next();
+        match self.readers.here(shared) {
+            Some(reader) => Conn::new(&reader, limit),
+            None => Conn::new(shared, limit),
+        }
     }
 
     /// A connection for commands that another node has redirected here by `ASK`.

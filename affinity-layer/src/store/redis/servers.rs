@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::conn::Conn;
+use super::map::{Map, Range};
 use super::node::Node;
 use super::options::{RedisConfigError, RedisOptions};
 use super::slots::{Redirection, Served, View};
@@ -35,37 +36,6 @@ pub(crate) struct Servers {
     map: watch::Sender<Map>,
     /// The map may be out of date.
     doubt: Notify,
-}
-
-/// Who serves what.
-#[derive(Clone, Default)]
-pub(crate) struct Map {
-    pub(crate) nodes: Vec<Arc<Node>>,
-    /// In order; none where one server has everything.
-    ranges: Vec<Range>,
-}
-
-/// A range of slots.
-#[derive(Clone)]
-struct Range {
-    first: u16,
-    last: u16,
-    node: Arc<Node>,
-}
-
-impl Map {
-    fn node(&self, name: &str) -> Option<&Arc<Node>> {
-        if self.ranges.is_empty() {
-            return self.nodes.first();
-        }
-        let slot = fred::util::redis_keyslot(name.as_bytes());
-        let range = self.ranges.get(self.ranges.partition_point(|range| range.last < slot))?;
-        (range.first <= slot).then_some(&range.node)
-    }
-
-    fn at(&self, server: &Server) -> Option<&Arc<Node>> {
-        self.nodes.iter().find(|node| node.server() == Some(server))
-    }
 }
 
 impl Servers {
@@ -125,12 +95,49 @@ impl Servers {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let mut node = self.node(name).ok_or_else(unknown)?;
+        self.run_over(Node::conn, name, commands).await
+    }
+
+    /// The same for commands that change nothing.
+    pub(super) async fn read<T, F>(
+        &self,
+        name: &str,
+        commands: impl Fn(Conn) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.run_over(Node::reader, name, commands).await
+    }
+
+    async fn run_over<T, F>(
+        &self,
+        conn: fn(&Node, Duration) -> Conn,
+        name: &str,
+        commands: impl Fn(Conn) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let node = self.node(name).ok_or_else(unknown)?;
         let until = Instant::now() + self.limit();
-        let mut error = match commands(node.conn(self.limit())).await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
+        match commands(conn(&node, self.limit())).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Box::pin(self.redirect(node, error, until, commands)).await,
+        }
+    }
+
+    /// Goes on with commands as far as answers say where.
+    async fn redirect<T, F>(
+        &self,
+        mut node: Arc<Node>,
+        mut error: Error,
+        until: Instant,
+        commands: impl Fn(Conn) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         for _ in 0..REDIRECTIONS {
             let Some(redirection) = self.redirected(&error, &node) else { break };
             node = self.named(&redirection.to)?;

@@ -85,8 +85,7 @@ fn is_false(value: &bool) -> bool {
 
 fn name_hash(name: &str) -> String {
     let hash = blake3::hash(name.as_bytes());
-    let (short, _) = hash.as_bytes().split_at(8);
-    short.iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.to_hex().chars().take(16).collect()
 }
 
 /// The pin in a value that was read under `name`, `None` when it names no model that could be used.

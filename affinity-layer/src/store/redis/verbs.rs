@@ -73,7 +73,7 @@ impl RedisStore {
                 let both = async {
                     tokio::try_join!(self.read(&current, expiry), self.read(&previous, expiry))
                 };
-                let (found, previous) = self.call(&current, both).await?;
+                let (found, previous) = Box::pin(self.call(&current, both)).await?;
                 let previous = previous.map(|found| Found { is_current: false, ..found });
                 found.or(previous)
             }
@@ -98,14 +98,15 @@ impl RedisStore {
         let (value, left): (Bytes, i64) = match expiry.limits() {
             Some((idle, max_age)) => {
                 let limits = vec![millis(idle).into(), millis(max_age).into()];
-                match self.eval::<Option<(Bytes, i64)>>(scripts::TOUCH, name, limits).await? {
+                let touched = self.eval::<Option<(Bytes, i64)>>(scripts::TOUCH, name, limits);
+                match Box::pin(touched).await? {
                     Some(read) => read,
                     None => return Ok(None),
                 }
             }
             None => {
                 let read = |conn: Conn| async move { conn.read(name).await };
-                self.0.servers.run(name, read).await.map_err(failed)?
+                self.0.servers.read(name, read).await.map_err(failed)?
             }
         };
         if value.is_empty() || left == -2 {
@@ -114,7 +115,7 @@ impl RedisStore {
         let Some(stored) = value::decode(&value, name)? else {
             tracing::warn!("a value that cannot be read counts as no pin");
             if value.len() > MAX_VALUE_LEN {
-                self.shed(name).await?;
+                Box::pin(self.shed(name)).await?;
             }
             return Ok(None);
         };
@@ -124,7 +125,7 @@ impl RedisStore {
             // Written without expiry by somebody else: it would pin its session for ever.
             let ttl = expiry.initial();
             let expire = |conn: Conn| async move { conn.expire(name, millis(ttl)).await };
-            self.0.servers.run(name, expire).await.map_err(failed)?;
+            Box::pin(self.0.servers.run(name, expire)).await.map_err(failed)?;
             left = Some(ttl);
         }
         // Near copies of a value by somebody else live no longer than those of ours.

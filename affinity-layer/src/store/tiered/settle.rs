@@ -30,7 +30,8 @@ impl Tier {
             return Ok(());
         };
         let mut untold = Untold { tier: self, name, change: Some(change.clone()) };
-        self.tell(name, &change).await?;
+        // Every read has room for this, and hardly any needs it.
+        Box::pin(self.tell(name, &change)).await?;
         untold.change = None;
         Ok(())
     }

@@ -89,17 +89,19 @@ impl Tier {
             self.redis.fetch(key, expiry).await
         };
         // Whoever asks may give up before Redis' time is over, and then goes without what is known.
-        let patience = match self.near.get(spot) {
-            Some(_) if !self.redis.is_strict() => self.redis.command_timeout() / 3,
-            _ => Duration::MAX,
+        let fetched = match self.near.get(spot) {
+            Some(_) if !self.redis.is_strict() => {
+                let fetched = timeout(self.redis.command_timeout() / 3, fetched).await;
+                fetched.unwrap_or_else(|_| Err(StoreErrorKind::Timeout.into()))
+            }
+            _ => fetched.await,
         };
-        let fetched = timeout(patience, fetched).await;
-        match fetched.unwrap_or_else(|_| Err(StoreErrorKind::Timeout.into())) {
+        match fetched {
             Ok(Some(found)) => {
                 self.keep_found(spot, &found, asked);
                 Ok(Some(found.pin))
             }
-            Ok(None) => self.absent(key, &name, spot).await,
+            Ok(None) => Box::pin(self.absent(key, &name, spot)).await,
             Err(error) => self.known(spot, error).map(Some),
         }
     }
