@@ -11,10 +11,14 @@ command -v cargo-fuzz >/dev/null ||
     { echo "cargo-fuzz is missing: cargo install cargo-fuzz" >&2; exit 1; }
 # Coverage needs a flag that the stable compiler hides. No sanitizer: there is no unsafe code here.
 export RUSTC_BOOTSTRAP=1
+# What counts is the time that a target had of a processor, not that which went by on a busy machine.
+TIMEFORMAT="   %U s of processor time"
 for target in ${2:-answers config gateway key release slicer usage values}; do
     echo "== $target"
     mkdir -p "fuzz/corpus/$target"
-    cargo fuzz run --sanitizer none "$target" -- -max_total_time="${1:-60}" -max_len=4096 -timeout=5
+    cargo fuzz build --sanitizer none "$target"
+    time cargo fuzz run --sanitizer none "$target" -- \
+        -max_total_time="${1:-60}" -max_len=4096 -timeout=5 -print_final_stats=1
     cargo fuzz cmin --sanitizer none "$target" >/dev/null 2>&1
     echo "   $(find "fuzz/corpus/$target" -type f | wc -l) inputs kept"
 done

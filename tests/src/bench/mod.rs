@@ -3,7 +3,8 @@
 //!
 //! 1. Every figure that is judged is a ratio of two servers that were measured in turns, forth and
 //!    back, and the median of at least five such pairs. Absolute figures are shown beside them.
-//! 2. The floor is a proxy that reads and forwards bodies and does nothing else.
+//! 2. The floor is a proxy that reads and forwards bodies and does nothing else; *whole* is one that
+//!    does what a gateway must do with a body, and nothing else.
 //! 3. Load generator and stand-in run on one thread each and share the machine with the server, as
 //!    they do for every server.
 //! 4. Each connection is a session of its own. Its first request is not counted, so the turns that

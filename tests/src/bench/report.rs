@@ -33,7 +33,8 @@ pub fn section(outcome: &Outcome, setup: &Setup, plot: &str) -> String {
         "Made by `tests/bench.sh`, which anybody can run. Each server has {} turns of {} ms in each \
          case, in turns with the others; a ratio is the median of the ratios of such pairs. \
          **direct** is the provider stand-in without a proxy, **floor** a proxy on hyper-util that \
-         forwards and does nothing else; **memory**, **Redis, near copies** and **Redis, none** \
+         forwards and does nothing else, **whole** one that in addition holds each body until it is \
+         whole, has it checked and puts the model in, as a gateway must; **memory**, **Redis, near copies** and **Redis, none** \
          are the gateway by where sessions are kept (none: `near_copies: false`), every turn pinned. \
          Load generator, stand-in and server share the processors, so requests per second count \
          all three and the processor time per request only the server.\n",
@@ -63,6 +64,7 @@ pub fn section(outcome: &Outcome, setup: &Setup, plot: &str) -> String {
     let cpu = |sample: &Sample| sample.cpu;
     compared(&mut text, "Requests per second", "/s", "floor", plain, rate);
     compared(&mut text, "Processor time per request", "µs", "floor", plain, cpu);
+    of_whole(&mut text, plain);
     spread(&mut text, "Latency: p50 / p99 in µs", plain);
     compared(&mut text, "Decision API, requests per second", "/s", "constant", decisions, rate);
     compared(&mut text, "Streams: time to the first event", "µs", "floor", streams, |s| s.p50);
@@ -107,6 +109,22 @@ fn compared(
             cells.push(format!("{own:.*}", usize::from(own < 100.0)));
             let ratios = others.iter().map(|other| table.ratio(other, base, &value));
             cells.extend(ratios.map(|ratio| format!("{ratio:.3}")));
+            cells
+        }),
+    );
+}
+
+/// What the gateway makes of what is left when bodies are handled as they must be.
+fn of_whole(text: &mut String, tables: &[Table]) {
+    let _ = writeln!(text, "### Pinned, memory, as ratios to **whole**\n");
+    table(
+        text,
+        &["body", "connections", "requests per second", "processor time per request"],
+        tables.iter().map(|table| {
+            let mut cells = case(table);
+            let rate = table.ratio("memory", "whole", |sample| sample.rate);
+            let cpu = table.ratio("memory", "whole", |sample| sample.cpu);
+            cells.extend([rate, cpu].map(|ratio| format!("{ratio:.3}")));
             cells
         }),
     );

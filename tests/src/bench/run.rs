@@ -76,7 +76,9 @@ pub async fn run(setup: &Setup) -> io::Result<Outcome> {
     };
     let gateway =
         async |name, routing: &str| Subject::gateway(name, &setup.gateway, upstream, routing).await;
-    let floor = Subject::own("floor", &["floor", "--upstream", &upstream.to_string()]).await?;
+    let to = ["floor", "--upstream", &upstream.to_string()];
+    let floor = Subject::own("floor", &to).await?;
+    let whole = Subject::own("whole", &[&to[..], &["--whole"]].concat()).await?;
     let memory = gateway("memory", "").await;
     let near = gateway("Redis, near copies", &cache(true)).await;
     let plain = gateway("Redis, none", &cache(false)).await;
@@ -93,9 +95,9 @@ pub async fn run(setup: &Setup) -> io::Result<Outcome> {
         cold: cold_starts(&setup.gateway, upstream, plan.pairs).await,
         readings: plan.sizes.iter().map(|size| reading(*size, plan.pairs, plan.span / 4)).collect(),
     };
-    let all = [&provider, &floor, &memory, &near, &plain, &nginx, &haproxy];
+    let all = [&provider, &floor, &whole, &memory, &near, &plain, &nginx, &haproxy];
     for (bytes, connections) in cases(&plan.sizes, &plan.connections) {
-        outcome.plain.push(in_turns(plan, &all, [CHAT; 7], JSON, bytes, connections).await?);
+        outcome.plain.push(in_turns(plan, &all, [CHAT; 8], JSON, bytes, connections).await?);
     }
     outcome.commands = commands(&redis, &near, plan).await?;
 

@@ -42,6 +42,9 @@ enum Role {
         /// Where requests go.
         #[arg(long)]
         upstream: SocketAddr,
+        /// Hold bodies until they are whole, check them and put a model in.
+        #[arg(long)]
+        whole: bool,
     },
 }
 
@@ -53,7 +56,12 @@ fn main() -> io::Result<ExitCode> {
     builder.enable_all().build()?.block_on(async {
         match &arguments.role {
             Some(Role::Provider | Role::Constant) => stand_in::serve(listen().await?).await?,
-            Some(Role::Floor { upstream }) => floor::serve(listen().await?, *upstream).await?,
+            Some(Role::Floor { upstream, whole: false }) => {
+                floor::serve(listen().await?, *upstream).await?;
+            }
+            Some(Role::Floor { upstream, whole: true }) => {
+                floor::serve_whole(listen().await?, *upstream).await?;
+            }
             None => {
                 // Dropping it ends all processes.
                 tokio::select! {
