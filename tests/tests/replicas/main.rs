@@ -13,6 +13,7 @@ mod conversations;
 mod counts;
 mod eviction;
 mod outages;
+mod outlast;
 mod privacy;
 mod required;
 mod sessions;
