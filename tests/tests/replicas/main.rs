@@ -15,6 +15,7 @@ mod eviction;
 mod outages;
 mod outlast;
 mod privacy;
+mod redis_clock;
 mod required;
 mod sessions;
 mod versions;
