@@ -16,6 +16,7 @@ mod binary;
 mod client;
 mod collector;
 mod config;
+pub mod faults;
 mod gateway;
 pub mod h2;
 pub mod integrity;

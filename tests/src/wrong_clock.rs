@@ -61,12 +61,24 @@ impl WrongClock {
     /// What a shell has to run before it starts a process with this clock.
     #[must_use]
     pub fn commands(&self) -> String {
-        let (preloaded, file) = (self.preloaded.display(), self.file());
-        format!(
-            "export LD_PRELOAD='{preloaded}' FAKETIME_TIMESTAMP_FILE='{}' FAKETIME_NO_CACHE=1 \
-             FAKETIME_DONT_FAKE_MONOTONIC={}",
-            file.display(),
-            u8::from(self.steady)
-        )
+        let set = self.variables().map(|(name, value)| format!(" {name}='{value}'"));
+        format!("export{}", set.concat())
+    }
+
+    /// The environment of a process with this clock that brings an allocator of its own: one that asks
+    /// for the time before libfaketime has its memory would end it, so it gets that of the C library.
+    pub(crate) fn with_plain_memory(&self) -> [(&'static str, String); 4] {
+        let mut variables = self.variables();
+        variables[0].1.push_str(" libc.so.6");
+        variables
+    }
+
+    fn variables(&self) -> [(&'static str, String); 4] {
+        [
+            ("LD_PRELOAD", self.preloaded.display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", self.file().display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", u8::from(self.steady).to_string()),
+        ]
     }
 }

@@ -22,12 +22,12 @@ mod load;
 mod machine;
 mod plan;
 mod plot;
-mod process;
+pub(crate) mod process;
 mod redis;
 mod report;
 mod run;
 pub mod stand_in;
-mod stats;
+pub(crate) mod stats;
 mod subject;
 mod verdict;
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 /// Processor time so far of all living threads of `process` and its children, to the nanosecond.
-pub(super) fn cpu(process: u32) -> Duration {
+pub(crate) fn cpu(process: u32) -> Duration {
     tasks(process)
         .iter()
         .filter_map(|task| fs::read_to_string(format!("{task}/schedstat")).ok())

@@ -14,7 +14,7 @@ pub(super) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 
 /// The smallest of the sorted `values` that is not below `permille` thousandths of them.
 #[must_use]
-pub(super) fn percentile(sorted: &[f64], permille: usize) -> f64 {
+pub(crate) fn percentile(sorted: &[f64], permille: usize) -> f64 {
     let rank = (sorted.len() * permille).div_ceil(1000).max(1);
     sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::RedisServer;
 use super::port;
 use super::tls::{Authority, Identity};
+use crate::WrongClock;
 
 /// The settings of a [`RedisServer`], by default: no persistence, no password, no TLS.
 #[derive(Clone, Default)]
@@ -16,6 +17,7 @@ pub struct Builder {
     password: Option<String>,
     tls: Option<Tls>,
     settings: Vec<(String, String)>,
+    variables: Vec<(&'static str, String)>,
     role: Role,
 }
 
@@ -81,6 +83,16 @@ impl Builder {
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// By this wall clock.
+    pub fn clock(mut self, clock: &WrongClock) -> Self {
+        self.variables.extend(clock.with_plain_memory());
+        self
+    }
+
+    pub(crate) fn variables(&self) -> &[(&'static str, String)] {
+        &self.variables
     }
 
     pub(crate) fn role(mut self, role: Role) -> Self {

@@ -87,6 +87,7 @@ impl RedisServer {
         command
             .arg("redis.conf")
             .current_dir(self.dir.path())
+            .envs(self.settings.variables().iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("sharing the server's log"))
             .stderr(log);

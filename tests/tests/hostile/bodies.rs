@@ -2,6 +2,7 @@
 
 use affinity_tests::models::ONE;
 use affinity_tests::{post, within};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::{chat, is, start, turn, with};
@@ -74,6 +75,33 @@ async fn a_body_that_stops_is_a_408_at_its_time_limit() {
     }
     assert_eq!(upstream.count(), 0);
     assert_eq!(gateway.ask(&turn().session("s")).await.affinity().1, "claimed");
+}
+
+/// What can be told by order and by counts: a thread that checks a body answers nobody meanwhile.
+#[tokio::test]
+async fn others_are_served_while_long_bodies_are_checked() {
+    const LONG: usize = 16;
+    let (upstream, gateway) = start().await;
+    // Numbers that take a second look, and at their end no JSON.
+    let numbers = "1e1,".repeat(1 << 20);
+    let long = post("/v1/chat/completions", format!(r#"{{"model":"{ONE}","x":[{numbers}"#));
+    let mut checked = JoinSet::new();
+    for _ in 0..LONG {
+        let (mut connection, long) = (gateway.connect().await, long.clone());
+        checked.spawn(async move { connection.ask(&long).await.refusal() });
+    }
+    let mut other = gateway.connect().await;
+    let mut during = 0;
+    while !checked.is_empty() {
+        assert_eq!(within(other.ask(&turn())).await.status, 200);
+        during += 1;
+        while let Some(refused) = checked.try_join_next() {
+            assert_eq!(refused.unwrap(), is(400, "invalid_json"));
+        }
+    }
+    println!("{during} requests served during the checks of {LONG} bodies");
+    assert!(during > 5 * LONG, "{during}");
+    assert_eq!(upstream.count(), during);
 }
 
 #[tokio::test]

@@ -51,6 +51,42 @@ async fn a_pinned_body_goes_through_as_well() {
     }
 }
 
+/// Bodies beyond a mebibyte are checked apart from the threads that serve.
+#[tokio::test]
+async fn a_long_body_is_answered_as_a_short_one() {
+    let (upstream, gateway) = at("").await;
+    let (short, long) = ("x".repeat(10), "x".repeat(3 << 20));
+    let mut connection = gateway.connect().await;
+    for outcome in ["claimed", "hit"] {
+        for (text, session) in [(&short, "short"), (&long, "long")] {
+            let request = post("/v1/chat/completions", chat(ONE, text)).session(session);
+            let answer = within(connection.ask(&request)).await;
+            assert_eq!((answer.status, answer.affinity().1), (200, outcome), "{session}");
+            assert!(upstream.last().body == chat("gpt-4o", text).as_bytes(), "{session}: differs");
+        }
+    }
+    let served = upstream.count();
+    for (body, code) in [
+        // Both end in a line of their own, so that the place of the error is the same.
+        ("{\"model\": \"MODEL\", \"text\": \"TEXT\",\n", "invalid_json"),
+        ("{\"text\": \"TEXT\",\n\"model\": \"MODEL\" ]", "invalid_json"),
+        (r#"["TEXT"]"#, "invalid_json_type"),
+        (r#"{"text": "TEXT", "model": "MODEL", "model": "MODEL"}"#, "duplicate_key"),
+        (r#"{"text": "TEXT"}"#, "missing_model"),
+        (r#"{"text": "TEXT", "model": "nobodys"}"#, "model_not_found"),
+    ] {
+        let mut told = Vec::new();
+        for text in [&short, &long] {
+            let body = body.replace("MODEL", ONE).replace("TEXT", text);
+            let answer = within(connection.ask(&post("/v1/chat/completions", body))).await;
+            assert_eq!(answer.refusal().1, code);
+            told.push((answer.status, answer.text()));
+        }
+        assert_eq!(told[0], told[1], "{code}");
+    }
+    assert_eq!(upstream.count(), served);
+}
+
 #[tokio::test]
 async fn a_chunked_body_of_a_mebibyte_arrives_with_one_framing() {
     let (upstream, gateway) = at("").await;

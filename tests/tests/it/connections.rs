@@ -2,12 +2,15 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
-use affinity_tests::models::ONE;
+use affinity_tests::models::{ONE, TWO};
 use affinity_tests::{Answer, Request, Setup, Upstream, ok_json, post, within};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::sleep;
 
 use crate::chat;
 
@@ -84,6 +87,47 @@ async fn a_connection_that_is_closed_as_the_request_comes_is_no_failure_of_its_m
         assert_eq!((answer.status, answer.affinity().1), (200, outcome), "turn {number}");
     }
     assert_eq!((upstream.count(), upstream.connections()), (19, 10));
+}
+
+/// The models that a provider is asked for when it closes a kept connection this long after it had a
+/// request, and what the client is told.
+async fn asked_when_closed_after(wait: Duration) -> (Vec<String>, String) {
+    let requests = AtomicUsize::new(0);
+    let upstream = Upstream::start(move |seen| {
+        if requests.fetch_add(1, Relaxed) != 1 {
+            return ok_json(&json!({"model": seen.json()["model"]}));
+        }
+        let (end, receiver) = unbounded_channel();
+        tokio::spawn(async move {
+            sleep(wait).await;
+            drop(end);
+        });
+        Answer::Steps(receiver)
+    })
+    .await;
+    let gateway = Setup::new(&upstream.url()).start().await;
+    let mut client = gateway.connect().await;
+    // Its route leads to TWO, then to ONE.
+    let turn = post("/v1/chat/completions", chat("auto", "solving equations")).session("s");
+    assert_eq!(within(client.ask(&turn)).await.affinity(), ("false", "claimed", TWO));
+    let answer = within(client.ask(&turn)).await;
+    let (_, outcome, model) = answer.affinity();
+    assert_eq!(within(client.ask(&turn)).await.affinity(), ("true", "hit", model), "it stays so");
+    let mut asked = upstream.seen();
+    asked.pop();
+    let asked = asked.iter().map(|seen| seen.json()["model"].as_str().unwrap().to_owned());
+    (asked.collect(), outcome.to_owned())
+}
+
+#[tokio::test]
+async fn a_model_that_was_at_work_on_a_request_is_not_asked_for_it_again() {
+    let names = [ONE, TWO].map(|model| model.split_once('/').unwrap().1.to_owned());
+    let [one, two] = &names;
+    // The gateway takes a close within a second for one that crossed the request.
+    let (asked, outcome) = asked_when_closed_after(Duration::from_millis(1500)).await;
+    assert_eq!((&asked[..], &*outcome), (&[two, two, one].map(Clone::clone)[..], "repinned"));
+    let (asked, outcome) = asked_when_closed_after(Duration::ZERO).await;
+    assert_eq!((&asked[..], &*outcome), (&[two, two, two].map(Clone::clone)[..], "hit"));
 }
 
 #[tokio::test]

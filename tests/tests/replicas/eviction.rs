@@ -9,54 +9,67 @@ use crate::{Replicas, ids, turn};
 const CLIENTS: usize = 4;
 const SESSIONS: usize = 250;
 
-/// Two turns of a session, at one replica and then the other; how often a pin stood.
-async fn two_turns(first: &mut Connection, second: &mut Connection, session: &str) -> usize {
-    let mut pinned = 0;
-    for connection in [first, second] {
-        let answer = connection.ask(&turn(session)).await;
-        assert_eq!(answer.status, 200, "{session}: {}", answer.text());
-        let (stood, why, _) = answer.affinity();
-        match why {
-            "claimed" => assert_eq!(stood, "false", "{session}"),
-            "hit" | "joined" => pinned += 1,
-            other => panic!("{session}: {other}"),
-        }
-    }
-    pinned
+/// What turns were told.
+#[derive(Debug, Default)]
+struct Told {
+    claimed: usize,
+    pinned: usize,
+    /// Refused, or without a pin for want of a store that takes it.
+    failed: usize,
 }
 
-#[tokio::test]
-async fn a_full_redis_that_evicts_fails_no_request() {
-    let redis = RedisServer::builder()
-        .maxmemory("2mb")
-        .setting("maxmemory-policy", "allkeys-lru")
-        .start()
-        .await;
-    let replicas = Replicas::start(&redis, ", command_timeout_ms: 5000").await;
-    // What others keep there takes the room.
-    let filled = "x".repeat(1000);
-    for n in 0..1500 {
-        redis.run(&["SET", &format!("other:{n}"), &filled]).await;
-    }
-    let evicted = redis.stat("evicted_keys").await;
-    assert!(evicted > 0, "it is full");
+/// Two turns of each session, at one replica and then the other.
+async fn turns(replicas: &Replicas) -> Told {
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
         let (a, b) = (replicas.a.address(), replicas.b.address());
         clients.spawn(async move {
             let (mut a, mut b) = (Connection::open(a).await, Connection::open(b).await);
-            let mut pinned = 0;
+            let mut told = Told::default();
             for session in ids(&format!("c{client}"), SESSIONS) {
-                pinned += two_turns(&mut a, &mut b, &session).await;
+                for connection in [&mut a, &mut b] {
+                    let answer = connection.ask(&turn(&session)).await;
+                    match (answer.status, answer.affinity()) {
+                        (200, ("false", "claimed", _)) => told.claimed += 1,
+                        (200, (_, "hit" | "joined", _)) => told.pinned += 1,
+                        _ => told.failed += 1,
+                    }
+                }
             }
-            pinned
+            told
         });
     }
-    let pinned: usize = clients.join_all().await.into_iter().sum();
-    let evicted = redis.stat("evicted_keys").await - evicted;
-    println!("{evicted} evicted, {pinned} of {} second turns pinned", CLIENTS * SESSIONS);
+    clients.join_all().await.into_iter().fold(Told::default(), |sum, told| Told {
+        claimed: sum.claimed + told.claimed,
+        pinned: sum.pinned + told.pinned,
+        failed: sum.failed + told.failed,
+    })
+}
+
+/// A Redis that is full of what others keep there.
+async fn full(policy: &str) -> RedisServer {
+    let redis =
+        RedisServer::builder().maxmemory("2mb").setting("maxmemory-policy", policy).start().await;
+    let filled = "x".repeat(1000);
+    for n in 0..1500 {
+        // Where nothing is evicted, the last are refused.
+        let _ = redis.cmd(&["SET", &format!("other:{n}"), &filled]).await;
+    }
+    redis
+}
+
+#[tokio::test]
+async fn a_full_redis_that_evicts_fails_no_request() {
+    let redis = full("allkeys-lru").await;
+    let replicas = Replicas::start(&redis, ", command_timeout_ms: 5000").await;
+    let before = redis.stat("evicted_keys").await;
+    assert!(before > 0, "it is full");
+    let told = turns(&replicas).await;
+    let evicted = redis.stat("evicted_keys").await - before;
+    println!("{evicted} evicted, {told:?}");
     assert!(evicted > 100, "only {evicted} keys were evicted");
-    assert!(pinned > CLIENTS * SESSIONS / 2, "{pinned} were pinned");
+    assert_eq!(told.failed, 0, "{told:?}");
+    assert!(told.pinned > CLIENTS * SESSIONS / 2, "{told:?}");
     // What is evicted is not served from a copy either, and the next claim is one for both.
     redis.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
     until(async || {
@@ -76,4 +89,15 @@ async fn a_full_redis_that_evicts_fails_no_request() {
         let answer = replicas.b.ask(&turn(&session)).await;
         assert_eq!(answer.header("x-plano-model"), told.as_deref(), "{session}");
     }
+}
+
+/// That refusals would be seen: where no key makes room, and no answer may be without a pin.
+#[tokio::test]
+async fn a_full_redis_that_keeps_all_is_noticed() {
+    let redis = full("noeviction").await;
+    let cache = ", command_timeout_ms: 5000, require_store: true";
+    let replicas = Replicas::start(&redis, cache).await;
+    let told = turns(&replicas).await;
+    assert_eq!(redis.stat("evicted_keys").await, 0);
+    assert!(told.failed > CLIENTS * SESSIONS, "{told:?}");
 }

@@ -13,6 +13,7 @@ mod cluster_near;
 mod conformance;
 mod faults;
 mod formats;
+mod late;
 mod near;
 mod partition;
 mod refusals;

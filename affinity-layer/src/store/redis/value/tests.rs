@@ -44,7 +44,10 @@ fn what_the_older_system_wrote_is_understood() {
 
 #[test]
 fn boundary_values_are_read_without_a_panic() {
-    for extreme in ["0", "-1", "1.5", "18446744073709551615", "18446744073709551616", "\"x\""] {
+    let numbers = ["0", "-1", "1.5", "18446744073709551615", "18446744073709551616"];
+    // What may stand in the place of a name.
+    let names = [r#""x""#, r#""""#, r#"["", " ", "\n", 1, null]"#, "{}", "null"];
+    for extreme in numbers.into_iter().chain(names) {
         for field in ["epoch", "claimed_at", "candidates", "warm_up", "route_name", "unknown"] {
             let text = format!("{{\"model_name\":\"a/b\",\"{field}\":{extreme}}}");
             let pin = decode(text.as_bytes()).unwrap();

@@ -1,0 +1,85 @@
+//! The faults.
+
+use std::time::Duration;
+
+use tokio::time::{interval, sleep};
+
+use crate::redis::{Mode, Proxy, RedisServer};
+
+/// What is wrong with Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sick {
+    /// Nothing: the noise of the machine.
+    None,
+    Frozen,
+    Killed,
+    Refuses,
+    Stalls,
+    /// What is sent to it is lost.
+    Swallows,
+    /// A byte a second.
+    Trickles,
+    /// Connections are reset as they are used.
+    Resets,
+    /// `CLIENT PAUSE`.
+    Pauses,
+    /// `OOM` for whatever writes.
+    Full,
+    /// `READONLY` for whatever writes.
+    ReadOnly,
+    /// `NOAUTH`.
+    Locked,
+}
+
+impl Sick {
+    pub(super) const ALL: [Self; 12] = [
+        Self::None,
+        Self::Frozen,
+        Self::Killed,
+        Self::Refuses,
+        Self::Stalls,
+        Self::Swallows,
+        Self::Trickles,
+        Self::Resets,
+        Self::Pauses,
+        Self::Full,
+        Self::ReadOnly,
+        Self::Locked,
+    ];
+
+    /// Makes Redis sick for `length`, and leaves it so.
+    pub(super) async fn strike(self, redis: &RedisServer, proxy: &Proxy, length: Duration) {
+        let millis = length.as_millis().to_string();
+        match self {
+            Self::None => {}
+            Self::Frozen => redis.freeze(),
+            Self::Killed => redis.kill(),
+            Self::Refuses => {
+                proxy.set(Mode::Refuse).await;
+                proxy.cut();
+            }
+            Self::Stalls => proxy.set(Mode::Stall).await,
+            Self::Swallows => proxy.set(Mode::BlackHole).await,
+            Self::Trickles => proxy.set(Mode::Trickle).await,
+            Self::Pauses => drop(redis.run(&["CLIENT", "PAUSE", &millis, "ALL"]).await),
+            Self::Full => drop(redis.run(&["CONFIG", "SET", "maxmemory", "1"]).await),
+            // There is no primary at that port, and none is needed.
+            Self::ReadOnly => drop(redis.run(&["REPLICAOF", "127.0.0.1", "1"]).await),
+            Self::Locked => {
+                redis.run(&["CONFIG", "SET", "requirepass", "nobody-knows"]).await;
+                proxy.cut();
+            }
+            Self::Resets => {
+                let mut pace = interval(Duration::from_millis(20));
+                let cuts = async {
+                    loop {
+                        pace.tick().await;
+                        proxy.cut();
+                    }
+                };
+                return tokio::time::timeout(length, cuts).await.unwrap_or_default();
+            }
+        }
+        sleep(length).await;
+    }
+}
