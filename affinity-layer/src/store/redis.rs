@@ -53,7 +53,8 @@ use crate::{AffinityKey, BoxError, Epoch, Expiry, Pin, Selection, StoreError, St
 ///   claim a session at once, one wins and all learn of it. Moves and releases are scripts that
 ///   compare the epoch.
 /// - Every call is bounded in time, and none is queued: while Redis does not answer, a breaker
-///   refuses calls at once and lets one through every 250 ms to see whether it is back. The client
+///   refuses calls at once and lets one through every 250 ms to see whether it is back; a
+///   [`TieredStore`](crate::TieredStore) looks for that itself, and no call waits for it. The client
 ///   reconnects by itself, and need not be connected at the start.
 /// - A command is sent once. After an outage nothing is applied whose caller had given up before it
 ///   was sent.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use affinity_tests::faults::{Plan, run};
-use clap::Parser;
+use affinity_tests::faults::{Plan, Sick, run};
+use clap::{Parser, ValueEnum};
 
 /// Runs an even load through a gateway over a healthy Redis and then a sick one, for each fault.
 #[derive(Debug, Parser)]
@@ -14,6 +14,9 @@ struct Arguments {
     /// How long Redis is healthy and how long it is sick, in seconds each.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(3..=3600))]
     seconds: u64,
+    /// What is wrong with Redis; all, one after the other, unless told.
+    #[arg(long, value_enum)]
+    fault: Option<Sick>,
     /// The gateway's program; by default the one beside this one.
     #[arg(long, value_name = "FILE")]
     gateway: Option<PathBuf>,
@@ -26,7 +29,11 @@ async fn main() -> std::io::Result<ExitCode> {
         Some(gateway) => gateway,
         None => std::env::current_exe()?.with_file_name("example-gateway"),
     };
-    let plan = Plan { gateway, half: Duration::from_secs(arguments.seconds) };
+    let faults = match arguments.fault {
+        Some(fault) => vec![fault],
+        None => Sick::value_variants().to_vec(),
+    };
+    let plan = Plan { gateway, half: Duration::from_secs(arguments.seconds), faults };
     // Dropping it ends all processes.
     let report = tokio::select! {
         report = run(&plan) => report,

@@ -11,3 +11,4 @@ mod sick;
 
 pub use report::Report;
 pub use run::{Plan, run};
+pub use sick::Sick;

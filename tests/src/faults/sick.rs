@@ -2,18 +2,23 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
 use tokio::time::{interval, sleep};
 
 use crate::redis::{Mode, Proxy, RedisServer};
 
 /// What is wrong with Redis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sick {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sick {
     /// Nothing: the noise of the machine.
     None,
+    /// `SIGSTOP`.
     Frozen,
+    /// `SIGKILL`.
     Killed,
+    /// Connections are refused.
     Refuses,
+    /// What is sent to it arrives when it is well again.
     Stalls,
     /// What is sent to it is lost.
     Swallows,
@@ -32,21 +37,6 @@ pub(super) enum Sick {
 }
 
 impl Sick {
-    pub(super) const ALL: [Self; 12] = [
-        Self::None,
-        Self::Frozen,
-        Self::Killed,
-        Self::Refuses,
-        Self::Stalls,
-        Self::Swallows,
-        Self::Trickles,
-        Self::Resets,
-        Self::Pauses,
-        Self::Full,
-        Self::ReadOnly,
-        Self::Locked,
-    ];
-
     /// Makes Redis sick for `length`, and leaves it so.
     pub(super) async fn strike(self, redis: &RedisServer, proxy: &Proxy, length: Duration) {
         let millis = length.as_millis().to_string();

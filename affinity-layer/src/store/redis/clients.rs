@@ -15,22 +15,13 @@ pub(super) struct Clients {
 }
 
 impl RedisOptions {
-    /// These settings were found to bound every call, and to bring the client back by itself.
+    /// These settings were found to bound every call.
     fn builder(&self, server: Option<&Server>) -> Builder {
         let mut config = self.config.clone();
         if let Some(server) = server {
             config.server = ServerConfig::Centralized { server: server.clone() };
         }
         let mut builder = Builder::from_config(config);
-        // The first pause comes before the first connection, too.
-        builder.set_policy(ReconnectPolicy::Exponential {
-            attempts: 0,
-            max_attempts: 0,
-            min_delay: 5,
-            max_delay: 50,
-            base: 2,
-            jitter: 20,
-        });
         builder.with_performance_config(|config| {
             config.default_command_timeout = self.command_timeout;
             // What a burst of invalidations may fill before the near copy has to be emptied.
@@ -56,12 +47,37 @@ impl RedisOptions {
 
     /// Clients for `server`, or for what the address names. None is connected yet.
     pub(super) fn clients(&self, server: Option<&Server>) -> Result<Clients, RedisConfigError> {
-        let builder = self.builder(server);
-        let refused = |error| RedisConfigError(format!("the Redis client was refused: {error}"));
+        let mut builder = self.builder(server);
+        // They come back by themselves. The first pause comes before the first connection, too.
+        builder.set_policy(ReconnectPolicy::Exponential {
+            attempts: 0,
+            max_attempts: 0,
+            min_delay: 5,
+            max_delay: 50,
+            base: 2,
+            jitter: 20,
+        });
         Ok(Clients {
-            pool: builder.build_pool(self.connections).map_err(refused)?,
-            asking: builder.build().map_err(refused)?,
-            waiting: builder.build().map_err(refused)?,
+            pool: builder.build_pool(self.connections).map_err(|error| refused(&error))?,
+            asking: builder.build().map_err(|error| refused(&error))?,
+            waiting: builder.build().map_err(|error| refused(&error))?,
         })
     }
+
+    /// A client for `server` that ends with its connection.
+    pub(super) fn client_for_once(
+        &self,
+        server: Option<&Server>,
+    ) -> Result<Client, RedisConfigError> {
+        let mut builder = self.builder(server);
+        // Without it the client would go by its policy for new connections, and has none.
+        builder.with_config(|config| config.fail_fast = true);
+        // Nobody listens to its events, and there are channels for many kinds of them.
+        builder.with_performance_config(|config| config.broadcast_channel_capacity = 1);
+        builder.build().map_err(|error| refused(&error))
+    }
+}
+
+fn refused(error: &fred::error::Error) -> RedisConfigError {
+    RedisConfigError(format!("the Redis client was refused: {error}"))
 }

@@ -16,7 +16,8 @@ const MAX_IN_FLIGHT: usize = 4096;
 /// Failures in a row that open the breaker.
 const FAILURES: u32 = 5;
 
-/// How long an open breaker refuses all calls, before it lets one try.
+/// How long an open breaker refuses all calls, before it lets one try. Where signs of life are looked for,
+/// it waits for one as well.
 const OPEN: Duration = Duration::from_millis(250);
 
 /// Every call to a server goes through here.
@@ -27,6 +28,10 @@ pub(super) struct Guard {
     /// Milliseconds since `born`; 0 while closed.
     open_until: AtomicU64,
     probing: AtomicBool,
+    /// Whether somebody looks for signs of life.
+    watched: AtomicBool,
+    /// When there was the last one, in milliseconds since `born`.
+    alive_at: AtomicU64,
     born: Instant,
     /// How long a call must have gone unanswered to tell of the server when it is given up.
     patience: Duration,
@@ -40,6 +45,8 @@ impl Guard {
             failures: AtomicU32::new(0),
             open_until: AtomicU64::new(0),
             probing: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+            alive_at: AtomicU64::new(0),
             born: Instant::now(),
             patience,
             counters,
@@ -81,10 +88,28 @@ impl Guard {
         self.open_until.store(0, Ordering::Release);
     }
 
+    /// Until this is dropped, somebody else tries the server and tells of each sign of life: a call
+    /// would have to wait for a server that is silent, and learn nothing that is not known.
+    pub(super) fn watch(&self) -> Watched<'_> {
+        self.watched.store(true, Ordering::Release);
+        Watched(self)
+    }
+
+    /// The server has given a sign of life.
+    pub(super) fn is_alive(&self) {
+        self.alive_at.store(self.now(), Ordering::Release);
+    }
+
+    /// Whether a call may try the server, whose calls are refused until `open_until`.
+    fn may_try(&self, open_until: u64) -> bool {
+        let was_seen = || self.alive_at.load(Ordering::Acquire) + millis(OPEN) >= open_until;
+        self.now() >= open_until && (!self.watched.load(Ordering::Acquire) || was_seen())
+    }
+
     fn attempt(&self) -> Option<Attempt<'_>> {
         let open_until = self.open_until.load(Ordering::Acquire);
         let probe = open_until != 0;
-        if probe && (self.now() < open_until || self.probing.swap(true, Ordering::AcqRel)) {
+        if probe && (!self.may_try(open_until) || self.probing.swap(true, Ordering::AcqRel)) {
             return None;
         }
         Some(Attempt { guard: self, probe, began: Instant::now(), end: End::GivenUp })
@@ -96,7 +121,20 @@ impl Guard {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+        millis(self.born.elapsed())
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// See [`Guard::watch`].
+pub(super) struct Watched<'a>(&'a Guard);
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.0.watched.store(false, Ordering::Release);
     }
 }
 
@@ -134,8 +172,7 @@ impl Drop for Attempt<'_> {
             // Also one that was on its way when the breaker opened.
             guard.close();
         } else if self.probe || guard.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {
-            let open = u64::try_from(OPEN.as_millis()).unwrap_or_default();
-            guard.open_until.store(guard.now() + open, Ordering::Release);
+            guard.open_until.store(guard.now() + millis(OPEN), Ordering::Release);
         }
     }
 }

@@ -49,7 +49,7 @@ impl Node {
         let Clients { pool, asking, waiting } = options.clients(server.as_ref())?;
         let waits = options.replicated.then_some(&waiting);
         let mut tasks: Vec<_> = pool.clients().iter().chain(waits).map(start).collect();
-        let readers = Readers::new();
+        let readers = Readers::new(options, server.as_ref());
         tasks.push(tokio::spawn(readers.follow(pool.next())).abort_handle());
         Ok(Arc::new(Self {
             server,
@@ -104,6 +104,16 @@ impl Node {
     /// The server was seen to answer: calls need not wait for the breaker to try it.
     pub(crate) fn is_back(&self) {
         self.guard.close();
+    }
+
+    /// Until what is given back is dropped, calls do not try a server that gives no sign of life.
+    pub(crate) fn watch(&self) -> impl Drop {
+        self.guard.watch()
+    }
+
+    /// The server has given a sign of life.
+    pub(crate) fn is_alive(&self) {
+        self.guard.is_alive();
     }
 
     /// A redirection has named this node.

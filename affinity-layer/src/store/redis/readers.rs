@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fred::prelude::{Client, ClientLike, EventInterface};
+use fred::error::Error;
+use fred::prelude::{Client, ClientLike, EventInterface, Server};
 use thread_local::ThreadLocal;
 use tokio::runtime::{self, Handle, RuntimeFlavor};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 
-use super::connection;
+use super::options::RedisOptions;
+
+/// Between two connections of a thread. Until then, its reads go over a shared one.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Longer than any read that is worth waiting for.
 const UNDER_WAY: Duration = Duration::from_secs(1);
@@ -23,6 +27,8 @@ const UNDER_WAY: Duration = Duration::from_secs(1);
 /// takes longer than the call. Changes go over the shared connections all the same: near copies follow
 /// one of these and are not told of what it changes itself.
 pub(super) struct Readers {
+    options: RedisOptions,
+    server: Option<Server>,
     /// The runtime of the shared connections.
     home: Option<runtime::Id>,
     readers: ThreadLocal<RefCell<Option<Reader>>>,
@@ -31,12 +37,14 @@ pub(super) struct Readers {
 
 impl Readers {
     /// For a server whose other connections are made in the runtime of now.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(options: &RedisOptions, server: Option<&Server>) -> Self {
         let home = Handle::try_current().ok().map(|home| home.id());
-        Self { home, readers: ThreadLocal::new(), generation: Arc::default() }
+        let (options, server) = (options.clone(), server.cloned());
+        Self { options, server, home, readers: ThreadLocal::new(), generation: Arc::default() }
     }
 
-    /// The connection of this thread, once there is one; it is made like `shared`.
+    /// The connection of this thread, while there is one. One is made where there is a `shared` one: a
+    /// server that is away is looked for by that, and not by every thread.
     pub(super) fn here(&self, shared: &Client) -> Option<Client> {
         let runtime = Handle::try_current().ok()?;
         let is_of_one_thread = runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
@@ -45,23 +53,34 @@ impl Readers {
         }
         let place = (runtime.id(), self.generation.load(Ordering::Acquire));
         let mut reader = self.readers.get_or_default().try_borrow_mut().ok()?;
-        if reader.as_ref().is_none_or(|reader| reader.place != place) {
-            let one = Reader::start(shared.clone_new(), place);
-            if let Some(former) = reader.replace(one) {
+        if reader.as_ref().is_none_or(|reader| reader.is_over(place)) {
+            if !shared.is_connected() {
+                return None;
+            }
+            let client = self.options.client_for_once(self.server.as_ref()).ok()?;
+            if let Some(former) = reader.replace(Reader::start(client, place)) {
                 tokio::spawn(former.retire());
             }
         }
-        let client = &reader.as_ref()?.client;
-        client.is_connected().then(|| client.clone())
+        reader.as_ref()?.connected().cloned()
     }
 
-    /// Has the connections made anew whenever `shared` was: behind a Sentinel it may have gone to
-    /// another server, and reads are to go where changes do.
+    /// Has the connections made anew when `shared` has gone to another server, as it may behind a
+    /// Sentinel: reads are to go where changes do.
     pub(super) fn follow(&self, shared: &Client) -> impl Future<Output = ()> + Send + 'static {
         let (mut reconnected, generation) = (shared.reconnect_rx(), self.generation.clone());
         async move {
-            while !matches!(reconnected.recv().await, Err(RecvError::Closed)) {
-                generation.fetch_add(1, Ordering::AcqRel);
+            let mut last = None;
+            loop {
+                let server = match reconnected.recv().await {
+                    Ok(server) => Some(server),
+                    Err(RecvError::Lagged(_)) => None,
+                    Err(RecvError::Closed) => return,
+                };
+                if server.is_none() || server != last {
+                    generation.fetch_add(1, Ordering::AcqRel);
+                }
+                last = server;
             }
         }
     }
@@ -71,13 +90,24 @@ struct Reader {
     client: Client,
     /// The runtime that it lives in, and the generation.
     place: (runtime::Id, u64),
-    task: AbortHandle,
+    since: Instant,
+    /// Ends with the connection.
+    task: JoinHandle<Result<(), Error>>,
 }
 
 impl Reader {
     fn start(client: Client, place: (runtime::Id, u64)) -> Self {
-        let task = tokio::spawn(connection::stay(client.clone())).abort_handle();
-        Self { client, place, task }
+        let task = client.connect();
+        Self { client, place, since: Instant::now(), task }
+    }
+
+    /// Whether it is time for another one.
+    fn is_over(&self, place: (runtime::Id, u64)) -> bool {
+        self.place != place || self.task.is_finished() && self.since.elapsed() >= PAUSE
+    }
+
+    fn connected(&self) -> Option<&Client> {
+        (!self.task.is_finished() && self.client.is_connected()).then_some(&self.client)
     }
 
     /// Ends when what is under way has come to its end.

@@ -55,6 +55,7 @@ impl Drop for Follower {
 
 async fn follow(tier: Arc<Tier>, node: Arc<Node>) {
     let client = node.followed().clone();
+    let _watched = node.watch();
     loop {
         let reconnected = client.reconnect_rx();
         let invalidations = client.invalidation_rx();
@@ -199,6 +200,7 @@ async fn beat(tier: &Tier, node: &Node, client: &Client, mut followed: Followed)
             continue;
         };
         missed = 0;
+        node.is_alive();
         if now.run_id != followed.run_id {
             return;
         }

@@ -110,6 +110,36 @@ async fn it_can_be_closed_from_outside() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_is_watched_is_tried_once_it_was_seen_alive() {
+    let guard = Guard::new(Arc::default(), PATIENCE);
+    let watched = guard.watch();
+    tokio::time::advance(OPEN * 2).await;
+    guard.is_alive();
+    tokio::time::advance(PATIENCE).await;
+    for _ in 0..FAILURES {
+        assert!(call(&guard, DOWN).await);
+    }
+    tokio::time::advance(OPEN * 10).await;
+    assert!(!call(&guard, Ok(())).await, "no sign of life since");
+    guard.is_alive();
+    tokio::time::advance(PATIENCE).await;
+    assert!(call(&guard, DOWN).await);
+    tokio::time::advance(OPEN).await;
+    assert!(!call(&guard, Ok(())).await, "nor since it was tried");
+    guard.is_alive();
+    assert!(call(&guard, Ok(())).await);
+
+    for _ in 0..FAILURES {
+        call(&guard, DOWN).await;
+    }
+    guard.is_alive();
+    assert!(!call(&guard, Ok(())).await, "not at once");
+    drop(watched);
+    tokio::time::advance(OPEN).await;
+    assert!(call(&guard, Ok(())).await, "nobody else looks any more");
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_one_tries_the_others_are_refused() {
     let guard = Guard::new(Arc::default(), PATIENCE);
     for _ in 0..FAILURES {
