@@ -9,6 +9,10 @@ use super::plan::Plan;
 use super::subject::Subject;
 use crate::redis::RedisServer;
 
+/// What a turn may send about its pin. Scripts are not among it: no turn of these sessions runs one, and
+/// now and then one is run that tells which models are drained.
+const COMMANDS: [&str; 3] = ["getrange", "pttl", "set"];
+
 /// What Redis was sent while pinned turns were served.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Commands {
@@ -28,8 +32,8 @@ pub(super) async fn commands(
     let load = Load { message, connections: 16, warm_up: plan.warm_up, span: plan.span };
     // The sessions get their near copies.
     load.run(gateway.address, gateway.process).await?;
-    let before = redis.pin_commands().await;
+    let before = redis.commands(&COMMANDS).await;
     let sample = load.run(gateway.address, gateway.process).await?;
-    let sent = redis.pin_commands().await - before;
+    let sent = redis.commands(&COMMANDS).await - before;
     Ok(Commands { turns: sample.rate * plan.span.as_secs_f64(), sent })
 }
