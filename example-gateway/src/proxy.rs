@@ -118,7 +118,7 @@ impl Shared {
             ApiError::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", text)
         })?;
         let mut response = answer.map_err(|failure| broken(&failure))?;
-        check_framing(&response)?;
+        check_head(&response)?;
         hop::strip(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
         Ok(response)
@@ -168,14 +168,16 @@ fn upstream_error() -> ApiError {
     ApiError::new(StatusCode::BAD_GATEWAY, "upstream_error", text)
 }
 
-/// Refuses an answer whose end the client would see elsewhere than we do.
-fn check_framing<B>(answer: &Response<B>) -> Result<(), ApiError> {
+/// Refuses an answer whose end the client would see elsewhere than we do, or whose status is none: beyond
+/// 599 it counts as a failure of the server (RFC 9110, section 15).
+fn check_head<B>(answer: &Response<B>) -> Result<(), ApiError> {
     let headers = answer.headers();
     let both = headers.contains_key(header::TRANSFER_ENCODING)
         && headers.contains_key(header::CONTENT_LENGTH);
+    let status = answer.status();
     // An upgrade is never asked for.
-    if both || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        tracing::warn!(status = %answer.status(), "upstream answered with broken framing");
+    if both || status == StatusCode::SWITCHING_PROTOCOLS || status.as_u16() >= 600 {
+        tracing::warn!(status = status.as_u16(), "upstream answered with a broken head");
         return Err(upstream_error());
     }
     Ok(())
@@ -221,18 +223,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_with_two_lengths_or_an_upgrade_is_refused() {
+    fn an_answer_with_two_lengths_an_upgrade_or_no_status_is_refused() {
         let answer = |status: u16, names: &[HeaderName]| {
             let mut answer = Response::new(());
             *answer.status_mut() = StatusCode::from_u16(status).unwrap();
             for name in names {
                 answer.headers_mut().insert(name, "3".parse().unwrap());
             }
-            check_framing(&answer).is_ok()
+            check_head(&answer).is_ok()
         };
         assert!(answer(200, &[header::CONTENT_LENGTH]));
         assert!(answer(200, &[header::TRANSFER_ENCODING]));
         assert!(!answer(200, &[header::CONTENT_LENGTH, header::TRANSFER_ENCODING]));
         assert!(!answer(101, &[]));
+        assert!(answer(599, &[]) && !answer(600, &[]) && !answer(999, &[]));
     }
 }
