@@ -163,7 +163,7 @@ impl RedisOptions {
     /// Connections to each server. One carries some 100,000 pins a second. Default: 1.
     ///
     /// A thread with a runtime of its own (`new_current_thread`), other than that in which the store was
-    /// made, has one more for its reads: a call over another thread's connection would have to wake that.
+    /// made, has one more for its reads of pins with a fixed lifetime: a call over another thread's connection would have to wake that.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections.clamp(1, 64);
         self

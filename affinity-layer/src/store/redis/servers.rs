@@ -98,19 +98,8 @@ impl Servers {
         self.run_over(Node::conn, name, commands).await
     }
 
-    /// The same for commands that change nothing.
-    pub(super) async fn read<T, F>(
-        &self,
-        name: &str,
-        commands: impl Fn(Conn) -> F,
-    ) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, Error>>,
-    {
-        self.run_over(Node::reader, name, commands).await
-    }
-
-    async fn run_over<T, F>(
+    /// The same over a connection of choice.
+    pub(super) async fn run_over<T, F>(
         &self,
         conn: fn(&Node, Duration) -> Conn,
         name: &str,

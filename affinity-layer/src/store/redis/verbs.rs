@@ -106,7 +106,7 @@ impl RedisStore {
             }
             None => {
                 let read = |conn: Conn| async move { conn.read(name).await };
-                self.0.servers.read(name, read).await.map_err(failed)?
+                self.0.servers.run_over(Node::reader, name, read).await.map_err(failed)?
             }
         };
         if value.is_empty() || left == -2 {
