@@ -6,6 +6,7 @@ mod inspect;
 mod interner;
 mod pins;
 mod slot;
+mod slots;
 mod tenants;
 
 use std::sync::Arc;

@@ -12,17 +12,8 @@ const MAX_STEPS: usize = 1024;
 /// pace with growth.
 const SWEEP: usize = 2;
 
-/// Entries below which one ring is enough; a ring of its own order is exact for small stores.
-const PART_SIZE: usize = 4096;
-
 /// How many places of a listing are looked at under one lock.
 const STRETCH: usize = 64;
-
-/// Into how many parts a store of `capacity` is split, a power of two: enough that a part is small
-/// when it has to be moved to grow.
-pub(super) fn parts(capacity: usize) -> usize {
-    (capacity / PART_SIZE).next_power_of_two().clamp(1, 4096)
-}
 
 /// Where an entry stands on the clock of its digest.
 #[derive(Clone, Copy, Debug)]
@@ -104,25 +95,28 @@ impl Clock {
 }
 
 impl Clocks {
-    /// `parts` rings; a power of two.
+    /// `parts` rings.
     pub(super) fn new(parts: usize) -> Self {
         Self((0..parts).map(|_| Mutex::default()).collect())
     }
 
     fn lock(&self, part: usize) -> Option<MutexGuard<'_, Clock>> {
-        let clock = self.0.get(part & (self.0.len() - 1))?;
-        Some(clock.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(self.0.get(part)?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn lock_of(&self, digest: Digest) -> Option<MutexGuard<'_, Clock>> {
+        self.lock(digest.part(self.parts()))
     }
 
     /// A place for `digest` on its ring.
     pub(super) fn place(&self, digest: Digest) -> Place {
-        self.lock(digest.part())
-            .map_or(Place { index: 0, reused: true }, |mut clock| clock.take_place(digest))
+        let clock = self.lock_of(digest);
+        clock.map_or(Place { index: 0, reused: true }, |mut clock| clock.take_place(digest))
     }
 
     /// Gives the place of a removed entry back.
     pub(super) fn vacate(&self, digest: Digest, index: u32) {
-        if let Some(mut clock) = self.lock(digest.part()) {
+        if let Some(mut clock) = self.lock_of(digest) {
             clock.vacate(index);
         }
     }
@@ -130,7 +124,7 @@ impl Clocks {
     /// A few entries of the ring of `digest`, for a check of their expiry.
     pub(super) fn sweep(&self, digest: Digest) -> impl Iterator<Item = (Digest, u32)> + use<> {
         let mut found = [None; SWEEP];
-        if let Some(mut clock) = self.lock(digest.part()) {
+        if let Some(mut clock) = self.lock_of(digest) {
             found.fill_with(|| clock.sweep());
         }
         found.into_iter().flatten()
@@ -142,9 +136,6 @@ impl Clocks {
 
     /// The entries at the places of a ring from `from` on; `None` where there is no such ring.
     pub(super) fn stretch(&self, part: usize, from: usize) -> Option<Stretch> {
-        if part >= self.parts() {
-            return None;
-        }
         let clock = self.lock(part)?;
         let places = (from..clock.ring.len()).take(STRETCH);
         let entry = |at: usize| Some((clock.ring.get(at).copied()??, u32::try_from(at).ok()?));
@@ -164,13 +155,13 @@ impl Clocks {
         spared: impl Fn(Digest) -> bool,
         mut remove: impl FnMut(Digest, u32, bool) -> bool,
     ) -> Option<Place> {
-        for offset in 0..self.0.len() {
-            let part = digest.part().wrapping_add(offset);
+        let own = digest.part(self.parts());
+        for part in (own..self.parts()).chain(0..own) {
             let Some(index) = self.evict_from(part, &spared, &mut remove) else {
                 continue;
             };
             let mut clock = self.lock(part)?;
-            if offset == 0 {
+            if part == own {
                 clock.set(index, Some(digest));
                 return Some(Place { index, reused: false });
             }

@@ -20,14 +20,17 @@ impl Digest {
     /// How many tenants are told apart.
     pub(super) const TENANTS: usize = 1 << TENANT_BITS;
 
-    /// Which part of the store the key belongs to; independent of the half that the map hashes by.
-    pub(in crate::store) fn part(self) -> usize {
-        truncated(self.1.get() >> (TENANT_BITS + 1))
+    /// Which of `parts` parts of the store the key belongs to; independent of the half that the map
+    /// hashes by, and of the tenant.
+    pub(in crate::store) fn part(self, parts: usize) -> usize {
+        // The upper half of the bits as a fraction: no division, and any number of parts.
+        let fraction = u128::from(self.1.get() >> u32::BITS);
+        usize::try_from((fraction * parts as u128) >> u32::BITS).unwrap_or_default()
     }
 
     /// Whose key it is, as a number below [`Self::TENANTS`].
     pub(super) fn tenant(self) -> usize {
-        truncated(self.1.get() >> 1) % Self::TENANTS
+        usize::try_from(self.1.get() >> 1 & (Self::TENANTS as u64 - 1)).unwrap_or_default()
     }
 
     /// Reads what `Display` wrote.
@@ -47,12 +50,6 @@ impl Digest {
         let bits = (Self::TENANTS as u64 - 1) << 1;
         Self(self.0, NonZeroU64::MIN | self.1.get() & !bits | tenant << 1 & bits)
     }
-}
-
-/// Truncation is harmless: any bits of a hash will do.
-#[allow(clippy::cast_possible_truncation, reason = "see above")]
-fn truncated(hash: u64) -> usize {
-    hash as usize
 }
 
 impl fmt::Display for Digest {

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use tokio::time::Instant;
 
-use super::clock::{self, Clocks, Place};
-use super::digest::{Digest, IdentityState};
+use super::clock::{Clocks, Place};
+use super::digest::Digest;
 use super::interner::Interner;
 pub(in crate::store) use super::slot::Held;
 use super::slot::{Position, Slot};
+use super::slots::{self, Slots};
 use super::tenants::Tenants;
 use crate::{Epoch, Expiry, Pin, Selection, telemetry};
 
@@ -22,7 +22,7 @@ use crate::{Epoch, Expiry, Pin, Selection, telemetry};
 pub(in crate::store) struct Pins {
     /// What it is called where its evictions are counted.
     name: &'static str,
-    slots: DashMap<Digest, Slot, IdentityState>,
+    slots: Slots,
     len: AtomicUsize,
     capacity: usize,
     clocks: Clocks,
@@ -36,13 +36,13 @@ pub(in crate::store) struct Pins {
 
 impl Pins {
     pub(in crate::store) fn new(capacity: usize, name: &'static str) -> Self {
-        let shards = clock::parts(capacity);
+        let parts = slots::parts(capacity);
         Self {
             name,
-            slots: DashMap::with_hasher_and_shard_amount(IdentityState, shards.max(16)),
+            slots: Slots::new(parts),
             len: AtomicUsize::new(0),
             capacity: capacity.max(1),
-            clocks: Clocks::new(shards),
+            clocks: Clocks::new(parts),
             tenants: Tenants::default(),
             selections: Interner::default(),
             born: Instant::now(),
@@ -70,7 +70,7 @@ impl Pins {
 
     /// The pin of `digest`. Counts as a use.
     pub(in crate::store) fn get(&self, digest: Digest, expiry: &Expiry) -> Option<Held> {
-        let slot = self.slots.get(&digest)?;
+        let slot = self.slots.of(digest).get(&digest)?;
         let now = self.now();
         if !slot.is_live(now) {
             return None;
@@ -85,7 +85,7 @@ impl Pins {
     /// Puts `pin` in for `ttl` unless there is one; `Some` is the one that was there.
     pub(in crate::store) fn claim(&self, digest: Digest, pin: &Pin, ttl: Duration) -> Option<Pin> {
         let now = self.now();
-        if let Some(slot) = self.slots.get(&digest).filter(|slot| slot.is_live(now)) {
+        if let Some(slot) = self.slots.of(digest).get(&digest).filter(|slot| slot.is_live(now)) {
             return Some(slot.held(now).pin);
         }
         self.insert(digest, pin, ttl, 0, false)
@@ -118,9 +118,10 @@ impl Pins {
             tag,
             position: Position::new(place),
         };
-        let (standing, unused) = match self.slots.entry(digest) {
+        let (standing, unused) = match self.slots.of(digest).entry(digest) {
             Entry::Vacant(entry) => {
                 entry.insert(slot);
+                self.slots.trim(digest);
                 self.tenants.entered(digest);
                 return None;
             }
@@ -147,7 +148,7 @@ impl Pins {
     ) -> Option<(Pin, bool)> {
         let selection = self.selections.intern(selection);
         let now = self.now();
-        let mut slot = self.slots.get_mut(&digest).filter(|slot| slot.is_live(now))?;
+        let mut slot = self.slots.of(digest).get_mut(&digest).filter(|slot| slot.is_live(now))?;
         let moves = slot.epoch == from;
         if moves {
             slot.selection = selection;
@@ -169,7 +170,7 @@ impl Pins {
     }
 
     fn remove_if(&self, digest: Digest, condition: impl FnOnce(&Slot) -> bool) -> bool {
-        let removed = self.slots.remove_if(&digest, |_, slot| condition(slot));
+        let removed = self.slots.of(digest).remove_if(&digest, |_, slot| condition(slot));
         if let Some((_, slot)) = &removed {
             self.tenants.left(digest);
             self.give_back(digest, slot.position.index());
@@ -200,7 +201,9 @@ impl Pins {
                 let idle = slot.position.was_idle();
                 slot.position.index() == index && (must_go || idle || !slot.is_live(now))
             };
-            let Some((_, gone)) = self.slots.remove_if(&other, goes) else { return false };
+            let Some((_, gone)) = self.slots.of(other).remove_if(&other, goes) else {
+                return false;
+            };
             self.tenants.left(other);
             match gone.is_live(now) {
                 true => telemetry::evicted(self.name),

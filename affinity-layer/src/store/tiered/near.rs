@@ -60,7 +60,7 @@ impl Near {
     }
 
     fn version(&self, digest: Digest) -> Option<&AtomicU32> {
-        self.versions.get(digest.part() % VERSIONS)
+        self.versions.get(digest.part(VERSIONS))
     }
 
     /// The copy, fresh or not.

@@ -14,22 +14,6 @@ fn ring(len: usize) -> (Vec<Digest>, Clock) {
 }
 
 #[test]
-fn a_store_has_parts_of_some_thousands() {
-    for (capacity, count) in [
-        (0, 1),
-        (1, 1),
-        (8191, 1),
-        (8192, 2),
-        (3 * 4096, 4),
-        (100_000, 32),
-        (10_000_000, 4096),
-        (usize::MAX, 4096),
-    ] {
-        assert_eq!(parts(capacity), count, "{capacity}");
-    }
-}
-
-#[test]
 fn a_ring_grows_by_a_quarter() {
     let (_, mut clock) = ring(1);
     let digest = clock.ring[0].unwrap();

@@ -44,8 +44,11 @@ fn the_keys_of_a_tenant_share_its_number_and_nothing_else() {
     for digests in [none, one] {
         let halves: HashSet<_> = digests.iter().map(|digest| digest.1.get() >> 17).collect();
         assert_eq!(halves.len(), 1000, "the rest of the second half is its own");
-        let parts: HashSet<_> = digests.iter().map(|digest| digest.part() % 16).collect();
-        assert_eq!(parts.len(), 16, "a tenant is spread over all parts");
+        for parts in [1, 2, 16, 17] {
+            let met: HashSet<_> = digests.iter().map(|digest| digest.part(parts)).collect();
+            assert_eq!(met.len(), parts, "a tenant is spread over all parts");
+            assert_eq!(met.into_iter().max(), Some(parts - 1));
+        }
         assert!(digests.iter().all(|digest| digest.1.get() & 1 == 1));
     }
 }

@@ -12,7 +12,11 @@ impl Pins {
     /// The pin of `digest`. Does not count as a use.
     pub(in crate::store) fn look(&self, digest: Digest) -> Option<Held> {
         let now = self.now();
-        self.slots.get(&digest).filter(|slot| slot.is_live(now)).map(|slot| slot.held(now))
+        self.slots
+            .of(digest)
+            .get(&digest)
+            .filter(|slot| slot.is_live(now))
+            .map(|slot| slot.held(now))
     }
 
     /// About `limit` pins from a place on, and the place where to go on; `None` at the end. Does not
@@ -28,7 +32,7 @@ impl Pins {
                 return (found, None);
             };
             found.extend(stretch.entries.into_iter().filter_map(|(digest, index)| {
-                let slot = self.slots.get(&digest)?;
+                let slot = self.slots.of(digest).get(&digest)?;
                 // At its own place only, so that it is told once.
                 let is_here = slot.position.index() == index && slot.is_live(now);
                 is_here.then(|| (digest, slot.held(now)))
