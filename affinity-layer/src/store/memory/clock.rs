@@ -53,8 +53,8 @@ impl Clock {
         // A ring holds a part of at most 10 million entries, so the index fits.
         let index = u32::try_from(self.ring.len()).unwrap_or(u32::MAX);
         if self.ring.len() == self.ring.capacity() {
-            // By a quarter at a time, not by doubling: of millions of places half would be empty.
-            self.ring.reserve_exact(self.ring.len() / 4 + 4);
+            // By a sixteenth at a time, not by doubling: of millions of places half would be empty.
+            self.ring.reserve_exact(self.ring.len() / 16 + 4);
         }
         self.ring.push(Some(digest));
         Place { index, reused: false }

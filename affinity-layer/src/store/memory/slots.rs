@@ -8,14 +8,14 @@ use super::slot::Slot;
 /// Places of a table of a large store, of which seven eighths can be taken before it doubles.
 const TABLE_PLACES: usize = 2048;
 
-/// Entries for which a table is meant: with two thirds of its places taken it has room for chance,
+/// Entries for which a table is meant: with five sevenths of its places taken it has room for chance,
 /// and for the marks that entries leave behind until it has to be made anew.
-const TABLE_SIZE: usize = TABLE_PLACES * 2 / 3;
+const TABLE_SIZE: usize = TABLE_PLACES * 5 / 7;
 
 /// Tables in which a small store is kept, so that two threads seldom want the same one.
 const MIN_TABLES: usize = 16;
 
-/// Beyond 44 million entries the tables grow.
+/// Beyond 47 million entries the tables grow.
 const MAX_PARTS: usize = 1 << 14;
 
 /// The parts of a store of `capacity`: when it is full, its tables are well filled.
@@ -77,9 +77,9 @@ mod tests {
             (1, 1),
             (2 * TABLE_SIZE, 1),
             (2 * TABLE_SIZE + 1, 2),
-            (100_000, 37),
-            (1_000_000, 367),
-            (10_000_000, 3664),
+            (100_000, 35),
+            (1_000_000, 342),
+            (10_000_000, 3420),
             (usize::MAX, MAX_PARTS),
         ] {
             assert_eq!(parts(capacity), count, "{capacity}");
