@@ -1,5 +1,6 @@
 //! Pins in Redis, shared by all replicas.
 
+mod breaker;
 mod claim;
 mod clients;
 mod clock;
@@ -31,7 +32,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fred::error::Error;
+use fred::error::{Error, ErrorKind};
 use tokio::task::AbortHandle;
 
 use self::clock::RedisClock;
@@ -174,11 +175,24 @@ fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX).clamp(1, 1 << 42)
 }
 
+/// Whether Redis answered and said no.
+pub(super) fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        // What an access list forbids counts as a matter of authentication.
+        ErrorKind::Auth
+            | ErrorKind::InvalidCommand
+            | ErrorKind::InvalidArgument
+            | ErrorKind::Config
+            | ErrorKind::Unknown
+    )
+}
+
 fn failed(error: Error) -> StoreError {
     let kind = match error.kind() {
-        fred::error::ErrorKind::Timeout => StoreErrorKind::Timeout,
+        ErrorKind::Timeout => StoreErrorKind::Timeout,
         _ if error.details().starts_with("WRONGTYPE") => StoreErrorKind::Invalid,
-        fred::error::ErrorKind::Parse => StoreErrorKind::Invalid,
+        ErrorKind::Parse => StoreErrorKind::Invalid,
         _ => StoreErrorKind::Unavailable,
     };
     StoreError::new(kind, BoxError::from(error))

@@ -25,7 +25,8 @@ impl RedisStore {
         ttl: Duration,
     ) -> Result<Claim, StoreError> {
         let current = self.names().current(key);
-        let claim = self.call(&current, self.claim_guarded(key, pin, ttl)).await?;
+        let node = self.node(&current)?;
+        let claim = node.guard.claim(self.claim_guarded(key, pin, ttl)).await?;
         self.0.clock.saw(claim.pin.epoch);
         Ok(claim)
     }

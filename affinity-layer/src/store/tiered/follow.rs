@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::pulse::{Followed, sign_of_life};
 use super::tier::Tier;
-use crate::store::redis::Node;
+use crate::store::redis::{Node, is_refusal};
 
 /// Between two signs of life.
 const BEAT: Duration = Duration::from_millis(250);
@@ -22,6 +22,12 @@ const MISSED: u32 = 3;
 
 /// Between two attempts to follow.
 const RETRY: Duration = Duration::from_millis(50);
+
+/// How long a server has to be followed to be followed again at once.
+const STEADY: Duration = Duration::from_secs(1);
+
+/// The longest pause before one that was not.
+const MAX_PAUSE: Duration = Duration::from_millis(400);
 
 /// Follows each server for as long as the store lives, and they come and go.
 pub(super) async fn follow_all(tier: Arc<Tier>) {
@@ -56,6 +62,7 @@ impl Drop for Follower {
 async fn follow(tier: Arc<Tier>, node: Arc<Node>) {
     let client = node.followed().clone();
     let _watched = node.watch();
+    let mut pause = Duration::ZERO;
     loop {
         let reconnected = client.reconnect_rx();
         let invalidations = client.invalidation_rx();
@@ -65,6 +72,7 @@ async fn follow(tier: Arc<Tier>, node: Arc<Node>) {
                 node.is_back();
                 node.link.up();
                 tier.came_up.notify_waiters();
+                let since = Instant::now();
                 tokio::select! {
                     () = invalidate(&tier, &node, invalidations) => {}
                     () = beat(&tier, &node, &client, followed.clone()) => {}
@@ -75,6 +83,11 @@ async fn follow(tier: Arc<Tier>, node: Arc<Node>) {
                 tracing::warn!(
                     "the shared session store is away, or came back; its state is read anew"
                 );
+                // Connections that break all the time cost more to follow than it saves to read.
+                let was_steady = since.elapsed() >= STEADY;
+                pause =
+                    if was_steady { Duration::ZERO } else { (pause * 2).clamp(RETRY, MAX_PAUSE) };
+                sleep(pause).await;
             }
             Err(error) => {
                 tracing::debug!(%error, "the shared session store cannot be followed yet");
@@ -139,19 +152,6 @@ async fn track(tier: &Tier, client: &Client) -> Result<(), Error> {
     // On the connection of before it may be on already, and would be refused.
     client.stop_tracking().await?;
     client.start_tracking(tier.redis.names().prefix(), true, false, false, true).await
-}
-
-/// Whether Redis answered and said no.
-fn is_refusal(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        // What an access list forbids counts as a matter of authentication.
-        ErrorKind::Auth
-            | ErrorKind::InvalidCommand
-            | ErrorKind::InvalidArgument
-            | ErrorKind::Config
-            | ErrorKind::Unknown
-    )
 }
 
 type Reconnections = tokio::sync::broadcast::Receiver<Server>;

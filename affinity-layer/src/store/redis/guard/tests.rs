@@ -1,3 +1,6 @@
+use fred::error::ErrorKind;
+
+use super::super::breaker::{FAILURES, OPEN};
 use super::*;
 
 const PATIENCE: Duration = Duration::from_millis(12);
@@ -10,6 +13,21 @@ async fn call(guard: &Guard, result: Result<(), StoreErrorKind>) -> bool {
     });
     let _ = call.await;
     called
+}
+
+async fn claim(guard: &Guard, result: Result<(), StoreError>) -> bool {
+    let mut called = false;
+    let claim = guard.claim(async {
+        called = true;
+        result
+    });
+    let _ = claim.await;
+    called
+}
+
+fn read_only() -> Result<(), StoreError> {
+    let error = fred::error::Error::new(ErrorKind::Unknown, "READONLY You can't write");
+    Err(StoreError::new(StoreErrorKind::Unavailable, error))
 }
 
 const DOWN: Result<(), StoreErrorKind> = Err(StoreErrorKind::Unavailable);
@@ -85,7 +103,7 @@ async fn clients_that_go_away_do_not_open_it() {
 #[tokio::test(start_paused = true)]
 async fn a_late_answer_closes_it_too() {
     let guard = Guard::new(Arc::default(), PATIENCE);
-    let late = guard.attempt();
+    let late = guard.calls.attempt();
     for _ in 0..FAILURES {
         call(&guard, DOWN).await;
     }
@@ -164,4 +182,43 @@ async fn silence_failures_and_refusals_are_counted_apart() {
     }
     let stats = guard.counters.stats();
     assert_eq!((stats.timeouts, stats.errors, stats.refused), (1, 1 + u64::from(FAILURES), 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_takes_no_claims_is_still_read() {
+    let guard = Guard::new(Arc::default(), PATIENCE);
+    for _ in 0..FAILURES {
+        assert!(claim(&guard, read_only()).await);
+        assert!(call(&guard, Ok(())).await, "reads are answered");
+    }
+    assert!(!claim(&guard, Ok(())).await);
+    assert!(call(&guard, Ok(())).await);
+    assert!(!claim(&guard, Ok(())).await, "an answer to a read tells nothing of claims");
+    tokio::time::advance(OPEN).await;
+    assert!(claim(&guard, Ok(())).await, "one may try");
+    assert!(claim(&guard, Ok(())).await, "closed again");
+    let stats = guard.counters.stats();
+    assert_eq!((stats.errors, stats.refused), (u64::from(FAILURES), 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_redis_did_not_answer_tells_nothing_of_claims() {
+    let guard = Guard::new(Arc::default(), PATIENCE);
+    let silent = || Err(StoreErrorKind::Timeout.into());
+    for _ in 0..FAILURES {
+        assert!(claim(&guard, silent()).await);
+        call(&guard, Ok(())).await;
+        let stalled = guard.claim(std::future::pending::<Result<(), StoreError>>());
+        assert!(tokio::time::timeout(PATIENCE * 2, stalled).await.is_err());
+        call(&guard, Ok(())).await;
+    }
+    assert!(claim(&guard, Ok(())).await);
+    for _ in 0..FAILURES {
+        call(&guard, DOWN).await;
+    }
+    for _ in 0..FAILURES * 2 {
+        assert!(!claim(&guard, Ok(())).await, "no call is made");
+    }
+    guard.close();
+    assert!(claim(&guard, Ok(())).await);
 }
