@@ -102,7 +102,7 @@ impl UsageReader {
             }
             None => {
                 ending.next_document();
-                *json = Json::default();
+                json.restart();
             }
         });
     }

@@ -30,7 +30,7 @@ impl Finder {
                     id.get_or_insert_with(|| value.to_owned());
                 }
             }),
-            None => *json = Json::default(),
+            None => json.restart(),
         });
         id
     }

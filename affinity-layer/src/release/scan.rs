@@ -116,7 +116,7 @@ impl Scanner {
             None => {
                 seen.end_document();
                 ending.next_document();
-                *json = Json::default();
+                json.restart();
             }
         });
     }

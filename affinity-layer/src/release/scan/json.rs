@@ -3,6 +3,8 @@
 //! It follows structure and does not check it: what is no JSON gives no strings, or strings that
 //! mean nothing to us.
 
+use memchr::memchr2;
+
 use super::key::Key;
 use crate::MAX_SESSION_LEN;
 
@@ -30,7 +32,9 @@ pub(crate) struct Json {
     path: Vec<Key>,
     /// Levels beyond those in `path`.
     deeper: usize,
-    string: Option<Text>,
+    in_string: bool,
+    /// The string at hand; it is not given up between strings, as a stream has some in each event.
+    text: Text,
     word: Word,
     /// The next string of the object at hand is a key.
     at_key: bool,
@@ -62,27 +66,33 @@ enum Escape {
 }
 
 impl Json {
+    /// Begins another document.
+    pub(crate) fn restart(&mut self) {
+        self.path.clear();
+        self.text.restart();
+        (self.deeper, self.in_string, self.at_key) = (0, false, false);
+        self.word = Word::None;
+    }
+
     /// Reads on; `found` is called for all that [`Found`] tells of, with the path to it.
     pub(crate) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(&[Key], Found<'_>)) {
         let mut rest = bytes;
         while let Some((&byte, after)) = rest.split_first() {
-            if let Some(text) = &mut self.string {
-                let taken = text.take_plain(rest);
+            if self.in_string {
+                let taken = self.text.take_plain(rest);
                 if taken > 0 {
                     rest = rest.get(taken..).unwrap_or_default();
                     continue;
                 }
-                if text.is_ended_by(byte)
-                    && let Some(text) = self.string.take()
-                {
-                    self.string_ended(&text, &mut found);
+                if self.text.is_ended_by(byte) {
+                    self.string_ended(&mut found);
                 }
                 rest = after;
                 continue;
             }
             rest = after;
             match byte {
-                b'"' => self.string = Some(Text::default()),
+                b'"' => self.in_string = true,
                 b'{' => {
                     if self.deeper == 0 {
                         found(&self.path, Found::Object);
@@ -136,19 +146,20 @@ impl Json {
         }
     }
 
-    fn string_ended(&mut self, text: &Text, found: &mut impl FnMut(&[Key], Found<'_>)) {
-        if self.deeper > 0 {
-            return;
-        }
-        let value = if text.too_long { None } else { std::str::from_utf8(&text.bytes).ok() };
-        if self.at_key {
-            self.at_key = false;
-            if let Some(last) = self.path.last_mut() {
+    fn string_ended(&mut self, found: &mut impl FnMut(&[Key], Found<'_>)) {
+        self.in_string = false;
+        if self.deeper == 0 {
+            let value = self.text.value();
+            if !self.at_key {
+                if let Some(value) = value {
+                    found(&self.path, Found::Text(value));
+                }
+            } else if let Some(last) = self.path.last_mut() {
                 *last = value.map_or(Key::Other, Key::of);
             }
-        } else if let Some(value) = value {
-            found(&self.path, Found::Text(value));
+            self.at_key = false;
         }
+        self.text.restart();
     }
 }
 
@@ -168,13 +179,23 @@ impl Word {
 }
 
 impl Text {
+    fn restart(&mut self) {
+        self.bytes.clear();
+        (self.too_long, self.escape) = (false, Escape::None);
+    }
+
+    /// What it says, if all of that is known.
+    fn value(&self) -> Option<&str> {
+        if self.too_long { None } else { std::str::from_utf8(&self.bytes).ok() }
+    }
+
     /// Takes the bytes up to the next quote or escape, which are most of an answer; says how many.
     fn take_plain(&mut self, bytes: &[u8]) -> usize {
         if !matches!(self.escape, Escape::None) {
             return 0;
         }
-        let end = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\'));
-        let plain = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+        let end = memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len());
+        let plain = bytes.get(..end).unwrap_or_default();
         let kept = plain.get(..MAX_STRING - self.bytes.len()).unwrap_or(plain);
         self.bytes.extend_from_slice(kept);
         self.too_long |= kept.len() < plain.len();

@@ -1,5 +1,7 @@
 //! The data of server-sent events, read in pieces of any size.
 
+use memchr::memchr2;
+
 /// Where in a line the next byte stands.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
@@ -50,8 +52,8 @@ impl Lines {
                     rest = after;
                 }
                 State::Data | State::Skip => {
-                    let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
-                    let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
+                    let end = memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+                    let (line, after) = rest.split_at(end);
                     if matches!(self.state, State::Data) {
                         found(Some(line));
                     }
