@@ -26,6 +26,19 @@ fn a_session_id_is_bounded_visible_ascii_without_comma() {
 }
 
 #[test]
+fn keys_that_no_request_names_are_drawn_from_128_bits() {
+    let [a, b] = [AffinityKey::begun(), AffinityKey::begun()];
+    let halves = |key: &AffinityKey| {
+        let (high, low) = key.session().split_at(16);
+        (high.to_owned(), low.to_owned())
+    };
+    let ((a_high, a_low), (b_high, b_low)) = (halves(&a), halves(&b));
+    assert_eq!((a_low.len(), b_low.len()), (16, 16));
+    // That two halves are the same by chance is one in 2^64.
+    assert!(a_high != b_high && a_low != b_low, "{a_high} {b_high} {a_low} {b_low}");
+}
+
+#[test]
 fn encoded_keys_show_the_parts_and_never_meet() {
     assert_eq!(key(None, "s1", None).encode("plano:affinity:"), "plano:affinity:s1");
     assert_eq!(key(Some("acme"), "s1", None).encode("p:"), "p:acme:s1");

@@ -166,6 +166,18 @@ async fn side_calls_of_claude_code_have_a_lane_and_hand_made_ids_have_none() {
 }
 
 #[tokio::test]
+async fn a_response_begins_a_session_only_where_later_ones_may_follow_it() {
+    let begins = |ids: &[BodyId]| {
+        let service = stack(layer(Calls::default().router()).body_ids(ids.iter().copied()));
+        let mut request = sending(r#"{"input":"hello"}"#);
+        *request.uri_mut() = "/v1/responses".parse().unwrap();
+        async move { send(&service, request).await.affinity }
+    };
+    assert_eq!(begins(&[BodyId::PreviousResponseId]).await, "claimed");
+    assert_eq!(begins(&[BodyId::PromptCacheKey]).await, "none");
+}
+
+#[tokio::test]
 async fn unkeyed_requests_that_are_not_routed_pass_with_their_body() {
     let service = stack(reading(Calls::default().router()).route_unkeyed(false));
     let body = r#"{"prompt_cache_key":7}"#;

@@ -107,3 +107,31 @@ async fn what_goes_on_elsewhere_or_has_no_opening_is_not_guessed_at() {
         assert_eq!(send(&service, sending(&body)).await.affinity, "none", "{body}");
     }
 }
+
+#[tokio::test]
+async fn the_opening_is_what_is_instructed_what_is_offered_and_what_is_asked_first() {
+    let service = guessing(&Calls::default());
+    let user = json!({"role": "user", "content": "hello"});
+    let told = |role: &str| json!({"messages": [{"role": role, "content": "be brief"}, user]});
+    let with = |tools: Value| json!({"messages": [user], "tools": tools});
+    let tool = json!([{"type": "function", "function": {"name": "f"}}]);
+    for (n, body) in
+        [json!({"messages": [user]}), told("system"), with(tool.clone())].iter().enumerate()
+    {
+        let expected = said(&format!("vendor/m{}", n + 1), false, "claimed");
+        assert_eq!(send(&service, sending(body)).await, expected, "{body}");
+    }
+    let nothing = json!({"role": "user", "content": ""});
+    let answer = json!({"role": "assistant", "content": "be brief"});
+    for (body, same) in [
+        (with(json!([])), 1),
+        // An empty message asks nothing, and what a model said is no instruction.
+        (json!({"messages": [nothing, user]}), 1),
+        (json!({"messages": [answer, user]}), 1),
+        (told("developer"), 2),
+        (with(tool), 3),
+    ] {
+        let expected = said(&format!("vendor/m{same}"), true, "hit");
+        assert_eq!(send(&service, sending(&body)).await, expected, "{body}");
+    }
+}

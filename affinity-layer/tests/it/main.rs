@@ -22,6 +22,7 @@ mod failover;
 mod fingerprint;
 mod giving_up;
 mod invariants;
+mod key_settings;
 mod memory_store;
 mod refusals;
 mod release;

@@ -90,6 +90,8 @@ fn what_goes_on_and_what_is_kept_is_told() {
     assert_eq!(told(r#"{"previous_response_id":"r"}"#), (false, true, true));
     assert_eq!(told(r#"{"conversation":{"id":"c"}}"#), (true, false, true));
     assert!(!BodyIds::of_body(b"{}").not_kept().is_kept);
+    let named = BodyIds::of_body(br#"{"conversation":"c"}"#).not_kept();
+    assert_eq!(named.key(&BodyId::ALL).unwrap().session(), "c", "what it names it names still");
 }
 
 #[test]
