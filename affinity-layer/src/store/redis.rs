@@ -17,6 +17,7 @@ mod names;
 mod node;
 mod notes;
 mod options;
+mod pace;
 mod readers;
 mod refresh;
 mod scripts;

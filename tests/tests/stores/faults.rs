@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use affinity_layer::{AffinityStore, Epoch, RedisStore};
 use affinity_tests::redis::{Mode, Proxy, RedisServer};
-use tokio::time::Instant;
+use tokio::time::{Instant, interval};
 
-use crate::support::{LONG, answers, claim, get, key, options, redis, selection};
+use crate::support::{LONG, answers, claim, get, key, options, redis, selection, soon, tiered};
 
 /// The longest wait for one command, and what a busy machine may add to it.
 const TIMEOUT: Duration = Duration::from_millis(100);
@@ -98,6 +98,35 @@ async fn lost_connections_are_made_again() {
         assert!(killed.elapsed() < Duration::from_secs(2), "{:?}", killed.elapsed());
     }
     assert!(get(&store, "s").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn connections_that_break_all_the_time_are_made_less_often() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.addr()).await;
+    let store = tiered(&options(&format!("redis://{}", proxy.addr()))).await;
+    let connections = async || {
+        let stats = server.run(&["INFO", "stats"]).await;
+        let count = stats.text().unwrap().lines().find_map(|line| {
+            line.strip_prefix("total_connections_received:")?.trim().parse::<u64>().ok()
+        });
+        count.unwrap()
+    };
+    let (before, start) = (connections().await, Instant::now());
+    let mut pace = interval(Duration::from_millis(20));
+    while start.elapsed() < Duration::from_secs(3) {
+        pace.tick().await;
+        proxy.cut();
+        // Refused or answered, it does not wait for a connection.
+        let asked = Instant::now();
+        let _ = get(&store, "s").await;
+        assert!(asked.elapsed() < SLACK, "{:?}", asked.elapsed());
+    }
+    let made = connections().await - before;
+    // Four at first, then two each 400 ms. If each break had another one at once, 80 or more.
+    assert!((5..30).contains(&made), "{made} connections");
+    soon(Duration::from_secs(2), "followed again", async || store.is_ready()).await;
+    assert!(claim(&store, "s", "a/one").await.unwrap().won);
 }
 
 #[tokio::test]

@@ -2,17 +2,10 @@
 
 use std::time::Duration;
 
-use fred::prelude::{Builder, Client, Pool, ReconnectPolicy, Server, ServerConfig};
+use fred::prelude::{Builder, Client, Server, ServerConfig};
 use fred::types::config::{TcpConfig, UnresponsiveConfig};
 
 use super::options::{RedisConfigError, RedisOptions};
-
-/// The clients for one server; see `Node` for what each is for.
-pub(super) struct Clients {
-    pub(super) pool: Pool,
-    pub(super) asking: Client,
-    pub(super) waiting: Client,
-}
 
 impl RedisOptions {
     /// These settings were found to bound every call.
@@ -24,8 +17,6 @@ impl RedisOptions {
         let mut builder = Builder::from_config(config);
         builder.with_performance_config(|config| {
             config.default_command_timeout = self.command_timeout;
-            // What a burst of invalidations may fill before the near copy has to be emptied.
-            config.broadcast_channel_capacity = 4096;
         });
         builder.with_connection_config(|config| {
             config.connection_timeout = Duration::from_millis(500);
@@ -45,35 +36,17 @@ impl RedisOptions {
         builder
     }
 
-    /// Clients for `server`, or for what the address names. None is connected yet.
-    pub(super) fn clients(&self, server: Option<&Server>) -> Result<Clients, RedisConfigError> {
-        let mut builder = self.builder(server);
-        // They come back by themselves. The first pause comes before the first connection, too.
-        builder.set_policy(ReconnectPolicy::Exponential {
-            attempts: 0,
-            max_attempts: 0,
-            min_delay: 5,
-            max_delay: 50,
-            base: 2,
-            jitter: 20,
-        });
-        Ok(Clients {
-            pool: builder.build_pool(self.connections).map_err(|error| refused(&error))?,
-            asking: builder.build().map_err(|error| refused(&error))?,
-            waiting: builder.build().map_err(|error| refused(&error))?,
-        })
-    }
-
-    /// A client for `server` that ends with its connection.
-    pub(super) fn client_for_once(
+    /// A client for `server`, or for what the address names, that ends with its connection. It has
+    /// room for so many events of each kind that nobody has listened to yet, about 0.9 KB for each.
+    pub(super) fn client(
         &self,
         server: Option<&Server>,
+        events: usize,
     ) -> Result<Client, RedisConfigError> {
         let mut builder = self.builder(server);
         // Without it the client would go by its policy for new connections, and has none.
         builder.with_config(|config| config.fail_fast = true);
-        // Nobody listens to its events, and there are channels for many kinds of them.
-        builder.with_performance_config(|config| config.broadcast_channel_capacity = 1);
+        builder.with_performance_config(|config| config.broadcast_channel_capacity = events);
         builder.build().map_err(|error| refused(&error))
     }
 }

@@ -1,17 +1,16 @@
 //! One server of pins: its connections, its breaker, and how well its changes are seen here.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fred::prelude::{Client, Pool};
 use fred::types::config::Server;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::clients::Clients;
 use super::confirm::Barrier;
 use super::conn::Conn;
-use super::connection;
+use super::connection::Connection;
 use super::guard::Guard;
 use super::link::Link;
 use super::options::{RedisConfigError, RedisOptions};
@@ -21,20 +20,26 @@ use super::stats::Counters;
 /// How long a node is remembered that no list names, after a redirection to it.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
+/// What a burst of invalidations may fill before the near copy has to be doubted.
+const INVALIDATIONS: usize = 512;
+
 /// A server, or what a Sentinel set says is the primary.
 pub(crate) struct Node {
     /// In a cluster.
     server: Option<Server>,
-    pool: Pool,
+    /// What near copies follow goes over this one.
+    first: Connection,
+    more: Vec<Connection>,
+    /// Counts calls: each goes over another connection.
+    turn: AtomicUsize,
     readers: Readers,
-    /// For commands that its cluster redirects to it for once; connected by the first of them.
-    asking: Client,
-    asked: OnceLock<AbortHandle>,
+    reading: AbortHandle,
+    /// For commands that its cluster redirects to it for once; started by the first of them.
+    asking: Connection,
     /// For waits for a replica, which hold up everything behind them.
-    waiting: Client,
+    waiting: Connection,
     pub(super) barrier: Barrier,
     named: Mutex<Option<Instant>>,
-    tasks: Vec<AbortHandle>,
     pub(super) guard: Guard,
     pub(crate) link: Link,
 }
@@ -46,21 +51,26 @@ impl Node {
         server: Option<Server>,
         counters: &Arc<Counters>,
     ) -> Result<Arc<Self>, RedisConfigError> {
-        let Clients { pool, asking, waiting } = options.clients(server.as_ref())?;
+        let first = Connection::new(options, server.as_ref(), INVALIDATIONS)?;
+        let connection = || Connection::new(options, server.as_ref(), 1);
+        let (asking, waiting) = (connection()?, connection()?);
+        let more: Vec<_> =
+            (1..options.connections).map(|_| connection()).collect::<Result<_, _>>()?;
         let waits = options.replicated.then_some(&waiting);
-        let mut tasks: Vec<_> = pool.clients().iter().chain(waits).map(start).collect();
+        [&first].into_iter().chain(&more).chain(waits).for_each(Connection::start);
         let readers = Readers::new(options, server.as_ref());
-        tasks.push(tokio::spawn(readers.follow(pool.next())).abort_handle());
+        let reading = tokio::spawn(readers.follow(&first)).abort_handle();
         Ok(Arc::new(Self {
             server,
-            pool,
+            first,
+            more,
+            turn: AtomicUsize::new(0),
             readers,
+            reading,
             asking,
-            asked: OnceLock::new(),
             waiting,
             barrier: Barrier::default(),
             named: Mutex::new(None),
-            tasks,
             guard: Guard::new(counters.clone(), options.command_timeout / 4),
             link: Link::default(),
         }))
@@ -70,35 +80,38 @@ impl Node {
         self.server.as_ref()
     }
 
+    /// One of the connections, each in its turn.
+    fn shared(&self) -> &Connection {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % (self.more.len() + 1);
+        turn.checked_sub(1).and_then(|turn| self.more.get(turn)).unwrap_or(&self.first)
+    }
+
     /// One of the connections.
     pub(super) fn conn(&self, limit: Duration) -> Conn {
-        Conn::new(self.pool.next(), limit)
+        Conn::new(&self.shared().client(), limit)
     }
 
     /// The connection for reads on this thread, else one of the others.
     pub(super) fn reader(&self, limit: Duration) -> Conn {
-        let shared = self.pool.next();
-        match self.readers.here(shared) {
-            Some(reader) => Conn::new(&reader, limit),
-            None => Conn::new(shared, limit),
-        }
+        let shared = self.shared().client();
+        Conn::new(&self.readers.here(&shared).unwrap_or(shared), limit)
     }
 
     /// A connection for commands that another node has redirected here by `ASK`.
     pub(super) fn asking(&self, limit: Duration) -> Conn {
-        self.asked.get_or_init(|| start(&self.asking));
-        Conn::asking(&self.asking, limit)
+        self.asking.start();
+        Conn::asking(&self.asking.client(), limit)
     }
 
     /// The connection that waits for replicas of Redis; there is one where pins wait for them.
     pub(super) fn waiting(&self, limit: Duration) -> Conn {
-        Conn::new(&self.waiting, limit)
+        Conn::new(&self.waiting.client(), limit)
     }
 
     /// The connection that near copies follow. Where it is the only one, it is not told of the
     /// changes that are made here.
-    pub(crate) fn followed(&self) -> &Client {
-        self.pool.next()
+    pub(crate) fn followed(&self) -> &Connection {
+        &self.first
     }
 
     /// The server was seen to answer: calls need not wait for the breaker to try it.
@@ -130,12 +143,6 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        for task in self.tasks.iter().chain(self.asked.get()) {
-            task.abort();
-        }
+        self.reading.abort();
     }
-}
-
-fn start(client: &Client) -> AbortHandle {
-    tokio::spawn(connection::stay(client.clone())).abort_handle()
 }

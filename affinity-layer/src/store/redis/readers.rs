@@ -13,6 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use super::connection::Connection;
 use super::options::RedisOptions;
 
 /// Between two connections of a thread. Until then, its reads go over a shared one.
@@ -57,7 +58,7 @@ impl Readers {
             if !shared.is_connected() {
                 return None;
             }
-            let client = self.options.client_for_once(self.server.as_ref()).ok()?;
+            let client = self.options.client(self.server.as_ref(), 1).ok()?;
             if let Some(former) = reader.replace(Reader::start(client, place)) {
                 tokio::spawn(former.retire());
             }
@@ -67,15 +68,19 @@ impl Readers {
 
     /// Has the connections made anew when `shared` has gone to another server, as it may behind a
     /// Sentinel: reads are to go where changes do.
-    pub(super) fn follow(&self, shared: &Client) -> impl Future<Output = ()> + Send + 'static {
-        let (mut reconnected, generation) = (shared.reconnect_rx(), self.generation.clone());
+    pub(super) fn follow(&self, shared: &Connection) -> impl Future<Output = ()> + Send + 'static {
+        let (clients, generation) = (shared.clients(), self.generation.clone());
         async move {
-            let mut last = None;
+            let (mut reconnected, mut last) = (clients.borrow().reconnect_rx(), None);
             loop {
                 let server = match reconnected.recv().await {
                     Ok(server) => Some(server),
                     Err(RecvError::Lagged(_)) => None,
-                    Err(RecvError::Closed) => return,
+                    Err(RecvError::Closed) => {
+                        // Another client has taken its place.
+                        reconnected = clients.borrow().reconnect_rx();
+                        continue;
+                    }
                 };
                 if server.is_none() || server != last {
                     generation.fetch_add(1, Ordering::AcqRel);

@@ -4,8 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use fred::error::{Error, ErrorKind};
-use fred::prelude::{Client, EventInterface, TrackingInterface};
-use fred::types::config::Server;
+use fred::prelude::{Client, ClientLike, TrackingInterface};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -22,12 +21,6 @@ const MISSED: u32 = 3;
 
 /// Between two attempts to follow.
 const RETRY: Duration = Duration::from_millis(50);
-
-/// How long a server has to be followed to be followed again at once.
-const STEADY: Duration = Duration::from_secs(1);
-
-/// The longest pause before one that was not.
-const MAX_PAUSE: Duration = Duration::from_millis(400);
 
 /// Follows each server for as long as the store lives, and they come and go.
 pub(super) async fn follow_all(tier: Arc<Tier>) {
@@ -60,11 +53,10 @@ impl Drop for Follower {
 }
 
 async fn follow(tier: Arc<Tier>, node: Arc<Node>) {
-    let client = node.followed().clone();
+    let mut clients = node.followed().clients();
     let _watched = node.watch();
-    let mut pause = Duration::ZERO;
     loop {
-        let reconnected = client.reconnect_rx();
+        let client = clients.borrow_and_update().clone();
         let invalidations = client.invalidation_rx();
         match start(&tier, &node, &client).await {
             Ok(followed) => {
@@ -72,22 +64,16 @@ async fn follow(tier: Arc<Tier>, node: Arc<Node>) {
                 node.is_back();
                 node.link.up();
                 tier.came_up.notify_waiters();
-                let since = Instant::now();
                 tokio::select! {
                     () = invalidate(&tier, &node, invalidations) => {}
                     () = beat(&tier, &node, &client, followed.clone()) => {}
-                    () = broken(&client, reconnected, &followed) => {}
+                    _ = clients.changed() => {}
                 }
                 node.link.down();
                 tier.near.doubt_all();
                 tracing::warn!(
                     "the shared session store is away, or came back; its state is read anew"
                 );
-                // Connections that break all the time cost more to follow than it saves to read.
-                let was_steady = since.elapsed() >= STEADY;
-                pause =
-                    if was_steady { Duration::ZERO } else { (pause * 2).clamp(RETRY, MAX_PAUSE) };
-                sleep(pause).await;
             }
             Err(error) => {
                 tracing::debug!(%error, "the shared session store cannot be followed yet");
@@ -101,6 +87,9 @@ async fn follow(tier: Arc<Tier>, node: Arc<Node>) {
 
 /// Asks for invalidations, then doubts every copy from before that.
 async fn start(tier: &Tier, node: &Node, client: &Client) -> Result<Followed, Error> {
+    if !client.is_connected() {
+        return Err(Error::new(ErrorKind::Canceled, "it is not connected"));
+    }
     let started = Instant::now();
     let refusal = match track(tier, client).await {
         Ok(()) => None,
@@ -154,7 +143,6 @@ async fn track(tier: &Tier, client: &Client) -> Result<(), Error> {
     client.start_tracking(tier.redis.names().prefix(), true, false, false, true).await
 }
 
-type Reconnections = tokio::sync::broadcast::Receiver<Server>;
 type Invalidations = tokio::sync::broadcast::Receiver<fred::types::client::Invalidation>;
 
 async fn invalidate(tier: &Tier, node: &Node, mut invalidations: Invalidations) {
@@ -169,20 +157,6 @@ async fn invalidate(tier: &Tier, node: &Node, mut invalidations: Invalidations) 
             }
             Err(RecvError::Lagged(_)) => tier.near.doubt_all(),
             Err(RecvError::Closed) => return,
-        }
-    }
-}
-
-/// Ends when the client has connected anew: the new connection is not told of changes.
-async fn broken(client: &Client, mut reconnected: Reconnections, followed: &Followed) {
-    loop {
-        if let Err(RecvError::Closed) = reconnected.recv().await {
-            return;
-        }
-        // The event of the connection that is followed may come late.
-        let same = |now: Followed| now.connection == followed.connection;
-        if !sign_of_life(client).await.is_ok_and(same) {
-            return;
         }
     }
 }
@@ -204,9 +178,6 @@ async fn beat(tier: &Tier, node: &Node, client: &Client, mut followed: Followed)
         if now.run_id != followed.run_id {
             return;
         }
-        if now.connection != followed.connection {
-            return;
-        }
         if !followed.coherent {
             continue;
         }
@@ -225,6 +196,6 @@ pub(super) async fn has_restarted(tier: &Tier, name: &str) -> bool {
     let Some(node) = tier.redis.servers().node(name) else {
         return true;
     };
-    let now = sign_of_life(node.followed()).await;
+    let now = sign_of_life(&node.followed().client()).await;
     !now.is_ok_and(|now| node.link.is_run(&now.run_id))
 }

@@ -12,10 +12,9 @@ use fred::types::{ClusterHash, CustomCommand};
 /// The longest wait for a sign of life.
 const BEAT_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// Who is followed. When it changes, invalidations may have been missed.
+/// Who is followed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Followed {
-    pub(super) connection: i64,
     /// Whether it brings invalidations.
     pub(super) coherent: bool,
     /// Redis draws one at each start; another one means other data. Empty where it is not told.
@@ -32,11 +31,10 @@ pub(super) async fn sign_of_life(client: &Client) -> Result<Followed, Error> {
         timeout: Some(BEAT_TIMEOUT),
         ..Options::default()
     });
-    let connection = client.client_id::<i64>().await?;
+    client.client_id::<i64>().await?;
     let info = info(&client).await.unwrap_or_default();
     let calls = |name| info.get(name).and_then(|stats| calls(stats)).unwrap_or_default();
     Ok(Followed {
-        connection,
         coherent: false,
         run_id: info.get("run_id").cloned().unwrap_or_default(),
         version: info.get("redis_version").cloned().unwrap_or_default(),
