@@ -45,6 +45,10 @@ async fn without_being_asked_for_nothing_of_the_body_is_read() {
         let answer = send(&service, sending(r#"{"prompt_cache_key":"s"}"#)).await;
         assert_eq!(answer, said(&format!("vendor/m{n}"), false, "none"));
     }
+    let passing = stack(layer(Calls::default().router()).route_unkeyed(false));
+    let unread = post(&[]).map(|_| Body::new(Unreadable));
+    let response = tower::ServiceExt::oneshot(passing, unread).await.unwrap();
+    assert_eq!(response.headers()["given"], "nothing");
 }
 
 /// A body that must not be read.
