@@ -7,9 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use super::load::{Turn, load};
 use super::report::{Half, Report, Row};
-use super::sick::Sick;
+use super::sick::{Patient, Sick};
 use crate::bench::process;
-use crate::redis::{Proxy, RedisServer};
 use crate::{Gateway, Setup, get, until};
 
 /// What a run consists of.
@@ -39,16 +38,15 @@ pub async fn run(plan: &Plan) -> Report {
 async fn row(plan: &Plan, sick: Sick) -> Row {
     let provider = ["provider", "--listen", "127.0.0.1:0", "--log-format", "json"];
     let provider = Gateway::spawn(&plan.gateway, &provider).await;
-    let redis = RedisServer::start().await;
-    let proxy = Proxy::start(redis.addr()).await;
-    let cache = format!("session_cache: {{type: redis, url: 'redis://{}'}}", proxy.addr());
+    let patient = Patient::start().await;
+    let cache = format!("session_cache: {{type: redis, url: 'redis://{}'}}", patient.addr());
     let config = Setup::new(&provider.url()).routing(&cache).yaml();
     let gateway = Gateway::serve_by(&plan.gateway, &config, &[]).await;
     until(async || gateway.ask(&get("/readyz")).await.json()["status"] == "ready").await;
     // What is made at the first requests is none of either half.
     load(gateway.address(), Duration::from_secs(2), "first").await;
     let healthy = half(&gateway, plan.half, "healthy", sleep(plan.half)).await;
-    let ill = sick.strike(&redis, &proxy, plan.half);
+    let ill = sick.strike(&patient, plan.half);
     let ill = half(&gateway, plan.half, "ill", ill).await;
     Row { sick, healthy, ill }
 }

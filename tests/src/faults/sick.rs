@@ -1,11 +1,14 @@
 //! The faults.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use tokio::time::{interval, sleep};
 
-use crate::redis::{Mode, Proxy, RedisServer};
+use crate::redis::{Liar, Mode, Proxy, RedisServer};
+
+const WRONG_TYPE: &[u8] = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
 
 /// What is wrong with Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,11 +37,37 @@ pub enum Sick {
     ReadOnly,
     /// `NOAUTH`.
     Locked,
+    /// `LOADING`, as while it reads its data after a start.
+    Loading,
+    /// `WRONGTYPE`, as where somebody else uses our names.
+    WrongType,
+}
+
+/// A Redis that can be made sick.
+pub(super) struct Patient {
+    redis: RedisServer,
+    liar: Liar,
+    proxy: Proxy,
+}
+
+impl Patient {
+    /// One that is well.
+    pub(super) async fn start() -> Self {
+        let redis = RedisServer::start().await;
+        let liar = Liar::start(redis.addr()).await;
+        let proxy = Proxy::start(liar.addr()).await;
+        Self { redis, liar, proxy }
+    }
+
+    /// Where clients connect.
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.proxy.addr()
+    }
 }
 
 impl Sick {
     /// Makes Redis sick for `length`, and leaves it so.
-    pub(super) async fn strike(self, redis: &RedisServer, proxy: &Proxy, length: Duration) {
+    pub(super) async fn strike(self, Patient { redis, liar, proxy }: &Patient, length: Duration) {
         let millis = length.as_millis().to_string();
         match self {
             Self::None => {}
@@ -59,6 +88,8 @@ impl Sick {
                 redis.run(&["CONFIG", "SET", "requirepass", "nobody-knows"]).await;
                 proxy.cut();
             }
+            Self::Loading => liar.say(Some(b"-LOADING Redis is loading the dataset in memory\r\n")),
+            Self::WrongType => liar.say(Some(WRONG_TYPE)),
             Self::Resets => {
                 let mut pace = interval(Duration::from_millis(20));
                 let cuts = async {

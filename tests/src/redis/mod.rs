@@ -31,6 +31,7 @@ mod builder;
 mod cluster;
 mod command;
 mod counts;
+mod liar;
 mod port;
 mod process;
 mod proxy;
@@ -44,6 +45,7 @@ mod wait;
 
 pub use builder::Builder;
 pub use cluster::RedisCluster;
+pub use liar::Liar;
 pub use proxy::{Mode, Proxy};
 pub use resp::{CommandError, Reply};
 pub use sentinel::{SERVICE_NAME, SentinelSet};
