@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use affinity_layer::{AffinityStore, Epoch, Expiry, RedisStore, StoreErrorKind};
-use affinity_tests::redis::RedisServer;
+use affinity_tests::redis::{Mode, Proxy, RedisServer};
 
 use crate::support::{
     CALM, LONG, claim, get, key, left, model, model_in, name, options, redis, selection, soon,
@@ -171,4 +171,45 @@ async fn a_lifetime_of_ten_years_is_no_trouble() {
     })
     .await;
     assert!(left(&server, "s").await > 315_000_000_000, "its own expiry is kept");
+}
+
+#[tokio::test]
+async fn a_name_that_is_somebody_elses_is_asked_for_now_and_then_and_holds_no_other_up() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.addr()).await;
+    let store = tiered(&options(&format!("redis://{}", proxy.addr()))).await;
+    let taken: Vec<_> = (0..8).map(|n| format!("taken-{n}")).collect();
+    for session in &taken {
+        server.run(&["LPUSH", &name(session), "x"]).await;
+        assert!(claim(&store, session, "a/one").await.is_err());
+        // Redis is told of it once more, and then not for a second.
+        assert_eq!(model(&store, session).await.as_deref(), Some("a/one"), "as it was decided");
+    }
+    let before = server.pin_commands().await;
+    for session in taken.iter().cycle().take(80) {
+        assert_eq!(model(&store, session).await.as_deref(), Some("a/one"));
+    }
+    // Some of them had their second over meanwhile.
+    let made = server.pin_commands().await - before;
+    assert!(made <= 40, "{made} commands for 80 turns");
+    proxy.set(Mode::Refuse).await;
+    proxy.cut();
+    assert!(claim(&store, "other", "a/two").await.is_err());
+    proxy.set(Mode::Pass).await;
+    soon(Duration::from_secs(5), "Redis hears of the other", async || {
+        model_in(&server, "other").await.as_deref() == Some("a/two")
+    })
+    .await;
+    for session in &taken {
+        server.run(&["DEL", &name(session)]).await;
+    }
+    soon(Duration::from_secs(5), "and of those, once their names are free", async || {
+        for session in &taken {
+            if model_in(&server, session).await.as_deref() != Some("a/one") {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
 }

@@ -10,6 +10,9 @@ use crate::{AffinityKey, Epoch, Pin};
 /// How long a release waits for Redis; the pin that it is for may live longer.
 pub(super) const RELEASE_LIFE: Duration = Duration::from_secs(3600);
 
+/// Before a change is told again that could not be taken for what stands under its name.
+const REST: Duration = Duration::from_secs(1);
+
 /// A change that Redis has not confirmed.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
@@ -17,6 +20,15 @@ pub(super) struct Change {
     pub(super) kind: Kind,
     /// When it is of no use any more.
     pub(super) until: Instant,
+    /// When Redis could not take it for what stands under its name.
+    pub(super) refused: Option<Instant>,
+}
+
+impl Change {
+    /// Whether it is not to be told yet: what stands there may be somebody else's, and stay.
+    pub(super) fn rests(&self) -> bool {
+        self.refused.is_some_and(|refused| refused.elapsed() < REST)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -56,9 +68,10 @@ impl Pending {
         (change.until > Instant::now()).then_some(change)
     }
 
-    /// Some of the names that are `wanted`.
+    /// Some of the names that are `wanted` and do not rest.
     pub(super) fn some(&self, count: usize, wanted: impl Fn(&str) -> bool) -> Vec<String> {
-        let names = self.changes.iter().map(|change| change.key().clone());
+        let changes = self.changes.iter().filter(|change| !change.rests());
+        let names = changes.map(|change| change.key().clone());
         names.filter(|name| wanted(name)).take(count).collect()
     }
 }

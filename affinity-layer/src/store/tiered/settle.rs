@@ -9,7 +9,7 @@ use super::pending::{self, Change, Kind};
 use super::tier::Tier;
 use crate::store::Claim;
 use crate::store::memory::Held;
-use crate::{AffinityKey, Epoch, Expiry, Pin, StoreError};
+use crate::{AffinityKey, Epoch, Expiry, Pin, StoreError, StoreErrorKind};
 
 impl Tier {
     /// Whether a session may move without Redis: not where nobody may be told of a pin that could be
@@ -21,7 +21,8 @@ impl Tier {
     pub(super) fn note(&self, name: String, key: &AffinityKey, kind: Kind, ttl: Duration) {
         let now = Instant::now();
         let until = now.checked_add(ttl).unwrap_or(now + pending::RELEASE_LIFE);
-        self.pending.note(name, Change { key: key.detached(), kind, until });
+        let change = Change { key: key.detached(), kind, until, refused: None };
+        self.pending.note(name, change);
     }
 
     /// Tells Redis of what was decided here, if something was; its winner stands.
@@ -30,10 +31,20 @@ impl Tier {
             return Ok(());
         };
         let mut untold = Untold { tier: self, name, change: Some(change.clone()) };
+        if change.rests() {
+            return Err(StoreErrorKind::Invalid.into());
+        }
         // Every read has room for this, and hardly any needs it.
-        Box::pin(self.tell(name, &change)).await?;
-        untold.change = None;
-        Ok(())
+        let told = Box::pin(self.tell(name, &change)).await;
+        match told.as_ref().map_err(StoreError::kind) {
+            Ok(()) => untold.change = None,
+            Err(StoreErrorKind::Invalid) => {
+                let refused = Some(Instant::now());
+                untold.change = Some(Change { refused, ..change });
+            }
+            Err(_) => {}
+        }
+        told
     }
 
     async fn tell(&self, name: &str, change: &Change) -> Result<(), StoreError> {
