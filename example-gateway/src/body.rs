@@ -203,7 +203,11 @@ mod tests {
             assert!(matches!(error, BodyError::Syntax { .. }), "{body}: {error:?}");
         }
         // Found by fuzzing: numbers that nobody can read, in the members that are lent as they stand.
-        for body in [r#"{"model" : 5E55555 }"#, r#"{"routing_preferences":[-1e999]}"#] {
+        for body in [
+            r#"{"model" : 5E55555 }"#,
+            r#"{"routing_preferences":[-1e999]}"#,
+            r#"{"metadata":687e7049,"metadata":687e70}"#,
+        ] {
             let error = Envelope::parse(Bytes::from(body)).unwrap_err();
             assert!(matches!(error, BodyError::Syntax { line: 1, .. }), "{body}: {error:?}");
         }
@@ -228,16 +232,6 @@ mod tests {
         assert!(Envelope::parse(Bytes::from(usual)).is_ok());
         let twice = Bytes::from(r#"{"model":"a","model":"b"}"#);
         assert_eq!(Envelope::parse(twice).unwrap_err(), BodyError::Duplicate("model"));
-    }
-
-    #[test]
-    fn deep_nesting_is_refused_and_not_followed() {
-        let nested = |depth: usize| {
-            Bytes::from(format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth)))
-        };
-        assert!(Envelope::parse(nested(100)).is_ok());
-        assert!(Envelope::parse(nested(10_000)).is_err());
-        assert!(Envelope::parse(nested(1_000_000)).is_err());
     }
 
     #[test]

@@ -5,9 +5,9 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::scan::{Checked, Key};
+use super::scan::Key;
 use crate::config::Inputs;
 
 /// Checks messages, or parts of one, and notes what kinds of input they hold. Tells whether the value
@@ -87,7 +87,7 @@ impl<'de> Visitor<'de> for Content<'_> {
                 "type" => drop(map.next_value_seed(Content { found: self.found, is_type: true })?),
                 "content" | "output" => drop(map.next_value_seed(Content::of(self.found))?),
                 _ => {
-                    map.next_value::<Checked>()?;
+                    map.next_value::<IgnoredAny>()?;
                 }
             }
         }

@@ -170,3 +170,18 @@ fn random_bodies_are_read_and_cut_as_serde_json_does() {
     }
     assert!(cut > 1000 && quick > 5000, "{cut}, {quick}");
 }
+
+#[test]
+fn deep_nesting_is_refused_where_serde_json_refuses_it_and_not_followed() {
+    for member in ["a", "model", "metadata"] {
+        let parsed = |depth: usize| {
+            let body = format!("{{\"{member}\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+            let expected = serde_json::from_str::<Value>(&body).is_ok();
+            let parsed = Envelope::parse(Bytes::from(body)).is_ok();
+            assert_eq!(parsed, expected, "{member}, {depth}");
+            parsed
+        };
+        assert!(parsed(100) && parsed(126));
+        assert!(!parsed(127) && !parsed(10_000) && !parsed(1_000_000));
+    }
+}

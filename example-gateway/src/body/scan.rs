@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use affinity_layer::BodyIds;
 use bytes::Bytes;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::content::Content;
@@ -60,17 +60,14 @@ pub(super) fn envelope(bytes: Bytes) -> Result<Envelope, BodyError> {
 /// Where our members stand in `text`, and why it is refused if it is.
 pub(super) fn find(text: &str) -> Result<Found, BodyError> {
     let members: Members<'_> = serde_json::from_str(text).map_err(refused)?;
-    let mut skipped = members.ids.into_iter().chain([members.model, members.preferences]).flatten();
-    if skipped.any(|value| serde_json::from_str::<Checked>(value.get()).is_err()) {
-        // What was skipped over is read in its place, for the error to tell where it is.
-        serde_json::from_str::<Checked>(text).map_err(refused)?;
-    }
     if let Some(name) = members.duplicate {
         return Err(BodyError::Duplicate(name));
     }
     if let Some(name) = members.invalid {
         return Err(BodyError::Value(name));
     }
+    // What is lent was skipped over, also where another value of the same name took its place.
+    serde_json::from_str::<Checked>(text).map_err(refused)?;
     let position = |value: &RawValue| {
         let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
         start..start + value.get().len()
@@ -162,7 +159,7 @@ impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
                     if let Some(id) = id.and_then(|id| members.ids.get_mut(id)) {
                         *id = Some(map.next_value()?);
                     } else {
-                        map.next_value::<Checked>()?;
+                        map.next_value::<IgnoredAny>()?;
                     }
                     continue;
                 }
@@ -179,7 +176,7 @@ impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
 #[derive(serde::Deserialize)]
 pub(super) struct Key<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-/// A value that is parsed and dropped. `IgnoredAny` would let lone surrogates, numbers out of range
+/// A value that is parsed and dropped. `IgnoredAny`, like a value that is lent, would let lone surrogates, numbers out of range
 /// and any depth pass, which a provider's parser then stumbles over.
 pub(super) struct Checked;
 
