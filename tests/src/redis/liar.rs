@@ -30,6 +30,8 @@ impl Liar {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(server).await else { continue };
+                // Otherwise an answer may wait for 40 ms.
+                let _ = (client.set_nodelay(true), server.set_nodelay(true));
                 let ((from, to), (answers, commands)) = (client.into_split(), server.into_split());
                 let to = Arc::new(tokio::sync::Mutex::new(to));
                 tokio::spawn(carry(answers, to.clone()));
