@@ -134,7 +134,7 @@ impl Cli {
             // Where its traces go stands in its configuration, so it starts both itself.
             Command::Serve(_) => {}
             Command::Demo(_) | Command::Verify(_) | Command::Report(_) => log("warn"),
-            Command::Provider(_) | Command::Check(_) => log("info"),
+            Command::Provider(_) | Command::Check(_) => log(telemetry::LINES),
         }
         match command {
             Command::Serve(serve) => serve.run(self.log_format).await,
@@ -164,7 +164,7 @@ impl Serve {
             }
         };
         let traces = Traces::new(&config.tracing)?;
-        telemetry::start(log_format, "info", &traces);
+        telemetry::start(log_format, telemetry::LINES, &traces);
         let mut local = None;
         if let Some(upstream) = &self.upstream {
             config.replace_upstreams(upstream);

@@ -27,6 +27,10 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// The lines that are written unless told otherwise. Of a lost connection the Redis client writes one for
+/// each call that was under way; the store tells of it once.
+pub(crate) const LINES: &str = "info,fred=error";
+
 /// Starts logging, and tracing where `traces` go anywhere. `RUST_LOG` filters log lines; without
 /// it, `default` does.
 pub(crate) fn start(format: LogFormat, default: &str, traces: &Traces) {

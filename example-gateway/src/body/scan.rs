@@ -176,8 +176,8 @@ impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
 #[derive(serde::Deserialize)]
 pub(super) struct Key<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-/// A value that is parsed and dropped. `IgnoredAny`, like a value that is lent, would let lone surrogates, numbers out of range
-/// and any depth pass, which a provider's parser then stumbles over.
+/// A value that is parsed and dropped. `IgnoredAny`, like a value that is lent, would let lone
+/// surrogates, numbers out of range and any depth pass, which a provider's parser then stumbles over.
 pub(super) struct Checked;
 
 impl<'de> Deserialize<'de> for Checked {

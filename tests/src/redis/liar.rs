@@ -6,12 +6,21 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
-/// Stands before a server and puts in words of its own while the test says so.
+/// Stands before a server and puts in words of its own while the test says so. It takes no new
+/// connections once it is dropped.
 #[derive(Debug)]
 pub struct Liar {
     addr: SocketAddr,
     words: Arc<Mutex<Option<&'static [u8]>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Liar {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// Ends the connection behind what was said.
@@ -27,7 +36,7 @@ impl Liar {
         let addr = listener.local_addr().unwrap();
         let words = Arc::<Mutex<Option<&'static [u8]>>>::default();
         let said = words.clone();
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(server).await else { continue };
                 // Otherwise an answer may wait for 40 ms.
@@ -38,7 +47,7 @@ impl Liar {
                 tokio::spawn(listen(from, commands, to, said.clone()));
             }
         });
-        Self { addr, words }
+        Self { addr, words, task }
     }
 
     /// Where clients connect.

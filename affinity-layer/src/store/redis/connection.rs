@@ -89,9 +89,13 @@ async fn stay(make: Arc<Make>, place: watch::Sender<Client>) {
         let (client, since) = (place.borrow().clone(), Instant::now());
         let mut running = Running(client.connect());
         let ended = (&mut running.0).await;
-        tracing::debug!(?ended, "a Redis client has ended");
         // It stays in this state when it ends.
         let was_connected = client.is_connected();
+        if was_connected {
+            tracing::warn!(?ended, "a connection to Redis is lost");
+        } else {
+            tracing::debug!(?ended, "Redis cannot be reached");
+        }
         // The same settings made one before.
         if was_connected && let Ok(next) = make() {
             place.send_replace(next);

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fred::types::config::Server;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::confirm::Barrier;
@@ -33,7 +32,6 @@ pub(crate) struct Node {
     /// Counts calls: each goes over another connection.
     turn: AtomicUsize,
     readers: Readers,
-    reading: AbortHandle,
     /// For commands that its cluster redirects to it for once; started by the first of them.
     asking: Connection,
     /// For waits for a replica, which hold up everything behind them.
@@ -59,14 +57,12 @@ impl Node {
         let waits = options.replicated.then_some(&waiting);
         [&first].into_iter().chain(&more).chain(waits).for_each(Connection::start);
         let readers = Readers::new(options, server.as_ref());
-        let reading = tokio::spawn(readers.follow(&first)).abort_handle();
         Ok(Arc::new(Self {
             server,
             first,
             more,
             turn: AtomicUsize::new(0),
             readers,
-            reading,
             asking,
             waiting,
             barrier: Barrier::default(),
@@ -93,8 +89,10 @@ impl Node {
 
     /// The connection for reads on this thread, else one of the others.
     pub(super) fn reader(&self, limit: Duration) -> Conn {
-        let shared = self.shared().client();
-        Conn::new(&self.readers.here(&shared).unwrap_or(shared), limit)
+        match self.readers.here(&self.first.client()) {
+            Some(reader) => Conn::new(&reader, limit),
+            None => self.conn(limit),
+        }
     }
 
     /// A connection for commands that another node has redirected here by `ASK`.
@@ -138,11 +136,5 @@ impl Node {
     pub(super) fn is_remembered(&self) -> bool {
         let named = *self.named.lock().unwrap_or_else(PoisonError::into_inner);
         named.is_some_and(|named| named.elapsed() < REMEMBERED)
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.reading.abort();
     }
 }
