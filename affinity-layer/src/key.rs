@@ -1,6 +1,5 @@
 //! The affinity key: which pin a request belongs to.
 
-mod agents;
 mod body;
 #[cfg(feature = "redis")]
 mod decoded;
@@ -8,7 +7,6 @@ mod encoded;
 mod extract;
 #[cfg(feature = "fingerprint")]
 mod fingerprint;
-mod harness;
 mod kind;
 mod part;
 mod seen;
@@ -22,15 +20,12 @@ use http::HeaderValue;
 use self::part::{parse, part, text};
 use crate::ModelName;
 
-pub use agents::{AGENT_HEADERS, AGENT_TRAIL_HEADERS, SubAgents};
 pub use body::{BodyId, BodyIds};
-pub use extract::AFFINITY_HEADERS;
 pub(crate) use extract::{KeySource, asks_a_model, single};
 #[cfg(feature = "fingerprint")]
 pub use fingerprint::Fingerprint;
-pub use harness::without_harness;
 pub use kind::IdKind;
-pub use part::{InvalidPart, MAX_SCOPE_LEN, MAX_SESSION_LEN, Scope};
+pub use part::{InvalidPart, Scope};
 pub(crate) use seen::Seen;
 
 /// Scope, session id and lane of one agentic loop: the name of a pin.
@@ -46,6 +41,9 @@ pub struct AffinityKey {
 }
 
 impl AffinityKey {
+    /// Longest session id, and longest lane that is set by hand, in bytes.
+    pub const MAX_SESSION_LEN: usize = 256;
+
     /// The same key with bytes of its own. Parts share the buffer that a request was read into, and
     /// would keep all of it.
     #[cfg(feature = "redis")]
@@ -62,14 +60,14 @@ impl AffinityKey {
     ///
     /// # Errors
     ///
-    /// [`InvalidPart`] unless `session` is 1 to [`MAX_SESSION_LEN`] visible ASCII bytes without
+    /// [`InvalidPart`] unless `session` is 1 to [`MAX_SESSION_LEN`](Self::MAX_SESSION_LEN) visible ASCII bytes without
     /// comma.
     pub fn new(session: &str) -> Result<Self, InvalidPart> {
         Self::from_header(&parse(session)?)
     }
 
     fn from_header(session: &HeaderValue) -> Result<Self, InvalidPart> {
-        let session = part(session, MAX_SESSION_LEN)?;
+        let session = part(session, Self::MAX_SESSION_LEN)?;
         Ok(Self { kind: IdKind::Header, scope: None, session, lane: None })
     }
 
@@ -134,13 +132,13 @@ impl AffinityKey {
     }
 
     fn with_lane_header(mut self, lane: &HeaderValue) -> Result<Self, InvalidPart> {
-        self.lane = Some(part(lane, MAX_SESSION_LEN)?);
+        self.lane = Some(part(lane, Self::MAX_SESSION_LEN)?);
         Ok(self)
     }
 
     /// Adds a sub-agent's thread to its lane.
     fn with_thread(mut self, thread: &HeaderValue) -> Result<Self, InvalidPart> {
-        let thread = part(thread, MAX_SESSION_LEN)?;
+        let thread = part(thread, Self::MAX_SESSION_LEN)?;
         let lane = format!("{},{}", self.lane().unwrap_or_default(), text(&thread));
         self.lane = Some(parse(&lane)?);
         Ok(self)

@@ -90,7 +90,7 @@
 //! | `x-plano-affinity: bypass` | untouched | yes | `bypass` | `false` |
 //! | `x-plano-affinity: refresh` | moves | yes | `refreshed` | `false` |
 //! | `x-plano-affinity: final` | released at the end | as without | as without | as without |
-//! | opens a turn, while the session warms up or by [`NewTurn`] | moves | yes | `refreshed` | `false` |
+//! | opens a turn, while the session warms up or by [`NewTurn`](ext::NewTurn) | moves | yes | `refreshed` | `false` |
 //! | decided anew, for a model that is not stronger | stands | yes | `hit` | `true` |
 //! | on a detour | stands | no | as without | `false` |
 //! | its model is not served any more | moves | yes | `repinned` | `false` |
@@ -128,7 +128,7 @@
 //!
 //! # Beside the layer
 //!
-//! [`UsageReader`] reads from passing answers what they cost, for whoever wants to know what a pin
+//! [`UsageReader`](usage::UsageReader) reads from passing answers what they cost, for whoever wants to know what a pin
 //! saves.
 //!
 //! # Features
@@ -142,54 +142,47 @@
 //! | `metrics` | counts and times through the `metrics` facade; `describe_metrics` lists them |
 //! | `conformance` | `store::conformance`, the suite for stores of your own |
 
-mod affinity;
+pub mod admin;
+pub mod affinity;
+pub mod agents;
 mod coalesce;
 mod error;
+pub mod ext;
 #[cfg(feature = "axum")]
 mod extractor;
 pub mod failover;
+pub mod headers;
 mod hint;
-mod key;
+pub mod key;
 pub mod link;
-mod name;
+pub mod name;
 mod outcome;
 mod pin;
 mod pinned;
-mod rejection;
+pub mod rejection;
 pub mod release;
 mod route;
 pub mod store;
 mod telemetry;
 pub mod usage;
 
-pub use affinity::{Affinity, AffinityLayer, ResponseFuture};
+pub use affinity::AffinityLayer;
 pub use error::{StoreError, StoreErrorKind};
-#[cfg(feature = "axum")]
-pub use extractor::MissingPinnedModel;
-pub use failover::{FailoverLayer, SecondChance};
+pub use failover::FailoverLayer;
 #[cfg(feature = "fingerprint")]
 pub use key::Fingerprint;
-pub use key::{
-    AFFINITY_HEADERS, AGENT_HEADERS, AGENT_TRAIL_HEADERS, AffinityKey, BodyId, BodyIds, IdKind,
-    InvalidPart, MAX_SCOPE_LEN, MAX_SESSION_LEN, Scope, SubAgents, without_harness,
-};
+pub use key::{AffinityKey, BodyId, Scope};
 pub use link::LinkLayer;
-pub use name::{InvalidName, MAX_NAME_LEN, ModelName, RouteName};
-pub use outcome::{
-    AFFINITY_HEADER, EPOCH_HEADER, MODEL_HEADER, Outcome, PINNED_HEADER, ROUTE_HEADER,
-};
-pub use pin::{Epoch, Expiry, MAX_CANDIDATES, Pin, Selection};
-pub use pinned::{AnyModel, FallbackModel, MidTurn, NewTurn, PinnedModel, Probe, RequestedModel};
-pub use rejection::{OpenAiErrors, Rejection, ResponseForRejection};
+pub use name::{ModelName, RouteName};
+pub use outcome::Outcome;
+pub use pin::{Epoch, Expiry, Pin, Selection};
+pub use pinned::PinnedModel;
+pub use rejection::Rejection;
 pub use release::ReleaseLayer;
 pub use route::{RouteDecision, RouteRequest, RouterService};
-pub use store::{
-    AffinityStore, Claim, Inspect, Inspected, MemoryStore, PinPage, SharedStore, StoredKey,
-    StoredPin,
-};
+pub use store::{AffinityStore, Claim, MemoryStore, SharedStore};
 #[cfg(feature = "redis")]
-pub use store::{NameSecret, RedisConfigError, RedisOptions, RedisStore, StoreStats, TieredStore};
-pub use usage::{Usage, UsageReader};
+pub use store::{RedisOptions, RedisStore, TieredStore};
 
 #[cfg(feature = "metrics")]
 pub use telemetry::describe_metrics;

@@ -10,8 +10,8 @@ use http::HeaderValue;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Longest accepted model or route name, in bytes.
-pub const MAX_NAME_LEN: usize = 256;
+/// Longest name of either kind, in bytes.
+const MAX_LEN: usize = 256;
 
 /// `%` is escaped too, so that an escaped name can be read back.
 const HEADER_ESCAPES: &AsciiSet = &CONTROLS.add(b'%');
@@ -28,7 +28,7 @@ struct Name {
 pub enum InvalidName {
     /// The name has no bytes.
     Empty,
-    /// The name has more than [`MAX_NAME_LEN`] bytes.
+    /// The name has more than [`ModelName::MAX_LEN`] bytes.
     TooLong,
     /// The name holds a byte that is not allowed.
     BadByte,
@@ -38,7 +38,7 @@ impl fmt::Display for InvalidName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("the name is empty"),
-            Self::TooLong => write!(f, "the name is longer than {MAX_NAME_LEN} bytes"),
+            Self::TooLong => write!(f, "the name is longer than {MAX_LEN} bytes"),
             Self::BadByte => f.write_str("the name holds a byte that is not allowed"),
         }
     }
@@ -49,7 +49,7 @@ impl std::error::Error for InvalidName {}
 fn check(text: &str, allowed: impl Fn(char) -> bool) -> Result<(), InvalidName> {
     if text.is_empty() {
         Err(InvalidName::Empty)
-    } else if text.len() > MAX_NAME_LEN {
+    } else if text.len() > MAX_LEN {
         Err(InvalidName::TooLong)
     } else if !text.chars().all(allowed) {
         Err(InvalidName::BadByte)
@@ -66,6 +66,9 @@ macro_rules! name {
         pub struct $type(Arc<Name>);
 
         impl $type {
+            /// Longest name, in bytes.
+            pub const MAX_LEN: usize = MAX_LEN;
+
             /// Checks `text` and makes a name of it.
             ///
             /// # Errors
@@ -156,7 +159,7 @@ macro_rules! name {
 }
 
 name! {
-    /// A model as it is configured, for example `openai/gpt-4o`: 1 to [`MAX_NAME_LEN`] visible
+    /// A model as it is configured, for example `openai/gpt-4o`: 1 to [`MAX_LEN`](Self::MAX_LEN) visible
     /// ASCII bytes, so that it can stand in a header, a log line and a store as it is.
     ///
     /// Cloning shares the text.
@@ -164,7 +167,7 @@ name! {
 }
 
 name! {
-    /// The name of a route, for example `code generation`: 1 to [`MAX_NAME_LEN`] bytes without
+    /// The name of a route, for example `code generation`: 1 to [`MAX_LEN`](Self::MAX_LEN) bytes without
     /// control characters. In a header, bytes beyond ASCII and `%` are percent-encoded.
     ///
     /// Cloning shares the text.

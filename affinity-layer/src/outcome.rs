@@ -4,25 +4,11 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::headers::{
+    AFFINITY_HEADER, EPOCH_HEADER, MODEL_HEADER, OURS, PINNED_HEADER, ROUTE_HEADER,
+};
 use crate::key::single;
 use crate::{Epoch, Selection};
-
-/// `x-plano-pinned`: `true` when the model came from a pin that stood before this request's own
-/// routing decision.
-pub const PINNED_HEADER: HeaderName = HeaderName::from_static("x-plano-pinned");
-/// `x-plano-model`: the selected model as configured.
-pub const MODEL_HEADER: HeaderName = HeaderName::from_static("x-plano-model");
-/// `x-plano-route`: the name of the route that matched, if one did.
-pub const ROUTE_HEADER: HeaderName = HeaderName::from_static("x-plano-route");
-/// `x-plano-affinity`: in a request the control, in a response the [`Outcome`].
-pub const AFFINITY_HEADER: HeaderName = HeaderName::from_static("x-plano-affinity");
-/// `x-plano-epoch`: the [`Epoch`] of the pin behind the answer, only where
-/// [`AffinityLayer::expose_epoch`](crate::AffinityLayer::expose_epoch) asks for it.
-pub const EPOCH_HEADER: HeaderName = HeaderName::from_static("x-plano-epoch");
-
-/// The headers that only we may send.
-pub(crate) const OURS: [HeaderName; 5] =
-    [PINNED_HEADER, MODEL_HEADER, ROUTE_HEADER, AFFINITY_HEADER, EPOCH_HEADER];
 
 /// How the model of a request was found: the value of `x-plano-affinity` in its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

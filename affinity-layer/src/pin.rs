@@ -6,9 +6,6 @@ use std::time::{Duration, SystemTime};
 
 use crate::{ModelName, RouteDecision, RouteName};
 
-/// Most candidates that are kept of a decision.
-pub const MAX_CANDIDATES: usize = 32;
-
 /// The generation of a pin. It grows with every change of a key's pin, also across a release and a
 /// new claim, so that a change made for an older pin cannot hit a newer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +28,9 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Most candidates that are kept of a decision.
+    pub const MAX_CANDIDATES: usize = 32;
+
     /// The choice of `model` alone, without a route or other candidates.
     #[must_use]
     pub fn of(model: ModelName) -> Self {
@@ -38,10 +38,10 @@ impl Selection {
     }
 
     /// The best candidate of `decision`, `None` when no route matched. Of the candidates the first
-    /// [`MAX_CANDIDATES`] are kept: they stay in memory as long as the pin.
+    /// [`MAX_CANDIDATES`](Self::MAX_CANDIDATES) are kept: they stay in memory as long as the pin.
     #[must_use]
     pub fn best(mut decision: RouteDecision) -> Option<Self> {
-        decision.models.truncate(MAX_CANDIDATES);
+        decision.models.truncate(Self::MAX_CANDIDATES);
         let model = decision.models.first()?.clone();
         let candidates = decision.models.into();
         Some(Self { model, route: decision.route, candidates, warm_up: 0 })
@@ -160,7 +160,7 @@ mod tests {
     fn a_long_list_of_candidates_is_cut() {
         let models = (0..1000).map(|n| ModelName::new(&format!("m/{n}")).unwrap());
         let selection = Selection::best(RouteDecision::new(models)).unwrap();
-        assert_eq!(selection.candidates().len(), MAX_CANDIDATES);
+        assert_eq!(selection.candidates().len(), Selection::MAX_CANDIDATES);
         assert_eq!(selection.model().as_str(), "m/0");
     }
 

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Extensions;
 use tokio::time::sleep;
 
 use crate::outcome::{Outcome, Stamp};
@@ -174,51 +173,3 @@ impl fmt::Debug for PinnedModel {
             .finish_non_exhaustive()
     }
 }
-
-/// In the extensions of a request that may use a pin and must not make one, such as one that counts
-/// tokens: without a pin it goes on with the model that it asks for, and the router is not asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Probe;
-
-/// In the extensions of a request that opens a new turn of its session: a pin that stands moves to a
-/// new decision, as with `x-plano-affinity: refresh`. Requests without it hold the model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NewTurn;
-
-/// In the extensions of a request that goes on with a turn, such as one that brings the result of a
-/// tool: it holds the model, also while its session [warms up](crate::AffinityLayer::warm_up).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MidTurn;
-
-/// In the extensions of a sub-agent's request that shares the pin of its main loop: the pin is not
-/// its own to move or to end.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Guest;
-
-impl Guest {
-    /// Marks a request as a guest's.
-    pub(crate) fn admit(request: &mut Extensions) {
-        request.remove::<NewTurn>();
-        request.insert(MidTurn);
-        request.insert(Self);
-    }
-}
-
-/// The model a request asks for, for when the router has no answer or no route matches.
-///
-/// Without this extension the layer reads the top-level `model` of a JSON body. A gateway that
-/// resolves aliases sets it, so that the name is the configured one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestedModel(pub ModelName);
-
-/// In the extensions of a request that leaves the choice to the router, such as one for a model
-/// called `auto`: it belongs to no [model lane](crate::AffinityLayer::model_lanes), and
-/// [`RequestedModel`] is only what it falls back to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AnyModel;
-
-/// In the extensions of a request whose [`RequestedModel`] is not to be given to anybody anew, such as
-/// one that is being drained: what the request goes on with in its place when the router has no answer.
-/// Its [model lane](crate::AffinityLayer::model_lanes) and its pin are those of the requested model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FallbackModel(pub Option<ModelName>);

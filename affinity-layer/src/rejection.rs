@@ -6,7 +6,9 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use serde_json::json;
 
-use crate::InvalidPart;
+#[cfg(feature = "axum")]
+pub use crate::extractor::MissingPinnedModel;
+use crate::key::InvalidPart;
 
 /// Why a request was refused. It is also put into the extensions of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
-mod inspect;
+pub(crate) mod inspect;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
@@ -14,7 +14,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use inspect::{Inspect, Inspected, PinPage, StoredKey, StoredPin};
 pub use memory::MemoryStore;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

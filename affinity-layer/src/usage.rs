@@ -19,7 +19,7 @@
 //!   whatever the answer holds.
 //!
 //! ```
-//! use affinity_layer::UsageReader;
+//! use affinity_layer::usage::UsageReader;
 //!
 //! let answer = http::Response::builder()
 //!     .header("content-type", "application/json")

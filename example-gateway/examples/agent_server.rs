@@ -15,7 +15,7 @@
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 
-use affinity_layer::AFFINITY_HEADERS;
+use affinity_layer::headers::SESSION_HEADERS;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -79,7 +79,7 @@ async fn chat(
 /// The session, and the key for the gateway if it asks for one.
 fn passed_on(headers: &HeaderMap) -> HeaderMap {
     let named = |name: HeaderName| headers.get_all(&name).iter().map(move |v| (name.clone(), v));
-    let names = AFFINITY_HEADERS.into_iter().chain([header::AUTHORIZATION]);
+    let names = SESSION_HEADERS.iter().cloned().chain([header::AUTHORIZATION]);
     names.flat_map(named).map(|(name, value)| (name, value.clone())).collect()
 }
 

@@ -4,7 +4,7 @@ mod layers;
 
 use std::sync::Arc;
 
-use affinity_layer::{LinkLayer, Probe, ReleaseLayer};
+use affinity_layer::{LinkLayer, ReleaseLayer, ext::Probe};
 use axum::body::Body;
 use axum::routing::{any, get};
 use axum::{Json, Router};

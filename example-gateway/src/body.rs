@@ -14,7 +14,7 @@ mod values;
 use std::borrow::Cow;
 use std::ops::Range;
 
-use affinity_layer::BodyIds;
+use affinity_layer::key::BodyIds;
 use bytes::Bytes;
 
 pub use scan::BodyError;

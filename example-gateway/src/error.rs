@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use affinity_layer::{Rejection, SecondChance};
+use affinity_layer::{Rejection, ext::SecondChance};
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;

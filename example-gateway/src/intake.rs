@@ -16,7 +16,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use affinity_layer::{AnyModel, FallbackModel, MidTurn, ModelName, NewTurn, RequestedModel};
+use affinity_layer::{
+    ModelName,
+    ext::{AnyModel, FallbackModel, MidTurn, NewTurn, RequestedModel},
+};
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;

@@ -13,7 +13,7 @@ mod stream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use affinity_layer::{ModelName, StoredKey};
+use affinity_layer::{ModelName, admin::StoredKey};
 use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;

@@ -1,7 +1,9 @@
 //! The span of a request, and its count.
 
 use affinity_layer::{
-    AFFINITY_HEADERS, AGENT_HEADERS, AGENT_TRAIL_HEADERS, MODEL_HEADER, Rejection,
+    Rejection,
+    agents::{AGENT_HEADERS, AGENT_TRAIL_HEADERS},
+    headers::{MODEL_HEADER, SESSION_HEADERS},
 };
 use http::{HeaderName, Request, Response, StatusCode};
 use tokio::time::Instant;
@@ -98,7 +100,7 @@ fn span<B>(request: &Request<B>, path: &str, attributes: &SpanAttributes) -> Spa
 /// Whether a header holds neither a credential nor a session, as far as its name tells.
 fn may_be_shown(name: &HeaderName) -> bool {
     const TELLING: [&str; 7] = ["auth", "cookie", "key", "password", "secret", "session", "token"];
-    let session = AFFINITY_HEADERS.contains(name)
+    let session = SESSION_HEADERS.contains(name)
         || AGENT_HEADERS.contains(name)
         || AGENT_TRAIL_HEADERS.contains(name);
     let name = name.as_str();

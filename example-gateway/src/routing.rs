@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use affinity_layer::{
-    BoxError, ModelName, RequestedModel, RouteDecision, RouteRequest, RouterService,
+    BoxError, ModelName, RouteDecision, RouteRequest, RouterService, ext::RequestedModel,
 };
 use router_client::{LexicalRouter, LlmRouter, PlanoRouter, Preferences, RouterClient};
 use secrecy::ExposeSecret;

@@ -4,8 +4,9 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use affinity_layer::{
-    Inspect, MemoryStore, NameSecret, RedisOptions, RedisStore, SharedStore, StoreStats,
-    TieredStore,
+    MemoryStore, RedisOptions, RedisStore, SharedStore, TieredStore,
+    admin::Inspect,
+    store::{NameSecret, StoreStats},
 };
 use secrecy::ExposeSecret;
 

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use affinity_layer::{
-    ModelName, Outcome, PinnedModel, Probe, RouteName, RouteRequest, RouterService,
+    ModelName, Outcome, PinnedModel, RouteName, RouteRequest, RouterService, ext::Probe,
 };
 use http::{Extensions, Request, Response};
 use pin_project_lite::pin_project;

@@ -14,7 +14,7 @@ mod tag;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use affinity_layer::{AffinityKey, Epoch, ModelName, Outcome, RouteName, StoredKey};
+use affinity_layer::{AffinityKey, Epoch, ModelName, Outcome, RouteName, admin::StoredKey};
 use serde::{Serialize, Serializer};
 use tokio::sync::broadcast;
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use affinity_layer::without_harness;
+use affinity_layer::agents::without_harness;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 

@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use affinity_benches::{Body, Failure, SESSION, request, session};
-use affinity_layer::AFFINITY_HEADER;
+use affinity_layer::headers::AFFINITY_HEADER;
 use http::{HeaderValue, Request, Response};
 use tower_service::Service;
 

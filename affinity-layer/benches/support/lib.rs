@@ -8,7 +8,10 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
-use affinity_layer::{AFFINITY_HEADER, MODEL_HEADER, PINNED_HEADER, PinnedModel, ROUTE_HEADER};
+use affinity_layer::{
+    PinnedModel,
+    headers::{AFFINITY_HEADER, MODEL_HEADER, PINNED_HEADER, ROUTE_HEADER},
+};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};

@@ -19,8 +19,8 @@ use crate::outcome::{Control, Outcome, Stamp};
 use crate::release::ReleasedAtEnd;
 use crate::telemetry;
 use crate::{
-    AffinityKey, AffinityStore, NewTurn, Pin, PinnedModel, Probe, Rejection, RouterService,
-    Selection,
+    AffinityKey, AffinityStore, Pin, PinnedModel, Rejection, RouterService, Selection,
+    ext::{NewTurn, Probe},
 };
 
 /// What is left to do when the inner service has answered.

@@ -8,7 +8,10 @@ use super::core::Core;
 use super::payload::{Payload, Readable};
 use crate::key::Seen;
 use crate::link;
-use crate::{AffinityKey, AffinityStore, BodyIds, Expiry, IdKind, Rejection, RouterService};
+use crate::{
+    AffinityKey, AffinityStore, Expiry, Rejection, RouterService,
+    key::{BodyIds, IdKind},
+};
 
 impl<St: AffinityStore, R: RouterService> Core<St, R> {
     /// The session as far as it can be told without the body and without waiting.

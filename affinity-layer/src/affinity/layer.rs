@@ -12,7 +12,8 @@ use super::service::Affinity;
 use super::settings::Settings;
 use crate::store::SharedStore;
 use crate::{
-    AffinityStore, BodyId, Expiry, ModelName, OpenAiErrors, RouterService, Selection, SubAgents,
+    AffinityStore, BodyId, Expiry, ModelName, RouterService, Selection, agents::SubAgents,
+    rejection::OpenAiErrors,
 };
 
 /// Layer that applies the [`Affinity`] middleware. All settings live here.
@@ -53,7 +54,7 @@ where
 
     /// The headers that may name the session; the first of them that is present wins.
     ///
-    /// Default: [`AFFINITY_HEADERS`](crate::AFFINITY_HEADERS).
+    /// Default: [`SESSION_HEADERS`](crate::headers::SESSION_HEADERS).
     pub fn headers(self, headers: impl IntoIterator<Item = HeaderName>) -> Self {
         self.set(|settings| settings.keys.headers(headers))
     }
@@ -74,8 +75,8 @@ where
 
     /// Whether each model that an agent client asks for under one session id has a pin of its own,
     /// so that a side call to a small model does not take the main loop over. It needs a
-    /// [`RequestedModel`](crate::RequestedModel) in the request's extensions, and counts for clients
-    /// of the agents' preset only; a request with [`AnyModel`](crate::AnyModel) has the session's own
+    /// [`RequestedModel`](crate::ext::RequestedModel) in the request's extensions, and counts for clients
+    /// of the agents' preset only; a request with [`AnyModel`](crate::ext::AnyModel) has the session's own
     /// pin. Default: no.
     pub fn model_lanes(self, lanes: bool) -> Self {
         self.set(|settings| settings.keys.model_lanes(lanes))
@@ -85,7 +86,7 @@ where
     /// `sources` does not matter; it is that of [`BodyId`].
     ///
     /// A request with an id in a header is not read for it. Any other has its body held, up to
-    /// [`body_limit`](Self::body_limit), unless its extensions hold [`BodyIds`](crate::BodyIds).
+    /// [`body_limit`](Self::body_limit), unless its extensions hold [`BodyIds`](crate::key::BodyIds).
     /// Default: none.
     pub fn body_ids(self, sources: impl IntoIterator<Item = BodyId>) -> Self {
         self.set(|settings| settings.keys.body_ids(sources))
@@ -169,7 +170,7 @@ where
 
     /// How many turns at the beginning of a session are a warm-up, so that a trivial first one does
     /// not bind the rest: each is decided anew, and so is the first turn after them, whose model then
-    /// holds. Every request counts as a turn, unless it has a [`MidTurn`](crate::MidTurn) in its
+    /// holds. Every request counts as a turn, unless it has a [`MidTurn`](crate::ext::MidTurn) in its
     /// extensions. Default: 0, the first turn decides.
     pub fn warm_up(self, turns: u8) -> Self {
         self.set(|settings| settings.warm_up = turns)

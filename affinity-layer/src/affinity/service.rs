@@ -12,12 +12,14 @@ use tracing::Instrument;
 use super::core::Core;
 use super::decide::Turn;
 use super::future::ResponseFuture;
+use crate::ext::Guest;
 use crate::key::asks_a_model;
 use crate::outcome::{Control, Outcome, Stamp};
-use crate::pinned::Guest;
 use crate::{
-    AffinityStore, BoxError, NewTurn, PinnedModel, Probe, Rejection, ResponseForRejection,
-    RouterService, telemetry,
+    AffinityStore, BoxError, PinnedModel, Rejection, RouterService,
+    ext::{NewTurn, Probe},
+    rejection::ResponseForRejection,
+    telemetry,
 };
 
 /// Middleware that gives every request of a session the model of the first one.

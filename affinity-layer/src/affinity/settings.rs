@@ -13,7 +13,10 @@ use serde::Deserialize;
 use super::escalation::Escalation;
 use crate::key::KeySource;
 use crate::outcome::Control;
-use crate::{Expiry, FallbackModel, MidTurn, ModelName, Pin, RequestedModel, Selection};
+use crate::{
+    Expiry, ModelName, Pin, Selection,
+    ext::{FallbackModel, MidTurn, RequestedModel},
+};
 
 pub(super) type Accepts = dyn Fn(&ModelName) -> bool + Send + Sync;
 pub(super) type Detour = dyn Fn(&Parts, &Selection) -> Option<ModelName> + Send + Sync;

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::layer::Settings;
+use crate::ext::{Probe, SecondChance};
+use crate::{ModelName, Outcome, PinnedModel};
 use http::{Request, Response, StatusCode, header};
 use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt;
 use tower_service::Service;
-
-use super::SecondChance;
-use super::layer::Settings;
-use crate::{ModelName, Outcome, PinnedModel, Probe};
 
 pub(super) struct Attempts {
     pub(super) model: PinnedModel,

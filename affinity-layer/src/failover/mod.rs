@@ -3,7 +3,7 @@
 //! 1. An answer of status 429, 500, 502, 503, 504 or 529, or an error of the inner service, is tried
 //!    again with the next candidate of the [`PinnedModel`](crate::PinnedModel), as long as there is
 //!    one, and within [a number](FailoverLayer::attempts) and [a time](FailoverLayer::time_limit).
-//! 2. With a `Retry-After` that is short, or a [`SecondChance`] in the response's extensions, the same
+//! 2. With a `Retry-After` that is short, or a [`SecondChance`](crate::ext::SecondChance) in the response's extensions, the same
 //!    model gets a second chance first.
 //! 3. When another candidate serves the request, the session's pin moves to it, once: the requests that
 //!    fail at the same time find it moved. The response says `x-plano-affinity: repinned`. A refusal
@@ -21,9 +21,3 @@ mod service;
 
 pub use layer::FailoverLayer;
 pub use service::{Failover, ResponseFuture};
-
-/// In the extensions of a response that stands for none: the model did not come to answer, for a reason
-/// that is not its own, such as a kept connection that was closed just then. It is asked again at once,
-/// before the next candidate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SecondChance;

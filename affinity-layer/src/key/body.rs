@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::part::{parse, part};
-use super::{AffinityKey, IdKind, MAX_SESSION_LEN};
+use super::{AffinityKey, IdKind};
 
 /// What a part of a key cannot hold. With `%` among it, two ids never become one.
 const ID_ESCAPES: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
@@ -66,7 +66,9 @@ pub struct BodyIds {
 
 impl BodyIds {
     /// The members of a body that matter here.
-    pub const MEMBERS: [&str; 5] =
+    pub const MEMBERS: &[&str] = &Self::NAMES;
+
+    const NAMES: [&str; 5] =
         ["prompt_cache_key", "conversation", "metadata", "previous_response_id", "store"];
 
     /// Reads the ids out of the body's members; `member` gives the JSON of one of
@@ -76,7 +78,7 @@ impl BodyIds {
     /// judges them.
     pub fn read<'a>(member: impl Fn(&str) -> Option<&'a [u8]>) -> Self {
         let [cache_key, conversation, metadata, previous, store] =
-            Self::MEMBERS.map(|name| member(name).unwrap_or(b"null"));
+            Self::NAMES.map(|name| member(name).unwrap_or(b"null"));
         let found = [string(cache_key), with_id(conversation), user_id(metadata), string(previous)];
         let found = found.map(|id| id.as_deref().and_then(session));
         let is_set = |json: &[u8]| json != b"null";
@@ -141,7 +143,7 @@ impl fmt::Debug for BodyIds {
 /// Any text as a part of a key.
 pub(crate) fn session(id: &str) -> Option<HeaderValue> {
     let encoded = Cow::from(utf8_percent_encode(id, ID_ESCAPES));
-    part(&parse(&encoded).ok()?, MAX_SESSION_LEN).ok()
+    part(&parse(&encoded).ok()?, AffinityKey::MAX_SESSION_LEN).ok()
 }
 
 fn string(json: &[u8]) -> Option<String> {

@@ -4,17 +4,14 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
 
 #[cfg(feature = "fingerprint")]
 use super::Fingerprint;
-use super::agents::{AGENT_HEADERS, PARENT_HEADERS, SUB_AGENT_HEADERS, THREAD_HEADER};
 use super::seen::{Seen, Watched};
-use super::{AffinityKey, BodyId, InvalidPart, Scope, SubAgents};
-use crate::{AnyModel, Rejection, RequestedModel};
-
-/// The three generations of the feature's own header, newest name first.
-pub const AFFINITY_HEADERS: [HeaderName; 3] = [
-    HeaderName::from_static("x-model-affinity"),
-    HeaderName::from_static("x-routing-session-id"),
-    HeaderName::from_static("x-session-id"),
-];
+use super::{AffinityKey, BodyId, InvalidPart, Scope};
+use crate::agents::{AGENT_HEADERS, PARENT_HEADERS, SUB_AGENT_HEADERS, SubAgents, THREAD_HEADER};
+use crate::headers::SESSION_HEADERS;
+use crate::{
+    Rejection,
+    ext::{AnyModel, RequestedModel},
+};
 
 /// Reads the [`AffinityKey`] of a request from its headers and extensions.
 ///
@@ -43,12 +40,12 @@ pub(crate) struct KeySource {
 impl Default for KeySource {
     fn default() -> Self {
         Self {
-            headers: AFFINITY_HEADERS.to_vec(),
+            headers: SESSION_HEADERS.to_vec(),
             agents: Vec::new(),
             sub_agents: SubAgents::default(),
             model_lanes: false,
             tenant_header: None,
-            watched: Watched::new(&AFFINITY_HEADERS, &[], &[], &[]),
+            watched: Watched::new(&SESSION_HEADERS, &[], &[], &[]),
             body_ids: Vec::new(),
             #[cfg(feature = "fingerprint")]
             fingerprint: None,

@@ -7,7 +7,8 @@ use std::hash::{BuildHasher, RandomState};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{AffinityKey, IdKind, without_harness};
+use super::{AffinityKey, IdKind};
+use crate::agents::without_harness;
 
 /// Tells conversations apart by their openings, for clients that send no id at all.
 ///

@@ -4,11 +4,6 @@ use std::fmt;
 
 use http::HeaderValue;
 
-/// Longest session id, in bytes.
-pub const MAX_SESSION_LEN: usize = 256;
-/// Longest scope, in bytes.
-pub const MAX_SCOPE_LEN: usize = 128;
-
 /// Why a part of a key was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -68,13 +63,16 @@ pub(super) fn parse(text: &str) -> Result<HeaderValue, InvalidPart> {
     HeaderValue::from_str(text).map_err(|_| InvalidPart::BadByte)
 }
 
-/// The tenant that a session belongs to: 1 to [`MAX_SCOPE_LEN`] visible ASCII bytes without comma.
+/// The tenant that a session belongs to: 1 to [`MAX_LEN`](Self::MAX_LEN) visible ASCII bytes without comma.
 ///
 /// Put one into the request's extensions to set the scope from an authentication layer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scope(HeaderValue);
 
 impl Scope {
+    /// Longest scope, in bytes.
+    pub const MAX_LEN: usize = 128;
+
     #[cfg(feature = "redis")]
     pub(super) fn detached(&self) -> Self {
         Self(detached(&self.0))
@@ -90,7 +88,7 @@ impl Scope {
     }
 
     pub(super) fn from_header(value: &HeaderValue) -> Result<Self, InvalidPart> {
-        part(value, MAX_SCOPE_LEN).map(Self)
+        part(value, Self::MAX_LEN).map(Self)
     }
 
     /// The scope as text.

@@ -2,9 +2,9 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::agents::{CHILD_HEADERS, PARENT_HEADERS};
 use super::{InvalidPart, single};
-use crate::outcome::OURS;
+use crate::agents::{CHILD_HEADERS, PARENT_HEADERS};
+use crate::headers::OURS;
 
 /// The headers that the layer looks for.
 ///

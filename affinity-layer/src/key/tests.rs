@@ -166,7 +166,7 @@ proptest! {
     fn a_field_is_an_id_exactly_if_it_is_visible_ascii_without_comma(bytes in field()) {
         let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
         let visible = bytes.iter().all(|byte| byte.is_ascii_graphic() && *byte != b',');
-        let valid = visible && (1..=MAX_SESSION_LEN).contains(&bytes.len());
+        let valid = visible && (1..=AffinityKey::MAX_SESSION_LEN).contains(&bytes.len());
         let key = AffinityKey::from_header(&value);
         prop_assert_eq!(key.is_ok(), valid);
         if let Ok(key) = key {

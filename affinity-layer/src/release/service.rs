@@ -13,7 +13,7 @@ use super::body::Held;
 use super::scan::{Framing, Scanner};
 use super::{ReleaseBody, ReleasedAtEnd};
 use crate::PinnedModel;
-use crate::pinned::Guest;
+use crate::ext::Guest;
 
 /// Middleware that releases a pin when the response has ended.
 ///

@@ -1,7 +1,9 @@
 //! Agent clients as they are: their own headers, side calls, sub-agents and probes.
 
 use affinity_layer::{
-    AffinityLayer, BoxError, MemoryStore, NewTurn, Probe, ReleaseLayer, RequestedModel, SubAgents,
+    AffinityLayer, BoxError, MemoryStore, ReleaseLayer,
+    agents::SubAgents,
+    ext::{NewTurn, Probe, RequestedModel},
 };
 use axum::body::Body;
 use http::{HeaderValue, Request, Response, header};

@@ -1,7 +1,8 @@
 //! Session ids in the body, for clients that send none in a header.
 
 use affinity_layer::{
-    AffinityLayer, BodyId, BodyIds, MemoryStore, RequestedModel, RouterService, Scope, SubAgents,
+    AffinityLayer, BodyId, MemoryStore, RouterService, Scope, agents::SubAgents,
+    ext::RequestedModel, key::BodyIds,
 };
 use axum::body::Body;
 use http::{HeaderName, Request};

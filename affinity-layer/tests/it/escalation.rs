@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use affinity_layer::{AffinityLayer, MemoryStore, NewTurn, RouteDecision, RouteRequest};
+use affinity_layer::{AffinityLayer, MemoryStore, RouteDecision, RouteRequest, ext::NewTurn};
 use axum::body::Body;
 use http::Request;
 use tower::{BoxError, service_fn};

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use affinity_layer::{
-    AffinityLayer, BoxError, FailoverLayer, MemoryStore, PinnedModel, Probe, RouteDecision,
-    RouteRequest, SecondChance,
+    AffinityLayer, BoxError, FailoverLayer, MemoryStore, PinnedModel, RouteDecision, RouteRequest,
+    ext::{Probe, SecondChance},
 };
 use axum::body::{Body, Bytes};
 use http::{Request, Response};

@@ -1,6 +1,6 @@
 //! A guess at the session, for clients that send nothing.
 
-use affinity_layer::{BodyId, Fingerprint, RequestedModel, Scope};
+use affinity_layer::{BodyId, Fingerprint, Scope, ext::RequestedModel};
 use axum::body::Body;
 use http::Request;
 use serde_json::{Value, json};

@@ -1,6 +1,9 @@
 //! What the settings say about where a key comes from.
 
-use affinity_layer::{AnyModel, RequestedModel, SubAgents};
+use affinity_layer::{
+    agents::SubAgents,
+    ext::{AnyModel, RequestedModel},
+};
 use axum::body::Body;
 use http::{HeaderName, Request};
 

@@ -196,7 +196,7 @@ async fn a_closure_replaces_the_answer() {
     let response = service.oneshot(post(&[("x-session-id", "")])).await.unwrap();
     assert_eq!(
         response.extensions().get(),
-        Some(&Rejection::InvalidSessionId(affinity_layer::InvalidPart::Empty))
+        Some(&Rejection::InvalidSessionId(affinity_layer::key::InvalidPart::Empty))
     );
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(body, "/v1/chat/completions invalid_session_id");

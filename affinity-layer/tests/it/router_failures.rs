@@ -1,6 +1,6 @@
 //! A router that fails, has no preference, or names what is not served.
 
-use affinity_layer::{AffinityLayer, BoxError, MemoryStore, RequestedModel, RouteDecision};
+use affinity_layer::{AffinityLayer, BoxError, MemoryStore, RouteDecision, ext::RequestedModel};
 
 use crate::common::*;
 

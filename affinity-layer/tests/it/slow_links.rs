@@ -31,7 +31,7 @@ impl AffinityStore for SlowLinks {
         selection: Arc<Selection>,
         expiry: &Expiry,
     ) -> Result<Claim, StoreError> {
-        if key.kind() == affinity_layer::IdKind::Response {
+        if key.kind() == affinity_layer::key::IdKind::Response {
             self.1.acquire().await.unwrap().forget();
         }
         self.0.claim(key, selection, expiry).await

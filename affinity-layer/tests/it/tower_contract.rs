@@ -3,7 +3,7 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use affinity_layer::{Affinity, MemoryStore, OpenAiErrors, RouterService};
+use affinity_layer::{MemoryStore, RouterService, affinity::Affinity, rejection::OpenAiErrors};
 use axum::body::Body;
 use http::{Request, Response};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};

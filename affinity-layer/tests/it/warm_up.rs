@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use affinity_layer::{AffinityLayer, BoxError, MemoryStore, MidTurn, Probe};
+use affinity_layer::{
+    AffinityLayer, BoxError, MemoryStore,
+    ext::{MidTurn, Probe},
+};
 use axum::body::Body;
 use http::Request;
 

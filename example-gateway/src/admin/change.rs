@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use affinity_layer::{AffinityKey, AffinityStore, ModelName, StoreError, StoredKey, StoredPin};
+use affinity_layer::{
+    AffinityKey, AffinityStore, ModelName, StoreError,
+    admin::{StoredKey, StoredPin},
+};
 use http::StatusCode;
 
 use super::refusal::{Refusal, not_found, refusal, store};

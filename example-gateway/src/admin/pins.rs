@@ -2,7 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use affinity_layer::{AffinityKey, IdKind, ModelName, Scope, StoredKey, StoredPin};
+use affinity_layer::{
+    AffinityKey, ModelName, Scope,
+    admin::{StoredKey, StoredPin},
+    key::IdKind,
+};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use affinity_layer::{
-    AFFINITY_HEADERS, AGENT_HEADERS, AGENT_TRAIL_HEADERS, AffinityLayer, BodyId, FailoverLayer,
-    ModelName, Rejection, RouterService, SharedStore,
+    AffinityLayer, BodyId, FailoverLayer, ModelName, Rejection, RouterService, SharedStore,
+    agents::{AGENT_HEADERS, AGENT_TRAIL_HEADERS},
+    headers::SESSION_HEADERS,
 };
 use axum::body::Body;
 use http::request::Parts;
@@ -101,9 +102,9 @@ pub(super) fn withheld(config: &Config) -> Vec<HeaderName> {
         withheld.push(header::ACCEPT_ENCODING);
     }
     if !config.routing.forward_session_header {
-        withheld.extend(AFFINITY_HEADERS);
-        withheld.extend(AGENT_HEADERS);
-        withheld.extend(AGENT_TRAIL_HEADERS);
+        withheld.extend_from_slice(SESSION_HEADERS);
+        withheld.extend_from_slice(AGENT_HEADERS);
+        withheld.extend_from_slice(AGENT_TRAIL_HEADERS);
     }
     withheld
 }

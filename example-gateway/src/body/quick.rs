@@ -6,7 +6,7 @@
 mod stops;
 mod tokens;
 
-use affinity_layer::BodyIds;
+use affinity_layer::key::BodyIds;
 
 use self::tokens::Reader;
 use super::content;

@@ -1,6 +1,6 @@
 //! What tells the session of a request, beside the headers.
 
-use affinity_layer::{BodyId, Fingerprint, SubAgents};
+use affinity_layer::{BodyId, Fingerprint, agents::SubAgents};
 use secrecy::ExposeSecret;
 
 use super::at::At;

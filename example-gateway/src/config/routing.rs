@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use affinity_layer::{AFFINITY_HEADERS, BodyId, Expiry, Fingerprint, ModelName, SubAgents};
+use affinity_layer::{
+    BodyId, Expiry, Fingerprint, ModelName, agents::SubAgents, headers::SESSION_HEADERS,
+};
 use http::HeaderName;
 
 use super::at::At;
@@ -160,7 +162,7 @@ fn expiry(at: &At<'_>) -> Expiry {
 fn tenant_header(at: &At<'_>) -> Option<HeaderName> {
     // Header names have no case: upper case is taken as lower.
     let name = at.parsed(|text| HeaderName::try_from(text).map_err(|_| "is not a header name"))?;
-    if AFFINITY_HEADERS.contains(&name) {
+    if SESSION_HEADERS.contains(&name) {
         at.error("names the session already; the tenant needs a header of its own");
     }
     Some(name)

@@ -6,7 +6,7 @@ mod tools;
 use std::collections::BTreeSet;
 use std::io;
 
-use affinity_layer::AFFINITY_HEADER;
+use affinity_layer::headers::AFFINITY_HEADER;
 use http::{HeaderMap, HeaderValue};
 use serde_json::json;
 use uuid::Uuid;

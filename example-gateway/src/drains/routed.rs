@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use affinity_layer::{
-    AffinityStore, BoxError, Expiry, FallbackModel, ModelName, RouteDecision, RouteRequest,
-    RouterService, SharedStore,
+    AffinityStore, BoxError, Expiry, ModelName, RouteDecision, RouteRequest, RouterService,
+    SharedStore, ext::FallbackModel,
 };
 use http::request::Parts;
 use tower::{ServiceExt, service_fn};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use affinity_layer::{ModelName, StoredKey};
+use affinity_layer::{ModelName, admin::StoredKey};
 use bytes::Bytes;
 use serde::Serialize;
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use affinity_layer::StoredKey;
+use affinity_layer::admin::StoredKey;
 use serde::{Serialize, Serializer};
 
 use crate::turns::{SessionTag, Turn};

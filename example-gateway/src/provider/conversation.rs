@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use affinity_layer::MAX_NAME_LEN;
+use affinity_layer::ModelName;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -197,7 +197,7 @@ pub(super) fn runs(messages: &[Value], is_result: impl Fn(&Value) -> bool) -> us
 pub(super) fn model(request: &Value) -> Result<String, Failure> {
     match request["model"].as_str() {
         Some("") | None => Err(Failure::missing("model")),
-        Some(model) if model.len() > MAX_NAME_LEN => {
+        Some(model) if model.len() > ModelName::MAX_LEN => {
             Err(Failure::invalid("the name of the model is too long", Some("model")))
         }
         Some(model) => Ok(model.to_owned()),

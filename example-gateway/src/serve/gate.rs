@@ -1,7 +1,7 @@
 //! Requests that no path may see: without a host, in the form for a proxy, with an expectation that
 //! is not ours to meet.
 
-use affinity_layer::AGENT_HEADERS;
+use affinity_layer::agents::AGENT_HEADERS;
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderName, StatusCode, Version, header};

@@ -7,7 +7,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use affinity_layer::{AnyModel, PinnedModel, Probe, RequestedModel, Usage, UsageReader};
+use affinity_layer::{
+    PinnedModel,
+    ext::{AnyModel, Probe, RequestedModel},
+    usage::{Usage, UsageReader},
+};
 use axum::body::Body;
 use http::{Extensions, Request, Response};
 use pin_project_lite::pin_project;

@@ -116,7 +116,7 @@ async fn an_answer_that_is_given_up_is_told_as_such() {
 async fn counting_tokens_is_no_turn() {
     let (stack, mut turns) = stack();
     let mut probe = request(Some("s"));
-    probe.extensions_mut().insert(affinity_layer::Probe);
+    probe.extensions_mut().insert(affinity_layer::ext::Probe);
     stack.oneshot(probe).await.unwrap().into_body().collect().await.unwrap();
     assert!(turns.try_recv().is_err());
 }

@@ -1,6 +1,6 @@
 use std::sync::LazyLock;
 
-use affinity_layer::{MAX_CANDIDATES, ModelName, RouteDecision, RouteName};
+use affinity_layer::{ModelName, RouteDecision, RouteName, Selection};
 use router_client::fuzzing::{gateway, routing_model};
 use router_client::{Preference, Preferences};
 use serde_json::{Value, json};
@@ -77,7 +77,7 @@ fn with_content(content: &str) -> Option<RouteDecision> {
 fn of_a_gateway(data: &[u8]) {
     let decision = gateway(data).ok();
     if let Some(decision) = &decision {
-        assert!(decision.models.len() <= MAX_CANDIDATES);
+        assert!(decision.models.len() <= Selection::MAX_CANDIDATES);
         assert!(!decision.models.is_empty() || decision.route.is_none());
         assert!(decision.models.iter().all(|model| model.as_str() != "none"));
     }
@@ -103,7 +103,8 @@ fn told(answer: &Value) -> Option<RouteDecision> {
     if named.is_empty() {
         return Some(RouteDecision::none());
     }
-    let models = named.iter().filter_map(|name| ModelName::new(name).ok()).take(MAX_CANDIDATES);
+    let models =
+        named.iter().filter_map(|name| ModelName::new(name).ok()).take(Selection::MAX_CANDIDATES);
     let decision = RouteDecision::new(models);
     let route = route.and_then(Value::as_str).and_then(|name| RouteName::new(name).ok());
     (!decision.models.is_empty()).then(|| match route {

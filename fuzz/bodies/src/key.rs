@@ -1,4 +1,4 @@
-use affinity_layer::{AffinityKey, MAX_SCOPE_LEN, MAX_SESSION_LEN, Scope};
+use affinity_layer::{AffinityKey, Scope};
 
 fn is_part(text: &str, limit: usize) -> bool {
     let visible = |byte: u8| byte.is_ascii_graphic() && byte != b',';
@@ -8,9 +8,9 @@ fn is_part(text: &str, limit: usize) -> bool {
 fn made(parts: &[&str; 3]) -> Option<AffinityKey> {
     let [scope, session, lane] = *parts;
     let scope = Scope::new(scope);
-    assert_eq!(scope.is_ok(), is_part(parts[0], MAX_SCOPE_LEN), "{scope:?}");
+    assert_eq!(scope.is_ok(), is_part(parts[0], Scope::MAX_LEN), "{scope:?}");
     let key = AffinityKey::new(session);
-    assert_eq!(key.is_ok(), is_part(session, MAX_SESSION_LEN), "{key:?}");
+    assert_eq!(key.is_ok(), is_part(session, AffinityKey::MAX_SESSION_LEN), "{key:?}");
     let key = key.ok()?.with_scope(scope.ok());
     Some(if lane.is_empty() { key } else { key.with_lane(lane).ok()? })
 }

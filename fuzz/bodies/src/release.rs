@@ -3,8 +3,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use affinity_layer::{
-    AffinityKey, AffinityLayer, AffinityStore, MAX_SESSION_LEN, MemoryStore, ModelName,
-    ReleaseLayer, RouteDecision, RouteRequest,
+    AffinityKey, AffinityLayer, AffinityStore, MemoryStore, ModelName, ReleaseLayer, RouteDecision,
+    RouteRequest,
 };
 use axum::body::Body;
 use bytes::Bytes;
@@ -44,7 +44,7 @@ pub fn release(data: &[u8]) {
             agreed(stack, "text/event-stream", answer, cut);
         }
         // No string is too long to be looked at.
-        if answer.len() <= MAX_SESSION_LEN
+        if answer.len() <= AffinityKey::MAX_SESSION_LEN
             && let Some(answer) = crate::distinct::parse(answer)
         {
             assert_eq!(ends, is_last(&answer), "{answer}");

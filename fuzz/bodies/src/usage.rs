@@ -1,4 +1,4 @@
-use affinity_layer::{Usage, UsageReader};
+use affinity_layer::usage::{Usage, UsageReader};
 use http::Response;
 use serde_json::Value;
 

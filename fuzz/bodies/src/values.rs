@@ -1,7 +1,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use affinity_layer::store::fuzzing::{decode, encode};
-use affinity_layer::{MAX_CANDIDATES, ModelName, Pin, RouteName};
+use affinity_layer::{ModelName, Pin, RouteName, Selection};
 use serde_json::Value;
 
 const NAME: &str = "name";
@@ -67,11 +67,11 @@ fn check(pin: &Pin, fields: &[Option<Value>; 8]) {
     let given = candidates.as_ref().and_then(Value::as_array).map(Vec::as_slice);
     let given = given.unwrap_or_default().iter().filter_map(Value::as_str);
     let mut given: Vec<_> = given.filter_map(|name| ModelName::new(name).ok()).collect();
-    given.truncate(MAX_CANDIDATES);
+    given.truncate(Selection::MAX_CANDIDATES);
     let kept = pin.selection.candidates();
     assert!(kept.contains(pin.selection.model()));
-    assert!(kept.len() <= MAX_CANDIDATES, "{} candidates", kept.len());
-    assert!(kept.ends_with(&given) || kept.len() == MAX_CANDIDATES);
+    assert!(kept.len() <= Selection::MAX_CANDIDATES, "{} candidates", kept.len());
+    assert!(kept.ends_with(&given) || kept.len() == Selection::MAX_CANDIDATES);
 }
 
 /// The fields of ours; `None` when this is no object, is too long, or has one of them twice.

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use affinity_layer::store::conformance::{self, wait};
-use affinity_layer::{AffinityStore, Inspect, NameSecret, SharedStore};
+use affinity_layer::{AffinityStore, SharedStore, admin::Inspect, store::NameSecret};
 use affinity_tests::redis::{RedisCluster, RedisServer, SentinelSet, tls::Authority};
 
 use crate::support::{options, redis, tiered};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use affinity_layer::{
-    AffinityStore, Epoch, Expiry, ModelName, NameSecret, RouteDecision, RouteName, Scope,
-    Selection, StoreErrorKind,
+    AffinityStore, Epoch, Expiry, ModelName, RouteDecision, RouteName, Scope, Selection,
+    StoreErrorKind, store::NameSecret,
 };
 use affinity_tests::redis::RedisServer;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! Changes of how names are made, while sessions go on.
 
-use affinity_layer::{AffinityStore, NameSecret, RedisOptions, RedisStore};
+use affinity_layer::{AffinityStore, RedisOptions, RedisStore, store::NameSecret};
 use affinity_tests::redis::RedisServer;
 
 use crate::support::{LONG, claim, get, key, model, options, redis, selection, soon, tiered};

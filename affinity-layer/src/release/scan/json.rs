@@ -6,14 +6,14 @@
 use memchr::memchr2;
 
 use super::key::Key;
-use crate::MAX_SESSION_LEN;
+use crate::AffinityKey;
 
 /// Nesting that is followed; deeper places are counted and not looked at.
 const MAX_DEPTH: usize = 8;
 
 /// Bytes that are kept of a string; none that we look for is longer: the id of a response is to be a
 /// part of a key.
-const MAX_STRING: usize = MAX_SESSION_LEN;
+const MAX_STRING: usize = AffinityKey::MAX_SESSION_LEN;
 
 /// What stands at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

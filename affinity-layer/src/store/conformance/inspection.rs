@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{LONG, claim, get, key, model, selection};
-use crate::store::{AffinityStore, Inspect, StoredKey, StoredPin};
+use crate::admin::{Inspect, StoredKey, StoredPin};
+use crate::store::AffinityStore;
 use crate::{AffinityKey, Epoch, Expiry, ModelName, Selection, StoreErrorKind};
 
 /// Runs every check of [`Inspect`], as [`run`](super::run) does for the store itself.

@@ -4,8 +4,9 @@ use std::future::ready;
 use std::sync::Arc;
 
 use super::{Digest, Held, MemoryStore};
+use crate::admin::{Inspect, Inspected, PinPage, StoredKey, StoredPin};
 use crate::store::Claim;
-use crate::store::inspect::{Inspect, Inspected, PinPage, StoredKey, StoredPin, is_link};
+use crate::store::inspect::is_link;
 use crate::{AffinityKey, Epoch, Expiry, Selection, StoreError, StoreErrorKind};
 
 impl Inspect for MemoryStore {

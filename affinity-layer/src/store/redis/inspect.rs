@@ -8,8 +8,9 @@ use tokio::task::JoinSet;
 
 use super::conn::Conn;
 use super::{Node, RedisStore, failed, scripts, value};
+use crate::admin::{Inspect, Inspected, PinPage, StoredKey, StoredPin};
 use crate::store::Claim;
-use crate::store::inspect::{Inspect, Inspected, PinPage, StoredKey, StoredPin, is_link};
+use crate::store::inspect::is_link;
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError, StoreErrorKind};
 
 /// The most places that a server is asked to look at in one command: it does nothing else meanwhile.

@@ -8,9 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{
-    Epoch, MAX_CANDIDATES, ModelName, Pin, RouteName, Selection, StoreError, StoreErrorKind,
-};
+use crate::{Epoch, ModelName, Pin, RouteName, Selection, StoreError, StoreErrorKind};
 
 /// Longest value that is read, in bytes. Ours have some hundred.
 pub(super) const MAX_VALUE_LEN: usize = 64 * 1024;
@@ -117,10 +115,12 @@ fn pin(read: Read) -> Pin {
     let route = read.route_name.as_str().and_then(|route| RouteName::new(route).ok());
     let candidates = read.candidates.as_array().map(Vec::as_slice).unwrap_or_default();
     let names = candidates.iter().filter_map(Value::as_str);
-    let mut candidates: Vec<ModelName> =
-        names.filter_map(|name| ModelName::new(name).ok()).take(MAX_CANDIDATES).collect();
+    let mut candidates: Vec<ModelName> = names
+        .filter_map(|name| ModelName::new(name).ok())
+        .take(Selection::MAX_CANDIDATES)
+        .collect();
     if !candidates.contains(&model) {
-        candidates.truncate(MAX_CANDIDATES - 1);
+        candidates.truncate(Selection::MAX_CANDIDATES - 1);
         candidates.insert(0, model.clone());
     }
     let warm_up = read.warm_up.as_u64().and_then(|turns| turns.try_into().ok());

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::TieredStore;
 use super::settle::Withheld;
 use super::tier::Tier;
+use crate::admin::{Inspect, Inspected, PinPage, StoredKey, StoredPin};
 use crate::store::Claim;
-use crate::store::inspect::{Inspect, Inspected, PinPage, StoredKey, StoredPin};
 use crate::{AffinityKey, Epoch, Expiry, Selection, StoreError};
 
 impl Tier {

@@ -59,10 +59,10 @@ fn boundary_values_are_read_without_a_panic() {
 
 #[test]
 fn a_model_that_is_no_candidate_is_one_within_the_limit() {
-    let others: Vec<_> = (0..MAX_CANDIDATES).map(|n| format!("\"m/{n}\"")).collect();
+    let others: Vec<_> = (0..Selection::MAX_CANDIDATES).map(|n| format!("\"m/{n}\"")).collect();
     let value = format!("{{\"model_name\":\"a/b\",\"candidates\":[{}]}}", others.join(","));
     let pin = decode(value.as_bytes()).unwrap();
-    assert_eq!(pin.selection.candidates().len(), MAX_CANDIDATES);
+    assert_eq!(pin.selection.candidates().len(), Selection::MAX_CANDIDATES);
     assert_eq!(pin.selection.candidates()[0], model("a/b"));
     assert_eq!(decode(encode(&pin).as_bytes()), Some(pin));
 }

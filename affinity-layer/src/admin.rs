@@ -1,0 +1,30 @@
+//! Pins as an operator sees them: listed, found, moved and released by the names under which a store
+//! keeps them.
+//!
+//! [`MemoryStore`](crate::MemoryStore), `RedisStore` and `TieredStore` implement [`Inspect`].
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use affinity_layer::admin::Inspect;
+//! use affinity_layer::{AffinityKey, AffinityStore, Expiry, MemoryStore, ModelName, Selection};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), affinity_layer::BoxError> {
+//! let store = MemoryStore::default();
+//! let model = Arc::new(Selection::of(ModelName::new("openai/gpt-4o")?));
+//! let key = AffinityKey::new("task-1")?;
+//! store.claim(&key, model, &Expiry::default()).await?;
+//!
+//! let page = store.list(None, 100).await?;
+//! for stored in &page.pins {
+//!     assert_eq!(stored.pin.selection.model().as_str(), "openai/gpt-4o");
+//!     store.release_stored(&stored.key, Some(stored.pin.epoch)).await?;
+//! }
+//! assert!(page.next.is_none(), "the listing is complete");
+//! assert_eq!(store.get(&key, &Expiry::default()).await?, None);
+//! # Ok(())
+//! # }
+//! ```
+
+pub use crate::store::inspect::{Inspect, Inspected, PinPage, StoredKey, StoredPin};

@@ -1,0 +1,83 @@
+//! Marks that layers put into a request's or a response's extensions to steer the middleware.
+//!
+//! | mark | on | put there by a layer that knows | effect |
+//! |---|---|---|---|
+//! | [`NewTurn`] | request | that a new turn of the user begins | the pin moves to a new decision |
+//! | [`MidTurn`] | request | that a turn goes on | the pin holds, also while the session warms up |
+//! | [`Probe`] | request | that no answer of a model is asked for | a pin is used, none is made |
+//! | [`RequestedModel`] | request | the configured name of the model asked for | the body is not read for it |
+//! | [`AnyModel`] | request | that any model will do | the session has no model lane |
+//! | [`FallbackModel`] | request | that the requested model is not for new sessions | what stands in for it |
+//! | [`SecondChance`] | response | that a failure is not the model's own | the model is asked again |
+//!
+//! Beside these, a [`Scope`](crate::Scope) in a request's extensions sets the tenant, and
+//! [`BodyIds`](crate::key::BodyIds) save the layer from reading the body for a session id. A request
+//! that was given a model has a [`PinnedModel`](crate::PinnedModel) there.
+//!
+//! ```
+//! use affinity_layer::{ModelName, ext::RequestedModel};
+//!
+//! // What a layer outside does that knows that "fast" is another name of a configured model.
+//! let mut request = http::Request::new("{\"model\":\"fast\"}");
+//! let model = ModelName::new("openai/gpt-4o-mini")?;
+//! request.extensions_mut().insert(RequestedModel(model));
+//! # Ok::<(), affinity_layer::name::InvalidName>(())
+//! ```
+
+use http::Extensions;
+
+use crate::ModelName;
+
+/// In the extensions of a request that may use a pin and must not make one, such as one that counts
+/// tokens: without a pin it goes on with the model that it asks for, and the router is not asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Probe;
+
+/// In the extensions of a request that opens a new turn of its session: a pin that stands moves to a
+/// new decision, as with `x-plano-affinity: refresh`. Requests without it hold the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NewTurn;
+
+/// In the extensions of a request that goes on with a turn, such as one that brings the result of a
+/// tool: it holds the model, also while its session [warms up](crate::AffinityLayer::warm_up).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MidTurn;
+
+/// In the extensions of a sub-agent's request that shares the pin of its main loop: the pin is not
+/// its own to move or to end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guest;
+
+impl Guest {
+    /// Marks a request as a guest's.
+    pub(crate) fn admit(request: &mut Extensions) {
+        request.remove::<NewTurn>();
+        request.insert(MidTurn);
+        request.insert(Self);
+    }
+}
+
+/// The model a request asks for, for when the router has no answer or no route matches.
+///
+/// Without this extension the layer reads the top-level `model` of a JSON body. A gateway that
+/// resolves aliases sets it, so that the name is the configured one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestedModel(pub ModelName);
+
+/// In the extensions of a request that leaves the choice to the router, such as one for a model
+/// called `auto`: it belongs to no [model lane](crate::AffinityLayer::model_lanes), and
+/// [`RequestedModel`] is only what it falls back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnyModel;
+
+/// In the extensions of a request whose [`RequestedModel`] is not to be given to anybody anew, such as
+/// one that is being drained: what the request goes on with in its place when the router has no answer.
+/// Its [model lane](crate::AffinityLayer::model_lanes) and its pin are those of the requested model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FallbackModel(pub Option<ModelName>);
+
+/// In the extensions of a response that stands for none: the model did not come to answer, for a reason
+/// that is not its own, such as a kept connection that was closed just then. It is asked again at once,
+/// before the next candidate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SecondChance;

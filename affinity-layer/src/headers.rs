@@ -1,0 +1,33 @@
+//! The headers that the middleware reads and sets.
+//!
+//! A request is sent with one of [`SESSION_HEADERS`], and with [`AFFINITY_HEADER`] to ask for
+//! something out of the ordinary. The response says what became of it in the others.
+
+use http::HeaderName;
+
+/// The three generations of the feature's own header, newest name first.
+pub static SESSION_HEADERS: &[HeaderName] = {
+    static NAMES: [HeaderName; 3] = [
+        HeaderName::from_static("x-model-affinity"),
+        HeaderName::from_static("x-routing-session-id"),
+        HeaderName::from_static("x-session-id"),
+    ];
+    &NAMES
+};
+
+/// `x-plano-pinned`: `true` when the model came from a pin that stood before this request's own
+/// routing decision.
+pub const PINNED_HEADER: HeaderName = HeaderName::from_static("x-plano-pinned");
+/// `x-plano-model`: the selected model as configured.
+pub const MODEL_HEADER: HeaderName = HeaderName::from_static("x-plano-model");
+/// `x-plano-route`: the name of the route that matched, if one did.
+pub const ROUTE_HEADER: HeaderName = HeaderName::from_static("x-plano-route");
+/// `x-plano-affinity`: in a request the control, in a response the [`Outcome`](crate::Outcome).
+pub const AFFINITY_HEADER: HeaderName = HeaderName::from_static("x-plano-affinity");
+/// `x-plano-epoch`: the [`Epoch`](crate::Epoch) of the pin behind the answer, only where
+/// [`AffinityLayer::expose_epoch`](crate::AffinityLayer::expose_epoch) asks for it.
+pub const EPOCH_HEADER: HeaderName = HeaderName::from_static("x-plano-epoch");
+
+/// The headers that only we may send.
+pub(crate) const OURS: [HeaderName; 5] =
+    [PINNED_HEADER, MODEL_HEADER, ROUTE_HEADER, AFFINITY_HEADER, EPOCH_HEADER];
