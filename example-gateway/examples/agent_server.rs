@@ -21,8 +21,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use clap::Parser;
-use example_gateway::client::{ClientError, GatewayClient};
-use example_gateway::demo::{Agent, Step};
+use example_gateway::lab::client::{ClientError, GatewayClient};
+use example_gateway::lab::demo::{Agent, Step};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -130,7 +130,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use axum::middleware::{Next, from_fn};
-    use example_gateway::provider;
+    use example_gateway::lab::provider;
 
     use super::*;
 

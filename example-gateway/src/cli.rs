@@ -1,8 +1,7 @@
 //! The command line.
 
 mod demo;
-mod local;
-mod replicas;
+pub mod report;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,16 +15,17 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 
 use self::demo::Demo;
-use self::local::Local;
 use crate::config::{Config, Mode, http_base, summary};
-use crate::serve::Gateway;
-use crate::sessions::StoreMissing;
+use crate::edge::serve::Gateway;
+use crate::edge::shutdown;
+use crate::lab::local::Local;
+use crate::lab::term::Terminal;
+use crate::lab::{provider, verify};
+use crate::stack::sessions::StoreMissing;
 use crate::telemetry::{self, LogFormat, Traces};
-use crate::term::Terminal;
-use crate::{provider, report, shutdown, verify};
 
 /// Wrong usage, and a configuration that cannot be served.
-const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 
 /// An LLM gateway that keeps one session on one model.
 #[derive(Debug, Parser)]
@@ -245,6 +245,6 @@ impl Check {
     }
 }
 
-fn code(good: bool) -> ExitCode {
+pub(crate) fn code(good: bool) -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

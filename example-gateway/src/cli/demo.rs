@@ -9,12 +9,12 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::code;
-use super::local::Local;
-use super::replicas::Replicas;
 use crate::config::{Admin, Config};
-use crate::demo::{self, Without};
-use crate::shutdown;
-use crate::term::Terminal;
+use crate::edge::shutdown;
+use crate::lab::demo::{self, Without};
+use crate::lab::local::Local;
+use crate::lab::replicas::Replicas;
+use crate::lab::term::Terminal;
 
 #[derive(Args, Debug)]
 pub(super) struct Demo {

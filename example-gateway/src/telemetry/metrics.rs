@@ -15,9 +15,9 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::ledger::Verdict;
-use crate::sessions::Sessions;
-use crate::turns::Turn;
+use crate::ops::ledger::Verdict;
+use crate::ops::turns::Turn;
+use crate::stack::sessions::Sessions;
 
 const REQUESTS: &str = "gateway_requests_total";
 const UPSTREAM: &str = "gateway_upstream_requests_total";

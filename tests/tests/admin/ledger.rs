@@ -7,7 +7,7 @@ use affinity_tests::models::{DEFAULT, ONE, TWO};
 use affinity_tests::{
     Gateway, ModelRouter, Piece, Refusing, Request, Scrape, Setup, Upstream, get, post, until,
 };
-use example_gateway::provider::{self, Options, Stats, Usage};
+use example_gateway::lab::provider::{self, Options, Stats, Usage};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;

@@ -1,0 +1,13 @@
+//! Listening: connections, their limits, client keys and the way to a stop.
+
+mod activity;
+pub(crate) mod auth;
+pub(crate) mod connection;
+pub(crate) mod front;
+mod gate;
+mod guarded;
+mod noting;
+mod refuse;
+pub mod serve;
+pub(crate) mod shutdown;
+mod workers;

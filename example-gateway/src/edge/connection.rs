@@ -1,0 +1,163 @@
+//! One connection of a client, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use axum::body::Body;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::request::Parts;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::activity::{Activity, Look, Running};
+use super::gate;
+use super::noting::Noting;
+use crate::config::Limits;
+use crate::edge::front::Front;
+use crate::edge::guarded::Guarded;
+use crate::error::ApiError;
+use crate::protocol::Protocol;
+use crate::telemetry::metrics;
+
+/// Where a request comes from; in its extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// What was seen of a connection.
+enum Seen {
+    /// It is to take no further request.
+    Closing,
+    /// It is over, whatever runs.
+    End,
+}
+
+/// What all connections of a listener have in common.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) front: Front,
+    /// Whether requests are told where they come from, as [`Peer`].
+    pub(super) tells_peer: bool,
+    pub(super) limits: Limits,
+    pub(super) http: Builder<TokioExecutor>,
+    /// Requests under way, those of all listeners.
+    pub(super) requests: Arc<Semaphore>,
+    /// No further requests are taken.
+    pub(super) stop: CancellationToken,
+    /// Whatever still runs is cut off.
+    pub(super) abandon: CancellationToken,
+}
+
+/// hyper, with its limits.
+pub(super) fn http(limits: &Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
+    builder.http1().max_buf_size(limits.header_bytes);
+    if limits.header_count != Limits::default().header_count {
+        // Any number but hyper's own costs an allocation for each request.
+        builder.http1().max_headers(limits.header_count);
+    }
+    let header_list = u32::try_from(limits.h2_header_bytes).unwrap_or(u32::MAX);
+    builder.http2().timer(TokioTimer::new()).max_header_list_size(header_list);
+    // A peer that is gone without a word is found out; one with a request under way may be silent.
+    builder.http2().keep_alive_interval(limits.idle_timeout);
+    builder
+}
+
+impl Server {
+    /// Serves a connection until it ends, is too slow, or the gateway stops.
+    pub(super) async fn serve(self: Arc<Self>, stream: TcpStream) {
+        let activity = Activity::begin();
+        let peer = if self.tells_peer { stream.peer_addr().ok().map(Peer) } else { None };
+        let stream = TokioIo::new(Noting { stream, activity: activity.clone() });
+        let requests = (self.clone(), activity.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let (server, activity) = requests.clone();
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
+            server.answer(Running::begin(&activity), request)
+        });
+        let mut connection = pin!(self.http.serve_connection(stream, service).into_owned());
+        // It is looked at when it has something to tell, and not whenever the connection moves.
+        let mut watch = FuturesUnordered::from_iter([self.watch(&activity, false)]);
+        loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(error, "connection ended");
+                    }
+                    return;
+                }
+                Some(seen) = watch.next() => match seen {
+                    Seen::Closing => {
+                        connection.as_mut().graceful_shutdown();
+                        watch.push(self.watch(&activity, true));
+                    }
+                    Seen::End => return,
+                },
+            }
+        }
+    }
+
+    /// Waits for a reason to close a connection, and with `closing` for one to end it.
+    async fn watch(&self, activity: &Activity, closing: bool) -> Seen {
+        let mut next = self.limits.header_timeout;
+        loop {
+            tokio::select! {
+                () = self.abandon.cancelled() => return Seen::End,
+                () = self.stop.cancelled(), if !closing => return Seen::Closing,
+                () = tokio::time::sleep(next) => match activity.look(&self.limits) {
+                    Look::Again(soon) => next = soon,
+                    Look::Idle if !closing => return Seen::Closing,
+                    Look::Idle => return Seen::End,
+                    Look::Slow(why) => {
+                        tracing::debug!("connection closed: its client {why}");
+                        return Seen::End;
+                    }
+                },
+            }
+        }
+    }
+
+    /// A place for a request that may enter; what asks after our health needs none.
+    fn admit(&self, parts: &mut Parts) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
+        gate::enter(parts, &self.limits).inspect_err(|error| metrics::refused(error.code()))?;
+        if matches!(parts.uri.path(), "/healthz" | "/readyz" | "/metrics") {
+            return Ok(None);
+        }
+        self.requests.clone().try_acquire_owned().map(Some).map_err(|_| {
+            metrics::shed("requests");
+            ApiError::overloaded()
+        })
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        running: Running,
+        request: Request<Incoming>,
+    ) -> Result<Response<Guarded<Body, (Running, Option<OwnedSemaphorePermit>)>>, Infallible> {
+        let (mut parts, body) = request.into_parts();
+        let protocol = Protocol::of(parts.uri.path());
+        let (response, place) = match self.admit(&mut parts) {
+            Ok(place) => {
+                let request = Request::from_parts(parts, Body::new(body));
+                (self.front.answer(request).await, place)
+            }
+            Err(error) => {
+                tracing::debug!(?error, "request refused");
+                (error.response(protocol), None)
+            }
+        };
+        Ok(response.map(|body| Guarded::new(body, (running, place))))
+    }
+}

@@ -1,0 +1,149 @@
+//! What stands behind a listener: its client keys, and the paths of the API.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use futures_util::FutureExt;
+use http::{Method, Request, Response};
+use tower::{Service, ServiceExt};
+use tracing::Instrument;
+
+use crate::config::ClientKey;
+use crate::edge::auth;
+use crate::error::ApiError;
+use crate::protocol::Protocol;
+use crate::stack::observe::Observer;
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+/// A path of the API and the stack behind it.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) path: String,
+    methods: &'static [Method],
+    stack: Arc<dyn Fn(Request<Body>) -> Answering + Send + Sync>,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Endpoint").field(&self.path).finish()
+    }
+}
+
+impl Endpoint {
+    /// The methods that it takes, as `Allow` lists them.
+    pub(crate) fn allow(&self) -> &'static str {
+        if self.methods.contains(&Method::POST) { "POST" } else { "GET,HEAD" }
+    }
+
+    /// Serves `path` by `stack`, for requests of one of `methods`. The stack must always be ready.
+    pub(crate) fn new<S>(path: impl Into<String>, methods: &'static [Method], stack: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        let answer = move |request| stack.clone().call(request).boxed();
+        Self { path: path.into(), methods, stack: Arc::new(answer) }
+    }
+}
+
+/// Answers the requests of a listener. The paths of the API are few and asked for all the time, so they
+/// are looked for before a router of many paths is asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Front {
+    endpoints: Arc<[Endpoint]>,
+    observer: Arc<Observer>,
+    keys: Arc<[ClientKey]>,
+    others: Router,
+}
+
+impl Front {
+    /// The `endpoints`, for those who show one of `keys`; without keys, for everybody. All that is
+    /// asked for elsewhere is answered by `others`, to everybody.
+    pub(crate) fn new(
+        endpoints: Arc<[Endpoint]>,
+        observer: Arc<Observer>,
+        keys: &[ClientKey],
+        others: Router,
+    ) -> Self {
+        Self { endpoints, observer, keys: keys.into(), others }
+    }
+
+    /// The answer to a request.
+    pub(crate) async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
+        let (path, method) = (request.uri().path(), request.method());
+        let serves =
+            |endpoint: &&Endpoint| endpoint.path == path && endpoint.methods.contains(method);
+        let Some(endpoint) = self.endpoints.iter().find(serves) else {
+            let Ok(response) = self.others.clone().oneshot(request).await;
+            return response;
+        };
+        let observed = self.observer.begin(&endpoint.path, &mut request);
+        let span = observed.span().clone();
+        let response = self.admitted(endpoint, request).instrument(span).await;
+        observed.answered(&response);
+        response
+    }
+
+    async fn admitted(&self, endpoint: &Endpoint, mut request: Request<Body>) -> Response<Body> {
+        let protocol = Protocol::of(&endpoint.path);
+        if let Err(error) = auth::check(&self.keys, &mut request) {
+            return error.response(protocol);
+        }
+        // A panic ends this request; connection and process go on.
+        let answering = async { (endpoint.stack)(request).await };
+        let Ok(answered) = AssertUnwindSafe(answering).catch_unwind().await else {
+            return panicked(protocol);
+        };
+        let Ok(response) = answered;
+        response
+    }
+}
+
+/// The answer to a request that ended in a panic.
+pub(crate) fn panicked(protocol: Protocol) -> Response<Body> {
+    tracing::error!("a request ended in a panic");
+    ApiError::internal().response(protocol)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use serde_json::{Value, json};
+    use tower::service_fn;
+
+    use super::*;
+    use crate::config::SpanAttributes;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_in_the_protocol_of_the_path() {
+        for (path, member, kind) in [
+            ("/v1/chat/completions", "/error/code", "internal_error"),
+            ("/v1/messages", "/error/type", "api_error"),
+        ] {
+            let broken = service_fn(async |request: Request<Body>| {
+                assert!(request.headers().is_empty() && request.uri() == "/b", "with a secret");
+                Ok::<_, Infallible>(Response::new(Body::empty()))
+            });
+            let endpoints = Arc::new([Endpoint::new(path, &[Method::POST], broken)]);
+            let observer = Arc::new(Observer::new(SpanAttributes::default(), []));
+            let front = Front::new(endpoints, observer, &[], Router::new());
+            let request = Request::post(path).body(Body::empty()).unwrap();
+            let response = front.answer(request).await;
+            assert_eq!(response.status(), 500);
+            // The same request would meet the same mistake.
+            assert_eq!(response.headers()["x-should-retry"], "false");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body.pointer(member), Some(&json!(kind)));
+            assert!(!body.to_string().contains("secret"), "{body}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The demo: one agent's loop twice, without and with affinity, and which model answered.
+
+mod agent;
+mod tools;
+
+use std::collections::BTreeSet;
+use std::io;
+
+use affinity_layer::headers::AFFINITY_HEADER;
+use http::{HeaderMap, HeaderValue};
+use serde_json::json;
+use uuid::Uuid;
+
+pub use self::agent::{Agent, Step, TASK, Turn};
+use crate::lab::client::{ClientError, GatewayClient};
+use crate::lab::term::{Style, Terminal};
+
+/// Columns for the model's name.
+const MODEL_WIDTH: usize = 28;
+const RULE_WIDTH: usize = 56;
+const REPORT_WIDTH: usize = 70;
+
+/// How the run without affinity is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Without {
+    /// Without a session id, as agents do that know of none.
+    Session,
+    /// With one, and the wish to be routed beside its pin at each turn. It comes to the same, and who
+    /// watches the gateway can tell which turns belong together.
+    Pin,
+}
+
+/// Runs the agent without and with affinity and prints both runs turn by turn, at most `turns` of
+/// them each. The calls of a run go over `gateways` in turn, as a load balancer would send them.
+///
+/// Gives whether one model held the second run.
+///
+/// # Errors
+///
+/// Those of the output stream. A gateway that does not answer is told on the error stream, and the
+/// result is `false`.
+pub async fn run(
+    gateways: &[&str],
+    turns: usize,
+    without: Without,
+    out: &mut Terminal,
+) -> io::Result<bool> {
+    let clients = gateways.iter().map(|url| GatewayClient::new(url)).collect::<Result<Vec<_>, _>>();
+    let clients = match clients {
+        Ok(clients) => clients,
+        Err(error) => return refuse(out, &error),
+    };
+
+    let (headers, beside) = without.headers();
+    heading(out, &format!("Run 1: WITHOUT Model Affinity{beside}"))?;
+    let without = match follow(&clients, headers, turns, out).await? {
+        Ok(run) => run,
+        Err(error) => return refuse(out, &error),
+    };
+    out.line("")?;
+    out.line(&without.summary("Without", out))?;
+    out.line("")?;
+    out.line("")?;
+
+    let id = Uuid::new_v4().to_string();
+    let shown = id.get(..8).unwrap_or(&id);
+    heading(out, &format!("Run 2: WITH Model Affinity (X-Model-Affinity: {shown}…)"))?;
+    let with = match follow(&clients, affinity(&id), turns, out).await? {
+        Ok(run) => run,
+        Err(error) => return refuse(out, &error),
+    };
+    out.line("")?;
+    out.line(&with.summary("With", out))?;
+    if let (Some(without), Some(with)) = (without.cached(), with.cached()) {
+        let text = "Prompt tokens from the provider's cache";
+        out.line(&format!("{text}: {without} % without affinity, {with} % with it"))?;
+    }
+    report(out, with.answer.as_deref())?;
+    Ok(with.held())
+}
+
+impl Without {
+    /// The headers, and what the heading says of them.
+    fn headers(self) -> (HeaderMap, &'static str) {
+        match self {
+            Self::Session => (HeaderMap::new(), ""),
+            Self::Pin => {
+                let mut headers = affinity(&Uuid::new_v4().to_string());
+                headers.insert(AFFINITY_HEADER, HeaderValue::from_static("bypass"));
+                (headers, " (x-plano-affinity: bypass)")
+            }
+        }
+    }
+}
+
+fn affinity(id: &str) -> HeaderMap {
+    let id = HeaderValue::from_str(id);
+    id.into_iter().map(|id| (http::HeaderName::from_static("x-model-affinity"), id)).collect()
+}
+
+fn refuse(out: &mut Terminal, error: &ClientError) -> io::Result<bool> {
+    out.error(&format!("demo: {error}"))?;
+    Ok(false)
+}
+
+fn heading(out: &mut Terminal, text: &str) -> io::Result<()> {
+    let text = out.paint(Style::Bold, text);
+    out.line(&text)?;
+    out.line(&"━".repeat(RULE_WIDTH))
+}
+
+/// One run of the agent, as far as the summary needs it.
+#[derive(Default)]
+struct Run {
+    models: Vec<String>,
+    /// What the answers themselves name; a gateway that pins shows one here as well.
+    answered_by: BTreeSet<String>,
+    answer: Option<String>,
+    /// Tokens of all prompts, and how many of them were cached.
+    prompt: (u64, u64),
+}
+
+/// Runs the agent to its answer or for `turns`, printing each turn as it ends.
+async fn follow(
+    clients: &[GatewayClient],
+    headers: HeaderMap,
+    turns: usize,
+    out: &mut Terminal,
+) -> io::Result<Result<Run, ClientError>> {
+    let task = json!({"role": "user", "content": TASK});
+    let mut agent = Agent::new(clients.to_vec(), headers, vec![task]);
+    let mut run = Run::default();
+    for number in 1..=turns {
+        out.progress(&format!("turn {number} …"))?;
+        let turn = match agent.turn().await {
+            Ok(turn) => turn,
+            Err(error) => return Ok(Err(error)),
+        };
+        let switched = run.models.last().is_some_and(|last| *last != turn.model);
+        out.line(&line(number, &turn, switched, out))?;
+        run.models.push(turn.model);
+        run.answered_by.insert(turn.answered_by);
+        let (tokens, cached) = turn.prompt.unwrap_or_default();
+        run.prompt = (run.prompt.0.saturating_add(tokens), run.prompt.1.saturating_add(cached));
+        if let Step::Answer(answer) = turn.step {
+            run.answer = Some(answer);
+            break;
+        }
+    }
+    Ok(Ok(run))
+}
+
+fn line(number: usize, turn: &Turn, switched: bool, out: &Terminal) -> String {
+    let model = short(&turn.model);
+    let step = match &turn.step {
+        Step::Tools(names) => names.join(", "),
+        Step::Answer(_) => "final answer".to_owned(),
+    };
+    let mut line = format!("turn {number}  [{model:<MODEL_WIDTH$}]  {step}");
+    if let Some(replica) = &turn.replica {
+        let replica = format!("(replica {replica})");
+        line = format!("{line}  {}", out.paint(Style::Dim, &replica));
+    }
+    if turn.pinned {
+        line = format!("{line}  {}", out.paint(Style::Green, "✓ pinned"));
+    }
+    if switched {
+        line = format!("{line}  {}", out.paint(Style::Yellow, "← switched"));
+    }
+    // A provider may answer under a dated name of the same model.
+    if !short(&turn.answered_by).starts_with(model) {
+        let differs = format!("(the answer names {})", turn.answered_by);
+        line = format!("{line}  {}", out.paint(Style::Red, &differs));
+    }
+    line
+}
+
+/// The model without its provider.
+fn short(model: &str) -> &str {
+    model.split_once('/').map_or(model, |(_, id)| id)
+}
+
+impl Run {
+    fn switches(&self) -> usize {
+        self.models.iter().zip(self.models.iter().skip(1)).filter(|(one, next)| one != next).count()
+    }
+
+    fn held(&self) -> bool {
+        !self.models.is_empty() && self.switches() == 0 && self.answered_by.len() == 1
+    }
+
+    /// The share of prompt tokens that were cached, of a hundred; `None` where no answer tells.
+    fn cached(&self) -> Option<u64> {
+        let (tokens, cached) = self.prompt;
+        cached.saturating_mul(100).checked_div(tokens)
+    }
+
+    fn summary(&self, which: &str, out: &Terminal) -> String {
+        let turns = self.models.len();
+        let (style, text) = match self.models.first() {
+            None => (Style::Red, format!("✗ {which} affinity: no turn was run")),
+            Some(model) if self.held() => (
+                Style::Green,
+                format!("✓ {which} affinity: {} for all {turns} turns", short(model)),
+            ),
+            Some(_) if self.switches() == 0 => {
+                (Style::Red, format!("✗ {which} affinity: the answers name several models"))
+            }
+            Some(_) => {
+                let switches = self.switches();
+                (Style::Red, format!("✗ {which} affinity: model switched {switches} time(s)"))
+            }
+        };
+        out.paint(style, &text)
+    }
+}
+
+fn report(out: &mut Terminal, answer: Option<&str>) -> io::Result<()> {
+    out.line("")?;
+    let Some(answer) = answer else {
+        return out.line("The loop ended at its limit of turns, without a final answer.");
+    };
+    out.line(&format!("{:═<REPORT_WIDTH$}", "══ Final Report (pinned session) "))?;
+    out.line(answer)?;
+    out.line(&"═".repeat(REPORT_WIDTH))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! Servers of our own on loopback, for as long as a command runs.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use http::Uri;
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::config::Config;
+use crate::edge::serve::Gateway;
+use crate::lab::balance::Balancer;
+use crate::lab::provider;
+
+/// A server on a free port; it stops when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Local {
+    address: SocketAddr,
+    admin: Option<SocketAddr>,
+    _stop: DropGuard,
+}
+
+impl Local {
+    /// The simulated provider.
+    pub(crate) async fn provider() -> io::Result<Self> {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let (address, stop) = (socket.local_addr()?, CancellationToken::new());
+        let stopped = stop.clone().cancelled_owned();
+        tokio::spawn(provider::serve(socket, provider::Options::default(), stopped));
+        Ok(Self { address, admin: None, _stop: stop.drop_guard() })
+    }
+
+    /// A gateway.
+    pub(crate) async fn gateway(config: &Config) -> io::Result<Self> {
+        let gateway = Gateway::bind(config, Some((Ipv4Addr::LOCALHOST, 0).into())).await?;
+        let address = gateway.addresses()?.first().copied();
+        let address = address.ok_or_else(|| io::Error::other("no listener is configured"))?;
+        let (admin, stop) = (gateway.admin_address()?, CancellationToken::new());
+        tokio::spawn(gateway.serve(stop.clone(), Duration::ZERO));
+        Ok(Self { address, admin, _stop: stop.drop_guard() })
+    }
+
+    /// A load balancer.
+    pub(crate) async fn balancer(balancer: &Balancer) -> io::Result<Self> {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let (address, stop) = (socket.local_addr()?, CancellationToken::new());
+        let stopped = stop.clone().cancelled_owned();
+        tokio::spawn(balancer.clone().serve(socket, stopped));
+        Ok(Self { address, admin: None, _stop: stop.drop_guard() })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the gateway is steered from.
+    pub(crate) fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    pub(crate) fn url(&self) -> Uri {
+        // An address and port always make a URL.
+        format!("http://{}", self.address).parse().unwrap_or_default()
+    }
+}

@@ -1,0 +1,130 @@
+//! The admin API: what is kept here can be seen and steered, on an address of its own.
+//!
+//! 1. Every path but those of [`public`] needs the token.
+//! 2. Answers are JSON, errors have OpenAI's shape.
+
+mod bulk;
+mod change;
+mod drains;
+mod paths;
+mod pins;
+mod refusal;
+mod status;
+
+use std::fmt;
+use std::sync::Arc;
+
+use affinity_layer::Expiry;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use http::StatusCode;
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::config::{Config, Limits};
+use crate::edge::auth;
+use crate::edge::connection::Peer;
+use crate::edge::front::panicked;
+use crate::error::ApiError;
+use crate::ops::drains::Board;
+use crate::ops::ledger;
+use crate::ops::live::{self, Live};
+use crate::ops::turns::TurnHub;
+use crate::ops::ui;
+use crate::protocol::Protocol;
+use crate::stack::answers::{not_found, wrong_method};
+use crate::stack::sessions::Sessions;
+use crate::upstream::providers::Upstreams;
+
+/// The largest body that is read, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Who asks; as the log names it.
+#[derive(Clone, Copy, Debug)]
+struct Caller(Option<Peer>);
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(Peer(peer)) => write!(f, "admin at {peer}"),
+            None => f.write_str("admin"),
+        }
+    }
+}
+
+/// What is seen and steered.
+#[derive(Clone, Debug)]
+pub(crate) struct Admin {
+    pub(crate) sessions: Sessions,
+    pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) board: Board,
+    pub(crate) turns: TurnHub,
+    pub(crate) live: Live,
+    /// That of the sessions.
+    pub(crate) expiry: Expiry,
+    pub(crate) limits: Limits,
+}
+
+impl Admin {
+    /// What `config` has steered.
+    pub(crate) fn new(
+        config: &Config,
+        sessions: &Sessions,
+        upstreams: &Arc<Upstreams>,
+        board: Board,
+        turns: TurnHub,
+        live: Live,
+    ) -> Self {
+        Self {
+            board,
+            turns,
+            live,
+            sessions: sessions.clone(),
+            upstreams: upstreams.clone(),
+            expiry: config.routing.expiry,
+            limits: Limits { body_bytes: MAX_BODY, ..config.limits },
+        }
+    }
+}
+
+/// What the admin listener serves to who shows `token`.
+pub(crate) fn router(admin: Admin, token: &SecretString) -> Router {
+    let live = admin.live.clone();
+    Router::new()
+        .route("/admin/v1/status", get(status::status))
+        .route("/admin/v1/ledger", get(ledger::api::ledger))
+        .route("/admin/v1/ledger/sessions", get(ledger::api::sessions))
+        .route("/admin/v1/drains", get(drains::list))
+        .route("/admin/v1/models/{*named}", post(drains::drain).delete(drains::undrain))
+        .merge(paths::pins())
+        .with_state(admin)
+        .merge(live::router(live))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(token.clone(), check))
+        .merge(public())
+        .layer(CatchPanicLayer::custom(|_| panicked(Protocol::Chat)))
+}
+
+/// What needs no token, because it holds nothing that is secret.
+fn public() -> Router {
+    ui::router()
+}
+
+/// Lets a request in that shows the token. It is compared in constant time, so that the time of the
+/// answer tells nothing of how much was right.
+async fn check(State(token): State<SecretString>, request: Request, next: Next) -> Response {
+    let token = token.expose_secret().as_bytes();
+    if auth::bearer(request.headers()).any(|shown| bool::from(shown.ct_eq(token))) {
+        return next.run(request).await;
+    }
+    if let Some(Peer(peer)) = request.extensions().get() {
+        tracing::debug!(%peer, "a request without the token of the admin API was refused");
+    }
+    let text = "the token of the admin API is needed: Authorization: Bearer TOKEN";
+    ApiError::new(StatusCode::UNAUTHORIZED, "invalid_api_key", text).response(Protocol::Chat)
+}

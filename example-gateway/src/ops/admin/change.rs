@@ -1,0 +1,119 @@
+//! Changes of single pins, by the store's own verbs: each is for the epoch that was read.
+
+use std::sync::Arc;
+
+use affinity_layer::{
+    AffinityKey, AffinityStore, ModelName, StoreError,
+    admin::{StoredKey, StoredPin},
+};
+use http::StatusCode;
+
+use super::refusal::{Refusal, not_found, refusal, store};
+use super::{Admin, Caller};
+use crate::ops::turns::SessionTag;
+
+/// How often a pin is read again that somebody else has changed meanwhile.
+const TRIES: usize = 3;
+
+/// The pin that a request is about.
+pub(super) struct Target {
+    /// The names under which it may stand.
+    pub(super) keys: Vec<StoredKey>,
+    /// Whose it is, where the request says so.
+    pub(super) tag: Option<SessionTag>,
+}
+
+impl Target {
+    pub(super) async fn find(&self, admin: &Admin) -> Result<Option<StoredPin>, Refusal> {
+        for key in &self.keys {
+            if let Some(found) = admin.sessions.inspect().find(key).await.map_err(store)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a log calls the session.
+    fn tag(&self, found: &StoredPin) -> SessionTag {
+        self.tag.unwrap_or_else(|| tag(found.session.as_ref(), &found.key))
+    }
+}
+
+fn tag(session: Option<&AffinityKey>, key: &StoredKey) -> SessionTag {
+    session.map_or_else(|| SessionTag::of(key), SessionTag::of)
+}
+
+/// Somebody who changes something.
+pub(super) struct Change<'a> {
+    pub(super) admin: &'a Admin,
+    pub(super) caller: Caller,
+}
+
+impl Change<'_> {
+    /// Releases a pin; `Ok` is the one that stood.
+    pub(super) async fn release(&self, target: &Target) -> Result<StoredPin, Refusal> {
+        for _ in 0..TRIES {
+            let found = target.find(self.admin).await?.ok_or_else(not_found)?;
+            let inspect = self.admin.sessions.inspect();
+            let epoch = Some(found.pin.epoch);
+            if inspect.release_stored(&found.key, epoch).await.map_err(store)? {
+                let (who, session) = (&self.caller, target.tag(&found));
+                let model = found.pin.selection.model();
+                tracing::info!(target: "audit", %who, action = "release", %session, %model);
+                self.admin.settle().await;
+                return Ok(found);
+            }
+        }
+        Err(changed())
+    }
+
+    /// Moves a pin to `model`. Returns the one that stands, and whether it was moved: one that is
+    /// there already is left as it is.
+    pub(super) async fn repin(
+        &self,
+        target: &Target,
+        model: &ModelName,
+    ) -> Result<(StoredPin, bool), Refusal> {
+        for _ in 0..TRIES {
+            let found = target.find(self.admin).await?.ok_or_else(not_found)?;
+            if found.pin.selection.model() == model {
+                return Ok((found, false));
+            }
+            if self.try_move(&found, model).await.map_err(store)? {
+                let (who, session) = (&self.caller, target.tag(&found));
+                let from = found.pin.selection.model();
+                tracing::info!(target: "audit", %who, action = "repin", %session, %from, to = %model);
+                self.admin.settle().await;
+                let moved = target.find(self.admin).await?.ok_or_else(changed)?;
+                return Ok((moved, true));
+            }
+        }
+        Err(changed())
+    }
+
+    /// Moves a pin that was found; `false` when it is not what it was any more.
+    pub(super) async fn try_move(
+        &self,
+        found: &StoredPin,
+        model: &ModelName,
+    ) -> Result<bool, StoreError> {
+        // Whoever moves a session by hand means it to stay there.
+        let selection = found.pin.selection.with_model(model.clone()).with_warm_up(0);
+        let (inspect, expiry) = (self.admin.sessions.inspect(), &self.admin.expiry);
+        let epoch = found.pin.epoch;
+        let moved = inspect.repin_stored(&found.key, epoch, Arc::new(selection), expiry).await?;
+        Ok(moved.is_some_and(|claim| claim.won))
+    }
+}
+
+impl Admin {
+    /// Waits until a change is known to all replicas, so that whoever made it finds it at any.
+    pub(super) async fn settle(&self) {
+        tokio::time::sleep(self.sessions.store().coherence()).await;
+    }
+}
+
+fn changed() -> Refusal {
+    let text = "the pin was changed by others meanwhile, again and again; look at it and try again";
+    refusal(StatusCode::CONFLICT, "pin_changed", text)
+}

@@ -1,0 +1,92 @@
+//! The paths of pins: one by its name in the store, by its session, or by its lane on the page.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Extension, Path, Query, State};
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use super::pins::{self, Session};
+use super::{Admin, Caller, bulk};
+use crate::edge::connection::Peer;
+
+type Key = Result<Path<String>, PathRejection>;
+type Named = Result<Query<Session>, QueryRejection>;
+
+pub(super) fn pins() -> Router<Admin> {
+    let by_key = get(show).delete(release).patch(repin).post(bulk::bulk);
+    Router::new()
+        .route("/admin/v1/pins", get(pins::list))
+        // Names of models may stand in a key, and slashes in those.
+        .route("/admin/v1/pins/{*key}", by_key)
+        .route("/admin/v1/lanes/{session}", get(show_lane).delete(release_lane).patch(repin_lane))
+        .route("/admin/v1/pin", get(show_named).delete(release_named).patch(repin_named))
+}
+
+pub(super) fn caller(peer: Option<Extension<Peer>>) -> Caller {
+    Caller(peer.map(|Extension(peer)| peer))
+}
+
+async fn show(State(admin): State<Admin>, key: Key) -> impl IntoResponse {
+    pins::show(&admin, &pins::by_key(key)?).await
+}
+
+async fn show_named(State(admin): State<Admin>, named: Named) -> impl IntoResponse {
+    pins::show(&admin, &pins::by_session(&admin, named)?).await
+}
+
+async fn release(
+    State(admin): State<Admin>,
+    peer: Option<Extension<Peer>>,
+    key: Key,
+) -> impl IntoResponse {
+    pins::release(&admin, caller(peer), &pins::by_key(key)?).await
+}
+
+async fn release_named(
+    State(admin): State<Admin>,
+    peer: Option<Extension<Peer>>,
+    named: Named,
+) -> impl IntoResponse {
+    pins::release(&admin, caller(peer), &pins::by_session(&admin, named)?).await
+}
+
+async fn repin(
+    State(admin): State<Admin>,
+    peer: Option<Extension<Peer>>,
+    key: Key,
+    body: Body,
+) -> impl IntoResponse {
+    pins::repin(&admin, caller(peer), &pins::by_key(key)?, body).await
+}
+
+async fn repin_named(
+    State(admin): State<Admin>,
+    peer: Option<Extension<Peer>>,
+    named: Named,
+    body: Body,
+) -> impl IntoResponse {
+    pins::repin(&admin, caller(peer), &pins::by_session(&admin, named)?, body).await
+}
+
+async fn show_lane(State(admin): State<Admin>, lane: Key) -> impl IntoResponse {
+    pins::show(&admin, &pins::by_lane(&admin, lane)?).await
+}
+
+async fn release_lane(
+    State(admin): State<Admin>,
+    peer: Option<Extension<Peer>>,
+    lane: Key,
+) -> impl IntoResponse {
+    pins::release(&admin, caller(peer), &pins::by_lane(&admin, lane)?).await
+}
+
+async fn repin_lane(
+    State(admin): State<Admin>,
+    peer: Option<Extension<Peer>>,
+    lane: Key,
+    body: Body,
+) -> impl IntoResponse {
+    pins::repin(&admin, caller(peer), &pins::by_lane(&admin, lane)?, body).await
+}

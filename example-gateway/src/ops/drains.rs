@@ -1,0 +1,106 @@
+//! Where replicas tell each other what is drained: a hash in Redis, read by each every second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use affinity_layer::{ModelName, StoreError};
+use tokio::sync::Mutex;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::stack::sessions::Sessions;
+use crate::upstream::drains::{Drain, Drained};
+use crate::upstream::providers::Upstreams;
+
+/// The name of the hash, behind the prefix and a `%`.
+const NAME: &str = "drains";
+
+/// Between two readings.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Reads and changes what is drained.
+#[derive(Clone, Debug)]
+pub(crate) struct Board {
+    sessions: Sessions,
+    upstreams: Arc<Upstreams>,
+    /// One reading or change at a time: an older reading must not take the place of a newer one.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Board {
+    pub(crate) fn new(sessions: Sessions, upstreams: Arc<Upstreams>) -> Self {
+        Self { sessions, upstreams, turn: Arc::default() }
+    }
+
+    /// What this replica knows.
+    pub(crate) fn known(&self) -> Arc<Drained> {
+        self.upstreams.drains().all()
+    }
+
+    /// Drains `model`. All replicas over one Redis know within two seconds.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be told to them; then nothing has changed.
+    pub(crate) async fn drain(&self, model: &ModelName, drain: Drain) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
+        if let Sessions::Shared(store) = &self.sessions {
+            // It is made of names and numbers.
+            let text = serde_json::to_string(&drain).unwrap_or_default();
+            store.redis().note(NAME, model.as_str(), &text).await?;
+        }
+        let mut drained = Drained::clone(&self.known());
+        drained.insert(model.to_string(), drain);
+        self.upstreams.drains().replace(drained);
+        Ok(())
+    }
+
+    /// Gives `model` back; says whether it was drained.
+    ///
+    /// # Errors
+    ///
+    /// As [`drain`](Self::drain).
+    pub(crate) async fn undrain(&self, model: &str) -> Result<bool, StoreError> {
+        let _turn = self.turn.lock().await;
+        let mut drained = Drained::clone(&self.known());
+        let mut was_drained = drained.remove(model).is_some();
+        if let Sessions::Shared(store) = &self.sessions {
+            was_drained = store.redis().remove_note(NAME, model).await?;
+        }
+        self.upstreams.drains().replace(drained);
+        Ok(was_drained)
+    }
+
+    /// Reads what others drain. While Redis is away, what was known stays.
+    pub(crate) async fn read(&self) {
+        let Sessions::Shared(store) = &self.sessions else { return };
+        let _turn = self.turn.lock().await;
+        match store.redis().notes(NAME).await {
+            Ok(notes) => {
+                let read = |(model, text): (String, String)| {
+                    let drain = serde_json::from_str(&text).ok();
+                    drain.map(|drain| (model, drain))
+                };
+                let drained: Drained = notes.into_iter().filter_map(read).collect();
+                if drained != *self.known() {
+                    let models: Vec<_> = drained.keys().collect();
+                    tracing::info!(?models, "what is drained was changed at another replica");
+                    self.upstreams.drains().replace(drained);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "what is drained cannot be read"),
+        }
+    }
+
+    /// Reads it again and again.
+    pub(crate) async fn follow(self) {
+        if matches!(self.sessions, Sessions::Own(_)) {
+            return;
+        }
+        let mut pace = interval(PERIOD);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            pace.tick().await;
+            self.read().await;
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The ledger on the admin listener.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::Uri;
+use serde_json::json;
+
+use super::pins::MAX_PINS;
+use super::rows::Answer;
+use crate::error::ApiError;
+use crate::ops::admin::Admin;
+use crate::protocol::Protocol;
+
+/// Sessions in an answer, where nobody says how many.
+const DEFAULT_LIMIT: usize = 100;
+
+/// `GET /admin/v1/ledger`
+pub(crate) async fn ledger(State(admin): State<Admin>) -> Json<Answer> {
+    Json(admin.turns.ledger().answer())
+}
+
+/// `GET /admin/v1/ledger/sessions?limit=`
+pub(crate) async fn sessions(State(admin): State<Admin>, uri: Uri) -> Response {
+    match limit(uri.query()) {
+        Ok(limit) => {
+            Json(json!({"sessions": admin.turns.ledger().sessions(limit)})).into_response()
+        }
+        Err(error) => error.response(Protocol::Chat),
+    }
+}
+
+fn limit(query: Option<&str>) -> Result<usize, ApiError> {
+    let mut members = query.unwrap_or_default().split('&');
+    let Some(limit) = members.find_map(|member| member.strip_prefix("limit=")) else {
+        return Ok(DEFAULT_LIMIT);
+    };
+    let limit = limit.parse().ok().filter(|limit| (1..=MAX_PINS).contains(limit));
+    limit.ok_or_else(|| {
+        let text = format!("limit must be a whole number, 1 to {MAX_PINS}");
+        ApiError::invalid("invalid_value", text).param("limit")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_a_number_within_bounds() {
+        assert_eq!(limit(None).ok(), Some(DEFAULT_LIMIT));
+        assert_eq!(limit(Some("limit=7")).ok(), Some(7));
+        assert_eq!(limit(Some("x=1&limit=10000&y")).ok(), Some(10_000));
+        for bad in ["limit=0", "limit=10001", "limit=", "limit=x", "limit=-1"] {
+            assert!(limit(Some(bad)).is_err(), "{bad}");
+        }
+    }
+}

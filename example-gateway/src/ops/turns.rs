@@ -1,0 +1,150 @@
+//! What became of each turn, for whoever watches: the live page and the ledger.
+//!
+//! - A **turn** is a request that was given a model and sent to its provider. Decisions without an
+//!   answer (`/routing/v1`), requests that were refused, and counted tokens are none.
+//! - It is told when its answer has ended, or broken off.
+//! - Records are made only where somebody can ask for them; without a hub, nothing here is in the
+//!   stack.
+
+mod body;
+mod clock;
+mod record;
+mod tag;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use affinity_layer::{AffinityKey, Epoch, ModelName, Outcome, RouteName, admin::StoredKey};
+use serde::{Serialize, Serializer};
+use tokio::sync::broadcast;
+
+pub(crate) use self::clock::RouterClock;
+pub(crate) use self::record::RecordLayer;
+pub(crate) use self::tag::SessionTag;
+use crate::ops::ledger::Ledger;
+use crate::stack::sessions::Sessions;
+use crate::upstream::providers::Upstreams;
+
+/// Turns that a live reader may be behind; a slower one loses the oldest, and is told how many.
+const BACKLOG: usize = 1024;
+
+/// One request and its answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Turn {
+    /// When the request came in, in Unix milliseconds.
+    #[serde(serialize_with = "unix_millis")]
+    pub(crate) at: SystemTime,
+    /// The session with its scope and lane, by the short name that people see; `None` without one.
+    pub(crate) session: Option<SessionTag>,
+    /// What the pin of the session is called in the store, for who steers it.
+    #[serde(skip)]
+    pub(crate) keys: Vec<StoredKey>,
+    /// The tenant, if there is one.
+    pub(crate) scope: Option<String>,
+    /// The model that was asked for, `None` for `auto`.
+    pub(crate) requested: Option<ModelName>,
+    /// The model that served.
+    pub(crate) model: ModelName,
+    /// The route that matched, if one did.
+    pub(crate) route: Option<RouteName>,
+    /// How the model was found.
+    #[serde(serialize_with = "outcome")]
+    pub(crate) outcome: Outcome,
+    /// Whether the model came from a pin that stood before.
+    pub(crate) pinned: bool,
+    /// The generation of the pin, if there is one.
+    #[serde(serialize_with = "epoch")]
+    pub(crate) epoch: Option<Epoch>,
+    /// Whether another model answered the turn of the session before.
+    pub(crate) switched: bool,
+    /// How long the router took; `None` when it was not asked.
+    #[serde(rename = "router_us", serialize_with = "some_micros")]
+    pub(crate) router: Option<Duration>,
+    /// From the arrival of the request to the first byte of the answer; `None` if there was none.
+    #[serde(rename = "first_byte_us", serialize_with = "some_micros")]
+    pub(crate) first_byte: Option<Duration>,
+    /// From the arrival of the request to the end of the answer.
+    #[serde(rename = "total_us", serialize_with = "micros")]
+    pub(crate) total: Duration,
+    /// The status of the answer; `None` when the client was gone before there was one.
+    pub(crate) status: Option<u16>,
+    /// Whether the answer came to its end; else the client, or the provider, broke it off.
+    pub(crate) complete: bool,
+    /// Tokens of the request, cached ones included, as the provider counts them.
+    pub(crate) prompt_tokens: Option<u64>,
+    /// Of those, the ones that the provider had in its cache.
+    pub(crate) cached_tokens: Option<u64>,
+    /// Tokens of the answer.
+    pub(crate) output_tokens: Option<u64>,
+}
+
+impl Turn {
+    /// Whether the provider may have counted tokens for it; a refusal costs none.
+    pub(crate) fn may_cost(&self) -> bool {
+        self.status.is_none_or(|status| (200..300).contains(&status))
+    }
+}
+
+fn unix_millis<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    serializer.serialize_u64(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn outcome<S: Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(outcome.as_str())
+}
+
+fn epoch<S: Serializer>(epoch: &Option<Epoch>, serializer: S) -> Result<S::Ok, S::Error> {
+    epoch.map(|Epoch(epoch)| epoch).serialize(serializer)
+}
+
+fn micros<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(as_micros(*time))
+}
+
+fn some_micros<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(as_micros).serialize(serializer)
+}
+
+fn as_micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Where turns are told. Clones share the readers and the ledger.
+#[derive(Clone, Debug)]
+pub(crate) struct TurnHub {
+    live: broadcast::Sender<Arc<Turn>>,
+    ledger: Arc<Ledger>,
+    sessions: Sessions,
+}
+
+impl TurnHub {
+    pub(crate) fn new(upstreams: Arc<Upstreams>, sessions: Sessions) -> Self {
+        let ledger = Arc::new(Ledger::new(upstreams));
+        Self { live: broadcast::Sender::new(BACKLOG), ledger, sessions }
+    }
+
+    /// Every turn from now on, in the order in which they end.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Turn>> {
+        self.live.subscribe()
+    }
+
+    /// What the pin of a session is called in the store.
+    fn keys(&self, session: &AffinityKey) -> Vec<StoredKey> {
+        self.sessions.inspect().stored_keys(session)
+    }
+
+    /// What all turns add up to.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub(crate) fn told(&self, turn: Arc<Turn>) {
+        self.ledger.add(&turn);
+        // It fails when nobody listens.
+        let _ = self.live.send(turn);
+    }
+}
+
+#[cfg(test)]
+mod tests;

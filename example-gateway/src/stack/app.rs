@@ -1,0 +1,170 @@
+//! The gateway: its paths, and the stack of layers behind them.
+
+mod layers;
+
+use std::sync::Arc;
+
+use affinity_layer::{LinkLayer, ReleaseLayer, ext::Probe};
+use axum::body::Body;
+use axum::routing::{any, get};
+use axum::{Json, Router};
+use http::{HeaderMap, Method, Uri};
+use serde_json::json;
+use tower::util::MapRequestLayer;
+use tower::{Layer, ServiceBuilder, service_fn};
+use tower_http::ServiceBuilderExt;
+use tower_http::add_extension::AddExtensionLayer;
+
+use self::layers::{affinity, failover, shadow, turns, withheld};
+use crate::config::{ClientKey, Config, Release};
+use crate::edge::front::{Endpoint, Front};
+use crate::ops::admin::{self, Admin};
+use crate::ops::drains::Board;
+use crate::ops::live::Live;
+use crate::ops::turns::{RecordLayer, RouterClock, TurnHub};
+use crate::stack::answers::{models, not_found, only, ready, scrape, wrong_method};
+use crate::stack::decision::decide;
+use crate::stack::intake::IntakeLayer;
+use crate::stack::observe::Observer;
+use crate::stack::sessions::Sessions;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::providers::Upstreams;
+use crate::upstream::proxy::Proxy;
+
+/// The paths of the three protocols, below `/v1` and `/routing/v1`.
+const PATHS: [&str; 3] = ["/chat/completions", "/messages", "/responses"];
+
+/// Everything behind the listeners; each of them gets its own [`App::front`].
+#[derive(Debug)]
+pub(crate) struct App {
+    endpoints: Arc<[Endpoint]>,
+    observer: Arc<Observer>,
+    others: Router,
+    admin: Option<Router>,
+    live: Option<Live>,
+    sessions: Sessions,
+    board: Board,
+    metrics: Metrics,
+}
+
+impl App {
+    /// Builds the stack that `config` describes.
+    ///
+    /// # Errors
+    ///
+    /// When certificates are needed and cannot be read, the Redis client refuses its settings, or
+    /// the program counts its metrics elsewhere.
+    pub(crate) fn new(config: &Config) -> std::io::Result<Self> {
+        // First, so that what the others count is kept.
+        let metrics = Metrics::start()?;
+        let upstreams = Arc::new(Upstreams::new(config));
+        let sessions = Sessions::new(config)?;
+        let board = Board::new(sessions.clone(), upstreams.clone());
+        let affinity = affinity(config, sessions.store(), &upstreams);
+        // Without an admin listener nobody can ask for it.
+        let hub = config.admin.as_ref().map(|_| TurnHub::new(upstreams.clone(), sessions.clone()));
+        let live = hub.clone().map(|hub| {
+            let models = upstreams.models().map(|provider| provider.model.clone());
+            Live::new(hub, models.collect())
+        });
+        let intake = IntakeLayer::new(upstreams.clone(), config.limits).turns(turns(config));
+        let intake = intake.body_ids(!config.routing.body_ids.is_empty());
+
+        let proxied = ServiceBuilder::new()
+            // Reads and checks the body, which the router and the proxy need whole.
+            .layer(intake.clone())
+            // Lets the router tell how long it took, where that is recorded.
+            .option_layer(hub.is_some().then(|| MapRequestLayer::new(RouterClock::attach)))
+            // Decides or recalls the model.
+            .layer(affinity.clone())
+            // Routes some of the pinned turns once more, to count what the router would have done.
+            .option_layer(shadow(config, &upstreams, hub.as_ref()))
+            // Records what becomes of the turn, where somebody may ask for it.
+            .option_layer(hub.clone().map(RecordLayer::new))
+            // The refusals of the layer above and the answers of those below have one body type.
+            .map_response_body(Body::new)
+            // Ends a pin with the last byte of a final response, or of the model's last answer.
+            .layer(ReleaseLayer::new().final_answer(config.routing.release == Release::FinalAnswer))
+            // Learns by which ids the conversations of Responses go on.
+            .layer(LinkLayer::new())
+            // Goes on with the next candidate when a provider fails.
+            .option_layer(failover(config, &upstreams))
+            .service(Proxy::new(upstreams.clone(), withheld(config), config.limits)?);
+        let deciding = upstreams.clone();
+        let decided = ServiceBuilder::new()
+            .layer(intake.deciding())
+            // The same layer: a session decided here is pinned there.
+            .layer(affinity)
+            .map_response_body(Body::new)
+            .layer(ReleaseLayer::new())
+            .service(service_fn(move |request| decide(deciding.clone(), request)));
+
+        let admin = config.admin.as_ref().zip(hub.zip(live.clone()));
+        let admin = admin.map(|(settings, (turns, live))| {
+            let steered = Admin::new(config, &sessions, &upstreams, board.clone(), turns, live);
+            admin::router(steered, &settings.token)
+        });
+        const GET: &[Method] = &[Method::GET, Method::HEAD];
+        const POST: &[Method] = &[Method::POST];
+        let models = get(models).with_state(upstreams);
+        let mut endpoints = vec![Endpoint::new("/v1/models", GET, models)];
+        for path in PATHS {
+            endpoints.push(Endpoint::new(format!("/v1{path}"), POST, proxied.clone()));
+            endpoints.push(Endpoint::new(format!("/routing/v1{path}"), POST, decided.clone()));
+        }
+        // It counts for the model of the session, and must not be what decides it.
+        let probe = AddExtensionLayer::new(Probe).layer(proxied);
+        endpoints.push(Endpoint::new("/v1/messages/count_tokens", POST, probe));
+        let paths = || endpoints.iter().map(|endpoint| endpoint.path.clone());
+        let observer = Observer::new(config.tracing.span_attributes.clone(), paths());
+
+        let wrong = endpoints.iter().fold(Router::new(), |router, endpoint| {
+            let allow = endpoint.allow();
+            let refuse = async move |uri: Uri, headers: HeaderMap| only(allow, &uri, &headers);
+            router.route(&endpoint.path, any(refuse))
+        });
+        let health = Router::new()
+            .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
+            .route("/readyz", get(ready))
+            .with_state(sessions.clone());
+        let scrape = get(scrape).with_state((metrics.clone(), sessions.clone()));
+        let others = health.route("/metrics", scrape).merge(wrong);
+        let others = others.fallback(not_found).method_not_allowed_fallback(wrong_method);
+        let (endpoints, observer) = (endpoints.into(), Arc::new(observer));
+        Ok(Self { endpoints, observer, others, admin, live, sessions, board, metrics })
+    }
+
+    /// The sessions that are kept.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// What is drained, for all replicas.
+    pub(crate) fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// What the admin listener serves, where there is one.
+    pub(crate) fn admin(&self) -> Option<Front> {
+        let router = self.admin.clone()?;
+        Some(Front::new(Arc::new([]), self.observer.clone(), &[], router))
+    }
+
+    /// What the page is told, where there is an admin listener.
+    pub(crate) fn live(&self) -> Option<&Live> {
+        self.live.as_ref()
+    }
+
+    /// What a listener with `keys` serves; without keys, everybody is let in.
+    pub(crate) fn front(&self, keys: &[ClientKey]) -> Front {
+        Front::new(self.endpoints.clone(), self.observer.clone(), keys, self.others.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests;

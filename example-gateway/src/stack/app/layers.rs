@@ -1,0 +1,110 @@
+//! The layers of the stack, as they are configured.
+
+use std::sync::Arc;
+
+use affinity_layer::{
+    AffinityLayer, BodyId, FailoverLayer, ModelName, Rejection, RouterService, SharedStore,
+    agents::{AGENT_HEADERS, AGENT_TRAIL_HEADERS},
+    headers::SESSION_HEADERS,
+};
+use axum::body::Body;
+use http::request::Parts;
+use http::{HeaderName, Response, header};
+
+use crate::config::{Config, Release};
+use crate::error::ApiError;
+use crate::ops::shadow::ShadowLayer;
+use crate::ops::turns::TurnHub;
+use crate::protocol::Protocol;
+use crate::stack::intake::Turns;
+use crate::stack::routed::{opened, routed};
+use crate::stack::{routing, sessions};
+use crate::upstream::providers::Upstreams;
+
+pub(super) type Refuse = fn(&Rejection, &Parts) -> Response<Body>;
+
+pub(super) fn affinity(
+    config: &Config,
+    store: SharedStore,
+    upstreams: &Arc<Upstreams>,
+) -> AffinityLayer<SharedStore, impl RouterService + use<>, Refuse> {
+    let routing = &config.routing;
+    let decided = routing::router(config, upstreams.clone());
+    let router = routed(decided, store.clone(), routing.expiry, upstreams.clone());
+    let served = upstreams.clone();
+    let mut layer = AffinityLayer::new(store, router)
+        .store_budget(sessions::budget(config))
+        .require_store(config.routing.cache.is_required())
+        .expiry(routing.expiry)
+        .body_limit(config.limits.body_bytes)
+        .waiters(config.limits.max_waiters)
+        .expose_epoch(routing.expose_epoch)
+        .warm_up(routing.warm_up_turns)
+        .escalation(routing.escalation.iter().cloned())
+        .body_ids(routing.body_ids.iter().copied())
+        .accept_models(move |model| served.serves(model) && !served.drains().moves(model));
+    if upstreams.are_limited() {
+        let upstreams = upstreams.clone();
+        layer = layer.detour(move |request, selection| {
+            upstreams.elsewhere(request, selection.model(), selection.candidates())
+        });
+    }
+    if let Some(sub_agents) = routing.agents {
+        layer = layer.agents(sub_agents).model_lanes(routing.model_lanes);
+    }
+    if let Some(fingerprint) = &routing.fingerprint {
+        layer = layer.fingerprint(fingerprint.clone());
+    }
+    if let Some(header) = &routing.tenant_header {
+        layer = layer.tenant_header(header.clone());
+    }
+    layer.with_rejection_response(|rejection, parts| {
+        ApiError::from(rejection).response(Protocol::of(parts.uri.path()))
+    })
+}
+
+pub(super) fn shadow(
+    config: &Config,
+    upstreams: &Arc<Upstreams>,
+    hub: Option<&TurnHub>,
+) -> Option<ShadowLayer<impl RouterService + use<>>> {
+    let layer = || {
+        // What is drained is no choice that anybody could regret.
+        let router = opened(routing::router(config, upstreams.clone()), upstreams.clone());
+        ShadowLayer::new(config, router, hub.cloned())
+    };
+    (config.routing.regret_sample > 0.0).then(layer)
+}
+
+/// How requests are marked that open a turn of the user, or go on with one.
+pub(super) fn turns(config: &Config) -> Turns {
+    match config.routing.release {
+        Release::UserTurn => Turns::MarkNew,
+        _ if config.routing.warm_up_turns > 0 => Turns::MarkOthers,
+        _ => Turns::Unmarked,
+    }
+}
+
+pub(super) fn failover(config: &Config, upstreams: &Arc<Upstreams>) -> Option<FailoverLayer> {
+    let upstreams = upstreams.clone();
+    let usable = move |request: &Parts, model: &ModelName| {
+        upstreams.takes(model, request) && !upstreams.drains().holds(model)
+    };
+    config.routing.failover.then(|| FailoverLayer::new().usable(usable))
+}
+
+/// The headers that are for us and not for the providers.
+pub(super) fn withheld(config: &Config) -> Vec<HeaderName> {
+    let mut withheld: Vec<_> = config.routing.tenant_header.iter().cloned().collect();
+    let follows = config.routing.body_ids.contains(&BodyId::PreviousResponseId);
+    if follows || config.routing.release == Release::FinalAnswer || config.admin.is_some() {
+        // A compressed answer could not be read for its id, its end or its tokens.
+        withheld.push(header::ACCEPT_ENCODING);
+    }
+    if !config.routing.forward_session_header {
+        withheld.extend_from_slice(SESSION_HEADERS);
+        withheld.extend_from_slice(AGENT_HEADERS);
+        withheld.extend_from_slice(AGENT_TRAIL_HEADERS);
+    }
+    withheld
+}

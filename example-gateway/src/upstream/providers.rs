@@ -1,0 +1,212 @@
+//! Which provider serves a model, and what a client may call it.
+
+use std::collections::BTreeMap;
+
+use affinity_layer::{ModelName, PinnedModel};
+use http::request::Parts;
+use http::uri::Scheme;
+use http::{Extensions, StatusCode};
+
+use crate::body::Envelope;
+use crate::config::{Config, Inputs, Protocols, Provider};
+use crate::error::ApiError;
+use crate::protocol::Protocol;
+use crate::upstream::drains::Drains;
+
+/// The configured models with their providers.
+#[derive(Debug)]
+pub(crate) struct Upstreams {
+    providers: Vec<Provider>,
+    /// By the name of the model; wildcards are left out.
+    by_model: BTreeMap<String, usize>,
+    /// What clients may call a model: its name, its bare id, or an alias.
+    names: BTreeMap<String, ModelName>,
+    default: Option<ModelName>,
+    drains: Drains,
+}
+
+/// A model that a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Requested {
+    /// One that is served.
+    Model(ModelName),
+    /// `auto`: the router's choice, else the default.
+    Auto,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) model: &'a PinnedModel,
+    pub(crate) provider: &'a Provider,
+    /// That of the provider among [`Upstreams::providers`].
+    pub(crate) place: usize,
+}
+
+impl Upstreams {
+    /// The models of a configuration.
+    pub(crate) fn new(config: &Config) -> Self {
+        let providers = config.providers.clone();
+        let numbered = providers.iter().zip(0..).filter(|(provider, _)| !provider.is_wildcard());
+        let by_model = numbered.map(|(provider, index)| (provider.model.to_string(), index));
+        let single = || providers.iter().filter(|provider| !provider.is_wildcard());
+        let default = single().find(|provider| provider.default).or_else(|| single().next());
+        let named = |provider: &Provider, name: &str| (name.to_owned(), provider.model.clone());
+        // What a wildcard serves is a full name. Of two models with one id, the first is meant.
+        let is_free = |id: &str| !providers.iter().any(|provider| provider.serves(id));
+        let ids: Vec<_> = single().filter(|provider| is_free(provider.id())).collect();
+        let ids = ids.into_iter().rev().map(|provider| named(provider, provider.id()));
+        let full = single().map(|provider| named(provider, provider.model.as_str()));
+        Self {
+            by_model: by_model.collect(),
+            // Of two equal names the later one stays.
+            names: ids.chain(full).chain(config.aliases.clone()).collect(),
+            default: default.map(|provider| provider.model.clone()),
+            drains: Drains::default(),
+            providers,
+        }
+    }
+
+    /// The models as they are configured, wildcards included.
+    pub(crate) fn configured(&self) -> impl Iterator<Item = &ModelName> {
+        self.providers.iter().map(|provider| &provider.model)
+    }
+
+    /// Who serves them, in the same order.
+    pub(crate) fn providers(&self) -> &[Provider] {
+        &self.providers
+    }
+
+    /// The configured models, in their order; wildcards are left out.
+    pub(crate) fn models(&self) -> impl Iterator<Item = &Provider> {
+        self.providers.iter().filter(|provider| !provider.is_wildcard())
+    }
+
+    /// The model of a request that names none: the one marked as default, else the first.
+    pub(crate) fn default_model(&self) -> Option<&ModelName> {
+        self.default.as_ref()
+    }
+
+    /// What a client means by `name`: a full name, an alias, or the bare id of a model.
+    pub(crate) fn requested(&self, name: &str) -> Option<Requested> {
+        if name == "auto" {
+            return Some(Requested::Auto);
+        }
+        let of_wildcard = || ModelName::new(name).ok().filter(|model| self.serves(model));
+        self.names.get(name).cloned().or_else(of_wildcard).map(Requested::Model)
+    }
+
+    /// What is drained.
+    pub(crate) fn drains(&self) -> &Drains {
+        &self.drains
+    }
+
+    /// What a request falls back to instead of `model`: what was named for it, else the default, else
+    /// any that speaks the protocol; `None` where all are drained.
+    pub(crate) fn in_place_of(
+        &self,
+        model: Option<&ModelName>,
+        request: &Parts,
+    ) -> Option<ModelName> {
+        let named = model.and_then(|model| self.drains.successor(model));
+        let protocol = Protocol::of(request.uri.path());
+        let configured = self.models().map(|provider| &provider.model);
+        let mut others = self.default.iter().chain(configured);
+        named.or_else(|| {
+            let is_open = |model: &&ModelName| !self.drains.holds(model);
+            others.find(|model| is_open(model) && self.speaks(model, protocol)).cloned()
+        })
+    }
+
+    /// Whether `model` is configured, by its name or by a wildcard.
+    pub(crate) fn serves(&self, model: &ModelName) -> bool {
+        self.provider(model).is_some()
+    }
+
+    /// Who serves `model`.
+    pub(crate) fn provider(&self, model: &ModelName) -> Option<&Provider> {
+        self.providers.get(self.place(model)?)
+    }
+
+    /// The place of who serves `model` among [`providers`](Self::providers).
+    fn place(&self, model: &ModelName) -> Option<usize> {
+        let name = model.as_str();
+        self.by_model.get(name).copied().or_else(|| {
+            let covers = |provider: &Provider| provider.is_wildcard() && provider.serves(name);
+            if name.ends_with("/*") { None } else { self.providers.iter().position(covers) }
+        })
+    }
+
+    /// The model that the layers above have given, and who serves it.
+    pub(crate) fn target<'a>(
+        &'a self,
+        request: &'a Extensions,
+        protocol: Protocol,
+    ) -> Result<Target<'a>, ApiError> {
+        let Some(model) = request.get::<PinnedModel>() else {
+            if self.drains.any() {
+                let text = "every model that could serve this is being drained";
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                return Err(ApiError::new(status, "models_drained", text));
+            }
+            let text = "no route matches, and no model is configured as the default";
+            return Err(ApiError::new(StatusCode::NOT_FOUND, "model_not_found", text));
+        };
+        let place = self.place(model.model());
+        let found = place.and_then(|place| Some((place, self.providers.get(place)?)));
+        let found = found.filter(|(_, provider)| provider.speaks(protocol));
+        let (place, provider) = found.ok_or_else(|| {
+            let text = "no provider of the model speaks the protocol of this path";
+            ApiError::invalid("protocol_not_supported", text)
+        })?;
+        Ok(Target { model, provider, place })
+    }
+
+    /// Whether some model cannot take every request.
+    pub(crate) fn are_limited(&self) -> bool {
+        let all = (Protocols::default(), Inputs::ALL);
+        self.providers.iter().any(|provider| (provider.protocols, provider.input) != all)
+    }
+
+    /// Where a request goes that `model` cannot take: to the first of `candidates` that can, else to
+    /// any configured model that can. Where nobody can, one that speaks the protocol will do. `None`
+    /// leaves the request where it is.
+    ///
+    /// Another protocol is for the candidates to speak: a session does not leave them for it.
+    pub(crate) fn elsewhere(
+        &self,
+        request: &Parts,
+        model: &ModelName,
+        candidates: &[ModelName],
+    ) -> Option<ModelName> {
+        if self.takes(model, request) {
+            return None;
+        }
+        let protocol = Protocol::of(request.uri.path());
+        let mut listed = std::iter::once(model).chain(candidates);
+        let speaker = listed.find(|model| self.speaks(model, protocol))?;
+        let configured = self.models().map(|provider| &provider.model);
+        let is_able = |model: &&ModelName| self.takes(model, request) && !self.drains.holds(model);
+        let able = candidates.iter().chain(configured).find(is_able);
+        Some(able.unwrap_or(speaker).clone())
+    }
+
+    /// Whether `model` can take a request: it is served in the protocol, and takes every kind of
+    /// input that the body holds.
+    pub(crate) fn takes(&self, model: &ModelName, request: &Parts) -> bool {
+        let inputs = request.extensions.get().map(Envelope::inputs).unwrap_or_default();
+        let protocol = Protocol::of(request.uri.path());
+        self.provider(model)
+            .is_some_and(|provider| provider.speaks(protocol) && provider.input.cover(inputs))
+    }
+
+    /// Whether some provider is reached by https.
+    pub(crate) fn use_tls(&self) -> bool {
+        self.providers.iter().any(|provider| provider.base_url.scheme() == Some(&Scheme::HTTPS))
+    }
+
+    /// Whether `model` is served in `protocol`.
+    pub(crate) fn speaks(&self, model: &ModelName, protocol: Protocol) -> bool {
+        self.provider(model).is_some_and(|provider| provider.speaks(protocol))
+    }
+}

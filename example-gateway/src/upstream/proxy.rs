@@ -1,0 +1,241 @@
+//! The reverse proxy: one request to the provider of its model, the answer streamed back.
+
+mod form;
+mod lent;
+mod pool;
+mod target;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderName, Request, Response, StatusCode, Version, header};
+use http_body_util::Full;
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::connect::HttpConnector;
+use rustls::crypto::ring::default_provider;
+use rustls::{ClientConfig, RootCertStore};
+use thread_local::ThreadLocal;
+use tower::Service;
+use tracing::Instrument;
+
+use self::lent::Lent;
+use self::pool::{Connector, Failure, Pool};
+use self::target::Target;
+use crate::body::{Envelope, Slices};
+use crate::config::Limits;
+use crate::error::ApiError;
+use crate::protocol::Protocol;
+use crate::telemetry::context;
+use crate::upstream::hop;
+use crate::upstream::providers::Upstreams;
+use crate::upstream::stall::Stall;
+use crate::upstream::watch::Call;
+
+/// Time for a connection to an upstream.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Sends requests to the providers. Clones share the connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Proxy(Arc<Shared>);
+
+/// The layers above clone their services several times for each request, which costs little so.
+#[derive(Debug)]
+struct Shared {
+    upstreams: Arc<Upstreams>,
+    /// In the order of the providers, as the pools are.
+    targets: Vec<Target>,
+    /// Each thread has its own, so that no answer has to be handed from one to another.
+    pools: ThreadLocal<Vec<Arc<Pool>>>,
+    connector: Connector,
+    withheld: Vec<HeaderName>,
+    limits: Limits,
+}
+
+impl Proxy {
+    /// A proxy to `upstreams`; of a request's headers, those in `withheld` are not sent on.
+    ///
+    /// # Errors
+    ///
+    /// When a provider is reached by https and the system's certificates cannot be read.
+    pub(crate) fn new(
+        upstreams: Arc<Upstreams>,
+        withheld: Vec<HeaderName>,
+        limits: Limits,
+    ) -> std::io::Result<Self> {
+        let connector = connector(upstreams.use_tls())?;
+        let targets = upstreams.providers().iter().map(Target::new).collect();
+        let pools = ThreadLocal::new();
+        Ok(Self(Arc::new(Shared { upstreams, targets, pools, connector, withheld, limits })))
+    }
+}
+
+impl Shared {
+    async fn send(&self, mut parts: Parts) -> Result<Response<Body>, ApiError> {
+        let protocol = Protocol::of(parts.uri.path());
+        let headers = mem::take(&mut parts.headers);
+        let to = self.upstreams.target(&parts.extensions, protocol)?;
+        let (target, pool) = self.place(to.place).ok_or_else(ApiError::internal)?;
+        let envelope = parts.extensions.get::<Envelope>().ok_or_else(ApiError::internal)?;
+        let name = to.provider.upstream_id(to.model.model());
+        let mut request = Request::new(envelope.for_model(name));
+        *request.method_mut() = parts.method.clone();
+        *request.uri_mut() = target.uri(&parts.uri).ok_or_else(ApiError::internal)?;
+        *request.headers_mut() = target.head(protocol, &self.withheld, headers);
+
+        let counts = target.counts.clone();
+        let call = Call::begin(to.model, to.provider, counts, &request, &parts.extensions);
+        let answer = self.exchange(pool, request).instrument(call.span().clone()).await;
+        let limit = self.limits.upstream_idle_timeout;
+        Ok(call.answered(answer)?.map(|body| Body::new(Stall::new(body, limit))))
+    }
+
+    fn place(&self, place: usize) -> Option<(&Target, &Arc<Pool>)> {
+        let pool = |to: &crate::config::Provider| {
+            Arc::new(Pool::new(self.connector.clone(), to.base_url.clone()))
+        };
+        let pools = self.pools.get_or(|| self.upstreams.providers().iter().map(pool).collect());
+        Some((self.targets.get(place)?, pools.get(place)?))
+    }
+
+    async fn exchange(
+        &self,
+        pool: &Arc<Pool>,
+        mut request: Request<Slices>,
+    ) -> Result<Response<Lent>, ApiError> {
+        context::pass_on(request.headers_mut());
+        let answer = tokio::time::timeout(self.limits.upstream_timeout, pool.send(request)).await;
+        let answer = answer.map_err(|_| {
+            let text = "the provider of the model did not answer in time";
+            ApiError::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", text)
+        })?;
+        let mut response = answer.map_err(|failure| broken(&failure))?;
+        check_head(&response)?;
+        hop::strip(response.headers_mut());
+        *response.version_mut() = Version::HTTP_11;
+        Ok(response)
+    }
+}
+
+fn connector(use_tls: bool) -> std::io::Result<Connector> {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    let builder = HttpsConnectorBuilder::new();
+    // Reading the system's certificates takes time, so it is left out where nobody needs them.
+    let builder = if use_tls {
+        builder.with_provider_and_native_roots(default_provider())?
+    } else {
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(std::io::Error::other)?;
+        builder.with_tls_config(
+            config.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
+        )
+    };
+    Ok(builder.https_or_http().enable_all_versions().wrap_connector(http))
+}
+
+fn broken(failure: &Failure) -> ApiError {
+    match failure {
+        Failure::Connect(error) => {
+            tracing::warn!(error = %Chain(&**error), "upstream cannot be reached");
+            let text = "the provider of the model cannot be reached";
+            ApiError::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", text)
+        }
+        Failure::Exchange(error) => {
+            tracing::warn!(error = %Chain(error), "upstream failed");
+            upstream_error()
+        }
+        Failure::Kept(error) => {
+            tracing::debug!(error = %Chain(error), "a kept connection to the upstream failed");
+            upstream_error().second_chance(true)
+        }
+    }
+}
+
+fn upstream_error() -> ApiError {
+    let text = "the provider of the model broke off or did not speak HTTP";
+    ApiError::new(StatusCode::BAD_GATEWAY, "upstream_error", text)
+}
+
+/// Refuses an answer whose end the client would see elsewhere than we do, or whose status is none: beyond
+/// 599 it counts as a failure of the server (RFC 9110, section 15).
+fn check_head<B>(answer: &Response<B>) -> Result<(), ApiError> {
+    let headers = answer.headers();
+    let both = headers.contains_key(header::TRANSFER_ENCODING)
+        && headers.contains_key(header::CONTENT_LENGTH);
+    let status = answer.status();
+    // An upgrade is never asked for.
+    if both || status == StatusCode::SWITCHING_PROTOCOLS || status.as_u16() >= 600 {
+        tracing::warn!(status = status.as_u16(), "upstream answered with a broken head");
+        return Err(upstream_error());
+    }
+    Ok(())
+}
+
+/// An error with its causes, on one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl Service<Request<Full<Bytes>>> for Proxy {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
+        // The body is in the envelope, which knows where its parts are.
+        let (parts, _) = request.into_parts();
+        let protocol = Protocol::of(parts.uri.path());
+        let proxy = self.0.clone();
+        Box::pin(async move {
+            Ok(proxy.send(parts).await.unwrap_or_else(|error| error.response(protocol)))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_with_two_lengths_an_upgrade_or_no_status_is_refused() {
+        let answer = |status: u16, names: &[HeaderName]| {
+            let mut answer = Response::new(());
+            *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+            for name in names {
+                answer.headers_mut().insert(name, "3".parse().unwrap());
+            }
+            check_head(&answer).is_ok()
+        };
+        assert!(answer(200, &[header::CONTENT_LENGTH]));
+        assert!(answer(200, &[header::TRANSFER_ENCODING]));
+        assert!(!answer(200, &[header::CONTENT_LENGTH, header::TRANSFER_ENCODING]));
+        assert!(!answer(101, &[]));
+        assert!(answer(599, &[]) && !answer(600, &[]) && !answer(999, &[]));
+    }
+}

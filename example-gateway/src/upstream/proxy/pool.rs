@@ -1,0 +1,211 @@
+//! The connections of one thread to one provider.
+//!
+//! hyper speaks HTTP over them and drives each in a task of the thread that opened it. What is ours is
+//! to lend them: the one used last goes first, and comes back when its answer has been read to the end.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use axum::BoxError;
+use http::{Request, Response, Uri};
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::Instant;
+use tower::ServiceExt;
+
+use super::form::{absolute, relative};
+use super::lent::Lent;
+use crate::body::Slices;
+
+/// How long a connection is kept that nobody uses.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// A connection that breaks within this time of a request was being closed as that was sent. Later, the
+/// provider was at work on it, which it must not be asked for twice.
+const RACE: Duration = Duration::from_secs(1);
+
+pub(super) type Connector = HttpsConnector<HttpConnector>;
+
+#[derive(Debug)]
+pub(super) struct Pool {
+    connector: Connector,
+    /// Scheme and authority.
+    base: Uri,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// The one that was used last stands last.
+    idle: VecDeque<(http1::SendRequest<Slices>, Instant)>,
+    /// One connection of HTTP/2 takes all requests.
+    shared: Option<http2::SendRequest<Slices>>,
+    /// Whether a task closes those that nobody uses.
+    is_swept: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// There is no connection.
+    Connect(BoxError),
+    /// It broke, or what came over it is not HTTP.
+    Exchange(hyper::Error),
+    /// The same of a connection that was used before: the provider may have closed it at the moment at
+    /// which the request was sent.
+    Kept(hyper::Error),
+}
+
+impl Pool {
+    pub(super) fn new(connector: Connector, base: Uri) -> Self {
+        Self { connector, base, kept: Mutex::default() }
+    }
+
+    /// Sends `request`, whose target is a path, and gives the answer once its head is there.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        mut request: Request<Slices>,
+    ) -> Result<Response<Lent>, Failure> {
+        while let Some(connection) = self.take() {
+            let sent = Instant::now();
+            match self.exchange(connection, request).await {
+                Ok(response) => return Ok(response),
+                // The provider closed it while nobody used it; nothing of the request was sent.
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => {
+                        self.kept().shared = None;
+                        request = relative(unsent);
+                    }
+                    None if error.error().is_parse() || sent.elapsed() >= RACE => {
+                        return Err(Failure::Exchange(error.into_error()));
+                    }
+                    None => {
+                        // Others that were kept as long are likely to be gone too.
+                        let mut kept = self.kept();
+                        kept.idle.clear();
+                        kept.shared = None;
+                        return Err(Failure::Kept(error.into_error()));
+                    }
+                },
+            }
+        }
+        // Apart, because it is large, and as a rule not needed.
+        let connection = Box::pin(self.connect()).await?;
+        let answer = self.exchange(connection, request).await;
+        answer.map_err(|error| Failure::Exchange(error.into_error()))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Option<Connection> {
+        let mut kept = self.kept();
+        if let Some(shared) = kept.shared.take_if(|shared| !shared.is_closed()) {
+            kept.shared = Some(shared.clone());
+            return Some(Connection::Http2(shared));
+        }
+        while let Some((connection, since)) = kept.idle.pop_back() {
+            if connection.is_ready() && since.elapsed() < IDLE {
+                return Some(Connection::Http1(connection));
+            }
+        }
+        None
+    }
+
+    pub(super) fn give_back(self: &Arc<Self>, connection: http1::SendRequest<Slices>) {
+        // One that is not ready has ended, or is still sending a request that was answered early.
+        if connection.is_ready() {
+            let mut kept = self.kept();
+            kept.idle.push_back((connection, Instant::now()));
+            if !std::mem::replace(&mut kept.is_swept, true) {
+                tokio::spawn(sweep(Arc::downgrade(self)));
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, Failure> {
+        let stream = self.connector.clone().oneshot(self.base.clone()).await;
+        let stream = stream.map_err(Failure::Connect)?;
+        if stream.connected().is_negotiated_h2() {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            let handshake = builder.timer(TokioTimer::new()).handshake(stream).await;
+            let (shared, driven) = handshake.map_err(Failure::Exchange)?;
+            tokio::spawn(driven);
+            self.kept().shared = Some(shared.clone());
+            return Ok(Connection::Http2(shared));
+        }
+        let handshake = http1::handshake(stream).await;
+        let (connection, driven) = handshake.map_err(Failure::Exchange)?;
+        tokio::spawn(driven);
+        Ok(Connection::Http1(connection))
+    }
+
+    async fn exchange(
+        self: &Arc<Self>,
+        connection: Connection,
+        request: Request<Slices>,
+    ) -> Result<Response<Lent>, TrySendError<Request<Slices>>> {
+        let (response, lender) = match connection {
+            Connection::Http1(mut connection) => {
+                let response = connection.try_send_request(request).await?;
+                (response, Some((connection, self.clone())))
+            }
+            Connection::Http2(mut connection) => {
+                let request = absolute(&self.base, request);
+                (connection.try_send_request(request).await?, None)
+            }
+        };
+        Ok(response.map(|body| Lent::new(body, lender)))
+    }
+}
+
+/// Closes connections when nobody has used them for [`IDLE`], until there are none.
+async fn sweep(pool: Weak<Pool>) {
+    loop {
+        tokio::time::sleep(IDLE / 3).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let mut kept = pool.kept();
+        kept.idle.retain(|(connection, since)| connection.is_ready() && since.elapsed() < IDLE);
+        if kept.idle.is_empty() {
+            kept.is_swept = false;
+            return;
+        }
+    }
+}
+
+enum Connection {
+    Http1(http1::SendRequest<Slices>),
+    Http2(http2::SendRequest<Slices>),
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_nobody_uses_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            stream.read(&mut [0; 1]).await.unwrap()
+        });
+        let connector = crate::upstream::proxy::connector(false).unwrap();
+        let pool = Arc::new(Pool::new(connector, base.parse().unwrap()));
+        pool.send(Request::new(Slices::default())).await.unwrap();
+        assert_eq!(pool.kept().idle.len(), 1);
+        tokio::time::pause();
+        tokio::time::sleep(IDLE * 2).await;
+        assert!(pool.kept().idle.is_empty() && !pool.kept().is_swept);
+        assert_eq!(served.await.unwrap(), 0, "the provider sees its end");
+    }
+}

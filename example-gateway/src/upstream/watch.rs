@@ -1,0 +1,143 @@
+//! One call of a provider, as it is told: its span, its count, and its answer's first byte.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use affinity_layer::PinnedModel;
+use bytes::Bytes;
+use http::{Extensions, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tracing::Span;
+use tracing::field::Empty;
+
+use crate::config::Provider;
+use crate::error::ApiError;
+use crate::stack::observe::Arrived;
+use crate::telemetry::metrics::Upstream;
+
+/// A call that is under way.
+pub(crate) struct Call {
+    span: Span,
+    first_byte: FirstByte,
+}
+
+/// A first byte that is waited for.
+struct FirstByte {
+    counts: Arc<Upstream>,
+    pinned: bool,
+    since: Instant,
+}
+
+impl Call {
+    pub(crate) fn begin<B>(
+        model: &PinnedModel,
+        provider: &Provider,
+        counts: Arc<Upstream>,
+        request: &Request<B>,
+        client: &Extensions,
+    ) -> Self {
+        let since = client.get().map_or_else(Instant::now, |Arrived(since)| *since);
+        let first_byte = FirstByte { counts, pinned: model.is_pinned(), since };
+        Self { span: span(model, provider, request), first_byte }
+    }
+
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// Tells how it went, and goes on with the body of the answer.
+    pub(crate) fn answered<B>(
+        self,
+        answer: Result<Response<B>, ApiError>,
+    ) -> Result<Response<Watched<B>>, ApiError> {
+        match answer {
+            Ok(response) => {
+                let status = response.status();
+                self.first_byte.counts.answered(status.as_str());
+                self.span.record("http.response.status_code", status.as_u16());
+                if status.is_client_error() || status.is_server_error() {
+                    failed(&self.span, status.as_str());
+                }
+                let (span, awaited) = (self.span, Some(self.first_byte));
+                Ok(response.map(|inner| Watched { inner, span, awaited }))
+            }
+            Err(error) => {
+                self.first_byte.counts.answered(error.code());
+                failed(&self.span, error.code());
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The span of a call; it ends with the body of the answer.
+fn span<B>(model: &PinnedModel, provider: &Provider, request: &Request<B>) -> Span {
+    let span = tracing::debug_span!(
+        "upstream",
+        otel.kind = "client",
+        otel.name = Empty,
+        otel.status_code = Empty,
+        error.type = Empty,
+        gen_ai.operation.name = "chat",
+        gen_ai.provider.name = provider.prefix(),
+        gen_ai.request.model = provider.upstream_id(model.model()),
+        http.request.method = request.method().as_str(),
+        http.response.status_code = Empty,
+        server.address = provider.base_url.host(),
+        server.port = provider.base_url.port_u16(),
+        url.path = request.uri().path(),
+    );
+    if !span.is_disabled() {
+        span.record("otel.name", format!("chat {}", provider.upstream_id(model.model())));
+    }
+    span
+}
+
+fn failed(span: &Span, why: &str) {
+    span.record("otel.status_code", "ERROR");
+    span.record("error.type", why);
+}
+
+pin_project! {
+    /// A body that is passed on as it is.
+    pub(crate) struct Watched<B> {
+        #[pin]
+        inner: B,
+        span: Span,
+        awaited: Option<FirstByte>,
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for Watched<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.project();
+        let frame = ready!(this.inner.poll_frame(cx));
+        match &frame {
+            Some(Ok(_)) => {
+                if let Some(FirstByte { counts, pinned, since }) = this.awaited.take() {
+                    counts.first_byte(pinned, since.elapsed());
+                }
+            }
+            Some(Err(_)) => failed(this.span, "upstream_error"),
+            None => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
