@@ -21,7 +21,6 @@ mod preferences;
 mod providers;
 mod router;
 mod routing;
-mod schema;
 mod summary;
 mod tracing;
 mod tree;

@@ -1,7 +1,10 @@
 //! A place in the file: typed reading that reports what it cannot read.
 //!
-//! Reading never stops at an error. A value that is not usable is reported once, where it is read,
-//! and reads as `None`, so that the rest of the file is still checked.
+//! 1. Reading never stops at an error. A value that is not usable is reported once, where it is
+//!    read, and reads as `None`, so that the rest of the file is still checked.
+//! 2. A key exists because a reader asks for it: there is no list of keys beside the readers. So a
+//!    reader asks for all the keys of its section, whatever their values turn out to be, and
+//!    [`At::report_unknown_keys`] then reports the keys that nobody asked for.
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
@@ -9,8 +12,8 @@ use std::ops::RangeInclusive;
 use secrecy::SecretString;
 
 use super::env::{Env, Unexpanded, expand};
-use super::finding::Finding;
-use super::tree::{Node, Value};
+use super::finding::{Finding, nearest};
+use super::tree::{Entry, KnownKeys, Map, Node, Value};
 
 /// What a run over one file knows and has found.
 pub(super) struct Context<'a> {
@@ -63,42 +66,94 @@ impl<'a> At<'a> {
         matches!(self.node.value, Value::List(_))
     }
 
-    /// The values of a mapping whose kind was checked before; `None` when absent or empty.
-    pub(super) fn get(&self, key: &str) -> Option<Self> {
-        let Value::Map(entries) = &self.node.value else { return None };
-        let entry = entries.iter().find(|entry| entry.key == key)?;
-        (!matches!(entry.node.value, Value::Null))
-            .then(|| self.child(&entry.key, entry.line, &entry.node))
+    /// The value under `key` of a mapping; `None` when absent or empty, an error when this is no
+    /// mapping.
+    pub(super) fn get(&self, key: &'static str) -> Option<Self> {
+        let entry = self.map()?.ask(key)?;
+        (!matches!(entry.node.value, Value::Null)).then(|| self.child(entry))
     }
 
     /// As [`get`](Self::get), and an error when there is nothing.
-    pub(super) fn require(&self, key: &str) -> Option<Self> {
-        let found = self.get(key);
-        if found.is_none() {
+    pub(super) fn require(&self, key: &'static str) -> Option<Self> {
+        self.require_if(true, key, "")
+    }
+
+    /// As [`get_if`](Self::get_if), and an error when there is nothing where the key has an effect.
+    pub(super) fn require_if(&self, effective: bool, key: &'static str, why: &str) -> Option<Self> {
+        let found = self.get_if(effective, key, why);
+        if effective && found.is_none() {
             self.error(format!("{key} is missing"));
         }
         found
     }
 
-    fn child(&self, key: &'a str, line: u64, node: &'a Node) -> Self {
-        let dot = if self.path.is_empty() { "" } else { "." };
-        let path = format!("{}{dot}{}", self.path, key.escape_debug());
-        Self { context: self.context, node, path, line, key }
+    /// As [`get`](Self::get) if the key has an effect here; if not, a value under it is a warning
+    /// that says `why`.
+    pub(super) fn get_if(&self, effective: bool, key: &'static str, why: &str) -> Option<Self> {
+        let found = self.get(key);
+        if let Some(unused) = found.as_ref().filter(|_| !effective) {
+            unused.warn(why);
+        }
+        found.filter(|_| effective)
     }
 
-    /// The values of a mapping in their order; an error when it is something else.
-    pub(super) fn entries(&self) -> Vec<Self> {
-        match &self.node.value {
-            Value::Null => Vec::new(),
-            Value::Map(entries) => entries
-                .iter()
-                .map(|entry| self.child(&entry.key, entry.line, &entry.node))
-                .collect(),
-            _ => {
-                self.error("must be a mapping (key: value)");
-                Vec::new()
+    /// Keys that the older system knows and this one does not serve: a warning for each that is
+    /// there. What is under them is not looked at.
+    pub(super) fn not_served(&self, keys: &[&'static str]) {
+        for key in keys {
+            if let Some(entry) = self.map().and_then(|map| map.ask(key)) {
+                let why = "known to the older system and not served here; it has no effect";
+                self.child(entry).warn(why);
             }
         }
+    }
+
+    /// Takes back that this mapping was read: nothing in it has an effect, and no key is unknown.
+    pub(super) fn leave_out(&self) {
+        if let Value::Map(map) = &self.node.value {
+            map.known.take();
+        }
+    }
+
+    /// Reports every key at or below this place that no reader asked for.
+    pub(super) fn report_unknown_keys(&self) {
+        match &self.node.value {
+            Value::Map(map) => {
+                for child in map.entries.iter().map(|entry| self.child(entry)) {
+                    match &*map.known.borrow() {
+                        KnownKeys::Unread => {}
+                        KnownKeys::Some(keys) if !keys.contains(child.key) => {
+                            child.error(unknown(child.key, keys.iter().copied()));
+                        }
+                        KnownKeys::Any | KnownKeys::Some(_) => child.report_unknown_keys(),
+                    }
+                }
+            }
+            Value::List(_) => self.items().iter().for_each(Self::report_unknown_keys),
+            _ => {}
+        }
+    }
+
+    fn map(&self) -> Option<&'a Map> {
+        match &self.node.value {
+            Value::Map(map) => return Some(map),
+            Value::Null => {}
+            _ => self.error("must be a mapping (key: value)"),
+        }
+        None
+    }
+
+    fn child(&self, entry: &'a Entry) -> Self {
+        let dot = if self.path.is_empty() { "" } else { "." };
+        let path = format!("{}{dot}{}", self.path, entry.key.escape_debug());
+        Self { context: self.context, node: &entry.node, path, line: entry.line, key: &entry.key }
+    }
+
+    /// The values of a mapping whose keys are the user's own names, in their order; an error when
+    /// it is something else.
+    pub(super) fn entries(&self) -> Vec<Self> {
+        let entries = self.map().map(Map::ask_all).unwrap_or_default();
+        entries.iter().map(|entry| self.child(entry)).collect()
     }
 
     /// The values of a list in their order; an error when it is something else.
@@ -231,5 +286,12 @@ impl<'a> At<'a> {
     ) -> Option<T> {
         let text = self.text()?;
         parse(&text).map_err(|why| self.error(why.to_string())).ok()
+    }
+}
+
+fn unknown(key: &str, known: impl Iterator<Item = &'static str>) -> String {
+    match nearest(key, known) {
+        Some(nearest) => format!("unknown key, did you mean {nearest}?"),
+        None => "unknown key".to_owned(),
     }
 }

@@ -13,19 +13,6 @@ const DEFAULT_PREFIX: &str = "plano:affinity:";
 const MAX_PREFIX_LEN: usize = 128;
 const DEFAULT_COMMAND_TIMEOUT_MS: u64 = 50;
 
-/// What only counts with `type: redis`.
-const REDIS_KEYS: [&str; 9] = [
-    "url",
-    "key_prefix",
-    "command_timeout_ms",
-    "durability",
-    "near_copies",
-    "require_store",
-    "ca_file",
-    "key_secret",
-    "previous_key_secret",
-];
-
 /// Where pins are kept.
 #[derive(Clone, Debug)]
 pub enum SessionCache {
@@ -91,41 +78,42 @@ impl fmt::Display for SessionCache {
 
 pub(super) fn read(at: &At<'_>) -> SessionCache {
     let kinds = [("memory", false), ("redis", true)];
-    let redis = at.get("type").and_then(|kind| kind.one_of(&kinds)).unwrap_or(false);
-    if redis {
-        return read_redis(at).map_or(SessionCache::Memory, SessionCache::Redis);
-    }
-    for key in REDIS_KEYS {
-        if let Some(unused) = at.get(key) {
-            unused.warn("has no effect without type: redis");
-        }
-    }
-    SessionCache::Memory
+    let is_redis = at.get("type").and_then(|kind| kind.one_of(&kinds)).unwrap_or(false);
+    read_redis(at, is_redis).map_or(SessionCache::Memory, SessionCache::Redis)
 }
 
-fn read_redis(at: &At<'_>) -> Option<RedisCache> {
-    let timeout = at.get("command_timeout_ms");
-    let timeout = timeout.and_then(|at| at.integer(1..=10_000, " of milliseconds"));
+fn read_redis(at: &At<'_>, is_redis: bool) -> Option<RedisCache> {
+    let why = "has no effect without type: redis";
+    let get = |key| at.get_if(is_redis, key, why);
+    let flag = |key| get(key).and_then(|flag| flag.flag());
     let levels = [("primary", Durability::Primary), ("replicated", Durability::Replicated)];
-    let durability = at.get("durability").and_then(|level| level.one_of(&levels));
-    let key_prefix = match at.get("key_prefix") {
-        Some(prefix) => key_prefix(&prefix)?,
-        None => DEFAULT_PREFIX.to_owned(),
-    };
+    let timeout = get("command_timeout_ms")
+        .and_then(|at| at.integer(1..=10_000, " of milliseconds"))
+        .unwrap_or(DEFAULT_COMMAND_TIMEOUT_MS);
     let url = at
-        .require("url")
+        .require_if(is_redis, "url", why)
         .and_then(|url| url.parsed(|text| url::redis(text).map(SecretString::from)));
-    Some(RedisCache {
+    let prefix = match get("key_prefix") {
+        Some(prefix) => key_prefix(&prefix),
+        None => Some(DEFAULT_PREFIX.to_owned()),
+    };
+    let key_secret = get("key_secret");
+    let previous_key_secret = get("previous_key_secret");
+    if let (None, Some(previous)) = (&key_secret, &previous_key_secret) {
+        previous.error("needs key_secret beside it");
+    }
+    let read = RedisCache {
+        command_timeout: Duration::from_millis(timeout),
+        durability: get("durability").and_then(|level| level.one_of(&levels)).unwrap_or_default(),
+        near_copies: flag("near_copies").unwrap_or(true),
+        require_store: flag("require_store").unwrap_or(false),
+        ca_file: get("ca_file").and_then(|file| file.text()).map(PathBuf::from),
+        key_secret: key_secret.and_then(|secret| secret.secret()),
+        previous_key_secret: previous_key_secret.and_then(|secret| secret.secret()),
+        key_prefix: prefix?,
         url: url?,
-        key_prefix,
-        command_timeout: Duration::from_millis(timeout.unwrap_or(DEFAULT_COMMAND_TIMEOUT_MS)),
-        durability: durability.unwrap_or_default(),
-        near_copies: at.get("near_copies").and_then(|flag| flag.flag()).unwrap_or(true),
-        require_store: at.get("require_store").and_then(|flag| flag.flag()).unwrap_or(false),
-        ca_file: at.get("ca_file").and_then(|file| file.text()).map(PathBuf::from),
-        key_secret: at.get("key_secret").and_then(|secret| secret.secret()),
-        previous_key_secret: previous_key_secret(at),
-    })
+    };
+    Some(read)
 }
 
 fn key_prefix(at: &At<'_>) -> Option<String> {
@@ -134,12 +122,4 @@ fn key_prefix(at: &At<'_>) -> Option<String> {
         at.error(format!("must be at most {MAX_PREFIX_LEN} visible ASCII bytes"));
     }
     Some(prefix)
-}
-
-fn previous_key_secret(at: &At<'_>) -> Option<SecretString> {
-    let previous = at.get("previous_key_secret")?;
-    if at.get("key_secret").is_none() {
-        previous.error("needs key_secret beside it");
-    }
-    previous.secret()
 }

@@ -16,13 +16,17 @@ const BODY_IDS: [(&str, BodyId); 4] = [
 /// Whether the session ids of agent clients are read, and which model their sub-agents use.
 pub(super) fn agents(at: &At<'_>, read: bool) -> Option<SubAgents> {
     let kinds = [("inherit", SubAgents::Inherit), ("own", SubAgents::Own)];
-    let sub_agents = at.get("sub_agents").and_then(|kind| kind.one_of(&kinds));
-    for key in ["sub_agents", "model_lanes"] {
-        if let Some(unused) = at.get(key).filter(|_| !read) {
-            unused.warn("has no effect with agent_headers: false");
-        }
-    }
+    let sub_agents = get_if_read(at, read, "sub_agents").and_then(|kind| kind.one_of(&kinds));
     read.then_some(sub_agents.unwrap_or_default())
+}
+
+/// Whether each model that an agent client asks for has a pin of its own.
+pub(super) fn model_lanes(at: &At<'_>, read: bool) -> bool {
+    get_if_read(at, read, "model_lanes").and_then(|flag| flag.flag()).unwrap_or(true)
+}
+
+fn get_if_read<'a>(at: &At<'a>, read: bool, key: &'static str) -> Option<At<'a>> {
+    at.get_if(read, key, "has no effect with agent_headers: false")
 }
 
 /// Which members of a body are read.

@@ -1,5 +1,6 @@
 //! What a client, a provider or all of them together may take up.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::at::At;
@@ -60,26 +61,44 @@ impl Default for Limits {
     }
 }
 
+/// A limit to be read or shown, and the values that it may have.
+enum Limit<'a> {
+    Number(&'a mut usize, RangeInclusive<u64>, &'static str),
+    Time(&'a mut Duration),
+}
+
 impl Limits {
     /// Every limit by its name in the file, times in milliseconds.
     #[must_use]
     pub fn named(&self) -> [(&'static str, u128); 14] {
-        let size = |bytes: usize| bytes as u128;
+        let mut limits = *self;
+        limits.places().map(|(key, limit)| match limit {
+            Limit::Number(number, ..) => (key, *number as u128),
+            Limit::Time(time) => (key, time.as_millis()),
+        })
+    }
+
+    /// Every limit by its key: the one list from which they are read and shown.
+    fn places(&mut self) -> [(&'static str, Limit<'_>); 14] {
+        use Limit::{Number, Time};
+
+        let bytes = " of bytes";
         [
-            ("body_bytes", size(self.body_bytes)),
-            ("body_timeout_ms", self.body_timeout.as_millis()),
-            ("header_bytes", size(self.header_bytes)),
-            ("h2_header_bytes", size(self.h2_header_bytes)),
-            ("header_count", size(self.header_count)),
-            ("header_timeout_ms", self.header_timeout.as_millis()),
-            ("idle_timeout_ms", self.idle_timeout.as_millis()),
-            ("send_timeout_ms", self.send_timeout.as_millis()),
-            ("drain_timeout_ms", self.drain_timeout.as_millis()),
-            ("max_connections", size(self.max_connections)),
-            ("max_requests", size(self.max_requests)),
-            ("max_waiters", size(self.max_waiters)),
-            ("upstream_timeout_ms", self.upstream_timeout.as_millis()),
-            ("upstream_idle_timeout_ms", self.upstream_idle_timeout.as_millis()),
+            ("body_bytes", Number(&mut self.body_bytes, 1024..=1 << 30, bytes)),
+            ("body_timeout_ms", Time(&mut self.body_timeout)),
+            // hyper takes no smaller buffer than 8 KiB.
+            ("header_bytes", Number(&mut self.header_bytes, 8192..=1 << 20, bytes)),
+            ("h2_header_bytes", Number(&mut self.h2_header_bytes, 4096..=1 << 20, bytes)),
+            ("header_count", Number(&mut self.header_count, 8..=1000, "")),
+            ("header_timeout_ms", Time(&mut self.header_timeout)),
+            ("idle_timeout_ms", Time(&mut self.idle_timeout)),
+            ("send_timeout_ms", Time(&mut self.send_timeout)),
+            ("drain_timeout_ms", Time(&mut self.drain_timeout)),
+            ("max_connections", Number(&mut self.max_connections, 1..=1_000_000, "")),
+            ("max_requests", Number(&mut self.max_requests, 1..=1_000_000, "")),
+            ("max_waiters", Number(&mut self.max_waiters, 1..=1_000_000, "")),
+            ("upstream_timeout_ms", Time(&mut self.upstream_timeout)),
+            ("upstream_idle_timeout_ms", Time(&mut self.upstream_idle_timeout)),
         ]
     }
 }
@@ -87,31 +106,18 @@ impl Limits {
 pub(super) fn read(root: &At<'_>) -> Limits {
     let mut limits = Limits::default();
     let Some(at) = root.get("limits") else { return limits };
-    let number = |place: &mut usize, key, least: u64, most: u64, unit| {
-        let given = at.get(key).and_then(|at| at.integer(least..=most, unit));
-        if let Some(given) = given.and_then(|given| usize::try_from(given).ok()) {
-            *place = given;
+    for (key, limit) in limits.places() {
+        let Some(at) = at.get(key) else { continue };
+        match limit {
+            Limit::Number(number, range, unit) => {
+                let given = at.integer(range, unit);
+                *number = given.and_then(|given| given.try_into().ok()).unwrap_or(*number);
+            }
+            Limit::Time(time) => {
+                let given = at.integer(1..=86_400_000, " of milliseconds");
+                *time = given.map_or(*time, Duration::from_millis);
+            }
         }
-    };
-    let bytes = " of bytes";
-    number(&mut limits.body_bytes, "body_bytes", 1024, 1 << 30, bytes);
-    // hyper takes no smaller buffer than 8 KiB.
-    number(&mut limits.header_bytes, "header_bytes", 8192, 1 << 20, bytes);
-    number(&mut limits.h2_header_bytes, "h2_header_bytes", 4096, 1 << 20, bytes);
-    number(&mut limits.header_count, "header_count", 8, 1000, "");
-    number(&mut limits.max_connections, "max_connections", 1, 1_000_000, "");
-    number(&mut limits.max_requests, "max_requests", 1, 1_000_000, "");
-    number(&mut limits.max_waiters, "max_waiters", 1, 1_000_000, "");
-    let time = |place: &mut Duration, key| {
-        let given = at.get(key).and_then(|at| at.integer(1..=86_400_000, " of milliseconds"));
-        *place = given.map_or(*place, Duration::from_millis);
-    };
-    time(&mut limits.body_timeout, "body_timeout_ms");
-    time(&mut limits.header_timeout, "header_timeout_ms");
-    time(&mut limits.idle_timeout, "idle_timeout_ms");
-    time(&mut limits.send_timeout, "send_timeout_ms");
-    time(&mut limits.drain_timeout, "drain_timeout_ms");
-    time(&mut limits.upstream_timeout, "upstream_timeout_ms");
-    time(&mut limits.upstream_idle_timeout, "upstream_idle_timeout_ms");
+    }
     limits
 }

@@ -62,6 +62,8 @@ pub(super) fn read(root: &At<'_>) -> Vec<Listener> {
 fn model_listeners<'a>(root: &At<'a>) -> Vec<At<'a>> {
     let Some(listeners) = root.get("listeners") else { return Vec::new() };
     if !listeners.is_list() {
+        // The older form: one listener for calls to models, one for prompts.
+        listeners.not_served(&["ingress_traffic"]);
         return listeners.get("egress_traffic").into_iter().collect();
     }
     let mut served = listeners.items();
@@ -70,6 +72,7 @@ fn model_listeners<'a>(root: &At<'a>) -> Vec<At<'a>> {
         let served = at.get("type").is_none_or(|kind| kind.one_of(&kinds) != Some(false));
         if !served {
             at.warn("only listeners of type model are served; this one is left out");
+            at.leave_out();
         }
         served
     });
@@ -87,6 +90,16 @@ fn read_one(at: &At<'_>) -> Listener {
     if let Some(port) = at.get("port").and_then(|port| port.integer(1..=65_535, "")) {
         listener.port = u16::try_from(port).unwrap_or(DEFAULT_PORT);
     }
+    at.not_served(&[
+        "agents",
+        "filter_chain",
+        "input_filters",
+        "max_retries",
+        "message_format",
+        "output_filters",
+        "router",
+        "timeout",
+    ]);
     if let Some(keys) = at.get("client_keys") {
         listener.client_keys = client_keys(&keys);
         if keys.items().is_empty() {

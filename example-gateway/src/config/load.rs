@@ -8,7 +8,7 @@ use std::path::Path;
 use super::at::{At, Context};
 use super::{
     Config, ConfigErrors, Finding, Listener, Mode, Provider, Router, admin, limits, listeners,
-    preferences, providers, routing, schema, tracing, tree, url,
+    preferences, providers, routing, tracing, tree, url,
 };
 
 /// The largest file that is read, in bytes.
@@ -49,8 +49,8 @@ impl Config {
             warnings: RefCell::default(),
         };
         let root = At::root(&context, &tree);
-        schema::check(&root, &schema::FILE);
         let mut config = build(&root);
+        root.report_unknown_keys();
         let errors = in_order(context.errors.into_inner());
         if !errors.is_empty() {
             return Err(ConfigErrors(errors));
@@ -87,7 +87,23 @@ fn read(path: &Path) -> Result<String, (Option<u64>, String)> {
     })
 }
 
-fn build(root: &At<'_>) -> Config {
+pub(super) fn build(root: &At<'_>) -> Config {
+    // Every version of the older system's files is read in the same way.
+    root.get("version");
+    root.not_served(&[
+        "agents",
+        "endpoints",
+        "error_target",
+        "filters",
+        "mode",
+        "model_metrics_sources",
+        "prompt_caching",
+        "prompt_guards",
+        "prompt_targets",
+        "ratelimits",
+        "state_storage",
+        "system_prompt",
+    ]);
     let listeners = listeners::read(root);
     let providers = providers::read(root);
     let config = Config {

@@ -6,8 +6,8 @@ use affinity_layer::{ModelName, RouteName};
 use router_client::Preference;
 
 use super::at::At;
+use super::finding::nearest;
 use super::providers::{self, Provider};
-use super::schema::nearest;
 
 /// The preferences of the file: those of the top level, then those that stand inline on providers.
 pub(super) fn read(root: &At<'_>, declared: &[Provider]) -> Vec<Preference> {
@@ -29,6 +29,7 @@ fn top_level(at: &At<'_>, declared: &[Provider]) -> Option<Preference> {
     let name = at.require("name").and_then(|name| name.parsed(RouteName::new));
     let description = description(at);
     let list = at.require("models");
+    at.not_served(&["selection_policy"]);
     if list.as_ref().is_some_and(|list| list.items().is_empty()) {
         at.error("models must name at least one model");
     }
@@ -40,11 +41,9 @@ fn top_level(at: &At<'_>, declared: &[Provider]) -> Option<Preference> {
 /// is one route with several models, in their order; the first description stands.
 fn inline(provider: &At<'_>, preferences: &mut Vec<Preference>) {
     for at in provider.get("routing_preferences").iter().flat_map(At::items) {
-        let Some(name) = at.require("name").and_then(|name| name.parsed(RouteName::new)) else {
-            continue;
-        };
+        let name = at.require("name").and_then(|name| name.parsed(RouteName::new));
         let description = description(&at);
-        let Some(model) = providers::model(provider) else { continue };
+        let (Some(name), Some(model)) = (name, providers::model(provider)) else { continue };
         if model.as_str().ends_with("/*") {
             at.error("a wildcard names no single model, so it cannot serve a route");
         }

@@ -104,11 +104,10 @@ pub(super) fn items<'a>(root: &At<'a>) -> Vec<At<'a>> {
 pub(super) fn read(root: &At<'_>) -> Vec<Provider> {
     let mut read = Vec::<(Provider, u64)>::new();
     for at in items(root) {
-        let Some(model) = model(&at) else { continue };
-        if let Some((_, line)) = read.iter().find(|(other, _)| other.model == model) {
+        let Some(provider) = read_one(&at) else { continue };
+        if let Some((_, line)) = read.iter().find(|(other, _)| other.model == provider.model) {
             at.error(format!("this model is declared already in line {line}"));
         }
-        let provider = read_one(&at, model);
         let default = read.iter().find(|(other, _)| other.default);
         if let (true, Some((_, line))) = (provider.default, default) {
             at.error(format!("only one model can be the default; line {line} has one already"));
@@ -135,21 +134,23 @@ pub(super) fn model(at: &At<'_>) -> Option<ModelName> {
     }
 }
 
-fn read_one(at: &At<'_>, model: ModelName) -> Provider {
+fn read_one(at: &At<'_>) -> Option<Provider> {
     let flag = |key| at.get(key).and_then(|flag| flag.flag()).unwrap_or(false);
-    let http_host = at.get("http_host").and_then(|host| host.parsed(header_value));
+    at.not_served(&["internal"]);
+    let model = model(at);
+    let prefix = model.as_ref().map(prefix);
     let provider = Provider {
         name: at.get("name").and_then(|name| name.text()),
         access_key: at.get("access_key").and_then(|key| access_key(&key)),
         default: flag("default"),
-        base_url: base_url(at, &model),
-        interface: interface(at, &model),
+        base_url: base_url(at, prefix),
+        interface: interface(at, prefix),
         passthrough_auth: flag("passthrough_auth"),
         headers: at.get("headers").map(|headers| read_headers(&headers)).unwrap_or_default(),
-        http_host,
+        http_host: at.get("http_host").and_then(|host| host.parsed(header_value)),
         protocols: at.get("protocols").map(|list| abilities::protocols(&list)).unwrap_or_default(),
         input: at.get("input").map_or(Inputs::ALL, |list| abilities::inputs(&list)),
-        model,
+        model: model?,
     };
     if provider.default && provider.is_wildcard() {
         at.error("a wildcard names no single model, so it cannot be the default");
@@ -157,7 +158,7 @@ fn read_one(at: &At<'_>, model: ModelName) -> Provider {
     if provider.passthrough_auth && provider.access_key.is_some() {
         at.warn("access_key has no effect with passthrough_auth: true");
     }
-    provider
+    Some(provider)
 }
 
 fn access_key(at: &At<'_>) -> Option<SecretString> {
@@ -172,7 +173,8 @@ fn prefix(model: &ModelName) -> &str {
     model.as_str().split_once('/').map_or("", |(prefix, _)| prefix)
 }
 
-fn base_url(at: &At<'_>, model: &ModelName) -> Uri {
+/// `prefix` is unknown where the model's name is wrong: then the address is not missed as well.
+fn base_url(at: &At<'_>, prefix: Option<&str>) -> Uri {
     let unused = Uri::from_static(UNUSED_BASE);
     let may_miss = at.context.upstream_override;
     if let Some(base) = at.get("base_url") {
@@ -180,9 +182,9 @@ fn base_url(at: &At<'_>, model: &ModelName) -> Uri {
         let parsed = text.map(|text| url::http_base(&text).map_err(|why| base.error(why)));
         return parsed.and_then(Result::ok).unwrap_or(unused);
     }
-    match PUBLIC_BASES.iter().find(|(name, _)| *name == prefix(model)) {
+    match PUBLIC_BASES.iter().find(|(name, _)| Some(*name) == prefix) {
         Some((_, base)) => Uri::from_static(base),
-        None if may_miss => unused,
+        None if may_miss || prefix.is_none() => unused,
         None => {
             let known = PUBLIC_BASES.map(|(name, _)| name).join(", ");
             at.error(format!("base_url is missing; only these providers need none: {known}"));
@@ -191,10 +193,10 @@ fn base_url(at: &At<'_>, model: &ModelName) -> Uri {
     }
 }
 
-fn interface(at: &At<'_>, model: &ModelName) -> Interface {
+fn interface(at: &At<'_>, prefix: Option<&str>) -> Interface {
     let named = at.get("provider_interface").and_then(|interface| interface.text());
-    match named.as_deref().unwrap_or_else(|| prefix(model)) {
-        "anthropic" | "claude" => Interface::Anthropic,
+    match named.as_deref().or(prefix) {
+        Some("anthropic" | "claude") => Interface::Anthropic,
         _ => Interface::OpenAi,
     }
 }

@@ -45,78 +45,107 @@ enum Kind {
 }
 
 pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Router {
+    let older = OlderKeys::read(root);
     match root.get("routing").and_then(|routing| routing.get("router")) {
         Some(at) => configured(&at).unwrap_or(Router::Lexical),
-        None => from_provider(root, providers).unwrap_or(Router::Lexical),
+        None => older.router(providers).unwrap_or(Router::Lexical),
     }
 }
 
 fn configured(at: &At<'_>) -> Option<Router> {
     let kinds = [("lexical", Kind::Lexical), ("llm", Kind::Llm), ("plano", Kind::Plano)];
     let kind = match at.get("type") {
-        Some(kind) => kind.one_of(&kinds)?,
-        None => Kind::Lexical,
+        Some(kind) => kind.one_of(&kinds),
+        None => Some(Kind::Lexical),
     };
-    let used: &[_] = match kind {
-        Kind::Lexical => &["type"],
-        Kind::Llm => &["type", "url", "timeout_ms", "model", "access_key"],
-        Kind::Plano => &["type", "url", "timeout_ms"],
+    let asks = matches!(kind, None | Some(Kind::Llm | Kind::Plano));
+    let asks_model = matches!(kind, None | Some(Kind::Llm));
+    let why = "has no effect with this type of router";
+    let url = match kind {
+        Some(_) => at.require_if(asks, "url", why),
+        None => at.get("url"),
     };
-    for unused in at.entries().iter().filter(|entry| !used.contains(&entry.key())) {
-        unused.warn("has no effect with this type of router");
-    }
-    if kind == Kind::Lexical {
-        return Some(Router::Lexical);
-    }
-    let timeout = at.get("timeout_ms").and_then(|at| at.integer(1..=60_000, " of milliseconds"));
-    let timeout = timeout.map_or(DEFAULT_TIMEOUT, Duration::from_millis);
-    let url = at.require("url").and_then(|url| url.parsed(url::http_base))?;
-    if kind == Kind::Plano {
-        return Some(Router::Plano { url, timeout });
-    }
-    let model = at.get("model").and_then(|model| model.text());
-    Some(Router::Llm {
-        url,
-        model: model.unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
-        access_key: at.get("access_key").and_then(|key| key.provider_secret()),
-        timeout,
+    let url = url.and_then(|url| url.parsed(url::http_base));
+    let timeout = at
+        .get_if(asks, "timeout_ms", why)
+        .and_then(|at| at.integer(1..=60_000, " of milliseconds"))
+        .map_or(DEFAULT_TIMEOUT, Duration::from_millis);
+    let model = at.get_if(asks_model, "model", why).and_then(|model| model.text());
+    let access_key = at.get_if(asks_model, "access_key", why).and_then(|key| key.provider_secret());
+    Some(match kind? {
+        Kind::Lexical => Router::Lexical,
+        Kind::Plano => Router::Plano { url: url?, timeout },
+        Kind::Llm => Router::Llm {
+            url: url?,
+            model: model.unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
+            access_key,
+            timeout,
+        },
     })
 }
 
 /// The older form: the routing model is one of the providers, named by
 /// `overrides.llm_routing_model`, or by `routing.llm_provider` and `routing.model`.
-fn from_provider(root: &At<'_>, providers: &[Provider]) -> Option<Router> {
-    let get = |section: &str, key| root.get(section).and_then(|section| section.get(key));
-    let model = get("overrides", "llm_routing_model").or_else(|| get("routing", "model"));
-    let owner = get("routing", "llm_provider");
-    let at = model.as_ref().or(owner.as_ref())?;
-    let model = match &model {
-        Some(model) => Some(model.text()?),
-        None => None,
-    };
-    let owner = match &owner {
-        Some(owner) => Some(owner.text()?),
-        None => None,
-    };
-    let owned = |p: &&Provider| owner.as_deref().is_none_or(|owner| is_called(p, owner));
-    let id = |p: &Provider| {
-        model.as_deref().map_or(Some(p.id()), |model| id_of(p, model)).map(str::to_owned)
-    };
-    let found = providers.iter().filter(owned).find_map(|p| Some((p, id(p)?)));
-    let Some((provider, id)) = found.filter(|(_, id)| id != "*") else {
-        at.warn("no such model among model_providers; the lexical router decides instead");
-        return None;
-    };
-    if provider.interface == Interface::Anthropic {
-        at.warn("a routing model must speak chat completions; the lexical router decides instead");
-        return None;
+struct OlderKeys<'a> {
+    model: Option<At<'a>>,
+    owner: Option<At<'a>>,
+}
+
+impl<'a> OlderKeys<'a> {
+    fn read(root: &At<'a>) -> Self {
+        let overrides = root.get("overrides");
+        let routing = root.get("routing");
+        let model = overrides.as_ref().and_then(|overrides| overrides.get("llm_routing_model"));
+        let older_model = routing.as_ref().and_then(|routing| routing.get("model"));
+        let owner = routing.as_ref().and_then(|routing| routing.get("llm_provider"));
+        if let Some(overrides) = &overrides {
+            overrides.not_served(&[
+                "agent_orchestration_model",
+                "disable_signals",
+                "optimize_context_window",
+                "orchestrator_model_context_length",
+                "prompt_target_intent_matching_threshold",
+                "upstream_connect_timeout",
+                "upstream_tls_ca_path",
+                "use_agent_orchestrator",
+            ]);
+        }
+        Self { model: model.or(older_model), owner }
     }
-    Some(Router::Llm {
-        url: chat_base(&provider.base_url),
-        model: id,
-        access_key: provider.access_key.clone(),
-        timeout: DEFAULT_TIMEOUT,
-    })
+
+    fn router(&self, providers: &[Provider]) -> Option<Router> {
+        let Self { model, owner } = self;
+        let at = model.as_ref().or(owner.as_ref())?;
+        let model = match model {
+            Some(model) => Some(model.text()?),
+            None => None,
+        };
+        let owner = match owner {
+            Some(owner) => Some(owner.text()?),
+            None => None,
+        };
+        let owned = |p: &&Provider| owner.as_deref().is_none_or(|owner| is_called(p, owner));
+        let id = |p: &Provider| {
+            model.as_deref().map_or(Some(p.id()), |model| id_of(p, model)).map(str::to_owned)
+        };
+        let found = providers.iter().filter(owned).find_map(|p| Some((p, id(p)?)));
+        let Some((provider, id)) = found.filter(|(_, id)| id != "*") else {
+            at.warn("no such model among model_providers; the lexical router decides instead");
+            return None;
+        };
+        if provider.interface == Interface::Anthropic {
+            at.warn(
+                "a routing model must speak chat completions; the lexical router decides instead",
+            );
+            return None;
+        }
+        Some(Router::Llm {
+            url: chat_base(&provider.base_url),
+            model: id,
+            access_key: provider.access_key.clone(),
+            timeout: DEFAULT_TIMEOUT,
+        })
+    }
 }
 
 /// Whether `routing.llm_provider: owner` means this provider: by its name, its model, or the first

@@ -93,8 +93,9 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
     let Some(at) = root.get("routing") else { return routing };
     let flag = |key| at.get(key).and_then(|flag| flag.flag()).unwrap_or(true);
     routing.forward_session_header = flag("forward_session_header");
-    routing.model_lanes = flag("model_lanes");
-    routing.agents = identity::agents(&at, flag("agent_headers"));
+    let agent_headers = flag("agent_headers");
+    routing.model_lanes = identity::model_lanes(&at, agent_headers);
+    routing.agents = identity::agents(&at, agent_headers);
     routing.failover = flag("failover");
     routing.expose_epoch = at.get("expose_epoch").and_then(|flag| flag.flag()).unwrap_or(false);
     if let Some(share) = at.get("regret_sample").and_then(|share| share.number(0.0..=1.0)) {
@@ -123,16 +124,15 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
     }
     routing.body_ids = identity::body_ids(&at);
     routing.fingerprint = identity::fingerprint(&at, &routing.cache);
+    at.not_served(&["route_on_user_only", "routing_budget"]);
     routing
 }
 
 fn warm_up_turns(at: &At<'_>, release: Release) -> u8 {
-    let Some(at) = at.get("warm_up_turns") else { return 0 };
-    if release == Release::UserTurn {
-        at.warn("has no effect with release: user_turn, which decides every turn anew");
-        return 0;
-    }
-    let turns = at.integer(0..=100, " of turns");
+    let why = "has no effect with release: user_turn, which decides every turn anew";
+    let turns = at
+        .get_if(release != Release::UserTurn, "warm_up_turns", why)
+        .and_then(|at| at.integer(0..=100, " of turns"));
     turns.and_then(|turns| turns.try_into().ok()).unwrap_or_default()
 }
 
@@ -141,12 +141,10 @@ fn expiry(at: &At<'_>) -> Expiry {
     let ttl = at.get("session_ttl_seconds").and_then(seconds).unwrap_or(DEFAULT_TTL);
     let kinds = [("fixed", false), ("sliding", true)];
     let sliding = at.get("session_expiry").and_then(|kind| kind.one_of(&kinds)).unwrap_or(false);
-    let max_age = at.get("session_max_age_seconds");
+    let why = "has no effect without session_expiry: sliding";
+    let max_age = at.get_if(sliding, "session_max_age_seconds", why);
     let ttl = Duration::from_secs(ttl);
     if !sliding {
-        if let Some(max_age) = max_age {
-            max_age.warn("has no effect without session_expiry: sliding");
-        }
         return Expiry::fixed(ttl);
     }
     let oldest = match max_age.clone().and_then(seconds) {

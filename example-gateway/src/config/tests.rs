@@ -3,6 +3,7 @@
 mod admin;
 mod errors;
 mod identity;
+mod keys;
 mod limits;
 mod older;
 mod parts;
@@ -11,6 +12,7 @@ mod random;
 mod secrets;
 mod traces;
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::time::Duration;
 

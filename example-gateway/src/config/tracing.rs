@@ -42,6 +42,7 @@ impl Default for Tracing {
 pub(super) fn read(root: &At<'_>) -> Tracing {
     let mut tracing = Tracing::default();
     let Some(at) = root.get("tracing") else { return tracing };
+    at.not_served(&["exporters", "trace_arch_internal"]);
     let share = at.get("random_sampling");
     if let Some(percent) = share.as_ref().and_then(|rate| rate.number(0.0..=100.0)) {
         tracing.random_sampling = percent;

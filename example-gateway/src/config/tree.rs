@@ -3,6 +3,8 @@
 //! The file is read into a tree first and understood afterwards, so that every error of a file is
 //! found in one run and each names its line.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -26,7 +28,48 @@ pub(super) enum Value {
     Float(f64),
     Text(String),
     List(Vec<Node>),
-    Map(Vec<Entry>),
+    Map(Map),
+}
+
+/// A mapping. It remembers which keys its reader asked for, so that the readers are the one list of
+/// the keys that exist.
+#[derive(Debug, Default)]
+pub(super) struct Map {
+    pub(super) entries: Vec<Entry>,
+    pub(super) known: RefCell<KnownKeys>,
+}
+
+/// Which keys of a mapping have a meaning.
+#[derive(Debug, Default)]
+pub(super) enum KnownKeys {
+    /// Nobody has read the mapping: it belongs to a part that is not served, or stands in the place
+    /// of another kind of value.
+    #[default]
+    Unread,
+    /// Every key: they are names of the user's own.
+    Any,
+    /// Those that the reader asked for.
+    Some(BTreeSet<&'static str>),
+}
+
+impl Map {
+    /// The entry under `key`, which becomes a known key.
+    pub(super) fn ask(&self, key: &'static str) -> Option<&Entry> {
+        let mut known = self.known.borrow_mut();
+        if matches!(*known, KnownKeys::Unread) {
+            *known = KnownKeys::Some(BTreeSet::new());
+        }
+        if let KnownKeys::Some(keys) = &mut *known {
+            keys.insert(key);
+        }
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    /// All entries, under any key.
+    pub(super) fn ask_all(&self) -> &[Entry] {
+        *self.known.borrow_mut() = KnownKeys::Any;
+        &self.entries
+    }
 }
 
 /// One key of a mapping. Keys are unique: the parser refuses duplicates.
@@ -129,14 +172,14 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut map = Vec::<Entry>::new();
+        let mut map = Map::default();
         while let Some(key) = entries.next_key::<Spanned<String>>()? {
             let node = entries.next_value()?;
             let (key, line) = (key.value, key.referenced.line());
-            if map.iter().any(|entry| entry.key == key) {
+            if map.entries.iter().any(|entry| entry.key == key) {
                 return Err(A::Error::custom(format!("duplicate mapping key: {key}")));
             }
-            map.push(Entry { key, line, node });
+            map.entries.push(Entry { key, line, node });
         }
         Ok(Value::Map(map))
     }
@@ -149,7 +192,7 @@ mod tests {
     #[test]
     fn a_node_knows_its_line() {
         let root = parse("# head\na:\n  - 1\n  - {b: [x,\n     y]}\n", "f").unwrap();
-        let Value::Map(entries) = root.value else { panic!("{root:?}") };
+        let Value::Map(Map { entries, .. }) = root.value else { panic!("{root:?}") };
         assert_eq!((entries[0].key.as_str(), entries[0].line), ("a", 2));
         let Value::List(items) = &entries[0].node.value else { panic!("{entries:?}") };
         assert_eq!((items[0].line, items[1].line), (3, 4));
