@@ -7,8 +7,9 @@ use affinity_tests::{Gateway, run, within};
 use serde_json::Value;
 use tokio::process::Command;
 
-const VARIABLES: [(&str, &str); 9] = [
+const VARIABLES: [(&str, &str); 10] = [
     ("ADMIN_TOKEN", "a-token-of-some-length"),
+    ("ANTHROPIC_API_KEY", "sk-ant-test"),
     ("CLIENT_KEY", "a-key-of-some-length"),
     ("KEY_SECRET", "a-secret-of-some-length-for-names"),
     ("OLD_SECRET", "another-secret-of-some-length"),
@@ -80,18 +81,21 @@ async fn every_configuration_that_is_shown_can_be_served() {
     checks("deploy", &root().join("deploy/gateway.yaml")).await;
 }
 
+/// Those of the admin listener are made by the tests of the admin API.
 #[tokio::test]
-async fn every_call_that_the_readme_shows_is_answered() {
+async fn every_call_that_the_documents_show_is_answered() {
     let gateway = Gateway::command(&["serve", "--listen", "127.0.0.1:0"]).await;
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let calls = blocks(&readme, "sh").into_iter().filter(|(_, block)| block.contains("curl"));
+    let is_call = |block: &str| block.contains("curl") && block.contains("127.0.0.1:12000");
+    let calls = blocks_of_all("sh").into_iter();
     let mut made = 0;
-    for (line, call) in calls.filter(|(_, call)| call.contains("127.0.0.1:12000")) {
+    for (place, call) in
+        calls.filter(|(place, block)| is_call(block) && !place.contains("admin.md"))
+    {
         let here = call.replace("127.0.0.1:12000", &gateway.address().to_string());
         // The status is told whatever the call itself shows.
         let here = here.replace("curl ", "curl --fail-with-body ");
         let output = within(Command::new("sh").args(["-ec", &here]).output()).await.unwrap();
-        assert!(output.status.success(), "README.md:{line}: {output:?}");
+        assert!(output.status.success(), "{place}: {output:?}");
         made += 1;
     }
     assert!(made >= 2, "{made} calls");
