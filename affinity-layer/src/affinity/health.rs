@@ -7,31 +7,31 @@ use tokio::time::Instant;
 
 use crate::{BoxError, StoreError};
 
-/// Between two lines on one part. What fails by halves changes many times a second.
+/// Between two lines on one dependency. One that half fails changes many times a second.
 const QUIET: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Health {
     /// A full or demoted Redis answers reads and refuses writes.
-    reads: Part,
-    writes: Part,
-    router: Part,
+    reads: Dependency,
+    writes: Dependency,
+    router: Dependency,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Call {
+pub(super) enum StoreCall {
     Read,
     Write,
 }
 
 impl Health {
-    pub(super) fn store_answered(&self, call: Call) {
+    pub(super) fn store_answered(&self, call: StoreCall) {
         if self.store(call).changed(false) {
             tracing::info!(?call, "the session store answers again");
         }
     }
 
-    pub(super) fn store_failed(&self, call: Call, error: &StoreError) {
+    pub(super) fn store_failed(&self, call: StoreCall, error: &StoreError) {
         if self.store(call).changed(true) {
             tracing::warn!(?call, %error, "the session store fails; new sessions are not pinned");
         } else {
@@ -39,10 +39,10 @@ impl Health {
         }
     }
 
-    fn store(&self, call: Call) -> &Part {
+    fn store(&self, call: StoreCall) -> &Dependency {
         match call {
-            Call::Read => &self.reads,
-            Call::Write => &self.writes,
+            StoreCall::Read => &self.reads,
+            StoreCall::Write => &self.writes,
         }
     }
 
@@ -62,23 +62,23 @@ impl Health {
 }
 
 #[derive(Debug)]
-struct Part {
-    /// As it was told of last.
+struct Dependency {
+    /// As the last line said.
     fails: AtomicBool,
     /// Milliseconds since `born`.
     quiet_until: AtomicU64,
     born: Instant,
 }
 
-impl Default for Part {
+impl Default for Dependency {
     fn default() -> Self {
         let (fails, quiet_until) = (AtomicBool::new(false), AtomicU64::new(0));
         Self { fails, quiet_until, born: Instant::now() }
     }
 }
 
-impl Part {
-    /// Whether this is a change that is to be told of. The loads keep the common case from writing.
+impl Dependency {
+    /// Whether this is a change to log. The loads keep the common case from writing.
     fn changed(&self, fails: bool) -> bool {
         if self.fails.load(Ordering::Relaxed) == fails {
             return false;
@@ -103,16 +103,16 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_fails_by_halves_is_told_of_now_and_then() {
-        let part = Part::default();
-        assert!(!part.changed(false), "it is well");
-        assert!(part.changed(true));
-        let told = (0..1000).filter(|n| part.changed(n % 2 == 0)).count();
+    async fn a_dependency_that_half_fails_is_logged_now_and_then() {
+        let store = Dependency::default();
+        assert!(!store.changed(false), "it is well");
+        assert!(store.changed(true));
+        let told = (0..1000).filter(|n| store.changed(n % 2 == 0)).count();
         assert_eq!(told, 0);
         tokio::time::advance(QUIET).await;
-        assert!(part.changed(false));
+        assert!(store.changed(false));
         tokio::time::advance(QUIET).await;
-        assert!(!part.changed(false));
-        assert!(part.changed(true));
+        assert!(!store.changed(false));
+        assert!(store.changed(true));
     }
 }

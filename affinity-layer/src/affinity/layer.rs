@@ -6,10 +6,9 @@ use http::HeaderName;
 use http::request::Parts;
 use tower_layer::Layer;
 
-use super::core::Core;
-use super::escalation::Escalation;
 use super::service::Affinity;
-use super::settings::Settings;
+use super::settings::{Escalation, Settings};
+use super::shared::Shared;
 use crate::store::SharedStore;
 use crate::{
     AffinityStore, BodyId, Expiry, ModelName, RouterService, Selection, agents::SubAgents,
@@ -22,7 +21,7 @@ use crate::{
 /// concurrent first requests. See the [crate docs](crate) for an example.
 #[must_use]
 pub struct AffinityLayer<St, R, Rej = OpenAiErrors> {
-    core: Arc<Core<St, R>>,
+    shared: Arc<Shared<St, R>>,
     reject: Rej,
 }
 
@@ -30,15 +29,15 @@ impl<St: AffinityStore, R: RouterService> AffinityLayer<St, R> {
     /// A layer that keeps pins in `store` and asks `router` when there is none.
     pub fn new(store: St, router: R) -> Self {
         let store = Arc::new(store);
-        let core = Core {
-            shared: SharedStore::from_arc(store.clone()),
+        let shared = Shared {
+            any_store: SharedStore::from_arc(store.clone()),
             store,
             router,
             settings: Settings::default(),
             flights: Default::default(),
             health: Default::default(),
         };
-        Self { core: Arc::new(core), reject: OpenAiErrors::default() }
+        Self { shared: Arc::new(shared), reject: OpenAiErrors::default() }
     }
 }
 
@@ -48,7 +47,7 @@ where
     R: RouterService,
 {
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
-        change(&mut Arc::make_mut(&mut self.core).settings);
+        change(&mut Arc::make_mut(&mut self.shared).settings);
         self
     }
 
@@ -194,20 +193,20 @@ where
     /// `Fn(&Rejection, &Parts) -> Response<B>`. The [`Rejection`](crate::Rejection) is added to the
     /// extensions of whatever it returns.
     pub fn with_rejection_response<T>(self, reject: T) -> AffinityLayer<St, R, T> {
-        AffinityLayer { core: self.core, reject }
+        AffinityLayer { shared: self.shared, reject }
     }
 }
 
 impl<St, R, Rej: Clone> Clone for AffinityLayer<St, R, Rej> {
     fn clone(&self) -> Self {
-        Self { core: self.core.clone(), reject: self.reject.clone() }
+        Self { shared: self.shared.clone(), reject: self.reject.clone() }
     }
 }
 
 impl<St, R, Rej> fmt::Debug for AffinityLayer<St, R, Rej> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AffinityLayer")
-            .field("settings", &self.core.settings)
+            .field("settings", &self.shared.settings)
             .finish_non_exhaustive()
     }
 }
@@ -216,6 +215,6 @@ impl<S, St, R, Rej: Clone> Layer<S> for AffinityLayer<St, R, Rej> {
     type Service = Affinity<S, St, R, Rej>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Affinity::new(inner, self.core.clone(), self.reject.clone())
+        Affinity::new(inner, self.shared.clone(), self.reject.clone())
     }
 }

@@ -1,17 +1,15 @@
 //! The middleware that pins.
 
 mod budget;
-mod core;
-mod decide;
-mod escalation;
+mod epilogue;
 mod future;
 mod health;
-mod identity;
 mod layer;
-mod moves;
 mod payload;
+mod protocol;
 mod service;
 mod settings;
+mod shared;
 mod verdict;
 
 pub use future::ResponseFuture;

@@ -9,9 +9,9 @@ use http_body::Body;
 use tower_service::Service;
 use tracing::Instrument;
 
-use super::core::Core;
-use super::decide::Turn;
 use super::future::ResponseFuture;
+use super::protocol::Protocol;
+use super::shared::Shared;
 use crate::ext::Guest;
 use crate::key::asks_a_model;
 use crate::outcome::{Control, Outcome, Stamp};
@@ -28,19 +28,19 @@ use crate::{
 #[must_use]
 pub struct Affinity<S, St, R, Rej> {
     inner: S,
-    core: Arc<Core<St, R>>,
+    shared: Arc<Shared<St, R>>,
     reject: Rej,
 }
 
 impl<S, St, R, Rej> Affinity<S, St, R, Rej> {
-    pub(super) fn new(inner: S, core: Arc<Core<St, R>>, reject: Rej) -> Self {
-        Self { inner, core, reject }
+    pub(super) fn new(inner: S, shared: Arc<Shared<St, R>>, reject: Rej) -> Self {
+        Self { inner, shared, reject }
     }
 }
 
 impl<S: Clone, St, R, Rej: Clone> Clone for Affinity<S, St, R, Rej> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.core.clone(), self.reject.clone())
+        Self::new(self.inner.clone(), self.shared.clone(), self.reject.clone())
     }
 }
 
@@ -48,7 +48,7 @@ impl<S: fmt::Debug, St, R, Rej> fmt::Debug for Affinity<S, St, R, Rej> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Affinity")
             .field("inner", &self.inner)
-            .field("settings", &self.core.settings)
+            .field("settings", &self.shared.settings)
             .finish_non_exhaustive()
     }
 }
@@ -73,12 +73,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let settings = &self.core.settings;
+        let settings = &self.shared.settings;
         let seen = settings.keys.look(request.headers());
         let (ours, is_guest) = (seen.ours, settings.keys.is_guest(&seen));
         let asks_a_model = asks_a_model(&request, &seen);
         let key = if asks_a_model {
-            self.core.known_session(&seen, request.headers(), request.extensions())
+            self.shared.known_session(&seen, request.headers(), request.extensions())
         } else {
             Ok(None)
         };
@@ -98,9 +98,9 @@ where
         }
         if let (Some(named), Control::Use) = (&key, control)
             && request.extensions().get::<NewTurn>().is_none()
-            && let Some(pin) = self.core.at_hand(named, request.extensions())
+            && let Some(pin) = self.shared.at_hand(named, request.extensions())
         {
-            let mut model = self.core.hit(pin.selection, Some(pin.epoch), key.take());
+            let mut model = self.shared.hit(pin.selection, Some(pin.epoch), key.take());
             if settings.detour.is_some() {
                 (request, model) = self.fitting(request, model);
             }
@@ -123,15 +123,15 @@ where
         // takes the request.
         let standby = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, standby);
-        let turn = Turn { core: self.core.clone(), key, control };
+        let protocol = Protocol { shared: self.shared.clone(), key, control };
         let reject = self.reject.clone();
         let answered = async move {
-            let decided = match turn.decide(request).await {
+            let (request, epilogue) = match protocol.decide(request).await {
                 Ok(decided) => decided,
                 Err((rejection, parts)) => return Ok(respond(&reject, rejection, &parts)),
             };
-            let response = inner.call(decided.request).await?;
-            Ok(decided.answer.finish(response).await)
+            let response = inner.call(request).await?;
+            Ok(epilogue.finish(response).await)
         };
         ResponseFuture::boxed(answered.instrument(telemetry::request_span()))
     }
@@ -140,7 +140,7 @@ where
 impl<S, St: AffinityStore, R: RouterService, Rej> Affinity<S, St, R, Rej> {
     fn fitting<B>(&self, request: Request<B>, model: PinnedModel) -> (Request<B>, PinnedModel) {
         let (parts, body) = request.into_parts();
-        let model = self.core.fitting(model, &parts);
+        let model = self.shared.fitting(model, &parts);
         (Request::from_parts(parts, body), model)
     }
 }

@@ -10,9 +10,8 @@ use http::Extensions;
 use http::request::Parts;
 use serde::Deserialize;
 
-use super::escalation::Escalation;
 use crate::key::KeySource;
-use crate::outcome::Control;
+use crate::outcome::{Control, Outcome};
 use crate::{
     Expiry, ModelName, Pin, Selection,
     ext::{FallbackModel, MidTurn, RequestedModel},
@@ -45,7 +44,7 @@ impl Settings {
         self.accepts.as_ref().is_none_or(|accepts| accepts(model))
     }
 
-    /// Whether the request is to use `pin` as it stands.
+    /// Whether the request is to use `pin` as it is.
     pub(super) fn holds(&self, pin: &Pin, request: &Extensions) -> bool {
         self.accepts(pin.selection.model())
             && (pin.selection.warm_up() == 0 || request.get::<MidTurn>().is_some())
@@ -74,6 +73,34 @@ impl Settings {
         let named = named.and_then(|body| ModelName::new(&body.model).ok());
         named.filter(|model| self.accepts(model)).or_else(|| self.default_model.clone())
     }
+
+    /// What a new decision makes of a session that has the `current` pin: the selection to keep, and
+    /// how the request that decided has found its model.
+    pub(super) fn next(
+        &self,
+        current: Option<&Pin>,
+        decided: Arc<Selection>,
+    ) -> (Arc<Selection>, Outcome) {
+        let Some(pin) = current else {
+            return (with_warm_up(decided, self.warm_up), Outcome::Claimed);
+        };
+        let (model, turns) = (pin.selection.model(), pin.selection.warm_up().saturating_sub(1));
+        let (selection, outcome) = if !self.accepts(model) {
+            (decided, Outcome::Repinned)
+        } else if self.escalation.allows(model, decided.model()) {
+            (decided, Outcome::Refreshed)
+        } else {
+            (pin.selection.clone(), Outcome::Hit)
+        };
+        (with_warm_up(selection, turns), outcome)
+    }
+}
+
+fn with_warm_up(selection: Arc<Selection>, turns: u8) -> Arc<Selection> {
+    if selection.warm_up() == turns {
+        return selection;
+    }
+    Arc::new(Arc::unwrap_or_clone(selection).with_warm_up(turns))
 }
 
 impl Default for Settings {
@@ -111,5 +138,42 @@ impl fmt::Debug for Settings {
             .field("escalation", &self.escalation)
             .field("expose_epoch", &self.expose_epoch)
             .finish_non_exhaustive()
+    }
+}
+
+/// Models from the weakest to the strongest, the order in which a session may move by a new
+/// decision; empty when every move is allowed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Escalation(Box<[ModelName]>);
+
+impl Escalation {
+    pub(super) fn new(models: impl IntoIterator<Item = ModelName>) -> Self {
+        Self(models.into_iter().collect())
+    }
+
+    /// Whether a session may move. A model that is not listed counts as weaker than those that are.
+    fn allows(&self, from: &ModelName, to: &ModelName) -> bool {
+        self.0.is_empty() || self.strength(to) > self.strength(from)
+    }
+
+    fn strength(&self, model: &ModelName) -> Option<usize> {
+        self.0.iter().position(|listed| listed == model)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_stronger_model_is_moved_to() {
+        let model = |name: &str| ModelName::new(name).unwrap();
+        let order = Escalation::new(["v/small", "v/large"].map(model));
+        let allows = |from: &str, to: &str| order.allows(&model(from), &model(to));
+        assert!(allows("v/small", "v/large") && !allows("v/large", "v/small"));
+        assert!(!allows("v/small", "v/small"));
+        assert!(allows("v/other", "v/small") && !allows("v/small", "v/other"));
+        assert!(!allows("v/other", "v/another"));
+        assert!(Escalation::default().allows(&model("v/large"), &model("v/small")));
     }
 }

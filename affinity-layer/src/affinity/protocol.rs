@@ -1,0 +1,355 @@
+//! How a request is decided whose pin is not at hand: it may have to wait for its body, the store,
+//! another request of its session, or the router.
+//!
+//! [`Protocol::decide`] is the whole of it. [`Protocol::verdict`] tells the cases apart, and each has
+//! a function of its own; [`Protocol::pinned`] is the usual one. Requests of one session that need a
+//! decision at the same time make it in one [flight](crate::coalesce), so that the router is asked
+//! once and all of them go on with one model.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Request;
+use http::request::Parts;
+use tokio::time::Instant;
+use tracing::Span;
+
+use super::budget::Budget;
+use super::epilogue::Epilogue;
+use super::payload::{Payload, Readable};
+use super::shared::Shared;
+use super::verdict::{Agreement, SessionState, Verdict};
+use crate::coalesce::Flight;
+use crate::ext::{NewTurn, Probe};
+use crate::key::{BodyIds, IdKind};
+use crate::outcome::{Control, Outcome, Stamp};
+use crate::{
+    AffinityKey, AffinityStore, Pin, PinnedModel, Rejection, RouterService, Selection, link,
+    telemetry,
+};
+
+/// One request on its way to a model.
+pub(super) struct Protocol<St, R> {
+    pub(super) shared: Arc<Shared<St, R>>,
+    /// The session, as far as it is known without waiting.
+    pub(super) key: Option<AffinityKey>,
+    pub(super) control: Control,
+}
+
+impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
+    /// The request with its model in the extensions, and what is left to do when it is answered.
+    ///
+    /// # Errors
+    ///
+    /// The reason for a refusal, and the head of the refused request.
+    pub(super) async fn decide<B>(
+        mut self,
+        request: Request<B>,
+    ) -> Result<(Request<B>, Epilogue), (Rejection, Parts)>
+    where
+        B: Readable + From<Bytes>,
+    {
+        let (mut parts, body) = request.into_parts();
+        let mut body = Payload::new(body, self.shared.settings.body_limit);
+        let verdict = match self.verdict(&parts, &mut body).await {
+            Ok(verdict) => verdict,
+            Err(rejection) => return Err((rejection, parts)),
+        };
+        let outcome = verdict.outcome;
+        let model = self.shared.given(verdict, self.key, self.control == Control::Final);
+        let model = model.map(|model| self.shared.fitting(model, &parts));
+        telemetry::decided(&Span::current(), model.as_ref(), outcome);
+        let stamp = match &model {
+            Some(model) => {
+                parts.extensions.insert(model.clone());
+                model.stamp()
+            }
+            None => Stamp { outcome, ..Stamp::NONE },
+        };
+        let has_pin = model.as_ref().is_some_and(|model| model.epoch().is_some());
+        let to_release = model.filter(PinnedModel::is_final);
+        let store_budget = self.shared.settings.store_budget;
+        let known = has_pin.then(|| self.shared.known_everywhere()).flatten();
+        let epilogue = Epilogue { stamp, to_release, store_budget, known };
+        Ok((Request::from_parts(parts, body.into_body()), epilogue))
+    }
+
+    /// A pin that is read from the store is the usual case. The rare ones are boxed so that the
+    /// future of a usual request stays small.
+    async fn verdict<B: Readable>(
+        &mut self,
+        parts: &Parts,
+        body: &mut Payload<B>,
+    ) -> Result<Verdict, Rejection> {
+        let settings = &self.shared.settings;
+        let mut budget = Budget::new(settings.store_budget);
+        if self.key.is_none() {
+            self.key = Box::pin(self.session(parts, body, &mut budget)).await?;
+        }
+        match (&self.key, self.control) {
+            (None, control) if settings.passes_unkeyed(control) => {
+                Ok(Verdict::unpinned(None, Outcome::None))
+            }
+            (key, _) if parts.extensions.get::<Probe>().is_some() => {
+                Box::pin(self.probed(key.as_ref(), budget, parts, body)).await
+            }
+            (_, Control::Bypass) => Box::pin(self.afresh(parts, body, Outcome::Bypass)).await,
+            (None, _) => Box::pin(self.afresh(parts, body, Outcome::None)).await,
+            (Some(key), Control::Refresh) => {
+                Box::pin(self.refreshed(key, budget, parts, body)).await
+            }
+            (Some(key), Control::Use) if parts.extensions.get::<NewTurn>().is_some() => {
+                Box::pin(self.new_turn(key, budget, parts, body)).await
+            }
+            (Some(key), Control::Use | Control::Final) => {
+                self.pinned(key, budget, parts, body).await
+            }
+        }
+    }
+
+    /// The session of a request whose headers name none.
+    async fn session<B: Readable>(
+        &self,
+        parts: &Parts,
+        body: &mut Payload<B>,
+        budget: &mut Budget,
+    ) -> Result<Option<AffinityKey>, Rejection> {
+        let keys = &self.shared.settings.keys;
+        if !keys.reads_bodies() {
+            return Ok(None);
+        }
+        let bytes = body.read().await?;
+        let given = parts.extensions.get::<BodyIds>().cloned();
+        let ids = given.unwrap_or_else(|| BodyIds::of_body(&bytes));
+        let Some(key) = keys.named(&ids, &parts.headers, &parts.extensions)? else {
+            return Ok(keys.unnamed(&ids, parts, &bytes));
+        };
+        if key.kind() != IdKind::Response {
+            return Ok(Some(key));
+        }
+        match self.linked(&key, budget).await? {
+            Some(key) => Ok(Some(keys.with_lane(key, &parts.extensions))),
+            None => Ok(keys.unnamed(&ids, parts, &bytes)),
+        }
+    }
+
+    /// The session that a response belongs to.
+    async fn linked(
+        &self,
+        response: &AffinityKey,
+        budget: &mut Budget,
+    ) -> Result<Option<AffinityKey>, Rejection> {
+        let lifetime = self.shared.link_lifetime();
+        let link = self.shared.read(response, &lifetime, budget).await?;
+        Ok(link.selection().and_then(|link| link::target(response, &link)))
+    }
+
+    async fn state(
+        &self,
+        key: &AffinityKey,
+        budget: &mut Budget,
+    ) -> Result<SessionState, Rejection> {
+        self.shared.read(key, &self.shared.settings.expiry, budget).await
+    }
+
+    /// The session's pin if it holds, else one that is made now.
+    async fn pinned<B: Readable>(
+        &self,
+        key: &AffinityKey,
+        mut budget: Budget,
+        parts: &Parts,
+        body: &mut Payload<B>,
+    ) -> Result<Verdict, Rejection> {
+        let shared = &*self.shared;
+        let uses = |pin: &Pin| match self.control {
+            Control::Final => shared.settings.accepts(pin.selection.model()),
+            _ => shared.settings.holds(pin, &parts.extensions),
+        };
+        let (flight, current, body) = loop {
+            let flight = shared.flights.join(key, shared.settings.waiters);
+            let current = match self.state(key, &mut budget).await? {
+                SessionState::Pinned(pin) if uses(&pin) => {
+                    telemetry::saved();
+                    return Ok(Verdict::hit(pin));
+                }
+                SessionState::Decided(selection) if shared.settings.accepts(selection.model()) => {
+                    return Ok(Verdict::unpinned(Some(selection), Outcome::StoreUnavailable));
+                }
+                state => state.pin(),
+            };
+            // A session that has a pin waits for no decision, however many of its requests are here.
+            let flight = flight.ok_or(Rejection::Overloaded)?;
+            let began = Instant::now();
+            let body = body.read().await?;
+            // What was decided while a slow body came in may be over already. A body that is here
+            // ends the second round.
+            if began.elapsed() <= shared.settings.store_budget || !flight.is_settled() {
+                break (flight, current, body);
+            }
+        };
+        Box::pin(self.agreed(key, flight, current, budget, parts, &body)).await
+    }
+
+    /// What the requests of the flight agree on: the first of them decides, and makes the pin.
+    async fn agreed(
+        &self,
+        key: &AffinityKey,
+        flight: Flight<Agreement>,
+        current: Option<Pin>,
+        budget: Budget,
+        parts: &Parts,
+        body: &Bytes,
+    ) -> Result<Verdict, Rejection> {
+        let shared = &*self.shared;
+        let (mut led, mut made) = (false, None);
+        let agreement = flight.settle(async {
+            led = true;
+            let Some(decided) = shared.route(parts, body, Some(key)).await else {
+                return Agreement::RouterUnavailable;
+            };
+            let (selection, outcome) = shared.settings.next(current.as_ref(), decided);
+            made = Some(outcome);
+            let from = current.as_ref().map(|pin| pin.epoch);
+            shared.keep(key, from, selection, budget).await
+        });
+        let mut agreement = agreement.await;
+        if !led {
+            telemetry::coalesced();
+        }
+        if let Agreement::Pinned(claim) = &mut agreement
+            && made.is_none()
+            && let Some(pin) = shared.store.peek(key, &shared.settings.expiry)
+            && pin.epoch > claim.pin.epoch
+            && shared.settings.accepts(pin.selection.model())
+        {
+            // It was moved between the moment it was agreed on and the moment we heard of it.
+            claim.pin = pin;
+        }
+        self.concluded(agreement, made, current, parts, body)
+    }
+
+    /// The session's pin, else the model that is asked for.
+    async fn probed<B: Readable>(
+        &self,
+        key: Option<&AffinityKey>,
+        mut budget: Budget,
+        parts: &Parts,
+        body: &mut Payload<B>,
+    ) -> Result<Verdict, Rejection> {
+        let settings = &self.shared.settings;
+        if let Some(key) = key {
+            let pin = self.state(key, &mut budget).await?.pin();
+            if let Some(pin) = pin.filter(|pin| settings.accepts(pin.selection.model())) {
+                return Ok(Verdict::hit(pin));
+            }
+        }
+        let requested = settings.requested(parts, &body.read().await?);
+        let selection = requested.map(|model| Arc::new(Selection::of(model)));
+        Ok(Verdict::unpinned(selection, Outcome::None))
+    }
+
+    /// A decision for this request alone.
+    async fn afresh<B: Readable>(
+        &self,
+        parts: &Parts,
+        body: &mut Payload<B>,
+        outcome: Outcome,
+    ) -> Result<Verdict, Rejection> {
+        let body = body.read().await?;
+        match self.shared.route(parts, &body, self.key.as_ref()).await {
+            Some(selection) => Ok(Verdict::unpinned(Some(selection), outcome)),
+            None => self.concluded(Agreement::RouterUnavailable, None, None, parts, &body),
+        }
+    }
+
+    /// A new decision, unless this is the session's first turn.
+    async fn new_turn<B: Readable>(
+        &self,
+        key: &AffinityKey,
+        mut budget: Budget,
+        parts: &Parts,
+        body: &mut Payload<B>,
+    ) -> Result<Verdict, Rejection> {
+        match self.state(key, &mut budget).await?.pin() {
+            Some(pin) => self.moved(key, Some(pin), budget, parts, body).await,
+            None => self.pinned(key, budget, parts, body).await,
+        }
+    }
+
+    /// A new decision, to which the pin moves.
+    async fn refreshed<B: Readable>(
+        &self,
+        key: &AffinityKey,
+        mut budget: Budget,
+        parts: &Parts,
+        body: &mut Payload<B>,
+    ) -> Result<Verdict, Rejection> {
+        let current = self.state(key, &mut budget).await?.pin();
+        self.moved(key, current, budget, parts, body).await
+    }
+
+    /// A new decision in the place of the `current` pin.
+    async fn moved<B: Readable>(
+        &self,
+        key: &AffinityKey,
+        current: Option<Pin>,
+        budget: Budget,
+        parts: &Parts,
+        body: &mut Payload<B>,
+    ) -> Result<Verdict, Rejection> {
+        let shared = &*self.shared;
+        let body = body.read().await?;
+        let Some(decided) = shared.route(parts, &body, Some(key)).await else {
+            return self.concluded(Agreement::RouterUnavailable, None, current, parts, &body);
+        };
+        let (selection, outcome) = shared.settings.next(current.as_ref(), decided);
+        let made = match (outcome, &current) {
+            (Outcome::Hit, Some(pin)) if pin.selection == selection => {
+                return Ok(Verdict::hit(pin.clone()));
+            }
+            (Outcome::Hit, _) => Outcome::Hit,
+            _ => Outcome::Refreshed,
+        };
+        let from = current.as_ref().map(|pin| pin.epoch);
+        let agreement = shared.keep(key, from, selection, budget).await;
+        self.concluded(agreement, Some(made), current, parts, &body)
+    }
+
+    /// The verdict for one of the requests that share an agreement; `made` is what it did if it is
+    /// the one that decided. Without a new pin the session stays with the `current` one, rather than
+    /// with none.
+    fn concluded(
+        &self,
+        agreement: Agreement,
+        made: Option<Outcome>,
+        current: Option<Pin>,
+        parts: &Parts,
+        body: &Bytes,
+    ) -> Result<Verdict, Rejection> {
+        let settings = &self.shared.settings;
+        let current = current.filter(|pin| settings.accepts(pin.selection.model()));
+        Ok(match (agreement, current) {
+            (Agreement::Pinned(claim), _) => match made.filter(|_| claim.won) {
+                Some(made) => Verdict::by_pin(claim.pin, made, made == Outcome::Hit),
+                None => Verdict::by_pin(claim.pin, Outcome::Joined, true),
+            },
+            (Agreement::Unstored(_), _) if settings.require_store => {
+                return Err(Rejection::StoreUnavailable);
+            }
+            (Agreement::Unstored(_), Some(pin)) => {
+                Verdict::by_pin(pin, Outcome::StoreUnavailable, true)
+            }
+            (Agreement::Unstored(selection), None) => {
+                Verdict::unpinned(Some(selection), Outcome::StoreUnavailable)
+            }
+            (Agreement::RouterUnavailable, Some(pin)) => {
+                Verdict::by_pin(pin, Outcome::RouterUnavailable, true)
+            }
+            (Agreement::RouterUnavailable, None) => {
+                let requested = settings.requested(parts, body);
+                let selection = requested.map(|model| Arc::new(Selection::of(model)));
+                Verdict::unpinned(selection, Outcome::RouterUnavailable)
+            }
+        })
+    }
+}

@@ -1,0 +1,241 @@
+//! What all services of one layer share, and the single steps that they take with it: each asks the
+//! store or the router once, and tells counts and log lines what came of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Extensions, HeaderMap};
+use tokio::time::Instant;
+use tower::ServiceExt;
+
+use super::budget::Budget;
+use super::health::{Health, StoreCall};
+use super::settings::Settings;
+use super::verdict::{Agreement, SessionState, Verdict};
+use crate::coalesce::Flights;
+use crate::key::{BodyIds, IdKind, Seen};
+use crate::store::{Claim, SharedStore};
+use crate::telemetry::{self, Call};
+use crate::{
+    AffinityKey, AffinityStore, Epoch, Expiry, Outcome, Pin, PinnedModel, Rejection, RouteRequest,
+    RouterService, Selection, StoreError, link,
+};
+
+/// Store, router and settings of one layer.
+pub(super) struct Shared<St, R> {
+    pub(super) store: Arc<St>,
+    /// The same store for a [`PinnedModel`], which does not know its type.
+    pub(super) any_store: SharedStore,
+    pub(super) router: R,
+    pub(super) settings: Settings,
+    pub(super) flights: Flights<Agreement>,
+    pub(super) health: Arc<Health>,
+}
+
+impl<St, R: Clone> Clone for Shared<St, R> {
+    fn clone(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            any_store: self.any_store.clone(),
+            router: self.router.clone(),
+            settings: self.settings.clone(),
+            flights: self.flights.clone(),
+            health: self.health.clone(),
+        }
+    }
+}
+
+impl<St: AffinityStore, R: RouterService> Shared<St, R> {
+    /// The session as far as it can be told without the body and without waiting.
+    pub(super) fn known_session(
+        &self,
+        seen: &Seen<'_>,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Option<AffinityKey>, Rejection> {
+        let keys = &self.settings.keys;
+        if let Some(key) = keys.key(seen, headers, extensions)? {
+            return Ok(Some(key));
+        }
+        let Some(ids) = extensions.get::<BodyIds>().filter(|_| keys.reads_bodies()) else {
+            return Ok(None);
+        };
+        Ok(match keys.named(ids, headers, extensions)? {
+            Some(response) if response.kind() == IdKind::Response => {
+                let link = self.store.peek(&response, &self.link_lifetime());
+                let key = link.and_then(|link| link::target(&response, &link.selection));
+                key.map(|key| keys.with_lane(key, extensions))
+            }
+            key => key,
+        })
+    }
+
+    /// How long the link from a response to its session lives.
+    pub(super) fn link_lifetime(&self) -> Expiry {
+        link::lifetime(&self.settings.expiry)
+    }
+
+    /// The pin of `key` if it can be had without waiting and holds for the request.
+    pub(super) fn at_hand(&self, key: &AffinityKey, request: &Extensions) -> Option<Pin> {
+        let pin = self.store.peek(key, &self.settings.expiry)?;
+        self.settings.holds(&pin, request).then_some(pin)
+    }
+
+    /// What the store has for `key`. A store that fails has nothing, unless the layer requires it.
+    pub(super) async fn read(
+        &self,
+        key: &AffinityKey,
+        expiry: &Expiry,
+        budget: &mut Budget,
+    ) -> Result<SessionState, Rejection> {
+        let call = Call::store("get");
+        let pin = budget.read(self.store.get(key, expiry)).await;
+        call.answered(&pin, |pin| if pin.is_some() { "found" } else { "absent" });
+        match self.watched(StoreCall::Read, pin) {
+            Ok(pin) => Ok(pin.map_or(SessionState::Absent, SessionState::Pinned)),
+            Err(_) if self.settings.require_store => Err(Rejection::StoreUnavailable),
+            Err(error) => {
+                Ok(error.decided().cloned().map_or(SessionState::Absent, SessionState::Decided))
+            }
+        }
+    }
+
+    /// Asks the router. `None` when it fails, or names no model that can be served.
+    pub(super) async fn route(
+        &self,
+        parts: &Parts,
+        body: &Bytes,
+        key: Option<&AffinityKey>,
+    ) -> Option<Arc<Selection>> {
+        let question = RouteRequest::new(parts.clone(), body.clone()).with_key(key.cloned());
+        let call = Call::router();
+        let mut decision = match self.router.clone().oneshot(question).await {
+            Ok(decision) => {
+                self.health.router_answered();
+                decision
+            }
+            Err(error) => {
+                call.ended("failed");
+                self.health.router_failed(&error.into());
+                return None;
+            }
+        };
+        if decision.models.is_empty() {
+            call.ended("no_match");
+            let requested = self.settings.requested(parts, body)?;
+            return Some(Arc::new(Selection::of(requested)));
+        }
+        decision.models.retain(|model| self.settings.accepts(model));
+        let best = Selection::best(decision).map(Arc::new);
+        call.ended(if best.is_some() { "decided" } else { "not_served" });
+        best
+    }
+
+    /// Stores a decision: claims the key, or moves the pin of epoch `from`.
+    pub(super) async fn keep(
+        &self,
+        key: &AffinityKey,
+        mut from: Option<Epoch>,
+        selection: Arc<Selection>,
+        mut budget: Budget,
+    ) -> Agreement {
+        // A second round is needed when the pin to move is gone, or when the one that won names a
+        // model that only another replica's configuration knows.
+        for _ in 0..2 {
+            let call = Call::store(if from.is_some() { "repin" } else { "claim" });
+            let stored = budget.write(self.claim_or_move(key, from, selection.clone())).await;
+            call.answered(&stored, |claim| match claim {
+                Some(claim) if claim.won => "won",
+                Some(_) => "lost",
+                None => "absent",
+            });
+            match self.watched(StoreCall::Write, stored) {
+                Ok(Some(claim))
+                    if claim.won || self.settings.accepts(claim.pin.selection.model()) =>
+                {
+                    if claim.won && from.is_some() {
+                        telemetry::moved("decided_again");
+                    }
+                    return Agreement::Pinned(claim);
+                }
+                Ok(claim) => from = claim.map(|claim| claim.pin.epoch),
+                Err(_) => break,
+            }
+        }
+        Agreement::Unstored(selection)
+    }
+
+    async fn claim_or_move(
+        &self,
+        key: &AffinityKey,
+        from: Option<Epoch>,
+        selection: Arc<Selection>,
+    ) -> Result<Option<Claim>, StoreError> {
+        let expiry = &self.settings.expiry;
+        match from {
+            Some(epoch) => self.store.repin(key, epoch, selection, expiry).await,
+            None => self.store.claim(key, selection, expiry).await.map(Some),
+        }
+    }
+
+    fn watched<T>(&self, call: StoreCall, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        match &result {
+            Ok(_) => self.health.store_answered(call),
+            Err(error) => self.health.store_failed(call, error),
+        }
+        result
+    }
+
+    /// When a change that is made now is known to all replicas, unless it is at once.
+    pub(super) fn known_everywhere(&self) -> Option<Instant> {
+        let coherence = self.store.coherence();
+        (!coherence.is_zero()).then(|| Instant::now() + coherence)
+    }
+
+    /// What a request is given by its verdict; `None` for one that is given no model.
+    pub(super) fn given(
+        &self,
+        verdict: Verdict,
+        key: Option<AffinityKey>,
+        is_final: bool,
+    ) -> Option<PinnedModel> {
+        let Verdict { selection, epoch, outcome, pinned } = verdict;
+        let hit = self.hit(selection?, epoch, key);
+        Some(PinnedModel { outcome, pinned, is_final, ..hit })
+    }
+
+    /// What a request is given whose pin was found.
+    pub(super) fn hit(
+        &self,
+        selection: Arc<Selection>,
+        epoch: Option<Epoch>,
+        key: Option<AffinityKey>,
+    ) -> PinnedModel {
+        let Settings { expiry, store_budget, expose_epoch, .. } = self.settings;
+        let links = key.as_ref().is_some_and(|key| self.settings.keys.links(key));
+        PinnedModel {
+            selection,
+            outcome: Outcome::Hit,
+            pinned: true,
+            key,
+            epoch,
+            is_final: false,
+            store: self.any_store.clone(),
+            expiry,
+            store_budget,
+            expose_epoch,
+            detour: false,
+            links,
+        }
+    }
+
+    /// `model`, or a detour for a request that it cannot take.
+    pub(super) fn fitting(&self, model: PinnedModel, request: &Parts) -> PinnedModel {
+        let detour = self.settings.detour.as_ref();
+        match detour.and_then(|detour| detour(request, &model.selection)) {
+            Some(other) if other != *model.model() => model.detour(other),
+            _ => model,
+        }
+    }
+}
