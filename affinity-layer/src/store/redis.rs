@@ -1,53 +1,44 @@
 //! Pins in Redis, shared by all replicas.
 
-mod breaker;
-mod claim;
-mod clients;
-mod clock;
-mod confirm;
-mod conn;
+mod cluster;
 mod connection;
+mod epochs;
+mod errors;
+mod freshness;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod guard;
 mod inspect;
-mod link;
-mod map;
 mod names;
 mod node;
 mod notes;
 mod options;
-mod pace;
-mod readers;
-mod refresh;
-mod scripts;
-mod servers;
-mod slots;
-mod stats;
+mod protocol;
 #[cfg(feature = "redis-rustls")]
 mod tls;
-mod value;
-mod verbs;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fred::error::{Error, ErrorKind};
 use tokio::task::AbortHandle;
 
-use self::clock::RedisClock;
-pub(crate) use self::map::Map;
+use self::cluster::Servers;
+pub(crate) use self::cluster::Topology;
+use self::epochs::EpochClock;
+pub use self::errors::RedisConfigError;
+pub(crate) use self::errors::is_refusal;
+use self::guard::Counters;
+pub use self::guard::StoreStats;
 pub use self::names::NameSecret;
 use self::names::Names;
 pub(crate) use self::node::Node;
-pub use self::options::{RedisConfigError, RedisOptions};
-use self::servers::Servers;
-use self::stats::Counters;
-pub use self::stats::StoreStats;
-pub(crate) use self::verbs::Found;
-use crate::store::{AffinityStore, Claim};
-use crate::{AffinityKey, BoxError, Epoch, Expiry, Pin, Selection, StoreError, StoreErrorKind};
+pub use self::options::RedisOptions;
+pub(crate) use self::protocol::FoundPin;
+use self::protocol::Protocol;
+use super::{AffinityStore, Claim};
+use crate::admin::StoredKey;
+use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 
 /// Pins in a Redis 7.0 or later, or a Valkey: one server, Sentinel or Cluster. Cloning shares it.
 ///
@@ -70,16 +61,21 @@ use crate::{AffinityKey, BoxError, Epoch, Expiry, Pin, Selection, StoreError, St
 #[derive(Clone)]
 pub struct RedisStore(Arc<Inner>);
 
-pub(crate) struct Inner {
-    servers: Arc<Servers>,
-    names: Names,
+struct Inner {
+    protocol: Arc<Protocol>,
     counters: Arc<Counters>,
-    clock: Arc<RedisClock>,
-    /// How long a claim or a move waits for a replica, in milliseconds.
-    wait: Option<i64>,
+    clock: Arc<EpochClock>,
     /// Near copies do not stand in for Redis.
     strict: bool,
     tasks: Vec<AbortHandle>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
 }
 
 impl RedisStore {
@@ -91,28 +87,18 @@ impl RedisStore {
     pub fn new(options: &RedisOptions) -> Result<Self, RedisConfigError> {
         let counters = Arc::new(Counters::default());
         let servers = Arc::new(Servers::new(options, &counters)?);
-        let clock = Arc::new(RedisClock::default());
-        let timed = connection::keep_time(servers.clone(), clock.clone());
+        let clock = Arc::new(EpochClock::default());
+        let timed = epochs::keep_time(servers.clone(), clock.clone());
         let mut tasks = vec![tokio::spawn(timed).abort_handle()];
         if options.is_cluster() {
-            let mapped = refresh::keep_map(servers.clone(), options.seeds());
-            tasks.push(tokio::spawn(mapped).abort_handle());
+            let topology = cluster::keep_topology(servers.clone(), options.seeds());
+            tasks.push(tokio::spawn(topology).abort_handle());
         }
         let half = i64::try_from(options.command_timeout.as_millis() / 2).unwrap_or(i64::MAX);
-        Ok(Self(Arc::new(Inner {
-            servers,
-            names: options.names.clone(),
-            counters,
-            clock,
-            wait: options.replicated.then_some(half.max(1)),
-            strict: options.strict,
-            tasks,
-        })))
-    }
-
-    /// The servers, and which of them has the pin of a name.
-    pub(crate) fn servers(&self) -> &Servers {
-        &self.0.servers
+        let replica_wait = options.replicated.then_some(half.max(1));
+        let protocol = Protocol { servers, names: options.names.clone(), replica_wait };
+        let (protocol, strict) = (Arc::new(protocol), options.strict);
+        Ok(Self(Arc::new(Inner { protocol, counters, clock, strict, tasks })))
     }
 
     /// What became of the calls so far.
@@ -121,9 +107,53 @@ impl RedisStore {
         self.0.counters.stats()
     }
 
+    /// All notes of a board: what programs that share this Redis tell each other beside the pins, as
+    /// a few fields of text in one hash, `{prefix}%{board}`. They stay until they are removed. A field
+    /// whose name is longer than 256 bytes or whose text is longer than 1,024 is left out.
+    ///
+    /// Calls about notes are bounded by the command timeout and go past the breaker: they are few.
+    ///
+    /// # Errors
+    ///
+    /// When Redis does not answer in time or refuses, and when there are more than 1,024 notes.
+    pub async fn notes(&self, board: &str) -> Result<Vec<(String, String)>, StoreError> {
+        notes::read(self.protocol(), board).await
+    }
+
+    /// Writes a note, in the place of one that has the same field.
+    ///
+    /// # Errors
+    ///
+    /// When it is not sure to be written.
+    pub async fn note(&self, board: &str, field: &str, text: &str) -> Result<(), StoreError> {
+        notes::write(self.protocol(), board, field, text).await
+    }
+
+    /// Removes a note; says whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// When it is not sure to be gone.
+    pub async fn remove_note(&self, board: &str, field: &str) -> Result<bool, StoreError> {
+        notes::remove(self.protocol(), board, field).await
+    }
+
+    fn protocol(&self) -> &Arc<Protocol> {
+        &self.0.protocol
+    }
+
+    /// The servers, and which of them holds the pin of a name.
+    pub(crate) fn servers(&self) -> &Servers {
+        &self.0.protocol.servers
+    }
+
+    pub(crate) fn names(&self) -> &Names {
+        &self.0.protocol.names
+    }
+
     /// The longest wait for one command.
     pub(crate) fn command_timeout(&self) -> Duration {
-        self.0.servers.limit()
+        self.servers().command_timeout()
     }
 
     /// Whether nothing may be decided or served without Redis.
@@ -131,11 +161,17 @@ impl RedisStore {
         self.0.strict
     }
 
-    pub(crate) fn names(&self) -> &Names {
-        &self.0.names
+    /// Whether pins count only once a replica of Redis holds them.
+    pub(crate) fn is_replicated(&self) -> bool {
+        self.protocol().is_replicated()
     }
 
-    /// A pin that can be claimed: with an epoch greater than all that are known.
+    /// The name of a stored key with its prefix.
+    pub(crate) fn whole_name(&self, key: &StoredKey) -> String {
+        format!("{}{}", self.names().prefix(), key.as_str())
+    }
+
+    /// A pin that can be claimed: its epoch is greater than all that are known.
     pub(crate) fn new_pin(&self, selection: Arc<Selection>) -> Pin {
         Pin { selection, epoch: self.0.clock.next(), claimed_at: self.0.clock.now() }
     }
@@ -148,60 +184,87 @@ impl RedisStore {
 
     /// Goes by the clock of Redis from now on, if it tells the time.
     pub(crate) async fn set_clock(&self) {
-        if let Some(node) = self.0.servers.first() {
-            let set = connection::set_clock(&node, &self.0.servers, &self.0.clock).await;
+        if let Some(node) = self.servers().first() {
+            let set = epochs::set_clock(&node, self.servers(), &self.0.clock).await;
             if let Err(error) = set {
                 tracing::debug!(%error, "the shared session store does not tell the time");
             }
         }
     }
-}
 
-impl fmt::Debug for RedisStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisStore").field("names", &self.0.names).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
+    /// The pin of `key` and its time left, in one round trip. Counts as a use.
+    pub(crate) async fn read_pin(
+        &self,
+        key: &AffinityKey,
+        expiry: &Expiry,
+    ) -> Result<Option<FoundPin>, StoreError> {
+        let found = protocol::read_pin(self.protocol(), key, expiry).await?;
+        match &found {
+            Some(FoundPin { pin, .. }) => {
+                self.0.clock.saw(pin.epoch);
+                self.0.counters.found.add();
+            }
+            None => self.0.counters.absent.add(),
         }
+        Ok(found)
     }
-}
 
-/// A time span as Redis takes it, in milliseconds: at least one, at most a hundred years.
-fn millis(span: Duration) -> i64 {
-    i64::try_from(span.as_millis()).unwrap_or(i64::MAX).clamp(1, 1 << 42)
-}
+    /// Claims `key` for `pin`, unless there is a pin.
+    pub(crate) async fn claim_pin(
+        &self,
+        key: &AffinityKey,
+        pin: Pin,
+        ttl: Duration,
+    ) -> Result<Claim, StoreError> {
+        let claim = protocol::claim_pin(self.protocol(), key, pin, ttl).await?;
+        self.0.clock.saw(claim.pin.epoch);
+        Ok(claim)
+    }
 
-/// Whether Redis answered and said no.
-pub(super) fn is_refusal(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        // What an access list forbids counts as a matter of authentication.
-        ErrorKind::Auth
-            | ErrorKind::InvalidCommand
-            | ErrorKind::InvalidArgument
-            | ErrorKind::Config
-            | ErrorKind::Unknown
-    )
-}
+    /// Moves the pin of `key` to `pin` if its epoch is still `from`.
+    pub(crate) async fn move_pin(
+        &self,
+        key: &AffinityKey,
+        from: Epoch,
+        pin: &Pin,
+        expiry: &Expiry,
+    ) -> Result<Option<Claim>, StoreError> {
+        Ok(self.seen(protocol::move_pin(self.protocol(), key, from, pin, expiry).await?))
+    }
 
-fn failed(error: Error) -> StoreError {
-    let kind = match error.kind() {
-        ErrorKind::Timeout => StoreErrorKind::Timeout,
-        _ if error.details().starts_with("WRONGTYPE") => StoreErrorKind::Invalid,
-        ErrorKind::Parse => StoreErrorKind::Invalid,
-        _ => StoreErrorKind::Unavailable,
-    };
-    StoreError::new(kind, BoxError::from(error))
+    /// Removes the pin of `key`, if `epoch` is given only that generation.
+    pub(crate) async fn release_pin(
+        &self,
+        key: &AffinityKey,
+        epoch: Option<Epoch>,
+    ) -> Result<bool, StoreError> {
+        protocol::release_pin(self.protocol(), key, epoch).await
+    }
+
+    /// Moves the pin under a stored key.
+    async fn move_stored(
+        &self,
+        key: &StoredKey,
+        from: Epoch,
+        selection: Arc<Selection>,
+        expiry: &Expiry,
+    ) -> Result<Option<Claim>, StoreError> {
+        let (name, pin) = (self.whole_name(key), self.pin_after(from, selection));
+        Ok(self.seen(protocol::move_name(self.protocol(), &name, from, &pin, expiry).await?))
+    }
+
+    /// Epochs to come are greater than that of the pin that stands.
+    fn seen(&self, standing: Option<Claim>) -> Option<Claim> {
+        if let Some(claim) = &standing {
+            self.0.clock.saw(claim.pin.epoch);
+        }
+        standing
+    }
 }
 
 impl AffinityStore for RedisStore {
     async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<Option<Pin>, StoreError> {
-        Ok(self.fetch(key, expiry).await?.map(|found| found.pin))
+        Ok(self.read_pin(key, expiry).await?.map(|found| found.pin))
     }
 
     async fn claim(
@@ -225,5 +288,11 @@ impl AffinityStore for RedisStore {
 
     async fn release(&self, key: &AffinityKey, epoch: Option<Epoch>) -> Result<bool, StoreError> {
         self.release_pin(key, epoch).await
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("names", self.names()).finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! The stored value, for the targets in `fuzz`.
 
-use super::value::{self, Stored};
+use super::protocol::value::{self, Stored};
 use crate::{Pin, StoreError};
 
 /// The pin in a value that was read under `name`, and whether it is unconfirmed.

@@ -1,14 +1,18 @@
 //! What keeps a sick Redis from making us sick: bounded calls in flight, and breakers.
 
+mod breaker;
+mod counters;
+
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::breaker::{Attempt, Breaker, End};
-use super::is_refusal;
-use super::stats::Counters;
+use self::breaker::{Attempt, Breaker, End};
+pub(super) use self::counters::Counters;
+pub use self::counters::StoreStats;
+use super::errors::is_refusal;
 use crate::{StoreError, StoreErrorKind};
 
 /// Calls in flight at once; a further one is refused and never queued.

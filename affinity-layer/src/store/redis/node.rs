@@ -1,4 +1,4 @@
-//! One server of pins: its connections, its breaker, and how well its changes are seen here.
+//! One server: its connections, its breakers, and how well its changes are seen here.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,39 +7,36 @@ use std::time::Duration;
 use fred::types::config::Server;
 use tokio::time::Instant;
 
-use super::confirm::Barrier;
-use super::conn::Conn;
-use super::connection::Connection;
-use super::guard::Guard;
-use super::link::Link;
-use super::options::{RedisConfigError, RedisOptions};
-use super::readers::Readers;
-use super::stats::Counters;
+use super::connection::{Commands, ReplicaWait, SupervisedConnection, ThreadConnections};
+use super::errors::RedisConfigError;
+use super::freshness::Freshness;
+use super::guard::{Counters, Guard};
+use super::options::RedisOptions;
 
-/// How long a node is remembered that no list names, after a redirection to it.
+/// How long a node that no list names is remembered after a redirection to it.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// What a burst of invalidations may fill before the near copy has to be doubted.
 const INVALIDATIONS: usize = 512;
 
-/// A server, or what a Sentinel set says is the primary.
+/// A server, or the primary that Sentinels name.
 pub(crate) struct Node {
-    /// In a cluster.
+    /// Its address in a cluster.
     server: Option<Server>,
-    /// What near copies follow goes over this one.
-    first: Connection,
-    more: Vec<Connection>,
-    /// Counts calls: each goes over another connection.
+    /// Near copies follow this one.
+    first: SupervisedConnection,
+    more: Vec<SupervisedConnection>,
+    /// Counts calls: they go over the connections in turn.
     turn: AtomicUsize,
-    readers: Readers,
-    /// For commands that its cluster redirects to it for once; started by the first of them.
-    asking: Connection,
-    /// For waits for a replica, which hold up everything behind them.
-    waiting: Connection,
-    pub(super) barrier: Barrier,
+    per_thread: ThreadConnections,
+    /// For commands that the cluster redirects here by `ASK`; started by the first of them.
+    asking: SupervisedConnection,
+    /// For `WAIT`, which holds up everything behind it.
+    waiting: SupervisedConnection,
+    pub(super) replica_wait: ReplicaWait,
     named: Mutex<Option<Instant>>,
     pub(super) guard: Guard,
-    pub(crate) link: Link,
+    pub(crate) freshness: Freshness,
 }
 
 impl Node {
@@ -49,26 +46,26 @@ impl Node {
         server: Option<Server>,
         counters: &Arc<Counters>,
     ) -> Result<Arc<Self>, RedisConfigError> {
-        let first = Connection::new(options, server.as_ref(), INVALIDATIONS)?;
-        let connection = || Connection::new(options, server.as_ref(), 1);
+        let first = SupervisedConnection::new(options, server.as_ref(), INVALIDATIONS)?;
+        let connection = || SupervisedConnection::new(options, server.as_ref(), 1);
         let (asking, waiting) = (connection()?, connection()?);
         let more: Vec<_> =
             (1..options.connections).map(|_| connection()).collect::<Result<_, _>>()?;
         let waits = options.replicated.then_some(&waiting);
-        [&first].into_iter().chain(&more).chain(waits).for_each(Connection::start);
-        let readers = Readers::new(options, server.as_ref());
+        [&first].into_iter().chain(&more).chain(waits).for_each(SupervisedConnection::start);
+        let per_thread = ThreadConnections::new(options, server.as_ref());
         Ok(Arc::new(Self {
             server,
             first,
             more,
             turn: AtomicUsize::new(0),
-            readers,
+            per_thread,
             asking,
             waiting,
-            barrier: Barrier::default(),
+            replica_wait: ReplicaWait::default(),
             named: Mutex::new(None),
             guard: Guard::new(counters.clone(), options.command_timeout / 4),
-            link: Link::default(),
+            freshness: Freshness::default(),
         }))
     }
 
@@ -76,39 +73,39 @@ impl Node {
         self.server.as_ref()
     }
 
-    /// One of the connections, each in its turn.
-    fn shared(&self) -> &Connection {
+    /// The shared connections in turn.
+    fn shared(&self) -> &SupervisedConnection {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % (self.more.len() + 1);
         turn.checked_sub(1).and_then(|turn| self.more.get(turn)).unwrap_or(&self.first)
     }
 
-    /// One of the connections.
-    pub(super) fn conn(&self, limit: Duration) -> Conn {
-        Conn::new(&self.shared().client(), limit)
+    /// One of the shared connections.
+    pub(super) fn commands(&self, limit: Duration) -> Commands {
+        Commands::new(&self.shared().client(), limit)
     }
 
-    /// The connection for reads on this thread, else one of the others.
-    pub(super) fn reader(&self, limit: Duration) -> Conn {
-        match self.readers.here(&self.first.client()) {
-            Some(reader) => Conn::new(&reader, limit),
-            None => self.conn(limit),
+    /// This thread's own connection for reads, else a shared one.
+    pub(super) fn reader(&self, limit: Duration) -> Commands {
+        match self.per_thread.here(&self.first.client()) {
+            Some(own) => Commands::new(&own, limit),
+            None => self.commands(limit),
         }
     }
 
     /// A connection for commands that another node has redirected here by `ASK`.
-    pub(super) fn asking(&self, limit: Duration) -> Conn {
+    pub(super) fn asking(&self, limit: Duration) -> Commands {
         self.asking.start();
-        Conn::asking(&self.asking.client(), limit)
+        Commands::asking(&self.asking.client(), limit)
     }
 
-    /// The connection that waits for replicas of Redis; there is one where pins wait for them.
-    pub(super) fn waiting(&self, limit: Duration) -> Conn {
-        Conn::new(&self.waiting.client(), limit)
+    /// The connection that waits for replicas of Redis. It is started only where pins wait for them.
+    pub(super) fn waiting(&self, limit: Duration) -> Commands {
+        Commands::new(&self.waiting.client(), limit)
     }
 
-    /// The connection that near copies follow. Where it is the only one, it is not told of the
-    /// changes that are made here.
-    pub(crate) fn followed(&self) -> &Connection {
+    /// The connection that near copies follow. Where it is the only one, Redis does not tell it of
+    /// the changes that are made here.
+    pub(crate) fn followed(&self) -> &SupervisedConnection {
         &self.first
     }
 
@@ -117,7 +114,7 @@ impl Node {
         self.guard.close();
     }
 
-    /// Until what is given back is dropped, calls do not try a server that gives no sign of life.
+    /// Until the returned guard is dropped, calls do not try a server that gives no sign of life.
     pub(crate) fn watch(&self) -> impl Drop {
         self.guard.watch()
     }
@@ -132,7 +129,7 @@ impl Node {
         *self.named.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Whether one has lately.
+    /// Whether a redirection has named it lately.
     pub(super) fn is_remembered(&self) -> bool {
         let named = *self.named.lock().unwrap_or_else(PoisonError::into_inner);
         named.is_some_and(|named| named.elapsed() < REMEMBERED)

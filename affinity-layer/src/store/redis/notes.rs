@@ -1,61 +1,72 @@
-//! Notes that replicas leave for each other, beside the pins.
+//! Notes that replicas leave for each other beside the pins: a few fields of text in one hash,
+//! `{prefix}%{board}`, which is the name of no pin.
 
 use bytes::Bytes;
 
-use super::conn::Conn;
-use super::{RedisStore, failed};
+use super::connection::Commands;
+use super::errors::store_error;
+use super::protocol::Protocol;
 use crate::StoreError;
 
-/// The most fields of a board, the longest name of one and the longest text in bytes: who else writes to
-/// Redis must not fill our memory.
+/// The most fields of a board, the longest name of one and the longest text in bytes: whoever else
+/// writes to Redis must not fill our memory.
 const LIMITS: [i64; 3] = [1024, 256, 1024];
 
-/// What a program that has its pins in Redis may tell its other replicas: a few fields of text in one
-/// hash, `{prefix}%{board}`, which is the name of no pin. They stay until they are removed. Calls take
-/// as long as a command may, and go past the breaker: they are few.
-impl RedisStore {
-    /// All notes of a board; those with a name of more than 256 bytes or a text of more than 1,024 are
-    /// none.
-    ///
-    /// # Errors
-    ///
-    /// When Redis does not answer in time or refuses, and when there are more than 1,024 notes.
-    pub async fn notes(&self, board: &str) -> Result<Vec<(String, String)>, StoreError> {
-        let name = &self.board(board);
-        let read = |conn: Conn| async move { conn.fields(name, LIMITS).await };
-        let fields = self.servers().run(name, read).await.map_err(failed)?;
-        let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).ok();
-        let note = |pair: &[Bytes]| match pair {
-            [field, value] => text(field).zip(text(value)),
-            _ => None,
-        };
-        Ok(fields.chunks(2).filter_map(note).collect())
-    }
+/// Reads the fields of a hash, names and values in turns, but none that is longer than any of ours.
+///
+/// `KEYS[1]` the name; `ARGV` the most fields, the longest name and the longest value in bytes. A hash
+/// with more fields is an error.
+const FIELDS: &str = r#"
+if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[1]) then
+  return redis.error_reply('ERR the hash has more fields than any of ours')
+end
+local kept = {}
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  local fits = #field <= tonumber(ARGV[2])
+  if fits and redis.call('HSTRLEN', KEYS[1], field) <= tonumber(ARGV[3]) then
+    kept[#kept + 1] = field
+    kept[#kept + 1] = redis.call('HGET', KEYS[1], field)
+  end
+end
+return kept
+"#;
 
-    /// Writes a note in the place of the one that may be there.
-    ///
-    /// # Errors
-    ///
-    /// When it is not sure to be written.
-    pub async fn note(&self, board: &str, field: &str, text: &str) -> Result<(), StoreError> {
-        let name = &self.board(board);
-        let write = |conn: Conn| async move { conn.set_field(name, field, text).await };
-        self.servers().run(name, write).await.map_err(failed)
-    }
+pub(super) async fn read(
+    protocol: &Protocol,
+    board: &str,
+) -> Result<Vec<(String, String)>, StoreError> {
+    let name = &name(protocol, board);
+    let fields = protocol.servers.eval::<Vec<Bytes>>(FIELDS, name, LIMITS.map(Into::into).into());
+    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).ok();
+    let note = |pair: &[Bytes]| match pair {
+        [field, value] => text(field).zip(text(value)),
+        _ => None,
+    };
+    Ok(fields.await?.chunks(2).filter_map(note).collect())
+}
 
-    /// Removes a note; says whether there was one.
-    ///
-    /// # Errors
-    ///
-    /// When it is not sure to be gone.
-    pub async fn remove_note(&self, board: &str, field: &str) -> Result<bool, StoreError> {
-        let name = &self.board(board);
-        let remove = |conn: Conn| async move { conn.remove_field(name, field).await };
-        self.servers().run(name, remove).await.map_err(failed)
-    }
+pub(super) async fn write(
+    protocol: &Protocol,
+    board: &str,
+    field: &str,
+    text: &str,
+) -> Result<(), StoreError> {
+    let name = &name(protocol, board);
+    let write = |commands: Commands| async move { commands.set_field(name, field, text).await };
+    protocol.servers.run(name, write).await.map_err(store_error)
+}
 
-    /// No key has such a name: in those a `%` is followed by other letters.
-    fn board(&self, board: &str) -> String {
-        format!("{}%{board}", self.names().prefix())
-    }
+pub(super) async fn remove(
+    protocol: &Protocol,
+    board: &str,
+    field: &str,
+) -> Result<bool, StoreError> {
+    let name = &name(protocol, board);
+    let remove = |commands: Commands| async move { commands.remove_field(name, field).await };
+    protocol.servers.run(name, remove).await.map_err(store_error)
+}
+
+/// No key has such a name: in those a `%` is followed by other letters.
+fn name(protocol: &Protocol, board: &str) -> String {
+    format!("{}%{board}", protocol.names.prefix())
 }

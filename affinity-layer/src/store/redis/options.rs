@@ -6,6 +6,7 @@ use std::time::Duration;
 use fred::prelude::{Config, Server};
 use fred::types::RespVersion;
 
+use super::errors::RedisConfigError;
 use super::names::{NameSecret, Names, Scheme};
 
 /// The settings of a [`RedisStore`](super::RedisStore).
@@ -19,19 +20,6 @@ pub struct RedisOptions {
     pub(super) strict: bool,
     pub(super) connections: usize,
 }
-
-/// A Redis cannot be used as it is described. The text never holds the address, which may hold a
-/// password.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedisConfigError(pub(super) String);
-
-impl fmt::Display for RedisConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for RedisConfigError {}
 
 impl RedisOptions {
     /// A Redis at `url`:

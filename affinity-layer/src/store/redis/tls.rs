@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::options::RedisConfigError;
+use super::errors::RedisConfigError;
 
 /// Trusts what the system trusts.
 pub(super) fn system() -> Result<TlsConfig, RedisConfigError> {

@@ -62,14 +62,14 @@ async fn follow(tier: Arc<Tier>, node: Arc<Node>) {
             Ok(followed) => {
                 tracing::info!("the shared session store is followed");
                 node.is_back();
-                node.link.up();
+                node.freshness.up();
                 tier.came_up.notify_waiters();
                 tokio::select! {
                     () = invalidate(&tier, &node, invalidations) => {}
                     () = beat(&tier, &node, &client, followed.clone()) => {}
                     _ = clients.changed() => {}
                 }
-                node.link.down();
+                node.freshness.down();
                 tier.near.doubt_all();
                 tracing::warn!(
                     "the shared session store is away, or came back; its state is read anew"
@@ -110,14 +110,14 @@ async fn start(tier: &Tier, node: &Node, client: &Client) -> Result<Followed, Er
         tracing::warn!(%error, "no client tracking: every turn reads from Redis");
     }
     // A node that was not followed before may have taken the place of one that lost data.
-    let known = node.link.start_of_run(&followed.run_id);
+    let known = node.freshness.start_of_run(&followed.run_id);
     if known.is_none_or(|known| known.is_empty() || known != followed.run_id) {
         tier.near.all_lost();
     } else {
         tier.near.doubt_all();
     }
     if coherent {
-        node.link.renew(started);
+        node.freshness.renew(started);
     }
     Ok(Followed { coherent, ..followed })
 }
@@ -185,7 +185,7 @@ async fn beat(tier: &Tier, node: &Node, client: &Client, mut followed: Followed)
             followed.flushes = now.flushes;
             tier.near.doubt_all();
         }
-        node.link.renew(asked);
+        node.freshness.renew(asked);
     }
 }
 
@@ -197,5 +197,5 @@ pub(super) async fn has_restarted(tier: &Tier, name: &str) -> bool {
         return true;
     };
     let now = sign_of_life(&node.followed().client()).await;
-    !now.is_ok_and(|now| node.link.is_run(&now.run_id))
+    !now.is_ok_and(|now| node.freshness.is_run(&now.run_id))
 }

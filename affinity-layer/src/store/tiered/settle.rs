@@ -77,7 +77,7 @@ impl Tier {
             return self.keep(spot, &claim.pin, left);
         }
         let (spot, asked) = (self.near.spot(name), Instant::now());
-        match self.redis.fetch(&change.key, &Expiry::fixed(left)).await {
+        match self.redis.read_pin(&change.key, &Expiry::fixed(left)).await {
             Ok(Some(found)) => self.keep_found(spot, &found, asked),
             _ => self.near.forget(name.as_bytes()),
         }

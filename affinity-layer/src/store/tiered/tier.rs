@@ -11,7 +11,7 @@ use super::near::{Near, Spot};
 use super::pending::{Kind, Pending};
 use super::settle::{Ending, Unconfirmed, Withheld};
 use crate::store::Claim;
-use crate::store::redis::{Found, Map, Node, RedisStore};
+use crate::store::redis::{FoundPin, Node, RedisStore, Topology};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError, StoreErrorKind};
 
 /// Redis, the near copies of its pins, and what it has not heard yet.
@@ -22,7 +22,7 @@ pub(super) struct Tier {
     /// No copy counts as fresh.
     pub(super) always_read: bool,
     /// The servers of `redis`.
-    pub(super) map: watch::Receiver<Map>,
+    pub(super) map: watch::Receiver<Topology>,
     /// One of them is followed.
     pub(super) came_up: Notify,
     /// The version of a server that cannot be used.
@@ -31,7 +31,7 @@ pub(super) struct Tier {
 
 impl Tier {
     pub(super) fn new(redis: RedisStore, capacity: usize, always_read: bool) -> Self {
-        let map = redis.servers().map();
+        let map = redis.servers().topology();
         let (near, pending) = (Near::new(capacity), Pending::new(capacity));
         let (came_up, too_old) = (Notify::new(), Mutex::default());
         Self { redis, near, pending, always_read, map, came_up, too_old }
@@ -45,17 +45,17 @@ impl Tier {
 
     /// Whether all servers are there, and tell of changes.
     pub(super) fn is_followed(&self) -> bool {
-        self.all(|node| node.link.is_followed())
+        self.all(|node| node.freshness.is_followed())
     }
 
     /// Whether copies count as fresh. All servers count: a slot may have gone from one to another.
     pub(super) fn is_fresh(&self) -> bool {
-        self.all(|node| node.link.is_fresh())
+        self.all(|node| node.freshness.is_fresh())
     }
 
     /// Whether the server of `name` is there, and what it says about an absent pin can be relied on.
     pub(super) fn is_there(&self, name: &str) -> bool {
-        self.redis.servers().node(name).is_some_and(|node| node.link.is_followed())
+        self.redis.servers().node(name).is_some_and(|node| node.freshness.is_followed())
     }
 
     fn name(&self, key: &AffinityKey) -> String {
@@ -86,7 +86,7 @@ impl Tier {
             if self.is_there(&name) {
                 self.settle(&name).await?;
             }
-            self.redis.fetch(key, expiry).await
+            self.redis.read_pin(key, expiry).await
         };
         // Whoever asks may give up before Redis' time is over, and then goes without what is known.
         let fetched = match self.near.get(spot) {
@@ -152,7 +152,7 @@ impl Tier {
 
     /// Keeps what Redis had for a question of `asked`. The time left counts from then: a copy never
     /// outlives the pin. News of another name are not news of the copy, so it is not fresh.
-    pub(super) fn keep_found(&self, spot: Spot, found: &Found, asked: Instant) {
+    pub(super) fn keep_found(&self, spot: Spot, found: &FoundPin, asked: Instant) {
         let left = found.left.saturating_sub(asked.elapsed());
         if found.is_current {
             self.keep(spot, &found.pin, left);

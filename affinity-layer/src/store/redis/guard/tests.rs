@@ -1,6 +1,6 @@
 use fred::error::ErrorKind;
 
-use super::super::breaker::{FAILURES, OPEN};
+use super::breaker::{FAILURES, OPEN};
 use super::*;
 
 const PATIENCE: Duration = Duration::from_millis(12);

@@ -11,23 +11,20 @@ use fred::prelude::{
 };
 use fred::types::{ClusterHash, CustomCommand, Value};
 
-use super::scripts::FIELDS;
-use super::value::MAX_VALUE_LEN;
-
 /// Futures of the client are large, and a request must not carry the room for them when it is not
 /// under way to Redis.
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
-/// A connection, with the time that a command may take on it.
+/// The commands on one connection, each of which ends within a time limit.
 #[derive(Clone)]
-pub(super) struct Conn {
+pub(crate) struct Commands {
     client: WithOptions<Client>,
     asking: bool,
 }
 
-impl Conn {
+impl Commands {
     /// Commands end within `limit`, and at once while the client is not connected.
-    pub(super) fn new(client: &Client, limit: Duration) -> Self {
+    pub(crate) fn new(client: &Client, limit: Duration) -> Self {
         let options = Options { fail_fast: true, timeout: Some(limit), ..Options::default() };
         Self { client: client.with_options(&options), asking: false }
     }
@@ -36,12 +33,12 @@ impl Conn {
     ///
     /// The word counts for the next command on the connection, whoever sent that. So the connection
     /// may carry no other commands than those that the slot's server sent here.
-    pub(super) fn asking(client: &Client, limit: Duration) -> Self {
+    pub(crate) fn asking(client: &Client, limit: Duration) -> Self {
         Self { asking: true, ..Self::new(client, limit) }
     }
 
     /// Waits for the connection, which may be a new one.
-    pub(super) async fn connected(&self) -> Result<(), Error> {
+    pub(crate) async fn connected(&self) -> Result<(), Error> {
         self.client.wait_for_connect().await
     }
 
@@ -62,15 +59,15 @@ impl Conn {
 
     /// A value, empty where there is none, and its time left in milliseconds.
     ///
-    /// Both are on their way before the first answer is back. A value is never read whole that is
-    /// longer than any of ours.
-    pub(super) async fn read(&self, name: &str) -> Result<(Bytes, i64), Error> {
-        let value = self.send(Box::pin(self.client.getrange(name, 0, MAX_VALUE_LEN)));
+    /// Both commands are sent before the first answer is back. A longer value is cut after the byte
+    /// at index `longest`, so that a foreign one cannot fill the memory.
+    pub(crate) async fn read(&self, name: &str, longest: usize) -> Result<(Bytes, i64), Error> {
+        let value = self.send(Box::pin(self.client.getrange(name, 0, longest)));
         let left = self.send(Box::pin(self.client.pttl(name)));
         tokio::try_join!(biased; value, left)
     }
 
-    pub(super) async fn eval<T: FromValue>(
+    pub(crate) async fn eval<T: FromValue>(
         &self,
         script: &'static str,
         name: &str,
@@ -79,23 +76,18 @@ impl Conn {
         self.send(Box::pin(self.client.eval(script, name, args))).await
     }
 
-    /// Names and values of a hash, in turns.
-    pub(super) async fn fields(&self, name: &str, limits: [i64; 3]) -> Result<Vec<Bytes>, Error> {
-        self.eval(FIELDS, name, limits.map(Value::from).into()).await
-    }
-
-    pub(super) async fn set_field(&self, name: &str, field: &str, text: &str) -> Result<(), Error> {
+    pub(crate) async fn set_field(&self, name: &str, field: &str, text: &str) -> Result<(), Error> {
         let set = self.custom::<i64>("HSET", vec![name.into(), field.into(), text.into()]);
         set.await.map(drop)
     }
 
-    pub(super) async fn remove_field(&self, name: &str, field: &str) -> Result<bool, Error> {
+    pub(crate) async fn remove_field(&self, name: &str, field: &str) -> Result<bool, Error> {
         self.custom("HDEL", vec![name.into(), field.into()]).await
     }
 
     /// Some of the names that match, among about `count` from `cursor` on, and where to go on; 0 at
     /// the end.
-    pub(super) async fn scan(
+    pub(crate) async fn scan(
         &self,
         cursor: u64,
         pattern: &str,
@@ -115,7 +107,7 @@ impl Conn {
     }
 
     /// Sets `name` unless it is set, and gives what it was set to before.
-    pub(super) async fn set_new(
+    pub(crate) async fn set_new(
         &self,
         name: &str,
         value: &str,
@@ -127,7 +119,7 @@ impl Conn {
 
     /// Writes `name`, to expire within a second, and gives how many replicas hold that and
     /// everything before it, after `wait` milliseconds at most.
-    pub(super) async fn barrier(&self, name: &str, wait: i64) -> Result<i64, Error> {
+    pub(crate) async fn barrier(&self, name: &str, wait: i64) -> Result<i64, Error> {
         let soon = Some(Expiration::PX(1000));
         let set = self.send(Box::pin(self.client.set(name, 1, soon, None, false)));
         let held = self.custom("WAIT", vec![1.into(), wait.into()]);
@@ -135,17 +127,17 @@ impl Conn {
         Ok(held)
     }
 
-    pub(super) async fn expire(&self, name: &str, ttl: i64) -> Result<(), Error> {
+    pub(crate) async fn expire(&self, name: &str, ttl: i64) -> Result<(), Error> {
         self.send(Box::pin(self.client.pexpire(name, ttl, None))).await
     }
 
     /// The server's clock: seconds since 1970, and microseconds of the second.
-    pub(super) async fn time(&self) -> Result<(u64, u64), Error> {
+    pub(crate) async fn time(&self) -> Result<(u64, u64), Error> {
         self.custom("TIME", vec![]).await
     }
 
     /// What the server knows of its cluster: its epoch, and who serves which slots.
-    pub(super) async fn cluster(&self) -> Result<(String, Value), Error> {
+    pub(crate) async fn cluster(&self) -> Result<(String, Value), Error> {
         let info = self.custom("CLUSTER", vec!["INFO".into()]);
         let slots = self.custom("CLUSTER", vec!["SLOTS".into()]);
         tokio::try_join!(biased; info, slots)

@@ -1,16 +1,19 @@
-//! Epochs that grow over all replicas: Redis' time, carried on by the process' own steady clock.
+//! Epochs that grow across all replicas: Redis' time, carried on by the process's own steady clock.
 //!
 //! An epoch is microseconds since 1970, and below them a few bits that each process draws for
 //! itself: while Redis is away, two replicas may decide for one session in the same microsecond, and
 //! their pins must not look like one.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::Instant;
+use fred::error::Error;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::value::from_unix_millis;
+use super::cluster::Servers;
+use super::node::Node;
 use crate::Epoch;
 
 /// The bits of an epoch that tell processes apart. With 12 the rest lasts until 2112.
@@ -20,12 +23,18 @@ const OWN_BITS: u32 = 12;
 /// of nowhere must not push all further epochs to the end of their range.
 const MAX_LEAD: u64 = 24 * 3600 * 1_000_000;
 
+/// How often the clock is set by that of Redis.
+const CLOCK_PERIOD: Duration = Duration::from_secs(30);
+
+/// Between two attempts to set it.
+const CLOCK_RETRY: Duration = Duration::from_millis(50);
+
 /// Microseconds since 1970 as Redis counts them.
 ///
 /// The wall clock is read once; after that only a steady clock counts, corrected by what Redis
 /// tells. A jump of the system's time moves nothing.
 #[derive(Debug)]
-pub(super) struct RedisClock {
+pub(super) struct EpochClock {
     started: Instant,
     started_unix: u64,
     /// What to add for Redis' time, in microseconds.
@@ -35,7 +44,7 @@ pub(super) struct RedisClock {
     own: u64,
 }
 
-impl Default for RedisClock {
+impl Default for EpochClock {
     fn default() -> Self {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
@@ -48,7 +57,7 @@ impl Default for RedisClock {
     }
 }
 
-impl RedisClock {
+impl EpochClock {
     fn steady(&self) -> u64 {
         let elapsed = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.started_unix.saturating_add(elapsed)
@@ -99,17 +108,53 @@ impl RedisClock {
     }
 }
 
+pub(super) fn unix_millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A time beyond what the system can tell is 1970: a stored number must not be able to panic.
+pub(super) fn from_unix_millis(millis: u64) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
+}
+
+/// Sets the clock at each new connection and periodically. In a cluster all replicas go by the same
+/// node.
+pub(super) async fn keep_time(servers: Arc<Servers>, clock: Arc<EpochClock>) {
+    loop {
+        let Some(node) = servers.first() else {
+            sleep(CLOCK_RETRY).await;
+            continue;
+        };
+        let mut clients = node.followed().clients();
+        if set_clock(&node, &servers, &clock).await.is_err() {
+            sleep(CLOCK_RETRY).await;
+            continue;
+        }
+        let _ = timeout(CLOCK_PERIOD, clients.changed()).await;
+    }
+}
+
+/// Sets the clock by that of a node.
+pub(super) async fn set_clock(
+    node: &Node,
+    servers: &Servers,
+    clock: &EpochClock,
+) -> Result<(), Error> {
+    let (seconds, micros) = node.commands(servers.command_timeout()).time().await?;
+    clock.correct(seconds.saturating_mul(1_000_000).saturating_add(micros));
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn epochs_grow_whatever_the_clock_does() {
-        let clock = RedisClock::default();
+        let clock = EpochClock::default();
         let mut last = Epoch(0);
-        let mut grows = |clock: &RedisClock| {
+        let mut grows = |clock: &EpochClock| {
             let next = clock.next();
             assert!(next > last, "{next} after {last}");
             last = next;
@@ -128,7 +173,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn processes_never_make_the_same_epoch() {
-        let (one, mut other) = (RedisClock::default(), RedisClock::default());
+        let (one, mut other) = (EpochClock::default(), EpochClock::default());
         // Time stands still, and each draws its bits; a rare draw of the same ones is not the point.
         other.own = one.own ^ 1;
         let made: std::collections::BTreeSet<_> =
@@ -138,7 +183,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_epoch_out_of_nowhere_is_not_taken_over() {
-        let clock = RedisClock::default();
+        let clock = EpochClock::default();
         clock.saw(Epoch(u64::MAX));
         assert!(clock.next() < Epoch(u64::MAX / 2));
         let ahead = Epoch((clock.micros() + 1_000_000) << OWN_BITS);
@@ -149,7 +194,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_move_is_later_than_a_pin_of_a_clock_that_was_far_ahead() {
         const MONTH: u64 = 30 * MAX_LEAD;
-        let (clock, now) = (RedisClock::default(), Epoch(0));
+        let (clock, now) = (EpochClock::default(), Epoch(0));
         assert!(clock.after(now) > now);
         let ahead = Epoch((clock.micros() + MONTH) << OWN_BITS);
         let moved = clock.after(ahead);
@@ -162,7 +207,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn time_follows_redis_and_the_steady_clock() {
-        let clock = RedisClock::default();
+        let clock = EpochClock::default();
         clock.correct(5_000_000_000);
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(clock.now(), from_unix_millis(5_002_000));

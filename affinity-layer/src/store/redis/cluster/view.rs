@@ -1,6 +1,5 @@
-//! Who serves which slots, as the nodes of a cluster tell it.
+//! Who serves which slots, as one node of a cluster sees it.
 
-use fred::error::Error;
 use fred::types::Value;
 use fred::types::config::Server;
 
@@ -47,43 +46,18 @@ fn one(range: Value, asked: &Server) -> Option<Served> {
     Some(Served { first, last, by: server(&host, port.try_into().ok()?, asked)? })
 }
 
-/// Without a host it is that of the node which was asked.
-fn server(host: &str, port: u16, asked: &Server) -> Option<Server> {
+/// An answer without a host means the node that was asked.
+pub(super) fn server(host: &str, port: u16, asked: &Server) -> Option<Server> {
     match host {
         "" => Some(Server::new(asked.host.clone(), port)),
-        // A node that is to be named by a name and has none.
+        // The node is to be announced by a name and has none.
         "?" => None,
         host => Some(Server::new(host.to_owned(), port)),
     }
 }
 
-/// Where a node sends a command that it does not run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Redirection {
-    pub(super) to: Server,
-    /// The slot is on its way there. The node has no such key any more, or never had, so the other one
-    /// may run the command, and only this one.
-    pub(super) ask: bool,
-}
-
-impl Redirection {
-    /// Reads `MOVED slot host:port` or `ASK slot host:port`, an answer by `from`.
-    pub(super) fn of(error: &Error, from: &Server) -> Option<Self> {
-        let mut words = error.details().split_ascii_whitespace();
-        let ask = match words.next()? {
-            "MOVED" => false,
-            "ASK" => true,
-            _ => return None,
-        };
-        let (host, port) = words.nth(1)?.rsplit_once(':')?;
-        Some(Self { to: server(host, port.parse().ok()?, from)?, ask })
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use fred::error::ErrorKind;
-
     use super::*;
 
     fn node(host: &'static str, port: u16) -> Server {
@@ -130,19 +104,5 @@ mod tests {
         ];
         assert_eq!(View::new("", Value::Array(odd.to_vec()), &asked), None);
         assert_eq!(View::new("", "OK".into(), &asked), None);
-    }
-
-    #[test]
-    fn redirections_are_told_from_other_errors() {
-        let of = |text: &'static str| {
-            Redirection::of(&Error::new(ErrorKind::Cluster, text), &node("from", 1))
-        };
-        let to = |to, ask| Some(Redirection { to, ask });
-        assert_eq!(of("MOVED 3999 127.0.0.1:6381"), to(node("127.0.0.1", 6381), false));
-        assert_eq!(of("ASK 3999 ::1:6381"), to(node("::1", 6381), true));
-        assert_eq!(of("MOVED 3999 :6381"), to(node("from", 6381), false));
-        for text in ["", "ASK", "ASK 1", "ASK 1 h", "ASK 1 h:x", "ASK 1 ?:1", "ERR ASK 1 h:1"] {
-            assert_eq!(of(text), None, "{text}");
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Connections for reads, on threads that have a runtime of their own.
+//! Connections for reads on threads that have a runtime of their own.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use tokio::runtime::{self, Handle, RuntimeFlavor};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::options::RedisOptions;
+use super::super::options::RedisOptions;
+use super::client::client;
 
 /// Between two connections of a thread. Until then, its reads go over a shared one.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -20,62 +21,62 @@ const UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// The connections to one server that belong to single threads.
 ///
-/// A call over a connection that lives in another thread wakes that thread, and is woken by it, which
-/// takes longer than the call. Changes go over the shared connections all the same: near copies follow
-/// one of these and are not told of what it changes itself.
-pub(super) struct Readers {
+/// A call over another thread's connection wakes that thread and is woken by it, which takes longer
+/// than the call. Changes go over the shared connections all the same: near copies follow one of
+/// these, and Redis does not tell a connection of its own changes.
+pub(crate) struct ThreadConnections {
     options: RedisOptions,
     server: Option<Server>,
     /// The runtime of the shared connections.
     home: Option<runtime::Id>,
-    readers: ThreadLocal<RefCell<Option<Reader>>>,
+    connections: ThreadLocal<RefCell<Option<ThreadConnection>>>,
 }
 
-impl Readers {
-    /// For a server whose other connections are made in the runtime of now.
-    pub(super) fn new(options: &RedisOptions, server: Option<&Server>) -> Self {
+impl ThreadConnections {
+    /// For a server whose shared connections live in the current runtime.
+    pub(crate) fn new(options: &RedisOptions, server: Option<&Server>) -> Self {
         let home = Handle::try_current().ok().map(|home| home.id());
         let (options, server) = (options.clone(), server.cloned());
-        Self { options, server, home, readers: ThreadLocal::new() }
+        Self { options, server, home, connections: ThreadLocal::new() }
     }
 
-    /// The connection of this thread, while there is one. One is made where there is a `shared` one: a
-    /// server that is away is looked for by that, and not by every thread. When another client has come
-    /// in its place, this one is made anew, too: behind a Sentinel that may be at another server, and
-    /// reads are to go where changes do.
-    pub(super) fn here(&self, shared: &Client) -> Option<Client> {
+    /// The connection of this thread, while there is one. It is made only while the `shared` one
+    /// stands: that one looks for a server that is away, and not every thread. When the shared client
+    /// is replaced, this one is replaced too: behind a Sentinel the new one may be at another server,
+    /// and reads must go where changes go.
+    pub(crate) fn here(&self, shared: &Client) -> Option<Client> {
         let runtime = Handle::try_current().ok()?;
         let is_of_one_thread = runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
         if !is_of_one_thread || self.home == Some(runtime.id()) {
             return None;
         }
         let place = (runtime.id(), shared.id());
-        let mut reader = self.readers.get_or_default().try_borrow_mut().ok()?;
-        if reader.as_ref().is_none_or(|reader| reader.is_over(place)) {
+        let mut own = self.connections.get_or_default().try_borrow_mut().ok()?;
+        if own.as_ref().is_none_or(|own| own.is_over(place)) {
             if !shared.is_connected() {
                 return None;
             }
-            let client = self.options.client(self.server.as_ref(), 1).ok()?;
-            if let Some(former) = reader.replace(Reader::start(client, place)) {
+            let client = client(&self.options, self.server.as_ref(), 1).ok()?;
+            if let Some(former) = own.replace(ThreadConnection::start(client, place)) {
                 tokio::spawn(former.retire());
             }
         }
-        reader.as_ref()?.connected(place).cloned()
+        own.as_ref()?.connected(place).cloned()
     }
 }
 
-struct Reader {
+struct ThreadConnection {
     client: Client,
     /// The runtime that it lives in.
     runtime: runtime::Id,
-    /// The client that it goes with.
+    /// The shared client that it was made beside.
     shared: String,
     since: Instant,
     /// Ends with the connection.
     task: JoinHandle<Result<(), Error>>,
 }
 
-impl Reader {
+impl ThreadConnection {
     fn start(client: Client, (runtime, shared): (runtime::Id, &str)) -> Self {
         let task = client.connect();
         Self { client, runtime, shared: shared.to_owned(), since: Instant::now(), task }
@@ -95,13 +96,13 @@ impl Reader {
         stands.then_some(&self.client)
     }
 
-    /// Ends when what is under way has come to its end.
+    /// Lets the reads that are under way end first.
     async fn retire(self) {
         sleep(UNDER_WAY).await;
     }
 }
 
-impl Drop for Reader {
+impl Drop for ThreadConnection {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -3,15 +3,15 @@
 
 use std::num::NonZeroU8;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::super::epochs::{from_unix_millis, unix_millis};
 use crate::{Epoch, ModelName, Pin, RouteName, Selection, StoreError, StoreErrorKind};
 
 /// Longest value that is read, in bytes. Ours have some hundred.
-pub(super) const MAX_VALUE_LEN: usize = 64 * 1024;
+pub(in crate::store::redis) const MAX_VALUE_LEN: usize = 64 * 1024;
 
 #[derive(Serialize)]
 struct Written<'a> {
@@ -54,14 +54,14 @@ struct Read {
 
 /// A pin as it rests in Redis.
 #[derive(Debug, PartialEq)]
-pub(super) struct Stored {
-    pub(super) pin: Pin,
+pub(in crate::store::redis) struct Stored {
+    pub(in crate::store::redis) pin: Pin,
     /// Whether it does not count before a replica of Redis holds it.
-    pub(super) unconfirmed: bool,
+    pub(in crate::store::redis) unconfirmed: bool,
 }
 
 /// The value of `pin` under `name`.
-pub(super) fn encode(pin: &Pin, name: &str, unconfirmed: bool) -> String {
+pub(in crate::store::redis) fn encode(pin: &Pin, name: &str, unconfirmed: bool) -> String {
     let written = Written {
         model_name: pin.selection.model(),
         route_name: pin.selection.route(),
@@ -91,7 +91,10 @@ fn name_hash(name: &str) -> String {
 /// # Errors
 ///
 /// [`StoreErrorKind::Invalid`] when the value was written under another name.
-pub(super) fn decode(value: &[u8], name: &str) -> Result<Option<Stored>, StoreError> {
+pub(in crate::store::redis) fn decode(
+    value: &[u8],
+    name: &str,
+) -> Result<Option<Stored>, StoreError> {
     let Some(read) = parse(value) else {
         return Ok(None);
     };
@@ -130,16 +133,6 @@ fn pin(read: Read) -> Pin {
         epoch: Epoch(read.epoch.as_u64().unwrap_or_default()),
         claimed_at: from_unix_millis(read.claimed_at.as_u64().unwrap_or_default()),
     }
-}
-
-pub(super) fn unix_millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A time beyond what the system can tell is 1970: a stored number must not be able to panic.
-pub(super) fn from_unix_millis(millis: u64) -> SystemTime {
-    UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
 }
 
 #[cfg(test)]

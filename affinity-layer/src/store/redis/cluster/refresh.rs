@@ -1,4 +1,4 @@
-//! Keeps the map of a cluster.
+//! Keeps the topology of a cluster up to date.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use fred::types::config::Server;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::node::Node;
-use super::servers::Servers;
-use super::slots::View;
+use super::super::node::Node;
+use super::routing::Servers;
+use super::view::View;
 
 /// The longest wait for a node's view.
 const LIMIT: Duration = Duration::from_millis(250);
@@ -21,22 +21,22 @@ const GAP: Duration = Duration::from_millis(50);
 const PERIOD: Duration = Duration::from_secs(30);
 
 /// Asks the nodes who serves what: at the start, whenever an answer or its absence gives reason to, and
-/// now and then. `seeds` are asked at first, and when nobody else answers.
-pub(super) async fn keep_map(servers: Arc<Servers>, seeds: Vec<Server>) {
-    let mut sown = Vec::new();
+/// periodically. `seeds` are asked first, and again when no known node answers.
+pub(crate) async fn keep_topology(servers: Arc<Servers>, seeds: Vec<Server>) {
+    let mut seeded = Vec::new();
     loop {
-        let known = servers.map().borrow().nodes.clone();
+        let known = servers.topology().borrow().nodes.clone();
         let mut view = newest(&known, false).await;
         if view.is_none() {
-            if sown.is_empty() {
+            if seeded.is_empty() {
                 let connected = seeds.iter().map(|seed| servers.connect(seed.clone()));
-                sown = connected.filter_map(Result::ok).collect();
+                seeded = connected.filter_map(Result::ok).collect();
             }
-            view = newest(&sown, true).await;
+            view = newest(&seeded, true).await;
         }
-        match view.map(|view| servers.adopt(view, &sown)) {
+        match view.map(|view| servers.adopt(view, &seeded)) {
             Some(Ok(())) => {
-                sown.clear();
+                seeded.clear();
                 sleep(GAP).await;
                 let _ = timeout(PERIOD, servers.suspected()).await;
             }
@@ -49,7 +49,7 @@ pub(super) async fn keep_map(servers: Arc<Servers>, seeds: Vec<Server>) {
     }
 }
 
-/// Of all views the one of the greatest epoch. A node that was cut off has an older one.
+/// The view with the greatest epoch: a node that was cut off has an older one.
 async fn newest(nodes: &[Arc<Node>], are_new: bool) -> Option<View> {
     let asked = nodes.iter().map(|node| view(node.clone(), are_new));
     let views = asked.collect::<JoinSet<_>>().join_all().await;
@@ -57,10 +57,10 @@ async fn newest(nodes: &[Arc<Node>], are_new: bool) -> Option<View> {
 }
 
 async fn view(node: Arc<Node>, is_new: bool) -> Option<View> {
-    let conn = node.conn(LIMIT);
+    let commands = node.commands(LIMIT);
     if is_new {
-        timeout(LIMIT, conn.connected()).await.ok()?.ok()?;
+        timeout(LIMIT, commands.connected()).await.ok()?.ok()?;
     }
-    let (info, slots) = conn.cluster().await.ok()?;
+    let (info, slots) = commands.cluster().await.ok()?;
     View::new(&info, slots, node.server()?)
 }

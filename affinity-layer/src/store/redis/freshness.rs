@@ -1,4 +1,4 @@
-//! How well this replica can see the changes that others make at one server.
+//! How well this replica sees the changes that others make at one server.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,8 +10,9 @@ use tokio::time::Instant;
 /// invalidations: the longest that a change by another replica can go unseen.
 pub(crate) const LEASE: Duration = Duration::from_secs(1);
 
+/// Whether a server is followed, until when its near copies are fresh, and which run of it that was.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct Freshness {
     followed: AtomicBool,
     /// Milliseconds since `born`.
     fresh_until: AtomicU64,
@@ -20,7 +21,7 @@ pub(crate) struct Link {
     run_id: Mutex<Option<String>>,
 }
 
-impl Default for Link {
+impl Default for Freshness {
     fn default() -> Self {
         Self {
             followed: AtomicBool::new(false),
@@ -31,7 +32,7 @@ impl Default for Link {
     }
 }
 
-impl Link {
+impl Freshness {
     /// Redis is there, and what it says about absent pins can be relied on.
     pub(crate) fn is_followed(&self) -> bool {
         self.followed.load(Ordering::Acquire)

@@ -1,27 +1,28 @@
-//! How long to wait before the next connection.
+//! How long to wait before the next attempt to connect.
 
 use std::time::Duration;
 
-/// Before the next attempt after one that found nobody, for the first time and at most.
+/// The wait after an attempt that found nobody: the first one, and the longest.
 const RETRY: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
 
-/// A connection that lasts less than this has broken at once.
+/// A connection that lasts less than this counts as broken at once.
 const STEADY: Duration = Duration::from_millis(250);
 
-/// So many in a row that have, and the server is left alone for a while: they cost more than they bring.
+/// After so many of those in a row the server is left alone for a while: they cost more than they bring.
 const BREAKS: u32 = 3;
 
-/// How long it is.
+/// How long it is left alone.
 const REST: Duration = Duration::from_millis(400);
 
+/// The waits between attempts, from what became of the earlier ones.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct Backoff {
     retry: Duration,
     breaks: u32,
 }
 
-impl Pace {
-    /// After a connection that has lasted so long, or none.
+impl Backoff {
+    /// The wait after a connection that lasted so long, or after none.
     pub(super) fn after(&mut self, lasted: Option<Duration>) -> Duration {
         let [first, most] = RETRY;
         let Some(lasted) = lasted else {
@@ -40,20 +41,20 @@ mod tests {
 
     #[test]
     fn nobody_is_asked_again_soon_and_then_less_often() {
-        let mut pace = Pace::default();
+        let mut backoff = Backoff::default();
         let pauses = [5, 10, 20, 40, 50, 50].map(Duration::from_millis);
-        assert_eq!(pauses.map(|_| pace.after(None)), pauses);
-        assert_eq!(pace.after(Some(STEADY)), RETRY[0]);
-        assert_eq!(pace.after(None), RETRY[0]);
+        assert_eq!(pauses.map(|_| backoff.after(None)), pauses);
+        assert_eq!(backoff.after(Some(STEADY)), RETRY[0]);
+        assert_eq!(backoff.after(None), RETRY[0]);
     }
 
     #[test]
     fn a_server_is_left_alone_whose_connections_break_one_after_the_other() {
-        let mut pace = Pace::default();
+        let mut backoff = Backoff::default();
         let short = Some(STEADY / 2);
-        assert_eq!([(); 4].map(|()| pace.after(short)), [RETRY[0], RETRY[0], REST, REST]);
+        assert_eq!([(); 4].map(|()| backoff.after(short)), [RETRY[0], RETRY[0], REST, REST]);
         // That nobody was met meanwhile makes it no better.
-        assert_eq!((pace.after(None), pace.after(short)), (RETRY[0], REST));
-        assert_eq!((pace.after(Some(STEADY)), pace.after(short)), (RETRY[0], RETRY[0]));
+        assert_eq!((backoff.after(None), backoff.after(short)), (RETRY[0], REST));
+        assert_eq!((backoff.after(Some(STEADY)), backoff.after(short)), (RETRY[0], RETRY[0]));
     }
 }

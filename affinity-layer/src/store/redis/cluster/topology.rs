@@ -1,20 +1,20 @@
-//! Which server has what, as far as is known.
+//! The servers, and which slots each of them serves, as far as is known.
 
 use std::sync::Arc;
 
 use fred::types::config::Server;
 
-use super::node::Node;
+use super::super::node::Node;
 
-/// Who serves what.
+/// The servers of a store.
 #[derive(Clone, Default)]
-pub(crate) struct Map {
+pub(crate) struct Topology {
     pub(crate) nodes: Vec<Arc<Node>>,
-    /// In order; none where one server has everything.
+    /// In order; empty where one server serves everything.
     pub(super) ranges: Vec<Range>,
 }
 
-/// A range of slots.
+/// A range of slots, and the node that serves it.
 #[derive(Clone)]
 pub(super) struct Range {
     pub(super) first: u16,
@@ -22,7 +22,8 @@ pub(super) struct Range {
     pub(super) node: Arc<Node>,
 }
 
-impl Map {
+impl Topology {
+    /// The node that serves the slot of `name`.
     pub(super) fn node(&self, name: &str) -> Option<&Arc<Node>> {
         if self.ranges.is_empty() {
             return self.nodes.first();
@@ -32,6 +33,7 @@ impl Map {
         (range.first <= slot).then_some(&range.node)
     }
 
+    /// The node with this address.
     pub(super) fn at(&self, server: &Server) -> Option<&Arc<Node>> {
         self.nodes.iter().find(|node| node.server() == Some(server))
     }

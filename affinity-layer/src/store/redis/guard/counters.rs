@@ -19,29 +19,29 @@ pub struct StoreStats {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) found: Counter,
-    pub(super) absent: Counter,
-    pub(super) timeouts: Counter,
-    pub(super) errors: Counter,
-    pub(super) refused: Counter,
+pub(crate) struct Counters {
+    pub(crate) found: Counter,
+    pub(crate) absent: Counter,
+    pub(crate) timeouts: Counter,
+    pub(crate) errors: Counter,
+    pub(crate) refused: Counter,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    pub(super) fn add(&self) {
+    pub(crate) fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 impl Counters {
-    pub(super) fn stats(&self) -> StoreStats {
+    pub(crate) fn stats(&self) -> StoreStats {
         StoreStats {
             found: self.found.get(),
             absent: self.absent.get(),

@@ -26,25 +26,6 @@ end
 return {value, redis.call('PTTL', KEYS[1])}
 "#;
 
-/// Reads the fields of a hash, names and values in turns, but none that is longer than any of ours.
-///
-/// `KEYS[1]` the name; `ARGV` the most fields, the longest name and the longest value in bytes. A hash
-/// with more fields is an error.
-pub(super) const FIELDS: &str = r#"
-if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[1]) then
-  return redis.error_reply('ERR the hash has more fields than any of ours')
-end
-local kept = {}
-for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-  local fits = #field <= tonumber(ARGV[2])
-  if fits and redis.call('HSTRLEN', KEYS[1], field) <= tonumber(ARGV[3]) then
-    kept[#kept + 1] = field
-    kept[#kept + 1] = redis.call('HGET', KEYS[1], field)
-  end
-end
-return kept
-"#;
-
 /// Moves a pin to a new value if its epoch is the expected one.
 ///
 /// `KEYS[1]` the name; `ARGV` expected epoch, new value with `"claimed_at":0`, lifetime and maximum

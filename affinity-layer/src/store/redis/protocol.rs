@@ -1,0 +1,49 @@
+//! How pins are read and changed in Redis, so that replicas agree.
+//!
+//! | step | where |
+//! |---|---|
+//! | read a pin, use it up | `read.rs` |
+//! | first writer wins | `claim.rs` |
+//! | move or release by epoch | `change.rs` |
+//! | wait until a replica of Redis holds a change | `confirm.rs` |
+//! | what takes more than one command and must be one step | `scripts.rs` |
+//! | the stored JSON | `value.rs` |
+
+mod change;
+mod claim;
+mod confirm;
+mod read;
+mod scripts;
+pub(super) mod value;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(super) use self::change::{move_name, move_pin, release_name, release_pin};
+pub(super) use self::claim::claim_pin;
+pub(super) use self::confirm::confirmed;
+pub(crate) use self::read::FoundPin;
+pub(super) use self::read::read_pin;
+use super::cluster::Servers;
+use super::names::Names;
+
+/// What every step of the protocol needs.
+pub(super) struct Protocol {
+    pub(super) servers: Arc<Servers>,
+    pub(super) names: Names,
+    /// How long a claim or a move waits for a replica of Redis, in milliseconds; `None` where pins
+    /// count without one.
+    pub(super) replica_wait: Option<i64>,
+}
+
+impl Protocol {
+    /// Whether pins count only once a replica of Redis holds them.
+    pub(super) fn is_replicated(&self) -> bool {
+        self.replica_wait.is_some()
+    }
+}
+
+/// A time span as Redis takes it, in milliseconds: at least one, at most some hundred years.
+fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX).clamp(1, 1 << 42)
+}

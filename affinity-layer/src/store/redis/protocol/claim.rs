@@ -1,0 +1,75 @@
+//! The claim: the one step in which replicas agree.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::types::Value;
+
+use super::super::connection::Commands;
+use super::super::errors::store_error;
+use super::confirm::{Before, confirm_change, confirmed};
+use super::read::read_name;
+use super::value::Stored;
+use super::{Protocol, millis, scripts, value};
+use crate::store::Claim;
+use crate::{AffinityKey, Expiry, Pin, StoreError, StoreErrorKind};
+
+/// How much of an unreadable value is compared before it is replaced.
+const HEAD: usize = 256;
+
+/// Claims `key` for `pin`, unless there is a pin.
+pub(in crate::store::redis) async fn claim_pin(
+    protocol: &Protocol,
+    key: &AffinityKey,
+    pin: Pin,
+    ttl: Duration,
+) -> Result<Claim, StoreError> {
+    let node = protocol.servers.node_of(&protocol.names.current(key))?;
+    node.guard.claim(claim_guarded(protocol, key, pin, ttl)).await
+}
+
+async fn claim_guarded(
+    protocol: &Protocol,
+    key: &AffinityKey,
+    pin: Pin,
+    ttl: Duration,
+) -> Result<Claim, StoreError> {
+    let Protocol { servers, names, .. } = protocol;
+    if let Some(previous) = names.previous(key)
+        && let Some(found) = read_name(protocol, &previous, &Expiry::fixed(ttl)).await?
+    {
+        return Ok(Claim { pin: found.pin, won: false });
+    }
+    let name = &names.current(key);
+    let value = value::encode(&pin, name, protocol.is_replicated());
+    let (text, px) = (&value, millis(ttl));
+    let set = |commands: Commands| async move { commands.set_new(name, text, px).await };
+    let Some(held) = servers.run(name, set).await.map_err(store_error)? else {
+        confirm_change(protocol, name, pin.epoch, Before::None).await?;
+        return Ok(Claim { pin, won: true });
+    };
+    if let Some(held) = value::decode(&held, name)? {
+        return lost(protocol, name, held).await;
+    }
+    tracing::warn!("a value that cannot be read is replaced");
+    let head = held.slice(..held.len().min(HEAD));
+    let args: Vec<Value> = vec![
+        i64::try_from(held.len()).unwrap_or(i64::MAX).into(),
+        Value::Bytes(head),
+        value.as_str().into(),
+        px.into(),
+    ];
+    let stands: Bytes = servers.eval(scripts::REPLACE, name, args).await?;
+    if stands == value.as_bytes() {
+        confirm_change(protocol, name, pin.epoch, Before::None).await?;
+        return Ok(Claim { pin, won: true });
+    }
+    let stands = value::decode(&stands, name)?.ok_or(StoreErrorKind::Invalid)?;
+    lost(protocol, name, stands).await
+}
+
+/// Another pin stands, and it may be as young as ours.
+async fn lost(protocol: &Protocol, name: &str, stands: Stored) -> Result<Claim, StoreError> {
+    let pin = confirmed(protocol, name, stands).await?;
+    Ok(Claim { pin, won: false })
+}

@@ -1,0 +1,99 @@
+//! Reads a pin and its time left, in one round trip.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::super::connection::Commands;
+use super::super::errors::store_error;
+use super::super::node::Node;
+use super::confirm::confirmed;
+use super::value::{self, MAX_VALUE_LEN};
+use super::{Protocol, millis, scripts};
+use crate::{AffinityKey, Expiry, Pin, StoreError};
+
+/// The longest value that may stay where a claim would fetch it, in bytes: that takes a few milliseconds.
+const MAX_FETCHED: usize = 2 << 20;
+
+/// A pin as Redis holds it.
+pub(crate) struct FoundPin {
+    pub(crate) pin: Pin,
+    /// Time until it expires.
+    pub(crate) left: Duration,
+    /// Whether it stands under its current name, which is the one that invalidations of it carry.
+    pub(crate) is_current: bool,
+}
+
+/// The pin of `key` under its current name, else under its previous one. Counts as a use.
+pub(in crate::store::redis) async fn read_pin(
+    protocol: &Protocol,
+    key: &AffinityKey,
+    expiry: &Expiry,
+) -> Result<Option<FoundPin>, StoreError> {
+    let Protocol { servers, names, .. } = protocol;
+    let current = names.current(key);
+    let Some(previous) = names.previous(key) else {
+        return servers.call(&current, read_name(protocol, &current, expiry)).await;
+    };
+    let both = async {
+        tokio::try_join!(
+            read_name(protocol, &current, expiry),
+            read_name(protocol, &previous, expiry)
+        )
+    };
+    let (found, previous) = Box::pin(servers.call(&current, both)).await?;
+    Ok(found.or_else(|| previous.map(|found| FoundPin { is_current: false, ..found })))
+}
+
+/// The pin under one name.
+pub(super) async fn read_name(
+    protocol: &Protocol,
+    name: &str,
+    expiry: &Expiry,
+) -> Result<Option<FoundPin>, StoreError> {
+    let servers = &protocol.servers;
+    let (value, left): (Bytes, i64) = match expiry.limits() {
+        Some((idle, max_age)) => {
+            let limits = vec![millis(idle).into(), millis(max_age).into()];
+            let touched = servers.eval::<Option<(Bytes, i64)>>(scripts::TOUCH, name, limits);
+            match Box::pin(touched).await? {
+                Some(read) => read,
+                None => return Ok(None),
+            }
+        }
+        None => {
+            let read = |commands: Commands| async move { commands.read(name, MAX_VALUE_LEN).await };
+            servers.run_over(Node::reader, name, read).await.map_err(store_error)?
+        }
+    };
+    if value.is_empty() || left == -2 {
+        return Ok(None);
+    }
+    let Some(stored) = value::decode(&value, name)? else {
+        tracing::warn!("a value that cannot be read counts as no pin");
+        if value.len() > MAX_VALUE_LEN {
+            Box::pin(shed(protocol, name)).await?;
+        }
+        return Ok(None);
+    };
+    let pin = confirmed(protocol, name, stored).await?;
+    let mut left = u64::try_from(left).map(Duration::from_millis).ok();
+    if left.is_none() {
+        // Somebody else wrote it without expiry: it would pin its session for ever.
+        let ttl = expiry.initial();
+        let expire = |commands: Commands| async move { commands.expire(name, millis(ttl)).await };
+        Box::pin(servers.run(name, expire)).await.map_err(store_error)?;
+        left = Some(ttl);
+    }
+    // A near copy of a foreign value lives no longer than one of ours.
+    Ok(left.map(|left| FoundPin { pin, left: left.min(expiry.initial()), is_current: true }))
+}
+
+/// Removes a value that the next claim would fetch whole only to replace it.
+async fn shed(protocol: &Protocol, name: &str) -> Result<(), StoreError> {
+    let longest = i64::try_from(MAX_FETCHED).unwrap_or(i64::MAX);
+    if protocol.servers.eval::<i64>(scripts::SHED, name, vec![longest.into()]).await? > 0 {
+        tracing::warn!("a value too long to be fetched is removed");
+    }
+    Ok(())
+}
