@@ -16,16 +16,14 @@ use tokio::net::TcpListener;
 
 use self::demo::Demo;
 use crate::config::{Config, Mode, http_base, summary};
-use crate::edge::serve::Gateway;
 use crate::edge::shutdown;
+use crate::gateway::Gateway;
+use crate::lab::exit::{USAGE, code};
 use crate::lab::local::Local;
 use crate::lab::term::Terminal;
 use crate::lab::{provider, verify};
 use crate::stack::sessions::StoreMissing;
 use crate::telemetry::{self, LogFormat, Traces};
-
-/// Wrong usage, and a configuration that cannot be served.
-pub(crate) const USAGE: u8 = 2;
 
 /// An LLM gateway that keeps one session on one model.
 #[derive(Debug, Parser)]
@@ -243,8 +241,4 @@ impl Check {
         out.line(&summary(&config).to_string())?;
         Ok(ExitCode::SUCCESS)
     }
-}
-
-pub(crate) fn code(good: bool) -> ExitCode {
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

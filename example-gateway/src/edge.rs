@@ -3,11 +3,11 @@
 mod activity;
 pub(crate) mod auth;
 pub(crate) mod connection;
+pub(crate) mod door;
 pub(crate) mod front;
 mod gate;
 mod guarded;
 mod noting;
 mod refuse;
-pub mod serve;
 pub(crate) mod shutdown;
-mod workers;
+pub(crate) mod workers;

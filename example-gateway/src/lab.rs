@@ -3,6 +3,7 @@
 pub(crate) mod balance;
 pub mod client;
 pub mod demo;
+pub(crate) mod exit;
 pub(crate) mod local;
 pub mod provider;
 pub(crate) mod replicas;

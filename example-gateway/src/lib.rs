@@ -1,11 +1,14 @@
 //! A small LLM gateway that keeps one session on one model: `affinity-layer` and `router-client` in
 //! front of a reverse proxy. It shows how the parts fit together, and runs with nothing installed.
 
+mod app;
 pub mod body;
 pub mod cli;
 pub mod config;
-pub mod edge;
+mod edge;
 mod error;
+mod extensions;
+pub mod gateway;
 pub mod lab;
 mod ops;
 mod protocol;

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::scan::Key;
+use super::members::Key;
 use crate::config::Inputs;
 
 /// Checks messages, or parts of one, and notes what kinds of input they hold. Tells whether the value

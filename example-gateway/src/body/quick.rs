@@ -10,7 +10,7 @@ use affinity_layer::key::BodyIds;
 
 use self::tokens::Reader;
 use super::content;
-use super::scan::Found;
+use super::members::Found;
 use super::values::{invalid_value, is_checked};
 
 /// Nesting that is followed; serde_json goes a little deeper.

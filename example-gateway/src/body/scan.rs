@@ -1,61 +1,16 @@
 //! A closer look at a body: serde_json checks every byte, and positions are taken from what it lends.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::ops::Range;
 
 use affinity_layer::key::BodyIds;
-use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::content::Content;
+use super::error::BodyError;
+use super::members::{Found, Key};
 use super::values::{invalid_value, is_checked};
-use super::{Envelope, Preferences, quick};
 use crate::config::Inputs;
-
-/// Why a body was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyError {
-    /// Not UTF-8.
-    Utf8,
-    /// Not JSON, or nested too deeply.
-    Syntax {
-        /// Counted from 1.
-        line: usize,
-        /// Counted from 1, in bytes.
-        column: usize,
-    },
-    /// JSON, and not an object.
-    Type,
-    /// A member of ours stands twice.
-    Duplicate(&'static str),
-    /// A member has a value that no provider can mean.
-    Value(&'static str),
-}
-
-/// Where our members stand.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
-    /// The value of the top-level `model`.
-    pub(super) model: Option<Range<usize>>,
-    /// The value of the top-level `routing_preferences`.
-    pub(super) preferences: Option<Range<usize>>,
-    /// The values that may tell the session, in the order of [`BodyIds::MEMBERS`].
-    pub(super) ids: [Option<Range<usize>>; BodyIds::MEMBERS.len()],
-    /// What the messages hold beside text.
-    pub(super) inputs: Inputs,
-}
-
-pub(super) fn envelope(bytes: Bytes) -> Result<Envelope, BodyError> {
-    let closely = || find(std::str::from_utf8(&bytes).map_err(|_| BodyError::Utf8)?);
-    let found = quick::find(&bytes).map_or_else(closely, Ok)?;
-    let preferences = found.preferences.map(|value| {
-        let member = member(&bytes, &value);
-        Preferences { value, member }
-    });
-    Ok(Envelope { model: found.model, preferences, inputs: found.inputs, ids: found.ids, bytes })
-}
 
 /// Where our members stand in `text`, and why it is refused if it is.
 pub(super) fn find(text: &str) -> Result<Found, BodyError> {
@@ -86,28 +41,6 @@ fn refused(error: serde_json::Error) -> BodyError {
         return BodyError::Type;
     }
     BodyError::Syntax { line: error.line(), column: error.column() }
-}
-
-/// Where the member of `value` stands, from its key on and with one comma beside it, so that the
-/// object is whole without it.
-fn member(text: &[u8], value: &Range<usize>) -> Range<usize> {
-    let before = |end: usize, wanted: &dyn Fn(u8) -> bool| {
-        let head = text.get(..end).unwrap_or_default();
-        head.iter().rposition(|byte| wanted(*byte)).unwrap_or_default()
-    };
-    // Our key holds no quote, however it is escaped, so the nearest two enclose it.
-    let key_end = before(value.start, &|byte| byte == b'"');
-    let key = before(key_end, &|byte| byte == b'"');
-    let previous = before(key, &|byte| !byte.is_ascii_whitespace());
-    if text.get(previous) == Some(&b',') {
-        return previous..value.end;
-    }
-    let rest = text.get(value.end..).unwrap_or_default();
-    let next = rest.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or_default();
-    match rest.get(next) {
-        Some(b',') => key..value.end + next + 1,
-        _ => key..value.end,
-    }
 }
 
 #[derive(Default)]
@@ -171,10 +104,6 @@ impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
         Ok(members)
     }
 }
-
-/// Borrowed unless it holds escapes; serde's own `Cow` would always copy.
-#[derive(serde::Deserialize)]
-pub(super) struct Key<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// A value that is parsed and dropped. `IgnoredAny`, like a value that is lent, would let lone
 /// surrogates, numbers out of range and any depth pass, which a provider's parser then stumbles over.

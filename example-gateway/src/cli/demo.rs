@@ -8,10 +8,10 @@ use clap::Args;
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::code;
 use crate::config::{Admin, Config};
 use crate::edge::shutdown;
 use crate::lab::demo::{self, Without};
+use crate::lab::exit::code;
 use crate::lab::local::Local;
 use crate::lab::replicas::Replicas;
 use crate::lab::term::Terminal;

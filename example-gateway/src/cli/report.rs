@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use self::table::Table;
 use crate::lab::client::{self, ClientError};
 use crate::lab::term::{Style, Terminal, clean};
-use crate::ops::ledger::rows::{Answer, Row};
+use crate::ops::ledger::rows::{LedgerReport, Row};
 
 /// Where the ledger is, on the admin listener.
 const PATH: &str = "/admin/v1/ledger";
@@ -53,7 +53,7 @@ pub async fn run(
 }
 
 /// The answer as text, and what it says.
-async fn read(base: &Uri, token: &SecretString) -> Result<(String, Answer), ClientError> {
+async fn read(base: &Uri, token: &SecretString) -> Result<(String, LedgerReport), ClientError> {
     let url = format!("{}{PATH}", base.to_string().trim_end_matches('/'));
     let body = client::get(&url, token).await?;
     let unread = |_| ClientError::Body("it is not a ledger in JSON".to_owned());
@@ -61,7 +61,7 @@ async fn read(base: &Uri, token: &SecretString) -> Result<(String, Answer), Clie
     Ok((clean(&String::from_utf8_lossy(&body)), answer))
 }
 
-fn print(base: &Uri, answer: &Answer, out: &mut Terminal) -> io::Result<()> {
+fn print(base: &Uri, answer: &LedgerReport, out: &mut Terminal) -> io::Result<()> {
     let since = UNIX_EPOCH + Duration::from_millis(answer.since);
     let age = SystemTime::now().duration_since(since).unwrap_or_default();
     out.line(&format!("{base}, the last {}", span(age)))?;

@@ -1,7 +1,6 @@
 //! One connection of a client, from its first byte to its last.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -25,12 +24,9 @@ use crate::config::Limits;
 use crate::edge::front::Front;
 use crate::edge::guarded::Guarded;
 use crate::error::ApiError;
+use crate::extensions::Peer;
 use crate::protocol::Protocol;
 use crate::telemetry::metrics;
-
-/// Where a request comes from; in its extensions.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// What was seen of a connection.
 enum Seen {
@@ -42,22 +38,22 @@ enum Seen {
 
 /// What all connections of a listener have in common.
 #[derive(Debug)]
-pub(super) struct Server {
-    pub(super) front: Front,
+pub(crate) struct Server {
+    pub(crate) front: Front,
     /// Whether requests are told where they come from, as [`Peer`].
-    pub(super) tells_peer: bool,
-    pub(super) limits: Limits,
-    pub(super) http: Builder<TokioExecutor>,
+    pub(crate) tells_peer: bool,
+    pub(crate) limits: Limits,
+    pub(crate) http: Builder<TokioExecutor>,
     /// Requests under way, those of all listeners.
-    pub(super) requests: Arc<Semaphore>,
+    pub(crate) requests: Arc<Semaphore>,
     /// No further requests are taken.
-    pub(super) stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
     /// Whatever still runs is cut off.
-    pub(super) abandon: CancellationToken,
+    pub(crate) abandon: CancellationToken,
 }
 
 /// hyper, with its limits.
-pub(super) fn http(limits: &Limits) -> Builder<TokioExecutor> {
+pub(crate) fn http(limits: &Limits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
     builder.http1().max_buf_size(limits.header_bytes);

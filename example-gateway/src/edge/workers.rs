@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// it began, and what is done for it, calls of providers included, wakes no other thread: between
 /// threads a wake-up costs more than a pinned request takes in all.
 #[derive(Debug)]
-pub(super) struct Workers {
+pub(crate) struct Workers {
     workers: Vec<Worker>,
     _stop: DropGuard,
 }
@@ -31,7 +31,7 @@ impl Workers {
     /// # Errors
     ///
     /// When the system gives no thread, or no means to wait for sockets.
-    pub(super) fn start() -> io::Result<Self> {
+    pub(crate) fn start() -> io::Result<Self> {
         let stop = CancellationToken::new();
         let count = thread::available_parallelism().map_or(1, NonZero::get);
         let workers = (0..count).map(|_| Worker::start(&stop)).collect::<io::Result<_>>()?;

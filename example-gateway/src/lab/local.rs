@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::Config;
-use crate::edge::serve::Gateway;
+use crate::gateway::Gateway;
 use crate::lab::balance::Balancer;
 use crate::lab::provider;
 

@@ -18,9 +18,9 @@ use self::redis::Redis;
 use self::replica::Replica;
 use self::settings::Settings;
 use super::local::Local;
-use crate::cli::{USAGE, code};
 use crate::lab::balance::Balancer;
 use crate::lab::demo::{self, Without};
+use crate::lab::exit::{USAGE, code};
 use crate::lab::term::{Style, Terminal};
 use crate::lab::verify;
 

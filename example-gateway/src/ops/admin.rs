@@ -6,15 +6,13 @@
 mod bulk;
 mod change;
 mod drains;
+mod ledger;
 mod paths;
 mod pins;
 mod refusal;
+pub(crate) mod state;
 mod status;
 
-use std::fmt;
-use std::sync::Arc;
-
-use affinity_layer::Expiry;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -25,79 +23,22 @@ use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::config::{Config, Limits};
+use self::state::Admin;
 use crate::edge::auth;
-use crate::edge::connection::Peer;
 use crate::edge::front::panicked;
 use crate::error::ApiError;
-use crate::ops::drains::Board;
-use crate::ops::ledger;
-use crate::ops::live::{self, Live};
-use crate::ops::turns::TurnHub;
-use crate::ops::ui;
+use crate::extensions::Peer;
+use crate::ops::{live, ui};
 use crate::protocol::Protocol;
 use crate::stack::answers::{not_found, wrong_method};
-use crate::stack::sessions::Sessions;
-use crate::upstream::providers::Upstreams;
-
-/// The largest body that is read, in bytes.
-const MAX_BODY: usize = 64 * 1024;
-
-/// Who asks; as the log names it.
-#[derive(Clone, Copy, Debug)]
-struct Caller(Option<Peer>);
-
-impl fmt::Display for Caller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(Peer(peer)) => write!(f, "admin at {peer}"),
-            None => f.write_str("admin"),
-        }
-    }
-}
-
-/// What is seen and steered.
-#[derive(Clone, Debug)]
-pub(crate) struct Admin {
-    pub(crate) sessions: Sessions,
-    pub(crate) upstreams: Arc<Upstreams>,
-    pub(crate) board: Board,
-    pub(crate) turns: TurnHub,
-    pub(crate) live: Live,
-    /// That of the sessions.
-    pub(crate) expiry: Expiry,
-    pub(crate) limits: Limits,
-}
-
-impl Admin {
-    /// What `config` has steered.
-    pub(crate) fn new(
-        config: &Config,
-        sessions: &Sessions,
-        upstreams: &Arc<Upstreams>,
-        board: Board,
-        turns: TurnHub,
-        live: Live,
-    ) -> Self {
-        Self {
-            board,
-            turns,
-            live,
-            sessions: sessions.clone(),
-            upstreams: upstreams.clone(),
-            expiry: config.routing.expiry,
-            limits: Limits { body_bytes: MAX_BODY, ..config.limits },
-        }
-    }
-}
 
 /// What the admin listener serves to who shows `token`.
 pub(crate) fn router(admin: Admin, token: &SecretString) -> Router {
     let live = admin.live.clone();
     Router::new()
         .route("/admin/v1/status", get(status::status))
-        .route("/admin/v1/ledger", get(ledger::api::ledger))
-        .route("/admin/v1/ledger/sessions", get(ledger::api::sessions))
+        .route("/admin/v1/ledger", get(ledger::ledger))
+        .route("/admin/v1/ledger/sessions", get(ledger::sessions))
         .route("/admin/v1/drains", get(drains::list))
         .route("/admin/v1/models/{*named}", post(drains::drain).delete(drains::undrain))
         .merge(paths::pins())

@@ -3,148 +3,22 @@
 //! - A reader gets a `snapshot` of what is kept, then `turns` as they end, some together, about ten
 //!   messages a second.
 //! - One who is too slow is told that something was `lost`, and gets a snapshot again.
-//! - What is kept is bounded: the last [`lane::TURNS`] turns of the last [`history::LANES`] sessions.
+//! - What is kept is bounded: the last 100 turns of the last 200 sessions.
 //! - Readers are bounded, and end when the gateway stops.
 
+pub(crate) mod feed;
 mod history;
 mod lane;
 mod stream;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use affinity_layer::{ModelName, admin::StoredKey};
 use axum::Router;
 use axum::routing::get;
-use bytes::Bytes;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Semaphore, broadcast};
-use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 
-use self::history::History;
-use crate::ops::ledger::Ledger;
-use crate::ops::turns::{SessionTag, Turn, TurnHub};
+use self::feed::Live;
 
 /// `GET /admin/v1/events`.
 pub(crate) fn router(live: Live) -> Router {
     Router::new().route("/admin/v1/events", get(stream::events)).with_state(live)
-}
-
-/// Readers at a time.
-const READERS: usize = 8;
-
-/// Messages that a reader may be behind.
-const BEHIND: usize = 32;
-
-/// How long turns wait for others, to be told together.
-const TOGETHER: Duration = Duration::from_millis(100);
-
-/// Turns that are told together, at most.
-const BATCH: usize = 500;
-
-/// The history, and its readers. Clones are the same.
-#[derive(Clone, Debug)]
-pub(crate) struct Live {
-    hub: TurnHub,
-    shared: Arc<Mutex<Shared>>,
-    places: Arc<Semaphore>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    history: History,
-    /// Turns in the history that readers were not told yet.
-    untold: Vec<lane::Told>,
-    /// Messages, as they go over the wire; none once the gateway stops.
-    messages: Option<broadcast::Sender<Bytes>>,
-}
-
-impl Live {
-    /// A history without turns, which `hub` is going to tell of; `models` are those of the
-    /// configuration.
-    pub(crate) fn new(hub: TurnHub, models: Vec<ModelName>) -> Self {
-        let shared = Shared {
-            history: History::new(models),
-            untold: Vec::new(),
-            messages: Some(broadcast::Sender::new(BEHIND)),
-        };
-        Self {
-            hub,
-            shared: Arc::new(Mutex::new(shared)),
-            places: Arc::new(Semaphore::new(READERS)),
-        }
-    }
-
-    /// Takes in what happens from now on, until `stop` is cancelled; then the readers' streams end.
-    /// To be called once.
-    pub(crate) async fn follow(self, stop: CancellationToken) {
-        stop.run_until_cancelled(self.take(self.hub.subscribe())).await;
-        self.lock().messages = None;
-    }
-
-    async fn take(&self, mut turns: broadcast::Receiver<Arc<Turn>>) {
-        let mut due = None;
-        loop {
-            let full = tokio::select! {
-                turn = turns.recv() => match turn {
-                    Ok(turn) => {
-                        due.get_or_insert_with(|| Instant::now() + TOGETHER);
-                        self.lock().add(turn) >= BATCH
-                    }
-                    Err(RecvError::Lagged(missed)) => {
-                        self.lock().history.missed(missed);
-                        false
-                    }
-                    Err(RecvError::Closed) => return,
-                },
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => true,
-            };
-            if full {
-                self.lock().tell(self.hub.ledger());
-                due = None;
-            }
-        }
-    }
-
-    /// What is kept, as a message, and the messages that follow it; nothing once the gateway stops.
-    fn join(&self) -> Option<(Bytes, broadcast::Receiver<Bytes>)> {
-        // Under one lock, so that no turn is in both or in neither.
-        let mut shared = self.lock();
-        shared.tell(self.hub.ledger());
-        let messages = shared.messages.as_ref()?.subscribe();
-        Some((shared.history.snapshot(self.hub.ledger()), messages))
-    }
-
-    /// A session by its name on the page, and what its pin is called in the store.
-    pub(crate) fn find(&self, name: &str) -> Option<(SessionTag, Vec<StoredKey>)> {
-        self.lock().history.find(name).map(|(tag, keys)| (tag, keys.to_vec()))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        // Nothing that panics leaves a history behind that could not be read.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Shared {
-    /// Gives how many turns are to be told.
-    fn add(&mut self, turn: Arc<Turn>) -> usize {
-        let told = self.history.add(turn);
-        self.untold.push(told);
-        self.untold.len()
-    }
-
-    fn tell(&mut self, ledger: &Ledger) {
-        let untold = std::mem::take(&mut self.untold);
-        if let Some(messages) = &self.messages
-            && messages.receiver_count() > 0
-            && !untold.is_empty()
-        {
-            // It fails when the last reader has gone.
-            let _ = messages.send(self.history.news(&untold, ledger));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::error::ApiError;
 use crate::protocol::Protocol;
 use crate::stack::sessions::Sessions;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{self, Metrics};
 use crate::upstream::providers::Upstreams;
 
 pub(crate) async fn models(State(upstreams): State<Arc<Upstreams>>) -> Json<Value> {
@@ -61,7 +61,8 @@ pub(crate) async fn ready(State(sessions): State<Sessions>) -> (StatusCode, Json
 pub(crate) async fn scrape(
     State((metrics, sessions)): State<(Metrics, Sessions)>,
 ) -> Response<Body> {
-    let mut response = Response::new(Body::from(metrics.render(&sessions)));
+    metrics::sessions(sessions.place(), sessions.len(), sessions.are_shared());
+    let mut response = Response::new(Body::from(metrics.render()));
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
     response

@@ -12,12 +12,9 @@ use tracing::field::Empty;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::config::SpanAttributes;
+use crate::extensions::Arrived;
 use crate::telemetry::metrics::Answers;
 use crate::telemetry::{context, metrics};
-
-/// When a request came in.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrived(pub(crate) Instant);
 
 /// Traces and counts requests of the API.
 #[derive(Debug)]

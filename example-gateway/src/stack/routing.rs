@@ -11,7 +11,7 @@ use tower::util::MapRequest;
 use tower::{Service, ServiceExt};
 
 use crate::config::{Config, Router};
-use crate::ops::turns::RouterClock;
+use crate::extensions::RouterClock;
 use crate::protocol::Protocol;
 use crate::telemetry::context;
 use crate::upstream::providers::Upstreams;

@@ -15,10 +15,6 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::ops::ledger::Verdict;
-use crate::ops::turns::Turn;
-use crate::stack::sessions::Sessions;
-
 const REQUESTS: &str = "gateway_requests_total";
 const UPSTREAM: &str = "gateway_upstream_requests_total";
 const FIRST_BYTE: &str = "gateway_time_to_first_byte_seconds";
@@ -62,9 +58,7 @@ impl Metrics {
     }
 
     /// The text for a scrape.
-    pub(crate) fn render(&self, sessions: &Sessions) -> String {
-        gauge!(SESSIONS, "store" => sessions.place()).set(as_f64(sessions.len()));
-        gauge!(STORE_READY).set(if sessions.are_shared() { 1.0 } else { 0.0 });
+    pub(crate) fn render(&self) -> String {
         self.0.render()
     }
 
@@ -146,6 +140,13 @@ pub(crate) fn refused(code: &'static str) {
     counter!(REFUSED, "code" => code).increment(1);
 }
 
+/// How many pins this process holds, in which kind of store, and whether they are kept where the
+/// configuration says.
+pub(crate) fn sessions(store: &'static str, count: usize, ready: bool) {
+    gauge!(SESSIONS, "store" => store).set(as_f64(count));
+    gauge!(STORE_READY).set(if ready { 1.0 } else { 0.0 });
+}
+
 /// Tokens of `models` are going to be counted.
 pub(crate) fn expect_costs<'a>(models: impl Iterator<Item = &'a ModelName>) {
     for model in models {
@@ -156,42 +157,46 @@ pub(crate) fn expect_costs<'a>(models: impl Iterator<Item = &'a ModelName>) {
     }
 }
 
+/// The tokens of one turn, as far as the provider told them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TurnTokens {
+    pub(crate) prompt: Option<u64>,
+    pub(crate) cached: Option<u64>,
+    pub(crate) output: Option<u64>,
+}
+
 /// A turn of the configured `model` has ended.
-pub(crate) fn cost(model: &ModelName, turn: &Turn) {
-    if !turn.may_cost() {
-        return;
-    }
-    let kinds = [
-        ("prompt", turn.prompt_tokens),
-        ("cached", turn.cached_tokens),
-        ("output", turn.output_tokens),
-    ];
-    for (kind, tokens) in kinds {
+pub(crate) fn cost(model: &ModelName, tokens: TurnTokens) {
+    let TurnTokens { prompt, cached, output } = tokens;
+    for (kind, tokens) in [("prompt", prompt), ("cached", cached), ("output", output)] {
         if let Some(tokens) = tokens {
             counter!(TOKENS, "model" => model.to_string(), "kind" => kind).increment(tokens);
         }
     }
-    if turn.prompt_tokens.is_none() {
+    if prompt.is_none() {
         counter!(WITHOUT_USAGE, "model" => model.to_string()).increment(1);
     }
 }
 
-/// Pins of `routes` are going to be judged.
-pub(crate) fn expect_verdicts<'a>(routes: impl Iterator<Item = &'a String>) {
+/// Pins of `routes` are going to be judged by one of `labels`.
+pub(crate) fn expect_verdicts<'a, const N: usize>(
+    routes: impl Iterator<Item = &'a String>,
+    labels: [&'static str; N],
+) {
     for route in routes {
-        for verdict in Verdict::ALL {
+        for verdict in labels {
             verdicts(route, verdict).absolute(0);
         }
     }
 }
 
 /// What the router would have done with a turn that a pin of `route` served.
-pub(crate) fn judged(route: &str, verdict: Verdict) {
+pub(crate) fn judged(route: &str, verdict: &'static str) {
     verdicts(route, verdict).increment(1);
 }
 
-fn verdicts(route: &str, verdict: Verdict) -> Counter {
-    counter!(VERDICTS, "route" => route.to_owned(), "verdict" => verdict.as_str())
+fn verdicts(route: &str, verdict: &'static str) -> Counter {
+    counter!(VERDICTS, "route" => route.to_owned(), "verdict" => verdict)
 }
 
 /// What is counted of the calls for one configured model. Looking a series up costs more than

@@ -1,7 +1,6 @@
 //! The reverse proxy: one request to the provider of its model, the answer streamed back.
 
 mod form;
-mod lent;
 mod pool;
 mod target;
 
@@ -27,8 +26,7 @@ use thread_local::ThreadLocal;
 use tower::Service;
 use tracing::Instrument;
 
-use self::lent::Lent;
-use self::pool::{Connector, Failure, Pool};
+use self::pool::{Connector, Failure, Lent, Pool};
 use self::target::Target;
 use crate::body::{Envelope, Slices};
 use crate::config::Limits;

@@ -15,7 +15,7 @@ use tracing::field::Empty;
 
 use crate::config::Provider;
 use crate::error::ApiError;
-use crate::stack::observe::Arrived;
+use crate::extensions::Arrived;
 use crate::telemetry::metrics::Upstream;
 
 /// A call that is under way.

@@ -13,11 +13,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::change::Change;
-use super::paths::caller;
 use super::pins::has_scope;
 use super::refusal::{Refusal, invalid, refusal, store};
-use super::{Admin, Caller};
-use crate::edge::connection::Peer;
+use super::state::{Admin, Caller};
+use crate::extensions::Peer;
 
 /// Pins that one call moves, about, and the longest that it goes on.
 const MOST: u64 = 1000;
@@ -52,7 +51,7 @@ pub(super) async fn bulk(
     if to == wish.from {
         return Err(invalid("invalid_target", "to must be another model than from"));
     }
-    let change = Change { admin: &admin, caller: caller(peer) };
+    let change = Change { admin: &admin, caller: Caller::of(peer) };
     let mut tally =
         Tally { wish: &wish, to, who: &change.caller, moved: 0, unchanged: 0, failed: 0 };
     let (began, mut next) = (Instant::now(), wish.cursor.clone());

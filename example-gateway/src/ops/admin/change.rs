@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use affinity_layer::{
-    AffinityKey, AffinityStore, ModelName, StoreError,
+    AffinityKey, ModelName, StoreError,
     admin::{StoredKey, StoredPin},
 };
 use http::StatusCode;
 
 use super::refusal::{Refusal, not_found, refusal, store};
-use super::{Admin, Caller};
-use crate::ops::turns::SessionTag;
+use super::state::{Admin, Caller};
+use crate::stack::turns::tag::SessionTag;
 
 /// How often a pin is read again that somebody else has changed meanwhile.
 const TRIES: usize = 3;
@@ -103,13 +103,6 @@ impl Change<'_> {
         let epoch = found.pin.epoch;
         let moved = inspect.repin_stored(&found.key, epoch, Arc::new(selection), expiry).await?;
         Ok(moved.is_some_and(|claim| claim.won))
-    }
-}
-
-impl Admin {
-    /// Waits until a change is known to all replicas, so that whoever made it finds it at any.
-    pub(super) async fn settle(&self) {
-        tokio::time::sleep(self.sessions.store().coherence()).await;
     }
 }
 

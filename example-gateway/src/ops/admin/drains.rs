@@ -11,10 +11,9 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Admin;
-use super::paths::caller;
 use super::refusal::{Refusal, invalid, refusal, store, unserved};
-use crate::edge::connection::Peer;
+use super::state::{Admin, Caller};
+use crate::extensions::Peer;
 use crate::upstream::drains::{Drain, Live};
 
 #[derive(Debug, Default, Deserialize)]
@@ -60,7 +59,7 @@ pub(super) async fn drain(
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let drain = Drain { sessions, to: to.clone(), since };
     admin.board.drain(&model, drain).await.map_err(store)?;
-    let (who, named) = (caller(peer), to.as_ref().map(ModelName::as_str));
+    let (who, named) = (Caller::of(peer), to.as_ref().map(ModelName::as_str));
     tracing::info!(target: "audit", %who, action = "drain", %model, ?sessions, to = named);
     Ok(Json(json!({"model": model, "sessions": sessions, "to": to, "since": since})))
 }
@@ -81,7 +80,7 @@ pub(super) async fn undrain(
             |_| refusal(StatusCode::NOT_FOUND, "not_drained", "this model is not drained"),
         ));
     }
-    let who = caller(peer);
+    let who = Caller::of(peer);
     tracing::info!(target: "audit", %who, action = "undrain", %model);
     Ok(Json(json!({"model": model, "drained": false})))
 }

@@ -7,9 +7,10 @@ use axum::extract::{Extension, Path, Query, State};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+use super::bulk;
 use super::pins::{self, Session};
-use super::{Admin, Caller, bulk};
-use crate::edge::connection::Peer;
+use super::state::{Admin, Caller};
+use crate::extensions::Peer;
 
 type Key = Result<Path<String>, PathRejection>;
 type Named = Result<Query<Session>, QueryRejection>;
@@ -22,10 +23,6 @@ pub(super) fn pins() -> Router<Admin> {
         .route("/admin/v1/pins/{*key}", by_key)
         .route("/admin/v1/lanes/{session}", get(show_lane).delete(release_lane).patch(repin_lane))
         .route("/admin/v1/pin", get(show_named).delete(release_named).patch(repin_named))
-}
-
-pub(super) fn caller(peer: Option<Extension<Peer>>) -> Caller {
-    Caller(peer.map(|Extension(peer)| peer))
 }
 
 async fn show(State(admin): State<Admin>, key: Key) -> impl IntoResponse {
@@ -41,7 +38,7 @@ async fn release(
     peer: Option<Extension<Peer>>,
     key: Key,
 ) -> impl IntoResponse {
-    pins::release(&admin, caller(peer), &pins::by_key(key)?).await
+    pins::release(&admin, Caller::of(peer), &pins::by_key(key)?).await
 }
 
 async fn release_named(
@@ -49,7 +46,7 @@ async fn release_named(
     peer: Option<Extension<Peer>>,
     named: Named,
 ) -> impl IntoResponse {
-    pins::release(&admin, caller(peer), &pins::by_session(&admin, named)?).await
+    pins::release(&admin, Caller::of(peer), &pins::by_session(&admin, named)?).await
 }
 
 async fn repin(
@@ -58,7 +55,7 @@ async fn repin(
     key: Key,
     body: Body,
 ) -> impl IntoResponse {
-    pins::repin(&admin, caller(peer), &pins::by_key(key)?, body).await
+    pins::repin(&admin, Caller::of(peer), &pins::by_key(key)?, body).await
 }
 
 async fn repin_named(
@@ -67,7 +64,7 @@ async fn repin_named(
     named: Named,
     body: Body,
 ) -> impl IntoResponse {
-    pins::repin(&admin, caller(peer), &pins::by_session(&admin, named)?, body).await
+    pins::repin(&admin, Caller::of(peer), &pins::by_session(&admin, named)?, body).await
 }
 
 async fn show_lane(State(admin): State<Admin>, lane: Key) -> impl IntoResponse {
@@ -79,7 +76,7 @@ async fn release_lane(
     peer: Option<Extension<Peer>>,
     lane: Key,
 ) -> impl IntoResponse {
-    pins::release(&admin, caller(peer), &pins::by_lane(&admin, lane)?).await
+    pins::release(&admin, Caller::of(peer), &pins::by_lane(&admin, lane)?).await
 }
 
 async fn repin_lane(
@@ -88,5 +85,5 @@ async fn repin_lane(
     lane: Key,
     body: Body,
 ) -> impl IntoResponse {
-    pins::repin(&admin, caller(peer), &pins::by_lane(&admin, lane)?, body).await
+    pins::repin(&admin, Caller::of(peer), &pins::by_lane(&admin, lane)?, body).await
 }

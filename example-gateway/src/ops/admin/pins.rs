@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use super::change::{Change, Target};
 use super::refusal::{Refusal, invalid, not_found, query, store};
-use super::{Admin, Caller};
-use crate::ops::turns::SessionTag;
+use super::state::{Admin, Caller};
+use crate::stack::turns::tag::SessionTag;
 
 /// Pins of a page, by default and at most.
 const PAGE: usize = 100;

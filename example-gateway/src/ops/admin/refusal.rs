@@ -2,19 +2,14 @@
 
 use std::borrow::Cow;
 
-use affinity_layer::{ModelName, StoreError, StoreErrorKind};
-use axum::body::Body;
+use affinity_layer::{StoreError, StoreErrorKind};
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use serde::de::DeserializeOwned;
 
-use super::Admin;
 use crate::error::ApiError;
 use crate::protocol::Protocol;
-use crate::stack::intake::collect;
-use crate::upstream::providers::Requested;
 
 /// An error in OpenAI's shape.
 #[derive(Debug)]
@@ -73,31 +68,5 @@ pub(super) fn query<T>(read: Result<Query<T>, QueryRejection>) -> Result<T, Refu
     match read {
         Ok(Query(read)) => Ok(read),
         Err(rejection) => Err(invalid("invalid_query", rejection.body_text())),
-    }
-}
-
-impl Admin {
-    /// The body of a request, within the limits.
-    pub(super) async fn read<T: DeserializeOwned>(&self, body: Body) -> Result<T, Refusal> {
-        let bytes = collect(body, &self.limits).await?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| invalid("invalid_json", format!("the body cannot be read: {error}")))
-    }
-
-    /// The model that a request means.
-    pub(super) fn served(&self, name: &str) -> Result<ModelName, Refusal> {
-        match self.upstreams.requested(name) {
-            Some(Requested::Model(model)) => Ok(model),
-            Some(Requested::Auto) | None => Err(unserved()),
-        }
-    }
-
-    /// The same, for one that sessions are to be given.
-    pub(super) fn open(&self, name: &str) -> Result<ModelName, Refusal> {
-        let model = self.served(name)?;
-        if self.upstreams.drains().holds(&model) {
-            return Err(refusal(StatusCode::CONFLICT, "model_drained", "this model is drained"));
-        }
-        Ok(model)
     }
 }

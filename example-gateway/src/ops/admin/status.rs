@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use super::Admin;
+use super::state::Admin;
 
 /// `GET /admin/v1/status`
 pub(super) async fn status(State(Admin { sessions, upstreams, .. }): State<Admin>) -> Json<Value> {

@@ -6,10 +6,11 @@ use std::time::SystemTime;
 use affinity_layer::{ModelName, RouteName};
 
 use super::sums::Sums;
-use crate::ops::turns::{SessionTag, Turn};
+use crate::stack::turns::tag::SessionTag;
+use crate::stack::turns::turn::Turn;
 
 /// Sessions that are kept, a few hundred bytes each; the one whose last turn is the longest ago goes.
-pub(super) const MAX_PINS: usize = 10_000;
+pub(crate) const MAX_PINS: usize = 10_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Pins {

@@ -2,32 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What the router would have done with a turn that was served by a pin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Verdict {
-    /// It would have chosen the pinned model.
-    Agreed,
-    /// It would have chosen another model.
-    Otherwise,
-    /// No route matched.
-    NoMatch,
-    /// It gave no answer.
-    Failed,
-}
-
-impl Verdict {
-    pub(crate) const ALL: [Self; 4] = [Self::Agreed, Self::Otherwise, Self::NoMatch, Self::Failed];
-
-    /// The label in metrics.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Agreed => "agreed",
-            Self::Otherwise => "otherwise",
-            Self::NoMatch => "no_match",
-            Self::Failed => "failed",
-        }
-    }
-}
+use crate::stack::turns::observer::Verdict;
 
 /// How often each verdict was given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

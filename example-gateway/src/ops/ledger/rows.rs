@@ -7,28 +7,27 @@ use serde::{Deserialize, Serialize};
 
 use super::regret::Regret;
 use super::sums::Sums;
-use super::{Entry, Ledger};
-use crate::ops::turns::SessionTag;
+use crate::stack::turns::tag::SessionTag;
 
 /// The whole ledger.
 #[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct Answer {
+pub(crate) struct LedgerReport {
     /// Unix milliseconds.
     pub(crate) since: u64,
     pub(crate) totals: Row,
-    pub(crate) models: Vec<Model>,
-    pub(crate) routes: Vec<Route>,
+    pub(crate) models: Vec<ModelRow>,
+    pub(crate) routes: Vec<RouteRow>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct Model {
+pub(crate) struct ModelRow {
     pub(crate) model: String,
     #[serde(flatten)]
     pub(crate) row: Row,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct Route {
+pub(crate) struct RouteRow {
     pub(crate) route: Option<String>,
     #[serde(flatten)]
     pub(crate) row: Row,
@@ -36,15 +35,15 @@ pub(crate) struct Route {
 
 /// One session.
 #[derive(Debug, Serialize)]
-pub(crate) struct Session {
-    session: SessionTag,
-    scope: Option<String>,
-    model: Option<ModelName>,
-    route: Option<RouteName>,
+pub(crate) struct SessionRow {
+    pub(super) session: SessionTag,
+    pub(super) scope: Option<String>,
+    pub(super) model: Option<ModelName>,
+    pub(super) route: Option<RouteName>,
     /// Unix milliseconds.
-    last: Option<u64>,
+    pub(super) last: Option<u64>,
     #[serde(flatten)]
-    row: Row,
+    pub(super) row: Row,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -53,16 +52,16 @@ pub(crate) struct Row {
     pub(crate) pinned_turns: u64,
     pub(crate) incomplete_turns: u64,
     pub(crate) switches: u64,
-    pub(crate) router: Router,
-    pub(crate) tokens: Tokens,
-    pub(crate) turns_without: Tokens,
+    pub(crate) router: RouterRow,
+    pub(crate) tokens: TokensRow,
+    pub(crate) turns_without: TokensRow,
     /// A model does not tell for whom the router would have chosen it, nor does a session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) regret: Option<Regret>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct Router {
+pub(crate) struct RouterRow {
     pub(crate) calls: u64,
     pub(crate) calls_saved: u64,
     pub(crate) time_us: u64,
@@ -71,76 +70,28 @@ pub(crate) struct Router {
 }
 
 #[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct Tokens {
+pub(crate) struct TokensRow {
     pub(crate) prompt: u64,
     pub(crate) cached: u64,
     pub(crate) output: u64,
 }
 
-impl Ledger {
-    /// The books as they stand.
-    pub(crate) fn answer(&self) -> Answer {
-        let books = self.books();
-        let total = books.total.sums;
-        let models = books.models.iter().map(|(model, entry)| Model {
-            model: model.clone(),
-            row: Row::new(&entry.sums, &total),
-        });
-        let routes = books.routes.iter();
-        let routes =
-            routes.map(|(route, entry)| Route { route: route.clone(), row: entry.row(&total) });
-        Answer {
-            since: unix_millis(self.since),
-            totals: books.total.row(&total),
-            models: models.collect(),
-            routes: routes.collect(),
-        }
-    }
-
-    /// The sums over all turns.
-    pub(crate) fn totals(&self) -> impl Serialize + use<> {
-        let total = self.books().total;
-        total.row(&total.sums)
-    }
-
-    /// The sessions, the last used first.
-    pub(super) fn sessions(&self, limit: usize) -> Vec<Session> {
-        let books = self.books();
-        let total = books.total.sums;
-        let newest = books.pins.newest().take(limit).map(|(session, page)| Session {
-            session,
-            scope: page.scope.clone(),
-            model: page.model.clone(),
-            route: page.route.clone(),
-            last: page.last.map(unix_millis),
-            row: Row::new(&page.sums, &total),
-        });
-        newest.collect()
-    }
-}
-
-impl Entry {
-    fn row(&self, total: &Sums) -> Row {
-        Row { regret: Some(self.regret), ..Row::new(&self.sums, total) }
-    }
-}
-
 impl Row {
-    fn new(sums: &Sums, total: &Sums) -> Self {
+    pub(super) fn new(sums: &Sums, total: &Sums) -> Self {
         let Sums { prompt, cached, output, .. } = sums;
         Self {
             turns: sums.turns,
             pinned_turns: sums.pinned,
             incomplete_turns: sums.incomplete,
             switches: sums.switches,
-            router: Router {
+            router: RouterRow {
                 calls: sums.router_calls,
                 calls_saved: sums.saved,
                 time_us: sums.router_us,
                 time_saved_us: time_saved(sums.saved, total),
             },
-            tokens: Tokens { prompt: prompt.sum, cached: cached.sum, output: output.sum },
-            turns_without: Tokens {
+            tokens: TokensRow { prompt: prompt.sum, cached: cached.sum, output: output.sum },
+            turns_without: TokensRow {
                 prompt: prompt.unknown,
                 cached: cached.unknown,
                 output: output.unknown,
@@ -157,7 +108,7 @@ fn time_saved(saved: u64, total: &Sums) -> Option<u64> {
     Some(u64::try_from(time).unwrap_or(u64::MAX))
 }
 
-fn unix_millis(at: SystemTime) -> u64 {
+pub(super) fn unix_millis(at: SystemTime) -> u64 {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

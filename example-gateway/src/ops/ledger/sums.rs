@@ -1,6 +1,6 @@
 //! What turns add up to.
 
-use crate::ops::turns::Turn;
+use crate::stack::turns::turn::Turn;
 
 /// Sums over turns. A sum that would not fit any more stays where it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,12 +1,17 @@
 use std::fmt::Display;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use affinity_layer::{AffinityKey, Outcome};
+use affinity_layer::{AffinityKey, ModelName, Outcome, RouteName};
 use serde_json::{Value, json};
 
+use super::books::{Ledger, MAX_ROUTES, OTHER};
 use super::pins::MAX_PINS;
-use super::*;
 use crate::config::{Config, Mode};
+use crate::stack::turns::observer::Verdict;
+use crate::stack::turns::tag::SessionTag;
+use crate::stack::turns::turn::Turn;
+use crate::upstream::providers::Upstreams;
 
 const MODELS: &str = "
 version: v0.4.0
@@ -50,7 +55,7 @@ fn turn(session: Option<SessionTag>, model: &str, route: Option<&str>) -> Turn {
 }
 
 fn json(ledger: &Ledger) -> Value {
-    serde_json::to_value(ledger.answer()).unwrap()
+    serde_json::to_value(ledger.report()).unwrap()
 }
 
 #[test]

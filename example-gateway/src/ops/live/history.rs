@@ -10,8 +10,9 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::lane::{Lane, Told};
-use crate::ops::ledger::Ledger;
-use crate::ops::turns::{SessionTag, Turn};
+use crate::ops::ledger::books::Ledger;
+use crate::stack::turns::tag::SessionTag;
+use crate::stack::turns::turn::Turn;
 
 /// Sessions that are kept.
 pub(super) const LANES: usize = 200;

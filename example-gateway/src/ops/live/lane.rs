@@ -6,7 +6,8 @@ use std::sync::Arc;
 use affinity_layer::admin::StoredKey;
 use serde::{Serialize, Serializer};
 
-use crate::ops::turns::{SessionTag, Turn};
+use crate::stack::turns::tag::SessionTag;
+use crate::stack::turns::turn::Turn;
 
 /// Turns of a session that are kept.
 pub(super) const TURNS: usize = 100;

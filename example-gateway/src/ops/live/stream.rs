@@ -12,7 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
 use tokio::time::{sleep, timeout};
 
-use super::Live;
+use super::feed::Live;
 use crate::error::ApiError;
 use crate::protocol::Protocol;
 

@@ -1,18 +1,23 @@
 //! The stream as a reader gets it.
 
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use affinity_layer::{AffinityKey, Outcome};
+use affinity_layer::{AffinityKey, ModelName, Outcome};
 use axum::body::Body;
 use axum::extract::State;
 use http_body_util::BodyExt;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
+use super::feed::{BEHIND, Live, READERS, TOGETHER};
 use super::stream::events;
-use super::*;
+use super::{history, lane};
 use crate::config::Config;
-use crate::ops::turns::SessionTag;
-use crate::stack::sessions::Sessions;
+use crate::ops::hub::TurnHub;
+use crate::stack::turns::observer::TurnObserver;
+use crate::stack::turns::tag::SessionTag;
+use crate::stack::turns::turn::Turn;
 use crate::upstream::providers::Upstreams;
 
 const ONE: &str = "openai/one";
@@ -77,7 +82,7 @@ struct Setup {
 impl Setup {
     async fn new() -> Self {
         let config = Config::embedded();
-        let hub = TurnHub::new(Arc::new(Upstreams::new(&config)), Sessions::new(&config).unwrap());
+        let hub = TurnHub::new(Arc::new(Upstreams::new(&config)));
         let stop = CancellationToken::new();
         let live = Live::new(hub.clone(), vec![ModelName::new(ONE).unwrap()]);
         tokio::spawn(live.clone().follow(stop.clone()));
@@ -87,7 +92,7 @@ impl Setup {
     }
 
     fn told(&self, session: Option<&str>, model: &str) {
-        self.hub.told(Arc::new(turn(session, model)));
+        self.hub.ended(Arc::new(turn(session, model)));
     }
 
     /// Until what was told is in the history.
@@ -140,7 +145,7 @@ async fn the_sums_are_those_of_the_ledger() {
     assert_eq!(reader.expect("snapshot").await["totals"]["turns"], 0);
     setup.told(Some("a"), ONE);
     let router = Some(Duration::from_millis(2));
-    setup.hub.told(Arc::new(Turn { router, pinned: false, ..turn(Some("a"), ONE) }));
+    setup.hub.ended(Arc::new(Turn { router, pinned: false, ..turn(Some("a"), ONE) }));
     let totals = reader.expect("turns").await["totals"].clone();
     assert_eq!(totals, serde_json::to_value(setup.hub.ledger().totals()).unwrap());
     let sums = [&totals["turns"], &totals["router"]["calls"], &totals["router"]["calls_saved"]];

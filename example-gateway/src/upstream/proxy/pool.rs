@@ -4,20 +4,25 @@
 //! to lend them: the one used last goes first, and comes back when its answer has been read to the end.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::BoxError;
+use bytes::Bytes;
 use http::{Request, Response, Uri};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::ServiceExt;
 
 use super::form::{absolute, relative};
-use super::lent::Lent;
 use crate::body::Slices;
 
 /// How long a connection is kept that nobody uses.
@@ -180,6 +185,65 @@ async fn sweep(pool: Weak<Pool>) {
 enum Connection {
     Http1(http1::SendRequest<Slices>),
     Http2(http2::SendRequest<Slices>),
+}
+
+pin_project! {
+    /// The body of an answer; with its last byte the connection is free again.
+    #[derive(Debug)]
+    pub(super) struct Lent {
+        #[pin]
+        body: Incoming,
+        lender: Option<(http1::SendRequest<Slices>, Arc<Pool>)>,
+    }
+}
+
+impl Lent {
+    pub(super) fn new(
+        body: Incoming,
+        lender: Option<(http1::SendRequest<Slices>, Arc<Pool>)>,
+    ) -> Self {
+        let mut lent = Self { body, lender };
+        if lent.body.is_end_stream() {
+            give_back(&mut lent.lender);
+        }
+        lent
+    }
+}
+
+fn give_back(lender: &mut Option<(http1::SendRequest<Slices>, Arc<Pool>)>) {
+    if let Some((connection, pool)) = lender.take() {
+        pool.give_back(connection);
+    }
+}
+
+impl Body for Lent {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let mut this = self.project();
+        let polled = this.body.as_mut().poll_frame(cx);
+        let is_over = match &polled {
+            Poll::Ready(Some(Ok(_))) => this.body.is_end_stream(),
+            Poll::Ready(None) => true,
+            _ => false,
+        };
+        if is_over {
+            give_back(this.lender);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The gateway: its paths, and the stack of layers behind them.
 
-mod layers;
-
 use std::sync::Arc;
 
 use affinity_layer::{LinkLayer, ReleaseLayer, ext::Probe};
@@ -15,18 +13,22 @@ use tower::{Layer, ServiceBuilder, service_fn};
 use tower_http::ServiceBuilderExt;
 use tower_http::add_extension::AddExtensionLayer;
 
-use self::layers::{affinity, failover, shadow, turns, withheld};
 use crate::config::{ClientKey, Config, Release};
 use crate::edge::front::{Endpoint, Front};
-use crate::ops::admin::{self, Admin};
+use crate::extensions::RouterClock;
+use crate::ops::admin;
+use crate::ops::admin::state::Admin;
 use crate::ops::drains::Board;
-use crate::ops::live::Live;
-use crate::ops::turns::{RecordLayer, RouterClock, TurnHub};
+use crate::ops::hub::TurnHub;
+use crate::ops::live::feed::Live;
 use crate::stack::answers::{models, not_found, only, ready, scrape, wrong_method};
 use crate::stack::decision::decide;
 use crate::stack::intake::IntakeLayer;
+use crate::stack::layers::{affinity, failover, shadow, turns, withheld};
 use crate::stack::observe::Observer;
 use crate::stack::sessions::Sessions;
+use crate::stack::turns::observer::TurnObserver;
+use crate::stack::turns::record::RecordLayer;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::providers::Upstreams;
 use crate::upstream::proxy::Proxy;
@@ -62,7 +64,9 @@ impl App {
         let board = Board::new(sessions.clone(), upstreams.clone());
         let affinity = affinity(config, sessions.store(), &upstreams);
         // Without an admin listener nobody can ask for it.
-        let hub = config.admin.as_ref().map(|_| TurnHub::new(upstreams.clone(), sessions.clone()));
+        let hub = config.admin.as_ref().map(|_| TurnHub::new(upstreams.clone()));
+        let observer = hub.clone().map(|hub| Arc::new(hub) as Arc<dyn TurnObserver>);
+        let record = |observer| RecordLayer::new(observer, sessions.clone());
         let live = hub.clone().map(|hub| {
             let models = upstreams.models().map(|provider| provider.model.clone());
             Live::new(hub, models.collect())
@@ -78,9 +82,9 @@ impl App {
             // Decides or recalls the model.
             .layer(affinity.clone())
             // Routes some of the pinned turns once more, to count what the router would have done.
-            .option_layer(shadow(config, &upstreams, hub.as_ref()))
+            .option_layer(shadow(config, &upstreams, observer.clone()))
             // Records what becomes of the turn, where somebody may ask for it.
-            .option_layer(hub.clone().map(RecordLayer::new))
+            .option_layer(observer.map(record))
             // The refusals of the layer above and the answers of those below have one body type.
             .map_response_body(Body::new)
             // Ends a pin with the last byte of a final response, or of the model's last answer.

@@ -13,17 +13,17 @@ use http::{HeaderName, Response, header};
 
 use crate::config::{Config, Release};
 use crate::error::ApiError;
-use crate::ops::shadow::ShadowLayer;
-use crate::ops::turns::TurnHub;
 use crate::protocol::Protocol;
 use crate::stack::intake::Turns;
 use crate::stack::routed::{opened, routed};
+use crate::stack::shadow::ShadowLayer;
+use crate::stack::turns::observer::TurnObserver;
 use crate::stack::{routing, sessions};
 use crate::upstream::providers::Upstreams;
 
-pub(super) type Refuse = fn(&Rejection, &Parts) -> Response<Body>;
+pub(crate) type Refuse = fn(&Rejection, &Parts) -> Response<Body>;
 
-pub(super) fn affinity(
+pub(crate) fn affinity(
     config: &Config,
     store: SharedStore,
     upstreams: &Arc<Upstreams>,
@@ -63,21 +63,21 @@ pub(super) fn affinity(
     })
 }
 
-pub(super) fn shadow(
+pub(crate) fn shadow(
     config: &Config,
     upstreams: &Arc<Upstreams>,
-    hub: Option<&TurnHub>,
+    observer: Option<Arc<dyn TurnObserver>>,
 ) -> Option<ShadowLayer<impl RouterService + use<>>> {
-    let layer = || {
+    let layer = move || {
         // What is drained is no choice that anybody could regret.
         let router = opened(routing::router(config, upstreams.clone()), upstreams.clone());
-        ShadowLayer::new(config, router, hub.cloned())
+        ShadowLayer::new(config, router, observer)
     };
     (config.routing.regret_sample > 0.0).then(layer)
 }
 
 /// How requests are marked that open a turn of the user, or go on with one.
-pub(super) fn turns(config: &Config) -> Turns {
+pub(crate) fn turns(config: &Config) -> Turns {
     match config.routing.release {
         Release::UserTurn => Turns::MarkNew,
         _ if config.routing.warm_up_turns > 0 => Turns::MarkOthers,
@@ -85,7 +85,7 @@ pub(super) fn turns(config: &Config) -> Turns {
     }
 }
 
-pub(super) fn failover(config: &Config, upstreams: &Arc<Upstreams>) -> Option<FailoverLayer> {
+pub(crate) fn failover(config: &Config, upstreams: &Arc<Upstreams>) -> Option<FailoverLayer> {
     let upstreams = upstreams.clone();
     let usable = move |request: &Parts, model: &ModelName| {
         upstreams.takes(model, request) && !upstreams.drains().holds(model)
@@ -94,7 +94,7 @@ pub(super) fn failover(config: &Config, upstreams: &Arc<Upstreams>) -> Option<Fa
 }
 
 /// The headers that are for us and not for the providers.
-pub(super) fn withheld(config: &Config) -> Vec<HeaderName> {
+pub(crate) fn withheld(config: &Config) -> Vec<HeaderName> {
     let mut withheld: Vec<_> = config.routing.tenant_header.iter().cloned().collect();
     let follows = config.routing.body_ids.contains(&BodyId::PreviousResponseId);
     if follows || config.routing.release == Release::FinalAnswer || config.admin.is_some() {

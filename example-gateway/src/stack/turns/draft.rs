@@ -1,109 +1,38 @@
-//! The layer that records turns. It belongs below the affinity layer and above all that may change
-//! the model once more.
+//! A turn that is under way.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use affinity_layer::{
     PinnedModel,
     ext::{AnyModel, Probe, RequestedModel},
-    usage::{Usage, UsageReader},
+    usage::Usage,
 };
 use axum::body::Body;
-use http::{Extensions, Request, Response};
-use pin_project_lite::pin_project;
+use http::{Extensions, Response};
 use tokio::time::Instant;
-use tower::{Layer, Service};
 
-use super::body::Recorded;
-use super::{RouterClock, SessionTag, Turn, TurnHub};
-use crate::stack::observe::Arrived;
-
-/// Layer that applies [`Record`].
-#[derive(Clone, Debug)]
-pub(crate) struct RecordLayer(TurnHub);
-
-impl RecordLayer {
-    /// Tells `hub` of each turn.
-    pub(crate) fn new(hub: TurnHub) -> Self {
-        Self(hub)
-    }
-}
-
-impl<S> Layer<S> for RecordLayer {
-    type Service = Record<S>;
-
-    fn layer(&self, inner: S) -> Record<S> {
-        Record { inner, hub: self.0.clone() }
-    }
-}
-
-/// Middleware that records turns; see the [module docs](self).
-#[derive(Clone, Debug)]
-pub(crate) struct Record<S> {
-    inner: S,
-    hub: TurnHub,
-}
-
-impl<S, ReqBody> Service<Request<ReqBody>> for Record<S>
-where
-    S: Service<Request<ReqBody>, Response = Response<Body>>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Recording<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let draft = Draft::begin(request.extensions(), &self.hub);
-        Recording { inner: self.inner.call(request), draft }
-    }
-}
-
-pin_project! {
-    /// Response future of [`Record`].
-    pub(crate) struct Recording<F> {
-        #[pin]
-        inner: F,
-        draft: Option<Draft>,
-    }
-}
-
-impl<F, E> Future for Recording<F>
-where
-    F: Future<Output = Result<Response<Body>, E>>,
-{
-    type Output = Result<Response<Body>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let response = ready!(this.inner.poll(cx))?;
-        let Some(mut draft) = this.draft.take() else {
-            return Poll::Ready(Ok(response));
-        };
-        draft.answered(&response);
-        let usage = UsageReader::of(&response);
-        Poll::Ready(Ok(response.map(|body| Body::new(Recorded::new(body, draft, usage)))))
-    }
-}
+use super::observer::TurnObserver;
+use super::tag::SessionTag;
+use super::turn::Turn;
+use crate::extensions::{Arrived, RouterClock};
+use crate::stack::sessions::Sessions;
 
 /// A turn that has not ended. Whoever drops it has seen its end: it is told then.
 #[derive(Debug)]
 pub(super) struct Draft {
     turn: Arc<Turn>,
     since: Instant,
-    hub: TurnHub,
+    observer: Arc<dyn TurnObserver>,
 }
 
 impl Draft {
     /// A draft for a request that goes to a model to be answered.
-    fn begin(request: &Extensions, hub: &TurnHub) -> Option<Self> {
+    pub(super) fn begin(
+        request: &Extensions,
+        observer: &Arc<dyn TurnObserver>,
+        sessions: &Sessions,
+    ) -> Option<Self> {
         let model = request.get::<PinnedModel>()?;
         if request.get::<Probe>().is_some() {
             return None;
@@ -114,7 +43,7 @@ impl Draft {
         let turn = Turn {
             at: SystemTime::now().checked_sub(since.elapsed()).unwrap_or(UNIX_EPOCH),
             session: model.key().map(SessionTag::of),
-            keys: model.key().map(|key| hub.keys(key)).unwrap_or_default(),
+            keys: model.key().map(|key| sessions.inspect().stored_keys(key)).unwrap_or_default(),
             scope: model.key().and_then(|key| key.scope()).map(Into::into),
             requested: requested.filter(|_| request.get::<AnyModel>().is_none()),
             model: model.model().clone(),
@@ -132,7 +61,7 @@ impl Draft {
             cached_tokens: None,
             output_tokens: None,
         };
-        Some(Self { turn: Arc::new(turn), since, hub: hub.clone() })
+        Some(Self { turn: Arc::new(turn), since, observer: observer.clone() })
     }
 
     fn turn(&mut self) -> &mut Turn {
@@ -140,7 +69,7 @@ impl Draft {
         Arc::make_mut(&mut self.turn)
     }
 
-    fn answered(&mut self, response: &Response<Body>) {
+    pub(super) fn answered(&mut self, response: &Response<Body>) {
         let turn = self.turn();
         turn.status = Some(response.status().as_u16());
         // A layer below that moved the session says so.
@@ -152,7 +81,7 @@ impl Draft {
         }
         let Turn { session, model, .. } = &*self.turn;
         if let Some(session) = session.filter(|_| response.status().is_success()) {
-            let switched = self.hub.ledger().answers(session, model);
+            let switched = self.observer.answers(session, model);
             self.turn().switched = switched;
         }
     }
@@ -181,6 +110,6 @@ impl Drop for Draft {
     fn drop(&mut self) {
         let total = self.since.elapsed();
         self.turn().total = total;
-        self.hub.told(self.turn.clone());
+        self.observer.ended(self.turn.clone());
     }
 }

@@ -9,8 +9,7 @@ use tower::{ServiceBuilder, service_fn};
 
 use super::*;
 use crate::config::Mode;
-use crate::stack::sessions::Sessions;
-use crate::upstream::providers::Upstreams;
+use crate::stack::turns::observer::testing::Notes;
 
 const SHARE: &str = "
 version: v0.4.0
@@ -23,23 +22,23 @@ type Body = Full<Bytes>;
 /// A stack with pins on `a/one` of the route `code`, and a shadow that `decides`.
 struct Stack {
     service: BoxCloneService<Request<Body>, Response<Body>, Infallible>,
-    hub: TurnHub,
+    notes: Arc<Notes>,
 }
 
 impl Stack {
     fn new(share: &str, shadow: impl RouterService) -> Self {
         let config = SHARE.replace("SHARE", share);
         let config = Config::parse(&config, "test", &|_| None, Mode::Full).unwrap();
-        let hub = TurnHub::new(Arc::new(Upstreams::new(&config)), Sessions::new(&config).unwrap());
+        let notes = Arc::new(Notes::default());
         let pins = service_fn(|_: RouteRequest| async { decided("a/one", Some("code")) });
         let model = service_fn(|_: Request<Body>| async {
             Ok::<_, Infallible>(Response::new(Body::default()))
         });
         let service = ServiceBuilder::new()
             .layer(AffinityLayer::new(MemoryStore::default(), pins))
-            .layer(ShadowLayer::new(&config, shadow, Some(hub.clone())))
+            .layer(ShadowLayer::new(&config, shadow, Some(notes.clone())))
             .service(model);
-        Self { service: BoxCloneService::new(service), hub }
+        Self { service: BoxCloneService::new(service), notes }
     }
 
     async fn turn(&self, session: Option<&str>) {
@@ -56,10 +55,8 @@ impl Stack {
     }
 
     /// Agreed, otherwise, no match, failed.
-    fn verdicts(&self) -> [u64; 4] {
-        let books = serde_json::to_value(self.hub.ledger().answer()).unwrap();
-        let regret = &books["totals"]["regret"];
-        ["agreed", "otherwise", "no_match", "failed"].map(|key| regret[key].as_u64().unwrap())
+    fn verdicts(&self) -> [usize; 4] {
+        self.notes.verdicts()
     }
 }
 

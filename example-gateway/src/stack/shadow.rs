@@ -28,8 +28,8 @@ use tracing::instrument::WithSubscriber;
 
 use crate::body::Envelope;
 use crate::config::Config;
-use crate::ops::ledger::Verdict;
-use crate::ops::turns::{RouterClock, TurnHub};
+use crate::extensions::RouterClock;
+use crate::stack::turns::observer::{TurnObserver, Verdict};
 use crate::telemetry::metrics;
 
 /// Shadow decisions that may be under way together.
@@ -49,15 +49,15 @@ struct Settings<R> {
     places: Arc<Semaphore>,
     /// The configured routes; metrics count others together.
     routes: BTreeSet<String>,
-    hub: Option<TurnHub>,
+    observer: Option<Arc<dyn TurnObserver>>,
 }
 
 impl<R> ShadowLayer<R> {
-    /// Asks `router`, as often as `config` says; tells `hub` as well, if there is one.
-    pub(crate) fn new(config: &Config, router: R, hub: Option<TurnHub>) -> Self {
+    /// Asks `router`, as often as `config` says; tells `observer` as well, if there is one.
+    pub(crate) fn new(config: &Config, router: R, observer: Option<Arc<dyn TurnObserver>>) -> Self {
         let routes = config.preferences.iter().map(|preference| preference.name.to_string());
         let routes: BTreeSet<_> = routes.collect();
-        metrics::expect_verdicts(routes.iter());
+        metrics::expect_verdicts(routes.iter(), Verdict::ALL.map(Verdict::as_str));
         Self(Arc::new(Settings {
             router,
             share: config.routing.regret_sample,
@@ -65,7 +65,7 @@ impl<R> ShadowLayer<R> {
             lots: RandomState::new(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
             routes,
-            hub,
+            observer,
         }))
     }
 }
@@ -89,9 +89,9 @@ impl<R> Settings<R> {
     fn told(&self, route: Option<&RouteName>, verdict: Verdict) {
         let known = route.is_none_or(|route| self.routes.contains(route.as_str()));
         let label = route.map_or("(none)", RouteName::as_str);
-        metrics::judged(if known { label } else { "(other)" }, verdict);
-        if let Some(hub) = &self.hub {
-            hub.ledger().judged(route, verdict);
+        metrics::judged(if known { label } else { "(other)" }, verdict.as_str());
+        if let Some(observer) = &self.observer {
+            observer.judged(route, verdict);
         }
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::record::Draft;
+use super::draft::Draft;
 
 pin_project! {
     /// Passes a body on as it is, reads its usage, and ends its turn.

@@ -5,21 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::connection::{self, Server};
-use super::refuse::Refuse;
-use super::workers::Workers;
+use crate::app::App;
 use crate::config::{ClientKey, Config, Limits};
-use crate::stack::app::App;
-use crate::telemetry::metrics;
-
-/// Pause after a failed accept: out of file descriptors, trying at once would only burn time.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+use crate::edge::connection::{self, Server};
+use crate::edge::door::Door;
+use crate::edge::workers::Workers;
 
 /// Connections to the admin listener, and requests there, at a time. They are apart from those of
 /// clients: an overload must not keep out who could mend it, nor the other way round.
@@ -86,12 +81,7 @@ impl Gateway {
         let Self { app, limits, listeners, admin, workers } = self;
         let abandon = CancellationToken::new();
         let requests = Arc::new(Semaphore::new(limits.max_requests));
-        let door = Door {
-            connections: Arc::new(Semaphore::new(limits.max_connections)),
-            refuse: Refuse::new().await,
-            tasks: TaskTracker::new(),
-            workers,
-        };
+        let door = Door::new(limits.max_connections, workers).await;
         let mut loops = JoinSet::new();
         let upkeep = stop.clone().run_until_cancelled_owned(app.metrics().clone().keep_up());
         loops.spawn(async move { upkeep.await.unwrap_or_default() });
@@ -119,8 +109,7 @@ impl Gateway {
             loops.spawn(door.accept(socket, server));
         }
         loops.join_all().await;
-        door.tasks.close();
-        if tokio::time::timeout(drain, door.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(drain, door.closed()).await.is_err() {
             tracing::warn!("requests were still running when the time to drain was over");
         }
         abandon.cancel();
@@ -131,73 +120,4 @@ async fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
     })
-}
-
-/// Where connections come in, on whichever listener.
-#[derive(Clone, Debug)]
-struct Door {
-    connections: Arc<Semaphore>,
-    refuse: Refuse,
-    tasks: TaskTracker,
-    workers: Arc<Workers>,
-}
-
-impl Door {
-    /// The same with as many places of its own.
-    fn apart(&self, places: usize) -> Self {
-        Self { connections: Arc::new(Semaphore::new(places)), ..self.clone() }
-    }
-
-    async fn accept(self, socket: TcpListener, server: Arc<Server>) {
-        let stop = server.stop.clone();
-        let mut exhausted = false;
-        while let Some(accepted) = stop.run_until_cancelled(socket.accept()).await {
-            match accepted {
-                Ok((stream, _)) => {
-                    if std::mem::take(&mut exhausted) {
-                        tracing::info!("connections are accepted again");
-                    }
-                    self.enter(stream, &server);
-                }
-                Err(error) if is_of_one_connection(&error) => {
-                    tracing::debug!(%error, "a connection was gone before it was accepted");
-                }
-                Err(error) => {
-                    // Told once: this may go on for as long as others hold their connections.
-                    if !std::mem::replace(&mut exhausted, true) {
-                        tracing::warn!(%error, "connections cannot be accepted for now");
-                    }
-                    stop.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
-                }
-            }
-        }
-    }
-
-    fn enter(&self, stream: TcpStream, server: &Arc<Server>) {
-        let Ok(place) = self.connections.clone().try_acquire_owned() else {
-            metrics::shed("connections");
-            return self.refuse.connection(stream);
-        };
-        // Without it a stream of small writes waits for the client's delayed acknowledgements.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-        let Some(worker) = self.workers.least_busy() else { return };
-        let (server, runtime) = (server.clone(), worker.runtime.clone());
-        let served = async move {
-            // A socket belongs to the runtime in which it was made.
-            match stream.into_std().and_then(TcpStream::from_std) {
-                Ok(stream) => server.serve(stream).await,
-                Err(error) => tracing::debug!(%error, "connection lost on its way to its thread"),
-            }
-            drop((place, worker));
-        };
-        self.tasks.spawn_on(served, &runtime);
-    }
-}
-
-/// Whether an accept failed for the connection alone, and the next may be tried at once.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }

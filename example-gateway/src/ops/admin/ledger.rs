@@ -6,22 +6,22 @@ use axum::response::{IntoResponse, Response};
 use http::Uri;
 use serde_json::json;
 
-use super::pins::MAX_PINS;
-use super::rows::Answer;
+use super::state::Admin;
 use crate::error::ApiError;
-use crate::ops::admin::Admin;
+use crate::ops::ledger::pins::MAX_PINS;
+use crate::ops::ledger::rows::LedgerReport;
 use crate::protocol::Protocol;
 
 /// Sessions in an answer, where nobody says how many.
 const DEFAULT_LIMIT: usize = 100;
 
 /// `GET /admin/v1/ledger`
-pub(crate) async fn ledger(State(admin): State<Admin>) -> Json<Answer> {
-    Json(admin.turns.ledger().answer())
+pub(super) async fn ledger(State(admin): State<Admin>) -> Json<LedgerReport> {
+    Json(admin.turns.ledger().report())
 }
 
 /// `GET /admin/v1/ledger/sessions?limit=`
-pub(crate) async fn sessions(State(admin): State<Admin>, uri: Uri) -> Response {
+pub(super) async fn sessions(State(admin): State<Admin>, uri: Uri) -> Response {
     match limit(uri.query()) {
         Ok(limit) => {
             Json(json!({"sessions": admin.turns.ledger().sessions(limit)})).into_response()

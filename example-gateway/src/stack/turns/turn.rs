@@ -1,32 +1,11 @@
-//! What became of each turn, for whoever watches: the live page and the ledger.
-//!
-//! - A **turn** is a request that was given a model and sent to its provider. Decisions without an
-//!   answer (`/routing/v1`), requests that were refused, and counted tokens are none.
-//! - It is told when its answer has ended, or broken off.
-//! - Records are made only where somebody can ask for them; without a hub, nothing here is in the
-//!   stack.
+//! A turn, as it is told.
 
-mod body;
-mod clock;
-mod record;
-mod tag;
-
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use affinity_layer::{AffinityKey, Epoch, ModelName, Outcome, RouteName, admin::StoredKey};
+use affinity_layer::{Epoch, ModelName, Outcome, RouteName, admin::StoredKey};
 use serde::{Serialize, Serializer};
-use tokio::sync::broadcast;
 
-pub(crate) use self::clock::RouterClock;
-pub(crate) use self::record::RecordLayer;
-pub(crate) use self::tag::SessionTag;
-use crate::ops::ledger::Ledger;
-use crate::stack::sessions::Sessions;
-use crate::upstream::providers::Upstreams;
-
-/// Turns that a live reader may be behind; a slower one loses the oldest, and is told how many.
-const BACKLOG: usize = 1024;
+use super::tag::SessionTag;
 
 /// One request and its answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -109,42 +88,3 @@ fn some_micros<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<
 fn as_micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
-
-/// Where turns are told. Clones share the readers and the ledger.
-#[derive(Clone, Debug)]
-pub(crate) struct TurnHub {
-    live: broadcast::Sender<Arc<Turn>>,
-    ledger: Arc<Ledger>,
-    sessions: Sessions,
-}
-
-impl TurnHub {
-    pub(crate) fn new(upstreams: Arc<Upstreams>, sessions: Sessions) -> Self {
-        let ledger = Arc::new(Ledger::new(upstreams));
-        Self { live: broadcast::Sender::new(BACKLOG), ledger, sessions }
-    }
-
-    /// Every turn from now on, in the order in which they end.
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Turn>> {
-        self.live.subscribe()
-    }
-
-    /// What the pin of a session is called in the store.
-    fn keys(&self, session: &AffinityKey) -> Vec<StoredKey> {
-        self.sessions.inspect().stored_keys(session)
-    }
-
-    /// What all turns add up to.
-    pub(crate) fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
-
-    pub(crate) fn told(&self, turn: Arc<Turn>) {
-        self.ledger.add(&turn);
-        // It fails when nobody listens.
-        let _ = self.live.send(turn);
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,20 +1,24 @@
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
 
 use affinity_layer::{
-    AffinityLayer, BoxError, MemoryStore, RouteDecision, RouteRequest, RouterService,
+    AffinityLayer, BoxError, MemoryStore, ModelName, Outcome, RouteDecision, RouteName,
+    RouteRequest, RouterService,
 };
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody};
-use tokio::sync::broadcast::Receiver;
 use tokio_stream::StreamExt;
 use tower::util::{BoxCloneService, MapRequestLayer};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
-use super::*;
+use super::observer::testing::Notes;
+use super::record::RecordLayer;
 use crate::config::Config;
-use crate::stack::observe::Arrived;
+use crate::extensions::{Arrived, RouterClock};
+use crate::stack::sessions::Sessions;
 
 type Stack = BoxCloneService<Request<Full<Bytes>>, Response<Body>, Infallible>;
 
@@ -32,13 +36,13 @@ fn router() -> impl RouterService {
 }
 
 /// A stack whose model sends two pieces, ten seconds after each other.
-fn stack() -> (Stack, Receiver<Arc<Turn>>) {
+fn stack() -> (Stack, Arc<Notes>) {
     sending(PIECE)
 }
 
-fn sending(piece: &'static [u8]) -> (Stack, Receiver<Arc<Turn>>) {
+fn sending(piece: &'static [u8]) -> (Stack, Arc<Notes>) {
     let config = Config::embedded();
-    let hub = TurnHub::new(Arc::new(Upstreams::new(&config)), Sessions::new(&config).unwrap());
+    let notes = Arc::new(Notes::default());
     let model = service_fn(move |_: Request<Full<Bytes>>| async move {
         tokio::time::sleep(Duration::from_secs(5)).await;
         let pieces = tokio_stream::iter([0, 10]).then(move |seconds| async move {
@@ -52,9 +56,9 @@ fn sending(piece: &'static [u8]) -> (Stack, Receiver<Arc<Turn>>) {
     let stack = ServiceBuilder::new()
         .layer(MapRequestLayer::new(RouterClock::attach))
         .layer(AffinityLayer::new(MemoryStore::default(), router()))
-        .layer(RecordLayer::new(hub.clone()))
+        .layer(RecordLayer::new(notes.clone(), Sessions::new(&config).unwrap()))
         .service(model);
-    (BoxCloneService::new(stack), hub.subscribe())
+    (BoxCloneService::new(stack), notes)
 }
 
 fn request(session: Option<&str>) -> Request<Full<Bytes>> {
@@ -68,13 +72,13 @@ fn request(session: Option<&str>) -> Request<Full<Bytes>> {
 
 #[tokio::test(start_paused = true)]
 async fn a_turn_is_told_when_its_answer_has_ended() {
-    let (stack, mut turns) = stack();
+    let (stack, turns) = stack();
     let mut body = stack.clone().oneshot(request(Some("s"))).await.unwrap().into_body();
-    assert!(turns.try_recv().is_err());
+    assert!(turns.next().is_none());
     while let Some(piece) = body.frame().await {
         assert_eq!(piece.unwrap().into_data().unwrap(), PIECE);
     }
-    let first = turns.try_recv().unwrap();
+    let first = turns.next().unwrap();
     assert_eq!((first.model.as_str(), first.outcome), ("a/one", Outcome::Claimed));
     assert_eq!((first.route.as_ref().unwrap().as_str(), first.pinned), ("code", false));
     assert_eq!((first.router, first.status, first.complete), (Some(ROUTING), Some(200), true));
@@ -84,48 +88,48 @@ async fn a_turn_is_told_when_its_answer_has_ended() {
     assert_eq!(tokens, (Some(7), Some(5), None));
 
     stack.clone().oneshot(request(Some("s"))).await.unwrap().into_body().collect().await.unwrap();
-    let second = turns.try_recv().unwrap();
+    let second = turns.next().unwrap();
     assert_eq!((second.outcome, second.pinned, second.router), (Outcome::Hit, true, None));
     assert_eq!((second.session, second.epoch), (first.session, first.epoch));
     assert!(second.session.is_some() && second.at >= first.at);
 
     stack.oneshot(request(None)).await.unwrap().into_body().collect().await.unwrap();
-    let alone = turns.try_recv().unwrap();
+    let alone = turns.next().unwrap();
     assert_eq!((alone.session, alone.outcome), (None, Outcome::None));
-    assert!(turns.try_recv().is_err(), "each is told once");
+    assert!(turns.next().is_none(), "each is told once");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_given_up_is_told_as_such() {
-    let (stack, mut turns) = stack();
+    let (stack, turns) = stack();
     let mut body = stack.clone().oneshot(request(None)).await.unwrap().into_body();
     body.frame().await.unwrap().unwrap();
     drop(body);
-    let cut = turns.try_recv().unwrap();
+    let cut = turns.next().unwrap();
     assert_eq!((cut.status, cut.complete), (Some(200), false));
     assert_eq!((cut.first_byte.is_some(), cut.prompt_tokens), (true, Some(7)));
 
     let waiting = stack.oneshot(request(None));
     tokio::time::timeout(Duration::from_secs(1), waiting).await.unwrap_err();
-    let left = turns.try_recv().unwrap();
+    let left = turns.next().unwrap();
     assert_eq!((left.status, left.first_byte, left.complete), (None, None, false));
     assert_eq!(left.total, Duration::from_secs(1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn counting_tokens_is_no_turn() {
-    let (stack, mut turns) = stack();
+    let (stack, turns) = stack();
     let mut probe = request(Some("s"));
     probe.extensions_mut().insert(affinity_layer::ext::Probe);
     stack.oneshot(probe).await.unwrap().into_body().collect().await.unwrap();
-    assert!(turns.try_recv().is_err());
+    assert!(turns.next().is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_record_shows_no_id_and_times_in_microseconds() {
-    let (stack, mut turns) = stack();
+    let (stack, turns) = stack();
     stack.oneshot(request(Some("hush"))).await.unwrap().into_body().collect().await.unwrap();
-    let json = serde_json::to_value(&*turns.try_recv().unwrap()).unwrap();
+    let json = serde_json::to_value(&*turns.next().unwrap()).unwrap();
     assert_eq!((&json["router_us"], &json["outcome"]), (&30_000.into(), &"claimed".into()));
     assert!(json["at"].as_u64().unwrap() > 1_500_000_000_000, "{json}");
     assert!(!json.to_string().contains("hush"), "{json}");
@@ -133,9 +137,9 @@ async fn a_record_shows_no_id_and_times_in_microseconds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_stops_at_the_word_of_the_end_has_read_it_all() {
-    let (stack, mut turns) = sending(b"data: [DONE]\n\n");
+    let (stack, turns) = sending(b"data: [DONE]\n\n");
     let mut body = stack.oneshot(request(None)).await.unwrap().into_body();
     body.frame().await.unwrap().unwrap();
     drop(body);
-    assert!(turns.try_recv().unwrap().complete);
+    assert!(turns.next().unwrap().complete);
 }

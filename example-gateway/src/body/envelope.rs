@@ -1,0 +1,263 @@
+//! A body that was checked.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use affinity_layer::key::BodyIds;
+use bytes::Bytes;
+
+use super::error::BodyError;
+use super::members::Found;
+use super::slices::Slices;
+use super::{quick, scan};
+use crate::config::Inputs;
+
+/// A body that is known to be a JSON object, and where in it our values stand.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    bytes: Bytes,
+    /// The value of the top-level `model`.
+    model: Option<Range<usize>>,
+    /// The member `routing_preferences`, with the comma that goes with it.
+    preferences: Option<Preferences>,
+    inputs: Inputs,
+    /// The values that may tell the session, in the order of [`BodyIds::MEMBERS`].
+    ids: [Option<Range<usize>>; BodyIds::MEMBERS.len()],
+}
+
+#[derive(Clone, Debug)]
+struct Preferences {
+    value: Range<usize>,
+    member: Range<usize>,
+}
+
+impl Envelope {
+    /// Checks that `bytes` are one JSON object and finds our members in it.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError`] for anything else, for nesting beyond 128 levels, when one of our members stands
+    /// twice, since readers disagree on which one counts, and when `stream`, `messages` or the most
+    /// tokens have a value of another kind than they can have.
+    pub fn parse(bytes: Bytes) -> Result<Self, BodyError> {
+        let closely = || scan::find(std::str::from_utf8(&bytes).map_err(|_| BodyError::Utf8)?);
+        let found = quick::find(&bytes).map_or_else(closely, Ok)?;
+        let preferences = found.preferences.map(|value| {
+            let member = member(&bytes, &value);
+            Preferences { value, member }
+        });
+        let Found { model, inputs, ids, .. } = found;
+        Ok(Self { model, preferences, inputs, ids, bytes })
+    }
+
+    /// The whole body.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The top-level `model` when it is a string that is not empty.
+    #[must_use]
+    pub fn model(&self) -> Option<Cow<'_, str>> {
+        let text = std::str::from_utf8(self.bytes.get(self.model.clone()?)?).ok()?;
+        let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+        let model = match inner.contains('\\') {
+            true => Cow::Owned(serde_json::from_str(text).ok()?),
+            false => Cow::Borrowed(inner),
+        };
+        (!model.is_empty()).then_some(model)
+    }
+
+    /// Whether there is a top-level `model`, of whatever type.
+    #[must_use]
+    pub fn has_model(&self) -> bool {
+        self.model.is_some()
+    }
+
+    /// The JSON text of the top-level `routing_preferences`, `None` also when it is `null`.
+    #[must_use]
+    pub fn preferences(&self) -> Option<&[u8]> {
+        let text = self.bytes.get(self.preferences.as_ref()?.value.clone())?;
+        (text != b"null").then_some(text)
+    }
+
+    /// What stands in the messages beside text.
+    #[must_use]
+    pub fn inputs(&self) -> Inputs {
+        self.inputs
+    }
+
+    /// What the body tells of its session.
+    #[must_use]
+    pub fn session_ids(&self) -> BodyIds {
+        BodyIds::read(|name| {
+            let place = BodyIds::MEMBERS.iter().position(|member| *member == name)?;
+            self.bytes.get(self.ids.get(place)?.clone()?)
+        })
+    }
+
+    /// The body for a provider: `model` replaced, `routing_preferences` cut out. Nothing is copied
+    /// but the new name.
+    #[must_use]
+    pub fn for_model(&self, model: &str) -> Slices {
+        let mut edits: Vec<(Range<usize>, Bytes)> = Vec::with_capacity(2);
+        if let Some(value) = &self.model {
+            let name = serde_json::Value::from(model).to_string();
+            edits.push((value.clone(), name.into()));
+        }
+        if let Some(preferences) = &self.preferences {
+            edits.push((preferences.member.clone(), Bytes::new()));
+        }
+        edits.sort_by_key(|(range, _)| range.start);
+        let mut slices = Slices::default();
+        let mut from = 0;
+        for (range, replacement) in edits {
+            slices.push(self.bytes.slice(from..range.start));
+            slices.push(replacement);
+            from = range.end;
+        }
+        slices.push(self.bytes.slice(from..));
+        slices
+    }
+}
+
+/// Where the member of `value` stands, from its key on and with one comma beside it, so that the
+/// object is whole without it.
+fn member(text: &[u8], value: &Range<usize>) -> Range<usize> {
+    let before = |end: usize, wanted: &dyn Fn(u8) -> bool| {
+        let head = text.get(..end).unwrap_or_default();
+        head.iter().rposition(|byte| wanted(*byte)).unwrap_or_default()
+    };
+    // Our key holds no quote, however it is escaped, so the nearest two enclose it.
+    let key_end = before(value.start, &|byte| byte == b'"');
+    let key = before(key_end, &|byte| byte == b'"');
+    let previous = before(key, &|byte| !byte.is_ascii_whitespace());
+    if text.get(previous) == Some(&b',') {
+        return previous..value.end;
+    }
+    let rest = text.get(value.end..).unwrap_or_default();
+    let next = rest.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or_default();
+    match rest.get(next) {
+        Some(b',') => key..value.end + next + 1,
+        _ => key..value.end,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn sent(body: &str, model: &str) -> String {
+        let envelope = Envelope::parse(Bytes::copy_from_slice(body.as_bytes())).unwrap();
+        String::from_utf8(envelope.for_model(model).concat()).unwrap()
+    }
+
+    #[test]
+    fn only_the_model_changes() {
+        for (body, expected) in [
+            (r#"{"model":"a"}"#, r#"{"model":"x/\"y"}"#),
+            (
+                " { \"n\" : 1.50, \"model\"\t: \"a\" , \"e\":\"\\u00e9\"}\n",
+                " { \"n\" : 1.50, \"model\"\t: \"x/\\\"y\" , \"e\":\"\\u00e9\"}\n",
+            ),
+            (
+                r#"{"mod\u0065l":"a","b":{"model":"inner"}}"#,
+                r#"{"mod\u0065l":"x/\"y","b":{"model":"inner"}}"#,
+            ),
+            (r#"{"messages":[{"model":"inner"}]}"#, r#"{"messages":[{"model":"inner"}]}"#),
+        ] {
+            assert_eq!(sent(body, "x/\"y"), expected);
+        }
+    }
+
+    #[test]
+    fn inline_preferences_are_cut_out_wherever_they_stand() {
+        for body in [
+            r#"{"routing_preferences":[{"name":"a"}],"model":"m","z":1}"#,
+            r#"{"model":"m","routing_preferences" : [ "]}," ] ,"z":1}"#,
+            r#"{"model":"m","z":1 , "routing_preferences":null }"#,
+            r#"{ "routing\u005fpreferences":{}, "model":"m","z":1}"#,
+        ] {
+            let sent: Value = serde_json::from_str(&sent(body, "n")).unwrap();
+            assert_eq!(sent, json!({"model": "n", "z": 1}), "{body}");
+        }
+        assert_eq!(sent(r#"{ "routing_preferences" : [] }"#, "n"), "{  }");
+    }
+
+    #[test]
+    fn what_is_read_is_what_serde_reads() {
+        let body = r#"{"model":"caf\u00e9","routing_preferences":[1]}"#;
+        let envelope = Envelope::parse(Bytes::from(body)).unwrap();
+        assert_eq!(envelope.model().as_deref(), Some("café"));
+        assert_eq!(envelope.preferences(), Some(b"[1]".as_slice()));
+        let null = Envelope::parse(Bytes::from(r#"{"routing_preferences": null}"#)).unwrap();
+        assert_eq!(null.preferences(), None);
+        for body in [r#"{"model":1}"#, r#"{"model":null}"#, r#"{"model":""}"#] {
+            let envelope = Envelope::parse(Bytes::from(body)).unwrap();
+            assert!(envelope.has_model() && envelope.model().is_none(), "{body}");
+        }
+    }
+
+    #[test]
+    fn members_that_may_tell_the_session_are_checked_like_all_others() {
+        for body in ["{\"metadata\":\n {\"a\":\"\\ud800\"}}", "{\"store\":1e400}"] {
+            let error = Envelope::parse(Bytes::from(body)).unwrap_err();
+            let lines = body.lines().count();
+            assert!(matches!(error, BodyError::Syntax { line, .. } if line == lines), "{error:?}");
+        }
+        let nested = format!("{{\"metadata\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+        assert!(Envelope::parse(Bytes::from(nested)).is_err());
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for body in ["", "{", "{\"a\":1,}", "{'a':1}", "{\"a\":NaN}", "{} {}", "\u{feff}{}"] {
+            let error = Envelope::parse(Bytes::from(body)).unwrap_err();
+            assert!(matches!(error, BodyError::Syntax { .. }), "{body}: {error:?}");
+        }
+        for body in ["{\"a\":\"\\ud800\"}", "{\"a\":1e400}", "{\"\\ud800\":1}"] {
+            let error = Envelope::parse(Bytes::from(body)).unwrap_err();
+            assert!(matches!(error, BodyError::Syntax { .. }), "{body}: {error:?}");
+        }
+        // Found by fuzzing: numbers that nobody can read, in the members that are lent as they stand.
+        for body in [
+            r#"{"model" : 5E55555 }"#,
+            r#"{"routing_preferences":[-1e999]}"#,
+            r#"{"metadata":687e7049,"metadata":687e70}"#,
+        ] {
+            let error = Envelope::parse(Bytes::from(body)).unwrap_err();
+            assert!(matches!(error, BodyError::Syntax { line: 1, .. }), "{body}: {error:?}");
+        }
+        let broken = Bytes::from_static(b"{\"a\":\"\xff\"}");
+        assert_eq!(Envelope::parse(broken).unwrap_err(), BodyError::Utf8);
+        for body in ["[]", "\"x\"", "null", "1", "true"] {
+            assert_eq!(Envelope::parse(Bytes::from(body)).unwrap_err(), BodyError::Type, "{body}");
+        }
+        for (member, name) in [
+            ("\"max_tokens\":1e400", "max_tokens"),
+            ("\"max_tokens\":-0", "max_tokens"),
+            ("\"max_completion_tokens\":18446744073709551616", "max_completion_tokens"),
+            ("\"max_output_tokens\":\"7\"", "max_output_tokens"),
+            ("\"stream\":\"yes\"", "stream"),
+            ("\"stream\":1", "stream"),
+            ("\"messages\":{}", "messages"),
+        ] {
+            let body = Bytes::from(format!("{{\"model\":\"m\",{member}}}"));
+            assert_eq!(Envelope::parse(body).unwrap_err(), BodyError::Value(name), "{member}");
+        }
+        let usual = r#"{"max_tokens":0,"max_output_tokens":null,"stream":null,"messages":[]}"#;
+        assert!(Envelope::parse(Bytes::from(usual)).is_ok());
+        let twice = Bytes::from(r#"{"model":"a","model":"b"}"#);
+        assert_eq!(Envelope::parse(twice).unwrap_err(), BodyError::Duplicate("model"));
+    }
+
+    #[test]
+    fn the_slices_know_their_length() {
+        let body = Bytes::from(r#"{"a":1,"model":"m","b":2}"#);
+        let slices = Envelope::parse(body).unwrap().for_model("longer");
+        let exact = http_body::Body::size_hint(&slices).exact().unwrap();
+        assert_eq!(exact, slices.concat().len() as u64);
+    }
+}

@@ -1,0 +1,25 @@
+//! The members of a body that the gateway reads.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use affinity_layer::key::BodyIds;
+
+use crate::config::Inputs;
+
+/// Where our members stand.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The value of the top-level `model`.
+    pub(super) model: Option<Range<usize>>,
+    /// The value of the top-level `routing_preferences`.
+    pub(super) preferences: Option<Range<usize>>,
+    /// The values that may tell the session, in the order of [`BodyIds::MEMBERS`].
+    pub(super) ids: [Option<Range<usize>>; BodyIds::MEMBERS.len()],
+    /// What the messages hold beside text.
+    pub(super) inputs: Inputs,
+}
+
+/// Borrowed unless it holds escapes; serde's own `Cow` would always copy.
+#[derive(serde::Deserialize)]
+pub(super) struct Key<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);

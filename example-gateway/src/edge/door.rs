@@ -1,0 +1,98 @@
+//! Where connections are accepted and handed to the threads that serve them.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use super::connection::Server;
+use super::refuse::Refuse;
+use super::workers::Workers;
+use crate::telemetry::metrics;
+
+/// Pause after a failed accept: out of file descriptors, trying at once would only burn time.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where connections come in, on whichever listener.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    connections: Arc<Semaphore>,
+    refuse: Refuse,
+    tasks: TaskTracker,
+    workers: Arc<Workers>,
+}
+
+impl Door {
+    /// A door with as many `places` for connections, which `workers` serve.
+    pub(crate) async fn new(places: usize, workers: Arc<Workers>) -> Self {
+        let connections = Arc::new(Semaphore::new(places));
+        Self { connections, refuse: Refuse::new().await, tasks: TaskTracker::new(), workers }
+    }
+
+    /// Waits until no connection is left. No listener may accept any more.
+    pub(crate) async fn closed(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// The same with as many places of its own.
+    pub(crate) fn apart(&self, places: usize) -> Self {
+        Self { connections: Arc::new(Semaphore::new(places)), ..self.clone() }
+    }
+
+    pub(crate) async fn accept(self, socket: TcpListener, server: Arc<Server>) {
+        let stop = server.stop.clone();
+        let mut exhausted = false;
+        while let Some(accepted) = stop.run_until_cancelled(socket.accept()).await {
+            match accepted {
+                Ok((stream, _)) => {
+                    if std::mem::take(&mut exhausted) {
+                        tracing::info!("connections are accepted again");
+                    }
+                    self.enter(stream, &server);
+                }
+                Err(error) if is_of_one_connection(&error) => {
+                    tracing::debug!(%error, "a connection was gone before it was accepted");
+                }
+                Err(error) => {
+                    // Told once: this may go on for as long as others hold their connections.
+                    if !std::mem::replace(&mut exhausted, true) {
+                        tracing::warn!(%error, "connections cannot be accepted for now");
+                    }
+                    stop.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
+                }
+            }
+        }
+    }
+
+    fn enter(&self, stream: TcpStream, server: &Arc<Server>) {
+        let Ok(place) = self.connections.clone().try_acquire_owned() else {
+            metrics::shed("connections");
+            return self.refuse.connection(stream);
+        };
+        // Without it a stream of small writes waits for the client's delayed acknowledgements.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        let Some(worker) = self.workers.least_busy() else { return };
+        let (server, runtime) = (server.clone(), worker.runtime.clone());
+        let served = async move {
+            // A socket belongs to the runtime in which it was made.
+            match stream.into_std().and_then(TcpStream::from_std) {
+                Ok(stream) => server.serve(stream).await,
+                Err(error) => tracing::debug!(%error, "connection lost on its way to its thread"),
+            }
+            drop((place, worker));
+        };
+        self.tasks.spawn_on(served, &runtime);
+    }
+}
+
+/// Whether an accept failed for the connection alone, and the next may be tried at once.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}

@@ -1,0 +1,66 @@
+//! The extensions of a request by which distant parts of the gateway tell each other something.
+//!
+//! An extension is used only where a layer of someone else's stands between the two: hyper between the
+//! connection and the handler, the affinity layer between intake and the proxy. Apart from the types
+//! here these are:
+//!
+//! | extension | set by | read by |
+//! |---|---|---|
+//! | [`Scope`](affinity_layer::Scope) | `edge::auth`, for the key that was shown | the affinity layer |
+//! | [`RequestedModel`](affinity_layer::ext::RequestedModel), [`AnyModel`](affinity_layer::ext::AnyModel), [`FallbackModel`](affinity_layer::ext::FallbackModel) | `stack::intake` | the affinity layer, the router, `stack::turns` |
+//! | [`NewTurn`](affinity_layer::ext::NewTurn), [`MidTurn`](affinity_layer::ext::MidTurn) | `stack::intake` | the affinity layer |
+//! | [`BodyIds`](affinity_layer::key::BodyIds) | `stack::intake` | the affinity layer |
+//! | [`Preferences`](router_client::Preferences) | `stack::intake` | the router |
+//! | [`Probe`](affinity_layer::ext::Probe) | `app`, for counted tokens | the affinity layer, `stack::turns`, `stack::shadow` |
+//! | [`PinnedModel`](affinity_layer::PinnedModel) | the affinity layer, failover | `upstream`, `stack` |
+//! | [`SecondChance`](affinity_layer::ext::SecondChance), in a response | `error` | failover |
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::{Extensions, Request};
+use tokio::time::Instant;
+
+/// When a request came in. Set by `stack::observe`, read by `stack::turns` and `upstream::watch`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrived(pub(crate) Instant);
+
+/// Where a request comes from. Set by `edge::connection`, read by the admin API.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// How long the router took for a request whose turn is recorded. Set by `app`, started by
+/// `stack::routing`, read by `stack::turns`. Clones are of the same request: the one
+/// that the router is asked with has the time for the one that goes on to the provider.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RouterClock(Arc<OnceLock<Duration>>);
+
+impl RouterClock {
+    /// Gives a request a clock.
+    pub(crate) fn attach<B>(mut request: Request<B>) -> Request<B> {
+        request.extensions_mut().insert(Self::default());
+        request
+    }
+
+    /// What the router took; `None` when it was not asked.
+    pub(crate) fn read(&self) -> Option<Duration> {
+        self.0.get().copied()
+    }
+
+    /// Runs until what is returned is dropped. Without a clock nothing is measured.
+    pub(crate) fn start(request: &Extensions) -> impl Drop + Send + use<> {
+        RunningClock(request.get::<Self>().cloned().map(|clock| (clock, Instant::now())))
+    }
+}
+
+struct RunningClock(Option<(RouterClock, Instant)>);
+
+impl Drop for RunningClock {
+    fn drop(&mut self) {
+        if let Some((clock, began)) = self.0.take() {
+            // A request asks once.
+            let _ = clock.0.set(began.elapsed());
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The books of one process.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use affinity_layer::{ModelName, RouteName};
+use serde::Serialize;
+
+use super::pins::Pins;
+use super::regret::Regret;
+use super::rows::{LedgerReport, ModelRow, RouteRow, Row, SessionRow, unix_millis};
+use super::sums::Sums;
+use crate::stack::turns::observer::Verdict;
+use crate::stack::turns::tag::SessionTag;
+use crate::stack::turns::turn::Turn;
+use crate::telemetry::metrics::{self, TurnTokens};
+use crate::upstream::providers::Upstreams;
+
+/// Routes that are told apart; those beyond are counted as [`OTHER`].
+pub(super) const MAX_ROUTES: usize = 1000;
+pub(super) const OTHER: &str = "(other)";
+
+/// The books of one process.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    upstreams: Arc<Upstreams>,
+    since: SystemTime,
+    books: Mutex<Books>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    total: Entry,
+    models: BTreeMap<String, Entry>,
+    /// `None` is for turns that no route matched.
+    routes: BTreeMap<Option<String>, Entry>,
+    pins: Pins,
+}
+
+/// What is counted under one name.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    sums: Sums,
+    regret: Regret,
+}
+
+impl Ledger {
+    pub(crate) fn new(upstreams: Arc<Upstreams>) -> Self {
+        metrics::expect_costs(upstreams.configured());
+        Self { upstreams, since: SystemTime::now(), books: Mutex::default() }
+    }
+
+    /// A model answers a session; says whether another one did before.
+    pub(crate) fn answers(&self, session: SessionTag, model: &ModelName) -> bool {
+        self.books().pins.answers(session, model)
+    }
+
+    /// A turn has ended.
+    pub(crate) fn add(&self, turn: &Turn) {
+        let model = self.upstreams.provider(&turn.model).map_or(&turn.model, |by| &by.model);
+        if turn.may_cost() {
+            let (prompt, cached) = (turn.prompt_tokens, turn.cached_tokens);
+            let tokens = TurnTokens { prompt, cached, output: turn.output_tokens };
+            metrics::cost(model, tokens);
+        }
+        let mut books = self.books();
+        books.total.sums.add(turn);
+        books.models.entry(model.to_string()).or_default().sums.add(turn);
+        books.route(turn.route.as_ref()).sums.add(turn);
+        books.pins.add(turn);
+    }
+
+    /// A pinned turn was routed once more; `route` is that of the pin.
+    pub(crate) fn judged(&self, route: Option<&RouteName>, verdict: Verdict) {
+        let mut books = self.books();
+        books.total.regret.add(verdict);
+        books.route(route).regret.add(verdict);
+    }
+
+    /// The books as they stand.
+    pub(crate) fn report(&self) -> LedgerReport {
+        let books = self.books();
+        let total = books.total.sums;
+        let models = books.models.iter().map(|(model, entry)| ModelRow {
+            model: model.clone(),
+            row: Row::new(&entry.sums, &total),
+        });
+        let routes = books.routes.iter();
+        let routes =
+            routes.map(|(route, entry)| RouteRow { route: route.clone(), row: entry.row(&total) });
+        LedgerReport {
+            since: unix_millis(self.since),
+            totals: books.total.row(&total),
+            models: models.collect(),
+            routes: routes.collect(),
+        }
+    }
+
+    /// The sums over all turns.
+    pub(crate) fn totals(&self) -> impl Serialize + use<> {
+        let total = self.books().total;
+        total.row(&total.sums)
+    }
+
+    /// The sessions, the last used first.
+    pub(crate) fn sessions(&self, limit: usize) -> Vec<SessionRow> {
+        let books = self.books();
+        let total = books.total.sums;
+        let newest = books.pins.newest().take(limit).map(|(session, page)| SessionRow {
+            session,
+            scope: page.scope.clone(),
+            model: page.model.clone(),
+            route: page.route.clone(),
+            last: page.last.map(unix_millis),
+            row: Row::new(&page.sums, &total),
+        });
+        newest.collect()
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn row(&self, total: &Sums) -> Row {
+        Row { regret: Some(self.regret), ..Row::new(&self.sums, total) }
+    }
+}
+
+impl Books {
+    fn route(&mut self, route: Option<&RouteName>) -> &mut Entry {
+        let mut name = route.map(ToString::to_string);
+        if self.routes.len() >= MAX_ROUTES && !self.routes.contains_key(&name) {
+            name = Some(OTHER.to_owned());
+        }
+        self.routes.entry(name).or_default()
+    }
+}

@@ -1,0 +1,90 @@
+//! Who is told of turns.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use affinity_layer::{ModelName, RouteName};
+
+use super::tag::SessionTag;
+use super::turn::Turn;
+
+/// Is told what happens in the stack. All that operators see of turns comes through here.
+pub(crate) trait TurnObserver: Debug + Send + Sync {
+    /// `model` has begun to answer `session`. Says whether another model answered it before.
+    fn answers(&self, session: SessionTag, model: &ModelName) -> bool;
+
+    /// A turn has ended.
+    fn ended(&self, turn: Arc<Turn>);
+
+    /// A turn that a pin of `route` served was routed once more in the shadow.
+    fn judged(&self, route: Option<&RouteName>, verdict: Verdict);
+}
+
+/// What the router would have done with a turn that was served by a pin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    /// It would have chosen the pinned model.
+    Agreed,
+    /// It would have chosen another model.
+    Otherwise,
+    /// No route matched.
+    NoMatch,
+    /// It gave no answer.
+    Failed,
+}
+
+impl Verdict {
+    pub(crate) const ALL: [Self; 4] = [Self::Agreed, Self::Otherwise, Self::NoMatch, Self::Failed];
+
+    /// The label in metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Agreed => "agreed",
+            Self::Otherwise => "otherwise",
+            Self::NoMatch => "no_match",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Keeps what it is told.
+    #[derive(Debug, Default)]
+    pub(crate) struct Notes {
+        ended: Mutex<Vec<Arc<Turn>>>,
+        verdicts: Mutex<Vec<Verdict>>,
+    }
+
+    impl Notes {
+        /// The oldest turn that was not taken yet.
+        pub(crate) fn next(&self) -> Option<Arc<Turn>> {
+            let mut ended = self.ended.lock().unwrap();
+            (!ended.is_empty()).then(|| ended.remove(0))
+        }
+
+        /// How often each verdict was given, in the order of [`Verdict::ALL`].
+        pub(crate) fn verdicts(&self) -> [usize; 4] {
+            let told = self.verdicts.lock().unwrap();
+            Verdict::ALL.map(|verdict| told.iter().filter(|told| **told == verdict).count())
+        }
+    }
+
+    impl TurnObserver for Notes {
+        fn answers(&self, _: SessionTag, _: &ModelName) -> bool {
+            false
+        }
+
+        fn ended(&self, turn: Arc<Turn>) {
+            self.ended.lock().unwrap().push(turn);
+        }
+
+        fn judged(&self, _: Option<&RouteName>, verdict: Verdict) {
+            self.verdicts.lock().unwrap().push(verdict);
+        }
+    }
+}
