@@ -83,6 +83,7 @@ pub(crate) const CHILD_HEADERS: [HeaderName; 2] =
 
 /// Which model the sub-agents of a session use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SubAgents {
     /// That of the main loop: they share its pin, also where they have a session id of their own and
     /// name that of their parent. What a sub-agent begins or ends is no turn of the

@@ -97,6 +97,7 @@ impl Selection {
 
 /// A stored selection. Cloning one shares the selection.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Pin {
     /// What is pinned.
     pub selection: Arc<Selection>,
@@ -104,6 +105,14 @@ pub struct Pin {
     pub epoch: Epoch,
     /// When the session was claimed. For people to read: expiry follows the store's own clock.
     pub claimed_at: SystemTime,
+}
+
+impl Pin {
+    /// A pin as a store keeps it.
+    #[must_use]
+    pub fn new(selection: Arc<Selection>, epoch: Epoch, claimed_at: SystemTime) -> Self {
+        Self { selection, epoch, claimed_at }
+    }
 }
 
 /// How long a pin lives.

@@ -28,11 +28,26 @@ use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 
 /// What stands under a key after an attempt to set or move its pin.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Claim {
     /// The pin that stands now: everybody who asked is served by this one.
     pub pin: Pin,
     /// Whether this attempt made it.
     pub won: bool,
+}
+
+impl Claim {
+    /// The `pin` that this attempt has made.
+    #[must_use]
+    pub fn won(pin: Pin) -> Self {
+        Self { pin, won: true }
+    }
+
+    /// The `pin` of another attempt, which came first.
+    #[must_use]
+    pub fn lost(pin: Pin) -> Self {
+        Self { pin, won: false }
+    }
 }
 
 /// A store of pins: few verbs, each atomic.

@@ -45,7 +45,7 @@ impl Default for KeySource {
             sub_agents: SubAgents::default(),
             model_lanes: false,
             tenant_header: None,
-            watched: Watched::new(&SESSION_HEADERS, &[], &[], &[]),
+            watched: Watched::new(SESSION_HEADERS, &[], &[], &[]),
             body_ids: Vec::new(),
             #[cfg(feature = "fingerprint")]
             fingerprint: None,

@@ -39,6 +39,7 @@ impl fmt::Debug for StoredKey {
 
 /// A pin with the name under which it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoredPin {
     /// Its name in the store.
     pub key: StoredKey,
@@ -50,13 +51,36 @@ pub struct StoredPin {
     pub left: Option<Duration>,
 }
 
+impl StoredPin {
+    /// A pin under the name of `key` that has `left` to live.
+    #[must_use]
+    pub fn new(key: StoredKey, pin: Pin, left: Option<Duration>) -> Self {
+        Self { key, session: None, pin, left }
+    }
+
+    /// Says whose pin it is.
+    #[must_use]
+    pub fn with_session(self, session: Option<AffinityKey>) -> Self {
+        Self { session, ..self }
+    }
+}
+
 /// A part of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PinPage {
     /// The pins, in no order.
     pub pins: Vec<StoredPin>,
     /// Where to go on; `None` at the end.
     pub next: Option<String>,
+}
+
+impl PinPage {
+    /// A page, and the cursor at which the listing goes on.
+    #[must_use]
+    pub fn new(pins: Vec<StoredPin>, next: Option<String>) -> Self {
+        Self { pins, next }
+    }
 }
 
 /// A store whose pins can be listed, and changed by the names under which they are stored.

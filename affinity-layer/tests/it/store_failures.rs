@@ -91,7 +91,7 @@ impl AffinityStore for Sticky {
         _: Arc<Selection>,
         _: &Expiry,
     ) -> Result<Claim, StoreError> {
-        Ok(Claim { pin: self.0.clone(), won: false })
+        Ok(Claim::lost(self.0.clone()))
     }
 
     async fn repin(
@@ -111,7 +111,7 @@ impl AffinityStore for Sticky {
 
 fn sticky(selection: Selection) -> Stack {
     let claimed_at = std::time::SystemTime::UNIX_EPOCH;
-    let store = Sticky(Pin { selection: Arc::new(selection), epoch: Epoch(1), claimed_at });
+    let store = Sticky(Pin::new(Arc::new(selection), Epoch(1), claimed_at));
     let layer = AffinityLayer::new(store, Calls::default().router())
         .store_budget(Duration::from_millis(50));
     let service = ServiceBuilder::new().layer(layer).service(service_fn(echo));

@@ -171,7 +171,7 @@ fn age(stored: &StoredPin) -> Duration {
 }
 
 fn shown(stored: &StoredPin) -> Value {
-    let StoredPin { key, session, pin, left } = stored;
+    let StoredPin { key, session, pin, left, .. } = stored;
     let mut shown = json!({
         "key": key.as_str(),
         "model": pin.selection.model(),
