@@ -15,7 +15,7 @@ pub enum ErrorKind {
     Config,
     /// No connection was made, or it broke before the answer was whole.
     Connect,
-    /// The decision took longer than [`Builder::timeout`](crate::Builder::timeout).
+    /// The decision took longer than [`RouterClientBuilder::timeout`](crate::RouterClientBuilder::timeout).
     Timeout,
     /// The answer has a status other than 200, which is given. Redirects are not followed.
     Status(u16),

@@ -13,7 +13,7 @@ pub fn routing_model(
     completion: &[u8],
     preferences: &Preferences,
 ) -> Result<RouteDecision, RouterError> {
-    llm::answer::decision(completion, preferences)
+    Ok(llm::answer::decision(completion, preferences)?)
 }
 
 /// The decision in an answer of another gateway.

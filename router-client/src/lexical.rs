@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use affinity_layer::{RouteDecision, RouteRequest};
 use tower_service::Service;
 
+use crate::conversation::{ends, last_user_text};
 use crate::preference::decision;
-use crate::prompt::{ends, last_user_text};
 use crate::{Preference, Preferences, RouterError};
 use words::stems;
 

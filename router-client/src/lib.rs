@@ -54,7 +54,9 @@
 //! # }
 //! ```
 
-mod builder;
+mod client;
+mod conversation;
+mod endpoint;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -64,12 +66,11 @@ mod llm;
 mod object;
 mod plano;
 mod preference;
-mod prompt;
+
 mod span;
 mod turn;
-mod wire;
 
-pub use builder::{Builder, RouterClient};
+pub use client::{RouterClient, RouterClientBuilder};
 pub use error::{ErrorKind, RouterError};
 pub use lexical::LexicalRouter;
 pub use llm::{LlmRouter, PromptFormat};

@@ -1,28 +1,26 @@
 //! A routing model decides.
 
 pub(crate) mod answer;
+mod dialect;
 mod format;
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use affinity_layer::{RouteDecision, RouteRequest};
 use http::Uri;
-use serde_json::json;
 use tower_service::Service;
 use tracing::Span;
 
 pub use format::PromptFormat;
 
-use crate::prompt::{newest_first, within};
-use crate::wire::Endpoint;
+use crate::conversation::{newest_first, within};
+use crate::endpoint::{Endpoint, Exchange, refused};
 use crate::{Preferences, RouterError};
-
-/// Enough for the longest route name in JSON.
-const MAX_ANSWER_TOKENS: u32 = 128;
+use dialect::Dialect;
 
 /// Asks a model behind an OpenAI-compatible endpoint which route fits the conversation.
 ///
@@ -31,11 +29,20 @@ const MAX_ANSWER_TOKENS: u32 = 128;
 ///    [`PromptFormat`].
 /// 2. `x-request-id` and the trace context (`traceparent`, `tracestate`) of the client's request go
 ///    with it, its credentials never.
-/// 3. The answer is JSON, `{"route": "name"}` or `{"route": ["name", ..]}`, of which the first
-///    counts. A name that is no configured route (`other`, `none`, the empty string, null, an empty
-///    list) means that no route matched.
-/// 4. Prose, an empty answer and any other shape are [`ErrorKind::Malformed`], never a decision.
-/// 5. Without routes or without any text in the conversation the model is not asked, and no route
+/// 3. Routes take up at most 4 KiB of the question, 8 KiB for Plano-Orchestrator: long descriptions
+///    are shortened, and routes that do not fit even so are left out, the last ones first.
+/// 4. The answer ends in JSON, `{"route": "name"}` or `{"route": ["name", ..]}`, of which the first
+///    counts. Thoughts and prose may come before it, special tokens after it. A name that is no
+///    configured route (`other`, `none`, the empty string, null, an empty list) means that no route
+///    matched.
+/// 5. Prose alone, an empty answer and any other shape are [`ErrorKind::Malformed`], never a
+///    decision.
+/// 6. `max_tokens` and `temperature` are sent until the model refuses them: it is asked again
+///    without what its 400 or 422 names, and with `max_completion_tokens` in place of `max_tokens`.
+///    A model whose thoughts use up the limit of 128 tokens is asked again with 4,096. Clones of
+///    this router remember what the model took. Reasoning takes time: give it more than the two
+///    seconds that [`RouterClient`](crate::RouterClient) waits by default.
+/// 7. Without routes or without any text in the conversation the model is not asked, and no route
 ///    matches.
 ///
 /// It has no limits of its own on time, retries and concurrency: see
@@ -48,6 +55,8 @@ pub struct LlmRouter {
     model: Arc<str>,
     format: PromptFormat,
     preferences: Preferences,
+    /// How the model took the last question that it took.
+    dialect: Arc<Mutex<Dialect>>,
 }
 
 impl LlmRouter {
@@ -63,6 +72,7 @@ impl LlmRouter {
             model: model.into(),
             format: PromptFormat::for_model(model),
             preferences,
+            dialect: Arc::default(),
         }
     }
 
@@ -90,17 +100,29 @@ impl LlmRouter {
             return Ok(RouteDecision::none());
         };
         Span::current().record("gen_ai.request.model", &*self.model);
-        let question = json!({
-            "model": &*self.model,
-            "messages": [{"role": "user", "content": prompt}],
-            "temperature": 0.01,
-            "max_tokens": MAX_ANSWER_TOKENS,
-            "stream": false,
-        });
-        let headers = &request.parts.headers;
-        let body = question.to_string().into();
-        let completion = endpoint.post("/chat/completions", headers, body).await?;
-        answer::decision(&completion, preferences)
+        let mut dialect = *self.dialect.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let body = dialect.question(&self.model, &prompt).into();
+            let headers = &request.parts.headers;
+            let (error, next) = match endpoint.exchange("/chat/completions", headers, body).await? {
+                Exchange::Answered(completion) => {
+                    *self.dialect.lock().unwrap_or_else(PoisonError::into_inner) = dialect;
+                    match answer::decision(&completion, preferences) {
+                        Ok(decision) => return Ok(decision),
+                        Err(why) if why.cut_off => (why.into(), dialect.with_room_to_think()),
+                        Err(why) => return Err(why.into()),
+                    }
+                }
+                Exchange::Refused(status, body) => (refused(status), dialect.after(&body)),
+            };
+            // Each dialect asks for less or gives more room than the one before it, so this ends.
+            dialect = next.ok_or(error)?;
+            tracing::debug!(
+                model = &*self.model,
+                ?dialect,
+                "the routing model is asked another way"
+            );
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use http::Uri;
 use serde::Deserialize;
 use tower_service::Service;
 
+use crate::endpoint::Endpoint;
 use crate::object::Object;
-use crate::wire::Endpoint;
 use crate::{ErrorKind, RouterError};
 
 /// Most candidates that are kept of an answer.

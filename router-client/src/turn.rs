@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::prompt::{self, Role};
+use crate::conversation::{self, Role};
 
 /// The types of parts that hold no text and that a user adds, in the three protocols.
 const ATTACHMENTS: [&str; 8] = [
@@ -27,7 +27,7 @@ const ATTACHMENTS: [&str; 8] = [
 /// that is not understood opens no turn.
 #[must_use]
 pub fn opens_user_turn(path: &str, body: &[u8]) -> bool {
-    for item in prompt::items(path, body).into_iter().rev() {
+    for item in conversation::items(path, body).into_iter().rev() {
         match role(item).as_deref() {
             // Instructions that a harness appends say nothing of who speaks.
             Some("system" | "developer") => {}
@@ -63,7 +63,7 @@ fn role(item: &RawValue) -> Option<Cow<'_, str>> {
 }
 
 fn wrote(item: &RawValue) -> bool {
-    prompt::message(item).is_some_and(|message| message.role == Role::User)
+    conversation::message(item).is_some_and(|message| message.role == Role::User)
 }
 
 /// The types of the parts of a content that is a list.

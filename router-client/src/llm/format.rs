@@ -1,12 +1,21 @@
 //! How a routing model is asked.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
-use crate::Preferences;
-use crate::prompt::Message;
+use crate::conversation::{Message, ends};
+use crate::{Preference, Preferences};
 
 /// Tokens are not counted but estimated, as one for four bytes.
 const BYTES_PER_TOKEN: usize = 4;
+
+/// The most routes that are looked at; more do not fit.
+const MOST_ROUTES: usize = 256;
+
+/// How long a description may be where all of them together are too long, in bytes: the first of
+/// these with which they fit.
+const SHORTER: [usize; 5] = [512, 256, 128, 64, 0];
 
 /// However long the routes are, this part of the budget, in bytes, is left to the conversation.
 const LEAST_CONVERSATION: usize = 1024;
@@ -27,7 +36,7 @@ Answer with one JSON object and nothing else:
 
 /// How a model is asked for a route.
 ///
-/// Both formats put the routes between `<routes>` and `</routes>` and the conversation, as a JSON
+/// Both formats put the routes, at most 4 KiB or 8 KiB of them, between `<routes>` and `</routes>` and the conversation, as a JSON
 /// array of `{"role", "content"}`, between `<conversation>` and `</conversation>`. The conversation
 /// is made of the texts of user and assistant; the newest messages that fit are kept in their
 /// order, and of the newest the beginning and the end, should it not fit alone. The budget is for
@@ -81,18 +90,40 @@ impl PromptFormat {
         (self.tokens() * BYTES_PER_TOKEN).saturating_sub(frame).max(LEAST_CONVERSATION)
     }
 
-    /// The routes as they stand in the prompt.
-    pub(crate) fn routes(self, preferences: &Preferences) -> String {
-        let routes: Vec<_> = preferences
-            .iter()
-            .map(|preference| Route {
-                name: preference.name.as_str(),
-                description: &preference.description,
-            })
-            .collect();
+    /// What the routes may take of the prompt, in bytes. Clients may bring preferences of their
+    /// own, and a routing model is paid by the token.
+    fn routes_limit(self) -> usize {
         match self {
-            Self::ArchRouter => json(&routes),
-            Self::Orchestrator => routes.iter().map(json).collect::<Vec<_>>().join("\n"),
+            Self::ArchRouter => 4 * 1024,
+            Self::Orchestrator => 8 * 1024,
+        }
+    }
+
+    /// The routes as they stand in the prompt. Descriptions are shortened until all routes fit;
+    /// where even their names do not, the last ones are left out.
+    pub(crate) fn routes(self, preferences: &Preferences) -> String {
+        let limit = self.routes_limit();
+        let with = |description| -> Vec<String> {
+            preferences.iter().take(MOST_ROUTES).map(|route| entry(route, description)).collect()
+        };
+        let len =
+            |entries: &[String]| entries.iter().map(|entry| entry.len() + 1).sum::<usize>() + 1;
+        let mut entries = with(limit);
+        for description in SHORTER {
+            if len(&entries) > limit {
+                entries = with(description);
+            }
+        }
+        let mut kept = entries.as_slice();
+        while let (true, Some((_, fewer))) = (len(kept) > limit, kept.split_last()) {
+            kept = fewer;
+        }
+        if kept.len() < preferences.iter().len() {
+            tracing::debug!(kept = kept.len(), "the routing model is not told of all routes");
+        }
+        match self {
+            Self::ArchRouter => format!("[{}]", kept.join(",")),
+            Self::Orchestrator => kept.join("\n"),
         }
     }
 
@@ -110,6 +141,15 @@ impl PromptFormat {
     }
 }
 
+/// A route as JSON, its description cut to `limit` bytes.
+fn entry(route: &Preference, limit: usize) -> String {
+    let description = match limit {
+        0 => Cow::Borrowed(""),
+        _ => ends(&route.description, limit),
+    };
+    json(&Route { name: route.name.as_str(), description: &description })
+}
+
 /// Structs of strings: there is nothing in them that JSON cannot hold.
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
@@ -120,8 +160,7 @@ mod tests {
     use affinity_layer::{ModelName, RouteName};
 
     use super::*;
-    use crate::Preference;
-    use crate::prompt::{Role, within};
+    use crate::conversation::{Role, within};
 
     fn preferences() -> Preferences {
         Preferences::new([("it's \"code\"", "write\ncode"), ("für dich", "d")].map(
@@ -175,5 +214,48 @@ mod tests {
     fn long_routes_leave_room_for_the_conversation() {
         let format = PromptFormat::ArchRouter;
         assert_eq!(format.conversation_budget(&"x".repeat(10_000)), LEAST_CONVERSATION);
+    }
+
+    #[test]
+    fn however_many_and_long_the_routes_are_a_few_kilobytes_of_them_are_sent() {
+        let route = |n: usize, description: &str| Preference {
+            name: RouteName::new(&format!("route-{n}")).unwrap(),
+            description: description.to_owned(),
+            models: vec![ModelName::new("a/b").unwrap()],
+        };
+        for (format, limit) in
+            [(PromptFormat::ArchRouter, 4096), (PromptFormat::Orchestrator, 8192)]
+        {
+            for (count, description, all) in [
+                (3, "short".to_owned(), true),
+                (1, "é".repeat(1_000_000), true),
+                (20, "x".repeat(5000), true),
+                (20, "\u{1}".repeat(5000), true),
+                (60, "\"".repeat(700), true),
+                (100_000, "d".to_owned(), false),
+            ] {
+                let routes = Preferences::new((0..count).map(|n| route(n, &description)));
+                let sent = format.routes(&routes);
+                assert!(sent.len() <= limit, "{format:?} {count}: {}", sent.len());
+                assert!(sent.contains("route-0"), "{format:?} {count}");
+                let last = format!("route-{}\"", count - 1);
+                assert_eq!(sent.contains(&last), all, "{format:?} {count}");
+                if format == PromptFormat::ArchRouter {
+                    serde_json::from_str::<Vec<serde_json::Value>>(&sent).unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_description_keeps_its_beginning_and_its_end() {
+        let description = format!("start {} end", "x".repeat(10_000));
+        let routes = Preferences::new([Preference {
+            name: RouteName::new("r").unwrap(),
+            description,
+            models: vec![ModelName::new("a/b").unwrap()],
+        }]);
+        let sent = PromptFormat::ArchRouter.routes(&routes);
+        assert!(sent.contains("start ") && sent.contains(" end"), "{sent}");
     }
 }

@@ -1,8 +1,10 @@
-use router_client::{LlmRouter, Preferences, PromptFormat};
+use axum::response::IntoResponse as _;
+use http::StatusCode;
+use router_client::{ErrorKind, LlmRouter, Preferences, PromptFormat};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::server::Server;
+use crate::server::{Server, completion};
 use crate::{chat, models_of, preferences, question};
 
 fn routes() -> Preferences {
@@ -170,4 +172,86 @@ async fn inline_preferences_take_the_place_of_the_configured_ones() {
     assert_eq!(decided.models[0].as_str(), "x/y");
     let expected = r#"[{"name":"inline","description":"d"}]"#;
     assert_eq!(between(&server.only_json(), "routes"), expected);
+}
+
+/// A model that takes none of `refused`, and thinks for longer than `tokens` of an answer.
+async fn reasoning_model(refused: &'static [&'static str], tokens: u64) -> Server {
+    Server::start_with(move |asked: &Value| {
+        if let Some(param) = refused.iter().find(|param| asked.get(**param).is_some()) {
+            let message = format!("Unsupported parameter: '{param}' is not supported");
+            let error = json!({"error": {"message": message, "param": param}}).to_string();
+            return (StatusCode::BAD_REQUEST, error).into_response();
+        }
+        let limits = ["max_tokens", "max_completion_tokens"].map(|name| asked[name].as_u64());
+        if limits.into_iter().flatten().any(|limit| limit < tokens) {
+            let choice = json!({"message": {"content": "<think>well"}, "finish_reason": "length"});
+            return json!({"choices": [choice]}).to_string().into_response();
+        }
+        let thoughts = "<think>\nIs it {\"route\": \"reasoning\"}? No.\n</think>";
+        let answer = format!("{thoughts}\nThe route is: {{\"route\": \"it's \\\"code\\\"\"}}");
+        completion(&format!("{answer}<|im_end|>")).into_response()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_reasoning_model_is_asked_with_what_it_takes_and_that_is_remembered() {
+    for (refused, tokens, questions) in [
+        (&[][..], 0, 1),
+        (&["temperature"], 0, 2),
+        (&["max_tokens"], 0, 2),
+        (&["max_tokens", "temperature"], 0, 3),
+        (&["max_tokens", "max_completion_tokens"], 0, 3),
+        (&[], 2000, 2),
+        (&["max_tokens", "temperature"], 2000, 4),
+        (&["max_tokens", "max_completion_tokens", "temperature"], 2000, 4),
+    ] {
+        let server = reasoning_model(refused, tokens).await;
+        let router = LlmRouter::new(server.url("/v1"), "reasoner", routes());
+        for n in 0..3 {
+            let decided = router.clone().oneshot(chat("hello")).await.unwrap();
+            assert_eq!(decided.route.unwrap().as_str(), "it's \"code\"", "{refused:?}");
+            assert_eq!(server.count(), questions + n, "{refused:?} {tokens}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_thinks_without_end_is_asked_twice() {
+    let server = reasoning_model(&[], u64::MAX).await;
+    let router = LlmRouter::new(server.url("/v1"), "reasoner", routes());
+    let error = router.clone().oneshot(chat("hello")).await.unwrap_err();
+    assert_eq!((error.kind(), server.count()), (ErrorKind::Malformed, 2));
+    // It took the second question, so the next one is put in the same way.
+    router.oneshot(chat("hello")).await.unwrap_err();
+    assert_eq!(server.count(), 3);
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_remembered_unless_it_helped() {
+    let server = Server::start(|n| match n {
+        0 | 1 => (StatusCode::BAD_REQUEST, "temperature").into_response(),
+        _ => completion(r#"{"route": "reasoning"}"#).into_response(),
+    })
+    .await;
+    let router = LlmRouter::new(server.url("/v1"), "m", routes());
+    let error = router.clone().oneshot(chat("hello")).await.unwrap_err();
+    assert_eq!((error.kind(), server.count()), (ErrorKind::Status(400), 2));
+    router.oneshot(chat("hello")).await.unwrap();
+    assert_eq!(server.json(2)["temperature"], 0.01);
+}
+
+#[tokio::test]
+async fn a_client_cannot_make_a_routing_model_read_a_book_of_preferences() {
+    let server = Server::model(r#"{"route": "route-0"}"#).await;
+    let router = LlmRouter::new(server.url("/v1"), "Arch-Router", routes());
+    let mut request = chat("hello");
+    let names: Vec<_> = (0..10_000).map(|n| format!("route-{n}")).collect();
+    let description = "x".repeat(1000);
+    let inline: Vec<_> = names.iter().map(|name| (&**name, &*description, &["x/y"][..])).collect();
+    request.parts.extensions.insert(preferences(&inline));
+    let decided = router.oneshot(request).await.unwrap();
+    assert_eq!(decided.route.unwrap().as_str(), "route-0");
+    assert!(between(&server.only_json(), "routes").len() <= 4096);
+    assert!(server.only().2.len() <= 16 * 1024);
 }

@@ -25,14 +25,33 @@ impl Server {
     where
         R: IntoResponse + 'static,
     {
+        Self::answering(move |n, _| answer(n)).await
+    }
+
+    /// Answers each request with what `answer` makes of its JSON.
+    pub(crate) async fn start_with<R>(
+        answer: impl Fn(&Value) -> R + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        R: IntoResponse + 'static,
+    {
+        Self::answering(move |_, body| answer(&serde_json::from_slice(body).unwrap())).await
+    }
+
+    async fn answering<R>(
+        answer: impl Fn(usize, &Bytes) -> R + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        R: IntoResponse + 'static,
+    {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let record = seen.clone();
         let handler = async move |request: Request| -> Response {
             let (parts, body) = request.into_parts();
             let body = to_bytes(body, usize::MAX).await.unwrap();
             let mut seen = record.lock().unwrap();
-            seen.push((parts, body));
-            answer(seen.len() - 1).into_response()
+            seen.push((parts, body.clone()));
+            answer(seen.len() - 1, &body).into_response()
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -60,6 +79,11 @@ impl Server {
         let [(parts, body)] = &seen[..] else { panic!("{} requests", seen.len()) };
         let line = format!("{} {}", parts.method, parts.uri);
         (line, parts.headers.clone(), body.clone())
+    }
+
+    /// The body of the n-th request, from 0.
+    pub(crate) fn json(&self, n: usize) -> Value {
+        serde_json::from_slice(&self.seen.lock().unwrap()[n].1).unwrap()
     }
 
     pub(crate) fn only_json(&self) -> Value {

@@ -31,6 +31,19 @@ pub(crate) struct Endpoint {
     authorization: Option<HeaderValue>,
 }
 
+/// How an endpoint took a request that it understood.
+pub(crate) enum Exchange {
+    /// With 200 and this body.
+    Answered(Bytes),
+    /// With a 400 or 422, and what it says of it; empty where that cannot be read.
+    Refused(StatusCode, Bytes),
+}
+
+/// The error for a status that is no answer.
+pub(crate) fn refused(status: StatusCode) -> RouterError {
+    RouterError::new(ErrorKind::Status(status.as_u16()))
+}
+
 /// Reading the system's certificates takes time and memory, so a plain URL goes without them.
 #[derive(Clone)]
 enum HttpClient {
@@ -76,6 +89,19 @@ impl Endpoint {
         client: &HeaderMap,
         body: Bytes,
     ) -> Result<Bytes, RouterError> {
+        match self.exchange(path, client, body).await? {
+            Exchange::Answered(body) => Ok(body),
+            Exchange::Refused(status, _) => Err(refused(status)),
+        }
+    }
+
+    /// As [`post`](Self::post), and tells what a refused question was answered.
+    pub(crate) async fn exchange(
+        &self,
+        path: &str,
+        client: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Exchange, RouterError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = join(&self.base, path).map_err(config)?;
@@ -86,11 +112,16 @@ impl Endpoint {
             HttpClient::Tls(client) => client.request(request),
         };
         let response = sent.await.map_err(connect)?;
-        span::answered(response.status());
-        if response.status() != StatusCode::OK {
-            return Err(RouterError::new(ErrorKind::Status(response.status().as_u16())));
+        let status = response.status();
+        span::answered(status);
+        match status {
+            StatusCode::OK => read(response.into_body()).await.map(Exchange::Answered),
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
+                let body = read(response.into_body()).await.unwrap_or_default();
+                Ok(Exchange::Refused(status, body))
+            }
+            _ => Err(refused(status)),
         }
-        read(response.into_body()).await
     }
 
     fn headers(&self, client: &HeaderMap) -> HeaderMap {

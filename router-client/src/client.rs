@@ -30,9 +30,9 @@ pub struct RouterClient(BoxCloneSyncService<RouteRequest, RouteDecision, RouterE
 
 impl RouterClient {
     /// Sets limits around `router`.
-    pub fn builder<R>(router: R) -> Builder<R> {
+    pub fn builder<R>(router: R) -> RouterClientBuilder<R> {
         let timeout = Duration::from_secs(2);
-        Builder { router, timeout, retries: 1, concurrency: 64, in_process: false }
+        RouterClientBuilder { router, timeout, retries: 1, concurrency: 64, in_process: false }
     }
 }
 
@@ -59,7 +59,7 @@ impl Service<RouteRequest> for RouterClient {
 /// Collects the limits of a [`RouterClient`].
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Builder<R> {
+pub struct RouterClientBuilder<R> {
     router: R,
     timeout: Duration,
     retries: usize,
@@ -67,7 +67,7 @@ pub struct Builder<R> {
     in_process: bool,
 }
 
-impl<R> Builder<R> {
+impl<R> RouterClientBuilder<R> {
     /// How long one decision may take in all. 2 s by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
