@@ -121,6 +121,12 @@ impl Cli {
     ///
     /// When a socket, a file or the terminal fails; the error names which.
     pub async fn run(self) -> io::Result<ExitCode> {
+        let ended = self.run_command().await;
+        telemetry::log::flush();
+        ended
+    }
+
+    async fn run_command(self) -> io::Result<ExitCode> {
         // clap's own check would refuse the log format in this place as well.
         if self.command.is_some() && self.serve != Serve::default() {
             let text = "options of serve cannot stand before a command";
@@ -131,8 +137,8 @@ impl Cli {
         match &command {
             // Where its traces go stands in its configuration, so it starts both itself.
             Command::Serve(_) => {}
-            Command::Demo(_) | Command::Verify(_) | Command::Report(_) => log("warn"),
-            Command::Provider(_) | Command::Check(_) => log(telemetry::LINES),
+            Command::Demo(_) | Command::Verify(_) | Command::Report(_) => log("warn")?,
+            Command::Provider(_) | Command::Check(_) => log(telemetry::LINES)?,
         }
         match command {
             Command::Serve(serve) => serve.run(self.log_format).await,
@@ -162,7 +168,7 @@ impl Serve {
             }
         };
         let traces = Traces::new(&config.tracing)?;
-        telemetry::start(log_format, telemetry::LINES, &traces);
+        telemetry::start(log_format, telemetry::LINES, &traces)?;
         let mut local = None;
         if let Some(upstream) = &self.upstream {
             config.replace_upstreams(upstream);

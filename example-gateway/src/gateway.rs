@@ -15,6 +15,7 @@ use crate::config::{ClientKey, Config, Limits};
 use crate::edge::connection::{self, Server};
 use crate::edge::door::Door;
 use crate::edge::workers::Workers;
+use crate::telemetry::log;
 
 /// Connections to the admin listener, and requests there, at a time. They are apart from those of
 /// clients: an overload must not keep out who could mend it, nor the other way round.
@@ -85,6 +86,8 @@ impl Gateway {
         let mut loops = JoinSet::new();
         let upkeep = stop.clone().run_until_cancelled_owned(app.metrics().clone().keep_up());
         loops.spawn(async move { upkeep.await.unwrap_or_default() });
+        let told = stop.clone().run_until_cancelled_owned(log::tell_lost_lines());
+        loops.spawn(async move { told.await.unwrap_or_default() });
         let followed = stop.clone().run_until_cancelled_owned(app.board().clone().follow());
         loops.spawn(async move { followed.await.unwrap_or_default() });
         if let Some(live) = app.live() {

@@ -2,10 +2,11 @@
 
 pub(crate) mod context;
 mod exporter;
+pub(crate) mod log;
 pub(crate) mod metrics;
 mod traces;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
 use tracing::Subscriber;
@@ -15,6 +16,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+use self::log::Log;
 pub(crate) use self::traces::Traces;
 
 /// The form of log lines.
@@ -33,26 +35,35 @@ pub(crate) const LINES: &str = "info,fred=error";
 
 /// Starts logging, and tracing where `traces` go anywhere. `RUST_LOG` filters log lines; without
 /// it, `default` does.
-pub(crate) fn start(format: LogFormat, default: &str, traces: &Traces) {
+///
+/// # Errors
+///
+/// When the system gives no thread to write them.
+pub(crate) fn start(format: LogFormat, default: &str, traces: &Traces) -> io::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    subscriber(format, filter, traces).init();
+    let log = Log::to_stderr()?;
+    subscriber(format, filter, &log, traces).init();
+    log::install(log);
+    Ok(())
 }
 
 fn subscriber(
     format: LogFormat,
     filter: EnvFilter,
+    log: &Log,
     traces: &Traces,
 ) -> impl Subscriber + Send + Sync + for<'a> LookupSpan<'a> + use<> {
-    let lines = lines(format).with_filter(filter);
+    let lines = lines(format, log.clone()).with_filter(filter);
     tracing_subscriber::registry().with(lines).with(traces.layer())
 }
 
-fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+fn lines<S>(format: LogFormat, log: Log) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let layer =
-        fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    // What goes wrong here would be told on stderr, by whoever logs.
+    let layer = fmt::layer().log_internal_errors(false);
+    let layer = layer.with_ansi(io::stderr().is_terminal()).with_writer(log);
     match format {
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().boxed(),
@@ -67,7 +78,8 @@ mod tests {
     use crate::config::Tracing;
 
     fn costs(traces: &Traces) -> (bool, LevelFilter) {
-        let subscriber = subscriber(LogFormat::Text, EnvFilter::new("info"), traces);
+        let log = Log::to_stderr().unwrap();
+        let subscriber = subscriber(LogFormat::Text, EnvFilter::new("info"), &log, traces);
         tracing::subscriber::with_default(subscriber, || {
             (!tracing::debug_span!("request").is_disabled(), LevelFilter::current())
         })

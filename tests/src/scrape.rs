@@ -23,6 +23,12 @@ impl Scrape {
         Self(answer.text())
     }
 
+    /// What was told by other means.
+    #[must_use]
+    pub fn read(text: String) -> Self {
+        Self(text)
+    }
+
     /// The whole text.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -15,6 +15,8 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use super::log::{LostLines, lost_lines};
+
 const REQUESTS: &str = "gateway_requests_total";
 const UPSTREAM: &str = "gateway_upstream_requests_total";
 const FIRST_BYTE: &str = "gateway_time_to_first_byte_seconds";
@@ -24,6 +26,7 @@ const TOKENS: &str = "gateway_tokens_total";
 const WITHOUT_USAGE: &str = "gateway_turns_without_usage_total";
 const VERDICTS: &str = "gateway_pin_verdicts_total";
 const SESSIONS: &str = "gateway_sessions";
+const LOST_LINES: &str = "gateway_log_lines_lost_total";
 const STORE_READY: &str = "gateway_store_ready";
 
 /// Seconds. A model's first byte takes milliseconds from a cache and minutes of thought.
@@ -59,6 +62,9 @@ impl Metrics {
 
     /// The text for a scrape.
     pub(crate) fn render(&self) -> String {
+        let LostLines { unread, repeated } = lost_lines();
+        counter!(LOST_LINES, "why" => "unread").absolute(unread);
+        counter!(LOST_LINES, "why" => "repeated").absolute(repeated);
         self.0.render()
     }
 
@@ -99,6 +105,8 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
     describe_counter!(VERDICTS, Unit::Count, what);
     let what = "Time from a request's arrival to the first byte of the provider's answer.";
     describe_histogram!(FIRST_BYTE, Unit::Seconds, what);
+    let what = "Log lines not written: unread by whoever reads the log, or too many of one kind.";
+    describe_counter!(LOST_LINES, Unit::Count, what);
     describe_gauge!(SESSIONS, Unit::Count, "Pins in this process, by store.");
     describe_gauge!(STORE_READY, "1 while sessions are kept where the configuration says, else 0.");
     Ok(handle)

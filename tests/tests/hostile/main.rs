@@ -19,6 +19,7 @@ mod leaders;
 mod limits;
 mod list;
 mod load;
+mod logs;
 mod secrets;
 mod slow;
 mod streams;
