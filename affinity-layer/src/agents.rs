@@ -88,7 +88,7 @@ pub enum SubAgents {
     /// That of the main loop: they share its pin, also where they have a session id of their own and
     /// name that of their parent. What a sub-agent begins or ends is no turn of the
     /// main loop's user, so it neither moves the pin by [`NewTurn`](crate::ext::NewTurn) or a warm-up, nor
-    /// releases it by a [final answer](crate::ReleaseLayer::final_answer).
+    /// releases it by a [final answer](crate::AnswerLayer::final_answer).
     #[default]
     Inherit,
     /// Each its own: its id is the key, or part of it.

@@ -76,7 +76,7 @@
 //! | [`BodyId`]: `prompt_cache_key`, `conversation`, `metadata.user_id`, `previous_response_id` | [`body_ids`](AffinityLayer::body_ids) | without an id in a header |
 //! | the opening of the conversation, as a guess | `fingerprint`, with that feature | without any id |
 //!
-//! `previous_response_id` needs a [`LinkLayer`] below. With it, a request of `/responses` that names
+//! `previous_response_id` needs an [`AnswerLayer`] below. With it, a request of `/responses` that names
 //! no session begins one, whose id nobody sends: the ids of its responses lead back to it.
 //!
 //! # What happens when
@@ -102,9 +102,9 @@
 //!
 //! - Authentication goes outside; it may put a [`Scope`] into the request's extensions.
 //! - Layers that change a request's body go outside, so that the router sees what they made.
-//! - [`ReleaseLayer`] goes inside. Without it a `final` request releases its pin when the head of
-//!   the response is there; with it, when the body has ended.
-//! - [`LinkLayer`] goes inside too, where conversations are followed by `previous_response_id`.
+//! - [`AnswerLayer`] goes inside. Without it a `final` request releases its pin when the head of the
+//!   response is there; with it, when the body has ended. It also follows conversations by
+//!   `previous_response_id`.
 //! - An inner layer that changes the *response* body type needs `MapResponseBodyLayer` between, or
 //!   [`with_rejection_response`](AffinityLayer::with_rejection_response): a refusal is a response
 //!   with a body of our own. In an axum router this is done already.
@@ -128,8 +128,8 @@
 //!
 //! # Beside the layer
 //!
-//! [`UsageReader`](usage::UsageReader) reads from passing answers what they cost, for whoever wants to know what a pin
-//! saves.
+//! An [`AnswerObserver`](answer::AnswerObserver) is told what each answer costs, for whoever wants to
+//! know what a pin saves.
 //!
 //! # Features
 //!
@@ -145,6 +145,7 @@
 pub mod admin;
 pub mod affinity;
 pub mod agents;
+pub mod answer;
 mod coalesce;
 mod error;
 pub mod ext;
@@ -152,33 +153,28 @@ pub mod ext;
 mod extractor;
 pub mod failover;
 pub mod headers;
-mod hint;
 pub mod key;
-pub mod link;
 pub mod name;
 mod outcome;
 mod pin;
 mod pinned;
 pub mod rejection;
-pub mod release;
 mod route;
 pub mod store;
 mod telemetry;
-pub mod usage;
 
 pub use affinity::AffinityLayer;
+pub use answer::AnswerLayer;
 pub use error::{StoreError, StoreErrorKind};
 pub use failover::FailoverLayer;
 #[cfg(feature = "fingerprint")]
 pub use key::Fingerprint;
 pub use key::{AffinityKey, BodyId, Scope};
-pub use link::LinkLayer;
 pub use name::{ModelName, RouteName};
 pub use outcome::Outcome;
 pub use pin::{Epoch, Expiry, Pin, Selection};
 pub use pinned::PinnedModel;
 pub use rejection::Rejection;
-pub use release::ReleaseLayer;
 pub use route::{RouteDecision, RouteRequest, RouterService};
 pub use store::{AffinityStore, Claim, MemoryStore, SharedStore};
 #[cfg(feature = "redis")]

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use affinity_layer::{LinkLayer, ReleaseLayer, ext::Probe};
+use affinity_layer::AnswerLayer;
+use affinity_layer::ext::Probe;
 use axum::body::Body;
 use axum::routing::{any, get};
 use axum::{Json, Router};
@@ -13,7 +14,7 @@ use tower::{Layer, ServiceBuilder, service_fn};
 use tower_http::ServiceBuilderExt;
 use tower_http::add_extension::AddExtensionLayer;
 
-use crate::config::{ClientKey, Config, Release};
+use crate::config::{ClientKey, Config};
 use crate::edge::front::{Endpoint, Front};
 use crate::extensions::RouterClock;
 use crate::ops::admin;
@@ -24,11 +25,11 @@ use crate::ops::live::feed::Live;
 use crate::stack::answers::{models, not_found, only, ready, scrape, wrong_method};
 use crate::stack::decision::decide;
 use crate::stack::intake::IntakeLayer;
-use crate::stack::layers::{affinity, failover, shadow, turns, withheld};
+use crate::stack::layers::{affinity, answer, failover, shadow, turns, withheld};
 use crate::stack::observe::Observer;
 use crate::stack::sessions::Sessions;
 use crate::stack::turns::observer::TurnObserver;
-use crate::stack::turns::record::RecordLayer;
+use crate::stack::turns::record::TurnRecorder;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::providers::Upstreams;
 use crate::upstream::proxy::Proxy;
@@ -66,7 +67,8 @@ impl App {
         // Without an admin listener nobody can ask for it.
         let hub = config.admin.as_ref().map(|_| TurnHub::new(upstreams.clone()));
         let observer = hub.clone().map(|hub| Arc::new(hub) as Arc<dyn TurnObserver>);
-        let record = |observer| RecordLayer::new(observer, sessions.clone());
+        let recorder =
+            observer.clone().map(|observer| TurnRecorder::new(observer, sessions.clone()));
         let live = hub.clone().map(|hub| {
             let models = upstreams.models().map(|provider| provider.model.clone());
             Live::new(hub, models.collect())
@@ -82,15 +84,11 @@ impl App {
             // Decides or recalls the model.
             .layer(affinity.clone())
             // Routes some of the pinned turns once more, to count what the router would have done.
-            .option_layer(shadow(config, &upstreams, observer.clone()))
-            // Records what becomes of the turn, where somebody may ask for it.
-            .option_layer(observer.map(record))
+            .option_layer(shadow(config, &upstreams, observer))
             // The refusals of the layer above and the answers of those below have one body type.
             .map_response_body(Body::new)
-            // Ends a pin with the last byte of a final response, or of the model's last answer.
-            .layer(ReleaseLayer::new().final_answer(config.routing.release == Release::FinalAnswer))
-            // Learns by which ids the conversations of Responses go on.
-            .layer(LinkLayer::new())
+            // Reads each answer once: ends its pin, follows its id, records its turn.
+            .layer(answer(config, recorder))
             // Goes on with the next candidate when a provider fails.
             .option_layer(failover(config, &upstreams))
             .service(Proxy::new(upstreams.clone(), withheld(config), config.limits)?);
@@ -100,7 +98,7 @@ impl App {
             // The same layer: a session decided here is pinned there.
             .layer(affinity)
             .map_response_body(Body::new)
-            .layer(ReleaseLayer::new())
+            .layer(AnswerLayer::new())
             .service(service_fn(move |request| decide(deciding.clone(), request)));
 
         let admin = config.admin.as_ref().zip(hub.zip(live.clone()));

@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep_until};
 use super::budget::Budget;
 use super::future::apply;
 use crate::PinnedModel;
+use crate::answer::ReleasedAtEnd;
 use crate::outcome::Stamp;
-use crate::release::ReleasedAtEnd;
 
 pub(super) struct Epilogue {
     /// The headers of the response.
@@ -27,7 +27,7 @@ impl Epilogue {
             sleep_until(known).await;
         }
         apply(&self.stamp, &mut response);
-        // With a `ReleaseLayer` below, the response ends with its body; without, with its head.
+        // With an `AnswerLayer` below, the response ends with its body; without, with its head.
         if response.extensions_mut().remove::<ReleasedAtEnd>().is_none()
             && let Some(model) = self.to_release
             // The response is there: a store that stalls must not hold it back.

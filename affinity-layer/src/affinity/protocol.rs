@@ -141,7 +141,8 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
     ) -> Result<Option<AffinityKey>, Rejection> {
         let lifetime = self.shared.link_lifetime();
         let link = self.shared.read(response, &lifetime, budget).await?;
-        Ok(link.selection().and_then(|link| link::target(response, &link)))
+        let link = link.selection().and_then(|stored| Link::from_stored(response, &stored));
+        Ok(link.map(Link::into_session))
     }
 
     async fn state(

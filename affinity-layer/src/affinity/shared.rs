@@ -64,7 +64,8 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
         Ok(match keys.named(ids, headers, extensions)? {
             Some(response) if response.kind() == IdKind::Response => {
                 let link = self.store.peek(&response, &self.link_lifetime());
-                let key = link.and_then(|link| link::target(&response, &link.selection));
+                let link = link.and_then(|pin| Link::from_stored(&response, &pin.selection));
+                let key = link.map(Link::into_session);
                 key.map(|key| keys.with_lane(key, extensions))
             }
             key => key,
@@ -73,7 +74,7 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
 
     /// How long the link from a response to its session lives.
     pub(super) fn link_lifetime(&self) -> Expiry {
-        link::lifetime(&self.settings.expiry)
+        Link::lifetime(&self.settings.expiry)
     }
 
     /// The pin of `key` if it can be had without waiting and holds for the request.

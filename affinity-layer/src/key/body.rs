@@ -29,7 +29,7 @@ pub enum BodyId {
     /// `_session_` and a UUID. Anything else there names a person and is no session.
     UserId,
     /// `previous_response_id`: the conversation that the response belongs to, however long and
-    /// whatever branches off where. It needs a [`LinkLayer`](crate::LinkLayer) below, which learns
+    /// whatever branches off where. It needs an [`AnswerLayer`](crate::AnswerLayer) below, which learns
     /// the ids of responses.
     PreviousResponseId,
 }

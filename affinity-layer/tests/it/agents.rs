@@ -1,7 +1,7 @@
 //! Agent clients as they are: their own headers, side calls, sub-agents and probes.
 
 use affinity_layer::{
-    AffinityLayer, BoxError, MemoryStore, ReleaseLayer,
+    AffinityLayer, AnswerLayer, BoxError, MemoryStore,
     agents::SubAgents,
     ext::{NewTurn, Probe, RequestedModel},
 };
@@ -110,7 +110,7 @@ fn releasing(sub_agents: SubAgents) -> Stack {
     let service = ServiceBuilder::new()
         .layer(layer(Calls::default().router()).agents(sub_agents))
         .map_response(|response: Response<_>| response.map(Body::new))
-        .layer(ReleaseLayer::new().final_answer(true))
+        .layer(AnswerLayer::new().final_answer(true))
         .map_response(|mut answer: Response<Body>| {
             let json = HeaderValue::from_static("application/json");
             answer.headers_mut().insert(header::CONTENT_TYPE, json);

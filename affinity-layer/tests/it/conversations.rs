@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use affinity_layer::{
-    AffinityLayer, BodyId, BoxError, Expiry, FailoverLayer, Fingerprint, LinkLayer, MemoryStore,
-    PinnedModel, ReleaseLayer, RouterService, Scope,
+    AffinityLayer, AnswerLayer, BodyId, BoxError, Expiry, FailoverLayer, Fingerprint, MemoryStore,
+    PinnedModel, RouterService, Scope,
 };
 use axum::body::{Body, Bytes};
 use http::{Request, Response};
@@ -56,8 +56,7 @@ fn stacked<R: RouterService>(layer: AffinityLayer<MemoryStore, R>, provider: &Pr
     let service = ServiceBuilder::new()
         .layer(layer.body_ids([BodyId::PreviousResponseId]))
         .map_response(|response: Response<_>| response.map(Body::new))
-        .layer(ReleaseLayer::new())
-        .layer(LinkLayer::new())
+        .layer(AnswerLayer::new())
         .layer(FailoverLayer::new())
         .service(service_fn(move |request| {
             let response = provider.answer(&request);

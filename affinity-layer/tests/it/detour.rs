@@ -1,7 +1,7 @@
 //! A request that the model of its session cannot take goes to another one, alone.
 
 use affinity_layer::{
-    AffinityLayer, FailoverLayer, MemoryStore, ModelName, PinnedModel, ReleaseLayer, RouteDecision,
+    AffinityLayer, AnswerLayer, FailoverLayer, MemoryStore, ModelName, PinnedModel, RouteDecision,
     RouteName, RouteRequest, RouterService, Selection,
 };
 use axum::body::{Body, Bytes};
@@ -104,7 +104,7 @@ fn with_layers_below(
                     .detour(elsewhere),
             )
             .map_response(|response: Response<_>| response.map(Body::new))
-            .layer(ReleaseLayer::new().final_answer(true))
+            .layer(AnswerLayer::new().final_answer(true))
             .layer(FailoverLayer::new().usable(sees))
             .service(service_fn(handler)),
     )

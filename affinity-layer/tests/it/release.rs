@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use affinity_layer::{AffinityLayer, MemoryStore, ReleaseLayer};
+use affinity_layer::{AffinityLayer, AnswerLayer, MemoryStore};
 use axum::body::{Body, Bytes};
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -32,7 +32,7 @@ fn streaming(
     let service = ServiceBuilder::new()
         .layer(AffinityLayer::new(store.clone(), Calls::default().router()))
         .map_response(|response: Response<_>| response.map(Body::new))
-        .layer(ReleaseLayer::new().final_answer(true))
+        .layer(AnswerLayer::new().final_answer(true))
         .service(service_fn(handler));
     (sender, service)
 }
@@ -148,7 +148,7 @@ async fn a_body_of_declared_length_ends_with_its_last_byte() {
     let service = ServiceBuilder::new()
         .layer(AffinityLayer::new(store.clone(), Calls::default().router()))
         .map_response(|response: Response<_>| response.map(Body::new))
-        .layer(ReleaseLayer::new())
+        .layer(AnswerLayer::new())
         .service(service_fn(handler));
     let mut body = service.oneshot(last_turn()).await.unwrap().into_body();
     assert_eq!(store.len(), 1);
@@ -226,7 +226,7 @@ async fn plain_answers_of_the_other_protocols_release_too() {
         let service = ServiceBuilder::new()
             .layer(AffinityLayer::new(store.clone(), Calls::default().router()))
             .map_response(|response: Response<_>| response.map(Body::new))
-            .layer(ReleaseLayer::new().final_answer(true))
+            .layer(AnswerLayer::new().final_answer(true))
             .service(service_fn(handler));
         let response = service.oneshot(turn()).await.unwrap();
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);

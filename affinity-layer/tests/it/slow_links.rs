@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use affinity_layer::{
-    AffinityKey, AffinityLayer, AffinityStore, BodyId, Claim, Expiry, LinkLayer, MemoryStore,
+    AffinityKey, AffinityLayer, AffinityStore, AnswerLayer, BodyId, Claim, Expiry, MemoryStore,
     Selection, StoreError,
 };
 use axum::body::Body;
@@ -47,7 +47,7 @@ async fn answered(store: &SlowLinks) -> Body {
     let service = ServiceBuilder::new()
         .layer(layer.body_ids([BodyId::PreviousResponseId]))
         .map_response(|response: Response<_>| response.map(Body::new))
-        .layer(LinkLayer::new())
+        .layer(AnswerLayer::new())
         .service(service_fn(handler));
     let request = Request::post("/v1/responses").body(Body::from("{}")).unwrap();
     service.oneshot(request).await.unwrap().into_body()

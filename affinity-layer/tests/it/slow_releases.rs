@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use affinity_layer::{
-    AffinityKey, AffinityLayer, AffinityStore, Epoch, MemoryStore, ReleaseLayer, StoreError,
+    AffinityKey, AffinityLayer, AffinityStore, AnswerLayer, Epoch, MemoryStore, StoreError,
 };
 use axum::body::{Body, Bytes};
 use http::{Request, Response};
@@ -69,7 +69,7 @@ async fn answered(store: &SlowReleases, content_type: &'static str, is_final: bo
     let service = ServiceBuilder::new()
         .layer(AffinityLayer::new(store.clone(), Calls::default().router()))
         .map_response(|response: Response<_>| response.map(Body::new))
-        .layer(ReleaseLayer::new().final_answer(!is_final))
+        .layer(AnswerLayer::new().final_answer(!is_final))
         .service(service_fn(handler));
     let id = ("x-model-affinity", "s");
     let request = match is_final {

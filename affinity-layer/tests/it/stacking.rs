@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use affinity_layer::{AffinityLayer, MemoryStore, PinnedModel, ReleaseLayer, RouterService};
+use affinity_layer::{AffinityLayer, AnswerLayer, MemoryStore, PinnedModel, RouterService};
 use axum::Router;
 use axum::body::Body;
 use axum::routing::post as axum_post;
@@ -57,7 +57,7 @@ async fn above_each_usual_layer() {
     let boxed = ServiceBuilder::new().layer(affinity()).map_response_body(Body::new);
     holds(boxed.layer(CompressionLayer::new()).service(service_fn(echo))).await;
     let boxed = ServiceBuilder::new().layer(affinity()).map_response_body(Body::new);
-    holds(boxed.layer(ReleaseLayer::new()).service(service_fn(echo))).await;
+    holds(boxed.layer(AnswerLayer::new()).service(service_fn(echo))).await;
     let direct = ServiceBuilder::new().layer(affinity());
     holds(direct.layer(timeout()).service(service_fn(echo))).await;
     let direct = ServiceBuilder::new().layer(affinity());
@@ -75,7 +75,7 @@ async fn in_an_axum_app_with_everything_on_both_sides() {
         .layer(timeout())
         .layer(CompressionLayer::new())
         .layer(CorsLayer::permissive())
-        .layer(ReleaseLayer::new())
+        .layer(AnswerLayer::new())
         .layer(affinity())
         .layer(TraceLayer::new_for_http())
         .layer(timeout())

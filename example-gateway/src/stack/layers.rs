@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use affinity_layer::{
-    AffinityLayer, BodyId, FailoverLayer, ModelName, Rejection, RouterService, SharedStore,
+    AffinityLayer, AnswerLayer, BodyId, FailoverLayer, ModelName, Rejection, RouterService,
+    SharedStore,
     agents::{AGENT_HEADERS, AGENT_TRAIL_HEADERS},
     headers::SESSION_HEADERS,
 };
@@ -18,6 +19,7 @@ use crate::stack::intake::Turns;
 use crate::stack::routed::{opened, routed};
 use crate::stack::shadow::ShadowLayer;
 use crate::stack::turns::observer::TurnObserver;
+use crate::stack::turns::record::TurnRecorder;
 use crate::stack::{routing, sessions};
 use crate::upstream::providers::Upstreams;
 
@@ -82,6 +84,15 @@ pub(crate) fn turns(config: &Config) -> Turns {
         Release::UserTurn => Turns::MarkNew,
         _ if config.routing.warm_up_turns > 0 => Turns::MarkOthers,
         _ => Turns::Unmarked,
+    }
+}
+
+/// What is done about the answers of providers. Turns are recorded where somebody may ask for them.
+pub(crate) fn answer(config: &Config, recorder: Option<TurnRecorder>) -> AnswerLayer {
+    let layer = AnswerLayer::new().final_answer(config.routing.release == Release::FinalAnswer);
+    match recorder {
+        Some(recorder) => layer.observe(move |request| recorder.begin(request)),
+        None => layer,
     }
 }
 

@@ -6,7 +6,6 @@
 //! - Turns are recorded only where somebody can ask for them; without an observer, nothing here is in
 //!   the stack.
 
-mod body;
 mod draft;
 pub(crate) mod observer;
 pub(crate) mod record;

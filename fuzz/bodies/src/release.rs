@@ -3,7 +3,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use affinity_layer::{
-    AffinityKey, AffinityLayer, AffinityStore, MemoryStore, ModelName, ReleaseLayer, RouteDecision,
+    AffinityKey, AffinityLayer, AffinityStore, AnswerLayer, MemoryStore, ModelName, RouteDecision,
     RouteRequest,
 };
 use axum::body::Body;
@@ -91,7 +91,7 @@ impl Stack {
                 AffinityLayer::new(store.clone(), router).store_budget(Duration::from_secs(3600)),
             )
             .map_response(|response: Response<_>| response.map(Body::new))
-            .layer(ReleaseLayer::new().final_answer(true))
+            .layer(AnswerLayer::new().final_answer(true))
             .service(provider);
         let runtime = Builder::new_current_thread().enable_time().build().unwrap();
         Self { runtime, store, service: BoxCloneService::new(service) }
@@ -122,38 +122,69 @@ impl Stack {
     }
 }
 
-/// Whether a plain answer says that its task is over, read whole.
+/// Whether a plain answer says that its task is over, read whole: there is a reason to stop, and no
+/// call that the client has to carry out.
 fn is_last(answer: &Value) -> bool {
-    let nothing = Vec::new();
-    let list = |value: &Value| value.as_array().unwrap_or(&nothing).clone();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut goes_on = Vec::new();
-    for choice in list(&answer["choices"]) {
-        let reason = text(&choice["finish_reason"]);
-        goes_on.extend(
-            (!reason.is_empty()).then(|| reason == "tool_calls" || reason == "function_call"),
-        );
-        let calls = [&choice["message"], &choice["delta"]].into_iter().any(|said| {
-            said["function_call"].is_object()
-                || list(&said["tool_calls"]).iter().any(Value::is_object)
-        });
-        goes_on.extend(calls.then_some(true));
+    let mut stops = false;
+    for reason in reasons(answer) {
+        match &*reason {
+            "" => {}
+            "tool_calls" | "function_call" | "tool_use" | "pause_turn" | "compaction" => {
+                return false;
+            }
+            _ => stops = true,
+        }
     }
-    for place in [answer, &answer["delta"]] {
-        let reason = text(&place["stop_reason"]);
-        goes_on
-            .extend((!reason.is_empty()).then(|| reason == "tool_use" || reason == "pause_turn"));
-    }
-    let (mut completed, mut calls) = (false, false);
     for place in [answer, &answer["response"]] {
         let status = text(&place["status"]);
-        completed |= status == "completed";
-        let over = matches!(&*status, "incomplete" | "failed" | "cancelled");
-        goes_on.extend(over.then_some(false));
-        calls |= list(&place["output"]).iter().map(|item| text(&item["type"])).any(|kind| {
-            kind == "mcp_approval_request" || kind.ends_with("_call") && !HOSTED.contains(&&*kind)
-        });
+        stops |= matches!(&*status, "completed" | "incomplete" | "failed" | "cancelled");
     }
-    goes_on.extend(completed.then_some(calls));
-    goes_on.contains(&false) && !goes_on.contains(&true)
+    stops && !calls(answer)
+}
+
+/// What Chat Completions and Messages say of why the model stopped. The reason that the one has for a
+/// call would end an answer of the other.
+fn reasons(answer: &Value) -> Vec<String> {
+    let end = |reason: String, calls: &[&str]| match calls.contains(&&*reason) || reason.is_empty()
+    {
+        true => reason,
+        false => "stop".to_owned(),
+    };
+    let choices = list(&answer["choices"]).into_iter();
+    let chat =
+        choices.map(|choice| end(text(&choice["finish_reason"]), &["tool_calls", "function_call"]));
+    let messages = [&answer["stop_reason"], &answer["delta"]["stop_reason"]];
+    let messages =
+        messages.map(|reason| end(text(reason), &["tool_use", "pause_turn", "compaction"]));
+    chat.chain(messages).collect()
+}
+
+fn calls(answer: &Value) -> bool {
+    let of_chat = list(&answer["choices"]).iter().any(|choice| {
+        [&choice["message"], &choice["delta"]].into_iter().any(|said| {
+            said["function_call"].is_object()
+                || list(&said["tool_calls"]).iter().any(Value::is_object)
+        })
+    });
+    let mut blocks = [list(&answer["content"]), list(&answer["message"]["content"])].concat();
+    blocks.push(answer["content_block"].clone());
+    let mut items = [list(&answer["output"]), list(&answer["response"]["output"])].concat();
+    items.push(answer["item"].clone());
+    let for_client = |kind: &str| {
+        kind == "mcp_approval_request" || kind.ends_with("_call") && !HOSTED.contains(&kind)
+    };
+    let event = text(&answer["type"]);
+    of_chat
+        || blocks.iter().any(|block| block["type"] == "tool_use")
+        || items.iter().any(|item| for_client(&text(&item["type"])))
+        || event.starts_with("response.function_call_arguments.")
+        || event.starts_with("response.custom_tool_call_input.")
+}
+
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }

@@ -1,10 +1,8 @@
-use affinity_layer::usage::{Usage, UsageReader};
-use http::Response;
+use affinity_layer::answer::{AnswerReader, Usage};
 use serde_json::Value;
 
 fn read<'a>(kind: &str, pieces: impl Iterator<Item = &'a [u8]>) -> Usage {
-    let answer = Response::builder().header("content-type", kind).body(()).unwrap();
-    let mut reader = UsageReader::of(&answer).unwrap();
+    let mut reader = AnswerReader::new(kind).unwrap();
     for piece in pieces {
         reader.feed(piece);
     }

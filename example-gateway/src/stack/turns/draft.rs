@@ -5,11 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use affinity_layer::{
     PinnedModel,
+    answer::{AnswerObserver, Usage},
     ext::{AnyModel, Probe, RequestedModel},
-    usage::Usage,
 };
-use axum::body::Body;
-use http::{Extensions, Response};
+use http::Extensions;
+use http::response::Parts;
 use tokio::time::Instant;
 
 use super::observer::TurnObserver;
@@ -18,7 +18,7 @@ use super::turn::Turn;
 use crate::extensions::{Arrived, RouterClock};
 use crate::stack::sessions::Sessions;
 
-/// A turn that has not ended. Whoever drops it has seen its end: it is told then.
+/// A turn that has not ended. Its observer is told of it when it is dropped.
 #[derive(Debug)]
 pub(super) struct Draft {
     turn: Arc<Turn>,
@@ -65,43 +65,39 @@ impl Draft {
     }
 
     fn turn(&mut self) -> &mut Turn {
-        // Nobody else has it yet.
+        // The observer does not have it yet.
         Arc::make_mut(&mut self.turn)
     }
+}
 
-    pub(super) fn answered(&mut self, response: &Response<Body>) {
+impl AnswerObserver for Draft {
+    fn on_head(&mut self, head: &Parts) {
         let turn = self.turn();
-        turn.status = Some(response.status().as_u16());
+        turn.status = Some(head.status.as_u16());
         // A layer below that moved the session says so.
-        if let Some(moved) = response.extensions().get::<PinnedModel>() {
+        if let Some(moved) = head.extensions.get::<PinnedModel>() {
             turn.model = moved.model().clone();
             turn.outcome = moved.outcome();
             turn.pinned = moved.is_pinned();
             turn.epoch = moved.epoch();
         }
         let Turn { session, model, .. } = &*self.turn;
-        if let Some(session) = session.filter(|_| response.status().is_success()) {
+        if let Some(session) = session.filter(|_| head.status.is_success()) {
             let switched = self.observer.answers(session, model);
             self.turn().switched = switched;
         }
     }
 
-    /// Something of the answer is there.
-    pub(super) fn arrived(&mut self) {
+    fn on_data(&mut self, usage: Usage) {
         let since = self.since;
-        self.turn().first_byte.get_or_insert_with(|| since.elapsed());
-    }
-
-    /// The provider has told what the answer costs so far.
-    pub(super) fn used(&mut self, usage: Usage) {
         let turn = self.turn();
+        turn.first_byte.get_or_insert_with(|| since.elapsed());
         turn.prompt_tokens = usage.prompt_tokens;
         turn.cached_tokens = usage.cached_tokens;
         turn.output_tokens = usage.output_tokens;
     }
 
-    /// The answer has come to its end.
-    pub(super) fn complete(mut self) {
+    fn on_end(mut self: Box<Self>) {
         self.turn().complete = true;
     }
 }

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use affinity_layer::{
-    AffinityLayer, BoxError, MemoryStore, ModelName, Outcome, RouteDecision, RouteName,
-    RouteRequest, RouterService,
+    AffinityLayer, AnswerLayer, BoxError, MemoryStore, ModelName, Outcome, RouteDecision,
+    RouteName, RouteRequest, RouterService,
 };
 use axum::body::Body;
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use tower::util::{BoxCloneService, MapRequestLayer};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 use super::observer::testing::Notes;
-use super::record::RecordLayer;
+use super::record::TurnRecorder;
 use crate::config::Config;
 use crate::extensions::{Arrived, RouterClock};
 use crate::stack::sessions::Sessions;
@@ -53,10 +53,13 @@ fn sending(piece: &'static [u8]) -> (Stack, Arc<Notes>) {
         let answer = Response::builder().header("content-type", "text/event-stream").body(body);
         Ok::<_, Infallible>(answer.unwrap())
     });
+    let recorder = TurnRecorder::new(notes.clone(), Sessions::new(&config).unwrap());
+    let recording = AnswerLayer::new().observe(move |request| recorder.begin(request));
     let stack = ServiceBuilder::new()
         .layer(MapRequestLayer::new(RouterClock::attach))
         .layer(AffinityLayer::new(MemoryStore::default(), router()))
-        .layer(RecordLayer::new(notes.clone(), Sessions::new(&config).unwrap()))
+        .map_response(|response: Response<_>| response.map(Body::new))
+        .layer(recording)
         .service(model);
     (BoxCloneService::new(stack), notes)
 }

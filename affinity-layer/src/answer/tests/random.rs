@@ -2,7 +2,8 @@
 //! with serde_json. `PROPTEST_CASES` makes it run for longer.
 
 mod answers;
-pub(crate) mod style;
+mod style;
+mod usage;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -11,8 +12,8 @@ use serde_json::Value;
 
 use self::answers::{key, shaped, text};
 use self::style::Style;
-use super::ending::LAST;
-use super::*;
+use crate::answer::AnswerReader;
+use crate::answer::observers::{HOSTED_CALLS, LAST_EVENTS};
 
 fn config() -> ProptestConfig {
     let default = ProptestConfig::default();
@@ -28,9 +29,10 @@ fn says(document: &Value) -> (bool, bool) {
     let nothing = Vec::new();
     let list = |value: &Value, key: &str| value[key].as_array().unwrap_or(&nothing).clone();
     let short = |value: &Value| {
-        let text = value.as_str().filter(|text| !text.is_empty() && text.len() <= 32);
+        let text = value.as_str().filter(|text| !text.is_empty() && text.len() <= 256);
         text.map(str::to_owned)
     };
+    let kind = |value: &Value| short(&value["type"]).unwrap_or_default();
     let mut reasons: Vec<bool> = Vec::new();
     for choice in list(document, "choices") {
         let reason = short(&choice["finish_reason"]);
@@ -43,20 +45,26 @@ fn says(document: &Value) -> (bool, bool) {
     }
     for place in [document, &document["delta"]] {
         let reason = short(&place["stop_reason"]);
-        reasons.extend(reason.map(|reason| ["tool_use", "pause_turn"].contains(&&*reason)));
+        let on = ["tool_use", "pause_turn", "compaction"];
+        reasons.extend(reason.map(|reason| on.contains(&&*reason)));
     }
-    let (mut completed, mut calls) = (false, false);
+    let mut blocks = [list(document, "content"), list(&document["message"], "content")].concat();
+    blocks.push(document["content_block"].clone());
+    reasons.extend(blocks.iter().any(|block| kind(block) == "tool_use").then_some(true));
     for place in [document, &document["response"]] {
         let status = short(&place["status"]).unwrap_or_default();
-        completed |= status == "completed";
-        let over = ["incomplete", "failed", "cancelled"].contains(&&*status);
+        let over = ["completed", "incomplete", "failed", "cancelled"].contains(&&*status);
         reasons.extend(over.then_some(false));
-        calls |= list(place, "output").iter().any(|item| {
-            let kind = short(&item["type"]).unwrap_or_default();
-            kind == "mcp_approval_request" || kind.ends_with("_call") && !HOSTED.contains(&&*kind)
-        });
     }
-    reasons.extend(completed.then_some(calls));
+    let mut items = [list(document, "output"), list(&document["response"], "output")].concat();
+    items.push(document["item"].clone());
+    let calls = items.iter().map(kind).any(|kind| {
+        kind == "mcp_approval_request" || kind.ends_with("_call") && !HOSTED_CALLS.contains(&&*kind)
+    });
+    reasons.extend(calls.then_some(true));
+    let event = document["type"].as_str().unwrap_or_default();
+    let carries = ["response.function_call_arguments.", "response.custom_tool_call_input."];
+    reasons.extend(carries.iter().any(|begin| event.starts_with(begin)).then_some(true));
     (reasons.contains(&false), reasons.contains(&true))
 }
 
@@ -68,22 +76,22 @@ fn expected(documents: &[Value]) -> bool {
 }
 
 fn is_last(document: &Value) -> bool {
-    document["type"].as_str().is_some_and(|kind| LAST.contains(&kind))
+    document["type"].as_str().is_some_and(|kind| LAST_EVENTS.contains(&kind))
 }
 
 /// The verdict, and whether the end was seen.
 fn verdict(content_type: &str, bytes: &[u8], cuts: &[Index]) -> (bool, bool) {
     let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
     cuts.sort_unstable();
-    let mut scanner = Scanner::new(content_type).unwrap();
+    let mut reader = AnswerReader::new(content_type).unwrap();
     let mut from = 0;
     for cut in cuts.into_iter().chain([bytes.len()]) {
-        scanner.feed(&bytes[from..cut]);
+        reader.feed(&bytes[from..cut]);
         from = cut;
     }
-    assert!(format!("{scanner:?}").len() < 2000, "memory is bounded");
-    let is_over = scanner.is_over();
-    (scanner.was_final(), is_over)
+    assert!(format!("{reader:?}").len() < 2000, "memory is bounded");
+    let is_over = reader.is_over();
+    (reader.ends_task(), is_over)
 }
 
 proptest! {

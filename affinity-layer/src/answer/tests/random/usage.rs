@@ -6,13 +6,9 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Map, Value, json};
 
-use super::*;
-use crate::release::scan::random::style::Style;
-
-fn config() -> ProptestConfig {
-    let default = ProptestConfig::default();
-    ProptestConfig { cases: default.cases.max(2000), failure_persistence: None, ..default }
-}
+use super::config;
+use super::style::Style;
+use crate::answer::{AnswerReader, Usage};
 
 fn number() -> impl Strategy<Value = Value> {
     prop_oneof![
@@ -96,7 +92,7 @@ fn expected(documents: &[Value]) -> Usage {
 fn found(content_type: &str, bytes: &[u8], cuts: &[Index]) -> Usage {
     let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
     cuts.sort_unstable();
-    let mut reader = UsageReader::new(content_type).unwrap();
+    let mut reader = AnswerReader::new(content_type).unwrap();
     let mut from = 0;
     for cut in cuts.into_iter().chain([bytes.len()]) {
         reader.feed(&bytes[from..cut]);

@@ -1,12 +1,12 @@
-use super::*;
+use crate::answer::AnswerReader;
 
 /// The verdict, and the same one however the answer is cut.
 #[track_caller]
 fn is_final(content_type: &str, body: &str) -> bool {
     let verdict = |pieces: &[&[u8]]| {
-        let mut scanner = Scanner::new(content_type).unwrap();
-        pieces.iter().for_each(|piece| scanner.feed(piece));
-        scanner.was_final()
+        let mut reader = AnswerReader::new(content_type).unwrap();
+        pieces.iter().for_each(|piece| reader.feed(piece));
+        reader.ends_task()
     };
     let whole = verdict(&[body.as_bytes()]);
     for at in 0..body.len() {
@@ -88,10 +88,10 @@ fn a_call_goes_on_whatever_the_reason() {
 
 /// After how many bytes the end was seen; `None` if it was not.
 fn over_after(content_type: &str, body: &str) -> Option<usize> {
-    let mut scanner = Scanner::new(content_type).unwrap();
+    let mut reader = AnswerReader::new(content_type).unwrap();
     let over = body.bytes().position(|byte| {
-        scanner.feed(&[byte]);
-        scanner.is_over()
+        reader.feed(&[byte]);
+        reader.is_over()
     });
     over.map(|at| at + 1)
 }
@@ -203,10 +203,10 @@ fn escapes_are_read_and_long_strings_are_not_kept() {
     assert!(!plain(r#"{"stop_reason":"tool\u005Fuse"}"#));
     let long = "x".repeat(1 << 10);
     assert!(plain(&format!(r#"{{"{long}":"{long}\\","stop_reason":"end_turn"}}"#)));
-    let mut scanner = Scanner::new("application/json").unwrap();
-    scanner.feed(b"{\"a\":\"");
-    (0..1000).for_each(|_| scanner.feed(&[b'x'; 1024]));
-    assert!(format!("{scanner:?}").len() < 2000, "a string without end fills no memory");
+    let mut reader = AnswerReader::new("application/json").unwrap();
+    reader.feed(b"{\"a\":\"");
+    (0..1000).for_each(|_| reader.feed(&[b'x'; 1024]));
+    assert!(format!("{reader:?}").len() < 2000, "a string without end fills no memory");
 }
 
 #[test]
@@ -222,6 +222,6 @@ fn what_is_no_answer_ends_nothing() {
         assert!(!plain(body), "{body}");
     }
     for content_type in ["text/html", "", "application/octet-stream"] {
-        assert!(Scanner::new(content_type).is_none());
+        assert!(AnswerReader::new(content_type).is_none());
     }
 }

@@ -15,6 +15,7 @@ pub(super) fn text() -> impl Strategy<Value = String> {
         "end_turn",
         "tool_use",
         "pause_turn",
+        "compaction",
         "completed",
         "in_progress",
         "incomplete",
@@ -23,6 +24,8 @@ pub(super) fn text() -> impl Strategy<Value = String> {
         "message",
         "reasoning",
         "custom_tool_call",
+        "server_tool_use",
+        "response.function_call_arguments.delta",
         "web_search_call",
         "mcp_approval_request",
         "message_stop",
@@ -54,7 +57,9 @@ pub(super) fn key() -> impl Strategy<Value = String> {
         "response",
         "output",
         "type",
+        "item",
         "content",
+        "content_block",
         "message",
         "tool_calls",
         "function_call",
@@ -107,19 +112,35 @@ pub(super) fn shaped() -> impl Strategy<Value = Value> {
         });
     let chat = list(choice.boxed()).prop_map(|choices| json!({"choices": choices, "usage": {}}));
     let reason = || one_of(&["end_turn", "tool_use", "pause_turn"]);
-    let message = (reason(), anything()).prop_map(
+    let block = (one_of(&["text", "tool_use"]), anything())
+        .prop_map(|(kind, input)| json!({"type": kind, "input": input}))
+        .boxed();
+    let message = (reason(), list(block.clone())).prop_map(
         |(reason, content)| json!({"type": "message", "content": content, "stop_reason": reason}),
     );
+    let begun =
+        block.prop_map(|block| json!({"type": "content_block_start", "content_block": block}));
     let kind = || one_of(&["message_delta", "message_stop", "response.incomplete"]);
     let delta = (reason(), kind())
         .prop_map(|(reason, kind)| json!({"type": kind, "delta": {"stop_reason": reason}}));
     let item = (one_of(&["message", "function_call", "web_search_call"]), anything())
-        .prop_map(|(kind, content)| json!({"type": kind, "content": content}));
-    let response = (one_of(&["completed"]), list(item.boxed()))
+        .prop_map(|(kind, content)| json!({"type": kind, "content": content}))
+        .boxed();
+    let added =
+        item.clone().prop_map(|item| json!({"type": "response.output_item.added", "item": item}));
+    let response = (one_of(&["completed"]), list(item))
         .prop_map(|(status, output)| json!({"status": status, "output": output}));
     let responses = (response, any::<bool>()).prop_map(|(whole, streamed)| match streamed {
         true => json!({"type": "response.completed", "response": whole}),
         false => whole,
     });
-    prop_oneof![2 => chat, 1 => message, 1 => delta, 2 => responses, 2 => anything()]
+    prop_oneof![
+        4 => chat,
+        2 => message,
+        1 => begun,
+        2 => delta,
+        4 => responses,
+        1 => added,
+        4 => anything(),
+    ]
 }

@@ -2,17 +2,18 @@
 
 use memchr::memchr2;
 
-/// Where in a line the next byte stands.
+/// Reads a stream line by line.
 #[derive(Debug, Default)]
-pub(crate) struct Lines {
+pub(super) struct EventScanner {
     state: State,
     /// The last byte was a carriage return: a line feed after it belongs to it.
     after_return: bool,
 }
 
+/// Where in a line the next byte belongs.
 #[derive(Debug)]
 enum State {
-    /// So many bytes of `data:` were seen at the beginning of the line.
+    /// The line began with so many bytes of `data:`, and with nothing else.
     Field(usize),
     Data,
     Skip,
@@ -26,9 +27,9 @@ impl Default for State {
 
 const FIELD: &[u8] = b"data:";
 
-impl Lines {
-    /// Reads on; `found` is called with each piece of data, and with `None` where an event ends.
-    pub(crate) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(Option<&[u8]>)) {
+impl EventScanner {
+    /// Reads on, and calls `found` with each piece of data, and with `None` where an event ends.
+    pub(super) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(Option<&[u8]>)) {
         let mut rest = bytes;
         while let Some((&byte, after)) = rest.split_first() {
             let after_return = std::mem::replace(&mut self.after_return, byte == b'\r');

@@ -1,11 +1,13 @@
-use super::*;
+use http::Response;
+
+use crate::answer::{AnswerReader, Usage};
 
 const STREAM: &str = "text/event-stream";
 
 fn read(content_type: &str, body: &str) -> [Option<u64>; 3] {
-    let mut reader = UsageReader::new(content_type).unwrap();
+    let mut reader = AnswerReader::new(content_type).unwrap();
     reader.feed(body.as_bytes());
-    let Usage { prompt_tokens, cached_tokens, output_tokens } = reader.usage();
+    let Usage { prompt_tokens, cached_tokens, output_tokens, .. } = reader.usage();
     [prompt_tokens, cached_tokens, output_tokens]
 }
 
@@ -91,7 +93,7 @@ fn what_is_no_count_is_unknown() {
 
 #[test]
 fn an_answer_is_over_when_it_says_so() {
-    let mut reader = UsageReader::new(STREAM).unwrap();
+    let mut reader = AnswerReader::new(STREAM).unwrap();
     reader.feed(b"data: {\"usage\":{\"prompt_tokens\":1}}\n\n");
     assert!(!reader.is_over());
     reader.feed(b"data: [DONE]");
@@ -107,7 +109,7 @@ fn what_cannot_be_read_has_no_reader() {
         for (name, value) in fields {
             response = response.header(*name, *value);
         }
-        UsageReader::of(&response.body(()).unwrap()).is_some()
+        AnswerReader::of(&response.body(()).unwrap().into_parts().0).is_some()
     };
     let json = ("content-type", "application/json");
     assert!(of(200, &[json]));

@@ -1,46 +1,79 @@
-//! Strings, counts and objects of a JSON document by the path that leads to them, read in pieces of any size.
+//! What a JSON document says at the paths that matter to us, read in pieces of any size.
 //!
-//! It follows structure and does not check it: what is no JSON gives no strings, or strings that
-//! mean nothing to us.
+//! The scanner follows the structure of the document and does not check it: what is not JSON yields
+//! no values, or values at paths that nobody looks at. Its memory is bounded whatever it reads.
 
 use memchr::memchr2;
 
-use super::key::Key;
 use crate::AffinityKey;
 
-/// Nesting that is followed; deeper places are counted and not looked at.
+/// The nesting that is followed; deeper levels are only counted.
 const MAX_DEPTH: usize = 8;
 
-/// Bytes that are kept of a string; none that we look for is longer: the id of a response is to be a
-/// part of a key.
+/// The bytes that are kept of a string. The longest one that we look for is the id of a response,
+/// which becomes a session id.
 const MAX_STRING: usize = AffinityKey::MAX_SESSION_LEN;
 
-/// What stands at a path.
+/// A value that the document holds at some path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found<'a> {
+pub(super) enum JsonValue<'a> {
     Text(&'a str),
-    /// A number of digits alone that fits.
+    /// A number that consists of digits and fits.
     Number(u64),
-    /// The beginning of an object.
+    /// An object begins.
     Object,
-    /// The end of the object or array that is the whole document; its path is empty.
+    /// The object or array that is the whole document ends; its path is empty.
     End,
 }
 
+/// One step of a path: a name that means something to us, or an array's element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Choices,
+    FinishReason,
+    Message,
+    ToolCalls,
+    FunctionCall,
+    Content,
+    ContentBlock,
+    StopReason,
+    Delta,
+    Status,
+    Response,
+    Output,
+    Item,
+    Type,
+    Id,
+    Usage,
+    PromptTokens,
+    CompletionTokens,
+    InputTokens,
+    OutputTokens,
+    PromptTokensDetails,
+    InputTokensDetails,
+    CachedTokens,
+    CacheReadInputTokens,
+    CacheCreationInputTokens,
+    Other,
+    /// An element of an array.
+    Element,
+}
+
+/// Reads one document after the other.
 #[derive(Debug, Default)]
-pub(crate) struct Json {
-    path: Vec<Key>,
+pub(super) struct JsonScanner {
+    path: Vec<Step>,
     /// Levels beyond those in `path`.
     deeper: usize,
     in_string: bool,
-    /// The string at hand; it is not given up between strings, as a stream has some in each event.
+    /// The current string. Its buffer is kept between strings, as each event of a stream has some.
     text: Text,
     word: Word,
-    /// The next string of the object at hand is a key.
-    at_key: bool,
+    /// The next string of the current object is a name.
+    at_name: bool,
 }
 
-/// What stands outside of strings and structure.
+/// A value that is neither string, object nor array.
 #[derive(Debug, Default)]
 enum Word {
     #[default]
@@ -61,21 +94,54 @@ enum Escape {
     #[default]
     None,
     Begun,
-    /// Digits of `\u` that are still to come, and their value so far.
+    /// The digits of `\u` that are missing, and the value so far.
     Unicode(u8, u32),
 }
 
-impl Json {
+impl Step {
+    fn of(name: &str) -> Self {
+        match name {
+            "choices" => Self::Choices,
+            "finish_reason" => Self::FinishReason,
+            "message" => Self::Message,
+            "tool_calls" => Self::ToolCalls,
+            "function_call" => Self::FunctionCall,
+            "content" => Self::Content,
+            "content_block" => Self::ContentBlock,
+            "stop_reason" => Self::StopReason,
+            "delta" => Self::Delta,
+            "status" => Self::Status,
+            "response" => Self::Response,
+            "output" => Self::Output,
+            "item" => Self::Item,
+            "type" => Self::Type,
+            "id" => Self::Id,
+            "usage" => Self::Usage,
+            "prompt_tokens" => Self::PromptTokens,
+            "completion_tokens" => Self::CompletionTokens,
+            "input_tokens" => Self::InputTokens,
+            "output_tokens" => Self::OutputTokens,
+            "prompt_tokens_details" => Self::PromptTokensDetails,
+            "input_tokens_details" => Self::InputTokensDetails,
+            "cached_tokens" => Self::CachedTokens,
+            "cache_read_input_tokens" => Self::CacheReadInputTokens,
+            "cache_creation_input_tokens" => Self::CacheCreationInputTokens,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl JsonScanner {
     /// Begins another document.
-    pub(crate) fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.path.clear();
         self.text.restart();
-        (self.deeper, self.in_string, self.at_key) = (0, false, false);
+        (self.deeper, self.in_string, self.at_name) = (0, false, false);
         self.word = Word::None;
     }
 
-    /// Reads on; `found` is called for all that [`Found`] tells of, with the path to it.
-    pub(crate) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(&[Key], Found<'_>)) {
+    /// Reads on, and calls `found` with each value and the path to it.
+    pub(super) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(&[Step], JsonValue<'_>)) {
         let mut rest = bytes;
         while let Some((&byte, after)) = rest.split_first() {
             if self.in_string {
@@ -95,18 +161,18 @@ impl Json {
                 b'"' => self.in_string = true,
                 b'{' => {
                     if self.deeper == 0 {
-                        found(&self.path, Found::Object);
+                        found(&self.path, JsonValue::Object);
                     }
-                    self.open(Key::Other, true);
+                    self.open(Step::Other, true);
                 }
-                b'[' => self.open(Key::Element, false),
+                b'[' => self.open(Step::Element, false),
                 b'}' | b']' => {
                     self.word_ended(&mut found);
                     self.close(&mut found);
                 }
                 b',' => {
                     self.word_ended(&mut found);
-                    self.at_key = self.in_object();
+                    self.at_name = self.in_object();
                 }
                 b':' | b' ' | b'\t' | b'\n' | b'\r' => {}
                 _ => self.word.push(byte),
@@ -115,49 +181,49 @@ impl Json {
     }
 
     fn in_object(&self) -> bool {
-        self.deeper == 0 && self.path.last().is_some_and(|key| *key != Key::Element)
+        self.deeper == 0 && self.path.last().is_some_and(|step| *step != Step::Element)
     }
 
-    fn open(&mut self, key: Key, at_key: bool) {
+    fn open(&mut self, step: Step, at_name: bool) {
         if self.path.len() < MAX_DEPTH && self.deeper == 0 {
-            self.path.push(key);
-            self.at_key = at_key;
+            self.path.push(step);
+            self.at_name = at_name;
         } else {
             self.deeper += 1;
-            self.at_key = false;
+            self.at_name = false;
         }
     }
 
-    fn close(&mut self, found: &mut impl FnMut(&[Key], Found<'_>)) {
-        self.at_key = false;
+    fn close(&mut self, found: &mut impl FnMut(&[Step], JsonValue<'_>)) {
+        self.at_name = false;
         if self.deeper > 0 {
             self.deeper -= 1;
         } else if self.path.pop().is_some() && self.path.is_empty() {
-            found(&[], Found::End);
+            found(&[], JsonValue::End);
         }
     }
 
-    fn word_ended(&mut self, found: &mut impl FnMut(&[Key], Found<'_>)) {
+    fn word_ended(&mut self, found: &mut impl FnMut(&[Step], JsonValue<'_>)) {
         if let Word::Digits(number) = std::mem::take(&mut self.word)
             && self.deeper == 0
-            && !self.at_key
+            && !self.at_name
         {
-            found(&self.path, Found::Number(number));
+            found(&self.path, JsonValue::Number(number));
         }
     }
 
-    fn string_ended(&mut self, found: &mut impl FnMut(&[Key], Found<'_>)) {
+    fn string_ended(&mut self, found: &mut impl FnMut(&[Step], JsonValue<'_>)) {
         self.in_string = false;
         if self.deeper == 0 {
             let value = self.text.value();
-            if !self.at_key {
+            if !self.at_name {
                 if let Some(value) = value {
-                    found(&self.path, Found::Text(value));
+                    found(&self.path, JsonValue::Text(value));
                 }
             } else if let Some(last) = self.path.last_mut() {
-                *last = value.map_or(Key::Other, Key::of);
+                *last = value.map_or(Step::Other, Step::of);
             }
-            self.at_key = false;
+            self.at_name = false;
         }
         self.text.restart();
     }
@@ -184,12 +250,12 @@ impl Text {
         (self.too_long, self.escape) = (false, Escape::None);
     }
 
-    /// What it says, if all of that is known.
+    /// The whole string, unless it is too long.
     fn value(&self) -> Option<&str> {
         if self.too_long { None } else { std::str::from_utf8(&self.bytes).ok() }
     }
 
-    /// Takes the bytes up to the next quote or escape, which are most of an answer; says how many.
+    /// Takes the bytes up to the next quote or escape, which are most of an answer. Returns how many.
     fn take_plain(&mut self, bytes: &[u8]) -> usize {
         if !matches!(self.escape, Escape::None) {
             return 0;
@@ -202,7 +268,7 @@ impl Text {
         plain.len()
     }
 
-    /// Takes a byte; says whether it is the quote at the end.
+    /// Takes one byte. Returns whether it is the closing quote.
     fn is_ended_by(&mut self, byte: u8) -> bool {
         match std::mem::take(&mut self.escape) {
             Escape::None => match byte {
@@ -211,7 +277,7 @@ impl Text {
                 _ => self.push(byte),
             },
             Escape::Begun if byte == b'u' => self.escape = Escape::Unicode(4, 0),
-            // What an escape other than \u stands for is in nothing that we look for.
+            // No string that we look for holds what the other escapes stand for.
             Escape::Begun => self.push(if matches!(byte, b'"' | b'/') { byte } else { b'\\' }),
             Escape::Unicode(left, value) => {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();

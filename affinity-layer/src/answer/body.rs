@@ -1,0 +1,230 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::hold::{self, Hold};
+use super::{AnswerObserver, AnswerReader};
+use crate::PinnedModel;
+
+pin_project! {
+    /// Response body of [`Answer`](super::Answer).
+    pub struct AnswerBody<B> {
+        #[pin]
+        inner: B,
+        state: State,
+    }
+
+    impl<B> PinnedDrop for AnswerBody<B> {
+        fn drop(this: Pin<&mut Self>) {
+            // A client stops reading a stream at the event that tells of its end.
+            if let State::Reading(mut reading) = std::mem::take(this.project().state)
+                && reading.may_end_early()
+            {
+                reading.release();
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+enum State {
+    /// There is nothing to do, or no more.
+    #[default]
+    Passing,
+    Reading(Box<Reading>),
+    /// A piece, or the end, waits for the store.
+    Holding {
+        hold: Hold,
+        frame: Option<Frame<Bytes>>,
+        ended: bool,
+        reading: Box<Reading>,
+    },
+}
+
+/// An answer that passes, and what is to be done about it.
+pub(super) struct Reading {
+    /// What reads the answer; without one, its end is that of the body.
+    pub(super) reader: Option<AnswerReader>,
+    /// The pin to release when the answer has ended.
+    pub(super) release: Option<Release>,
+    /// The session that the response's id is to lead back to.
+    pub(super) link: Option<PinnedModel>,
+    pub(super) observer: Option<Box<dyn AnswerObserver>>,
+}
+
+/// A pin that ends with its answer.
+pub(super) enum Release {
+    /// Whatever the answer says.
+    Always(PinnedModel),
+    /// If the answer ends the task.
+    WhenDone(PinnedModel),
+}
+
+impl<B> AnswerBody<B> {
+    /// A body that is not looked at.
+    pub(super) fn untouched(inner: B) -> Self {
+        Self { inner, state: State::Passing }
+    }
+}
+
+impl<B: Body> AnswerBody<B> {
+    pub(super) fn new(inner: B, mut reading: Reading) -> Self {
+        if is_over(&inner) {
+            // There is no piece that could wait, and nobody asks for the end.
+            reading.release();
+            reading.hand_on(None, true);
+        }
+        let state =
+            if reading.is_idle() { State::Passing } else { State::Reading(Box::new(reading)) };
+        Self { inner, state }
+    }
+}
+
+impl<B: Default> Default for AnswerBody<B> {
+    fn default() -> Self {
+        Self::untouched(B::default())
+    }
+}
+
+impl<B: fmt::Debug> fmt::Debug for AnswerBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnswerBody").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for AnswerBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let mut this = self.project();
+        loop {
+            let (frame, ended) = match this.state {
+                State::Passing => return this.inner.poll_frame(cx),
+                State::Holding { hold, frame, ended, .. } => {
+                    // Done in time or not, the answer goes on.
+                    ready!(hold.as_mut().poll(cx));
+                    (frame.take(), *ended)
+                }
+                State::Reading(reading) => {
+                    let frame = match ready!(this.inner.as_mut().poll_frame(cx)).transpose() {
+                        Err(error) => {
+                            *this.state = State::Passing;
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                        Ok(frame) => frame,
+                    };
+                    // A server does not poll again once the body is over.
+                    let ended = reading.feed(frame.as_ref()) || is_over(&*this.inner);
+                    match reading.hold(ended) {
+                        None => (frame, ended),
+                        Some(hold) => {
+                            if let State::Reading(reading) = std::mem::take(this.state) {
+                                *this.state = State::Holding { hold, frame, ended, reading };
+                            }
+                            continue;
+                        }
+                    }
+                }
+            };
+            if let State::Reading(mut reading) | State::Holding { mut reading, .. } =
+                std::mem::take(this.state)
+            {
+                reading.hand_on(frame.as_ref(), ended);
+                if !reading.is_idle() {
+                    *this.state = State::Reading(reading);
+                }
+            }
+            return Poll::Ready(frame.map(Ok));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        !matches!(self.state, State::Holding { .. }) && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let inner = self.inner.size_hint();
+        let State::Holding { frame: Some(held), .. } = &self.state else {
+            return inner;
+        };
+        let held = held.data_ref().map_or(0, Bytes::len);
+        let held = u64::try_from(held).unwrap_or(u64::MAX);
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower().saturating_add(held));
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper.saturating_add(held));
+        }
+        hint
+    }
+}
+
+/// Whether all data is out. Over HTTP/2 the end of the stream may follow in a frame of its own,
+/// which nobody asks for once the declared length is reached.
+fn is_over<B: Body>(body: &B) -> bool {
+    body.is_end_stream() || body.size_hint().exact() == Some(0)
+}
+
+impl Reading {
+    /// Reads on. Returns whether the answer has ended.
+    fn feed(&mut self, frame: Option<&Frame<Bytes>>) -> bool {
+        let Some(frame) = frame else { return true };
+        let (Some(reader), Some(data)) = (&mut self.reader, frame.data_ref()) else {
+            return false;
+        };
+        reader.feed(data);
+        reader.is_over()
+    }
+
+    /// What the piece that was read last has to wait for.
+    fn hold(&mut self, ended: bool) -> Option<Hold> {
+        let id = self.reader.as_ref().and_then(AnswerReader::response_id);
+        let link = id.and_then(|id| hold::link(&self.link.take()?, id));
+        let release = if ended { self.release() } else { None };
+        hold::both(link, release)
+    }
+
+    /// Releases the pin, once, if the answer, which has ended, is the last of its task.
+    fn release(&mut self) -> Option<Hold> {
+        match self.release.take()? {
+            Release::Always(model) => hold::release(model),
+            Release::WhenDone(model) => {
+                let is_done = self.reader.as_ref().is_some_and(AnswerReader::ends_task);
+                is_done.then(|| hold::release(model)).flatten()
+            }
+        }
+    }
+
+    /// Tells the observer of a piece that is handed on, or of the end.
+    fn hand_on(&mut self, frame: Option<&Frame<Bytes>>, ended: bool) {
+        if let Some(observer) = &mut self.observer
+            && frame.is_some_and(Frame::is_data)
+        {
+            observer.on_data(self.reader.as_ref().map(AnswerReader::usage).unwrap_or_default());
+        }
+        if ended {
+            if let Some(observer) = self.observer.take() {
+                observer.on_end();
+            }
+            self.link = None;
+        }
+    }
+
+    /// Whether nothing is left to be done.
+    fn is_idle(&self) -> bool {
+        self.release.is_none() && self.link.is_none() && self.observer.is_none()
+    }
+
+    /// Whether a client that stops reading may have all that it wants.
+    fn may_end_early(&self) -> bool {
+        matches!(self.release, Some(Release::WhenDone(_)))
+            && self.reader.as_ref().is_some_and(AnswerReader::is_stream)
+    }
+}

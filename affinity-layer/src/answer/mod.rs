@@ -1,0 +1,131 @@
+//! Optional middleware below the affinity layer: it reads an answer, once, as it passes.
+//!
+//! An [`AnswerLayer`] ends pins with their answers, lets a conversation be followed by the ids of its
+//! responses, and tells an [observer](AnswerObserver) what each answer cost.
+//!
+//! # Rules
+//!
+//! 1. An answer passes frame by frame, byte for byte. A piece is held back only where it waits for
+//!    the store, and for 50 ms at most.
+//! 2. The pin of a request with `x-plano-affinity: final` ends with its answer, be that a stream of
+//!    minutes. Without the layer it ends as soon as the head of the answer is there.
+//! 3. With [`final_answer`](AnswerLayer::final_answer) a pin also ends when the model says that it is
+//!    done. An answer that holds a call of a tool keeps the pin, whatever its reason to stop;
+//!    [`AnswerReader`] lists what counts. The next request of the session is routed anew.
+//! 4. An answer has ended when it says so: a stream with `[DONE]`, `message_stop` or
+//!    `response.completed`, `.incomplete` or `.failed`, a plain one with the end of its JSON. An
+//!    answer that does not say so, or that cannot be read, ends with its body.
+//! 5. The release begins before the piece with the end is handed on, and that piece waits until the
+//!    store has done it and, over near copies, until
+//!    [other replicas know](crate::AffinityStore::coherence). A slower release goes on beside the
+//!    answer, for 1 s in all; a turn that is sent meanwhile may still get the old pin.
+//! 6. A body that fails, or that the client stops reading before the model is done, has not ended:
+//!    the pin stays. So does a pin that was made after the request was served.
+//! 7. Where the affinity layer follows [`PreviousResponseId`](crate::BodyId::PreviousResponseId), the
+//!    id of each response of `/responses` leads back to the conversation, if the client gave that no
+//!    id of its own. This **link** is stored before the client can know the id: the piece that holds
+//!    the id waits for it. A link lives as long as a pin may, counts as one in the store, and holds
+//!    within the scope of its conversation. When it cannot be stored, the next turn begins a new
+//!    conversation.
+//!
+//! # Caveats
+//!
+//! - A compressed answer is not read: it keeps its pin, its id leads nowhere and its tokens are not
+//!   counted. Let no `accept-encoding` reach the provider. The first such answer of the process is
+//!   logged.
+//! - Answers of a status other than 2xx keep their pins, unless the request was final.
+//! - The layer changes the type of the response's body to [`AnswerBody`], so that
+//!   `MapResponseBodyLayer` belongs between it and the affinity layer outside of axum routers.
+//!
+//! # Example
+//!
+//! ```
+//! use affinity_layer::answer::{AnswerLayer, AnswerObserver, Usage};
+//! use affinity_layer::{AffinityLayer, MemoryStore, ModelName, RouteDecision, RouteRequest};
+//! # use bytes::Bytes;
+//! # use http::{Request, Response};
+//! # use http_body_util::{BodyExt, Full, combinators::BoxBody};
+//! # use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! /// Prints what each answer cost.
+//! struct Cost(Usage);
+//!
+//! impl AnswerObserver for Cost {
+//!     fn on_data(&mut self, usage: Usage) {
+//!         self.0 = usage;
+//!     }
+//!
+//!     fn on_end(self: Box<Self>) {
+//!         println!("{:?} tokens", self.0.output_tokens);
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! # let router = service_fn(|_: RouteRequest| async {
+//! #     Ok::<_, BoxError>(RouteDecision::new([ModelName::new("openai/gpt-4o")?]))
+//! # });
+//! let store = MemoryStore::default();
+//! let provider = service_fn(|_: Request<Full<Bytes>>| async {
+//!     let answer = r#"{"choices":[{"finish_reason":"stop"}],"usage":{"completion_tokens":7}}"#;
+//!     let response = Response::builder().header("content-type", "application/json");
+//!     Ok::<_, BoxError>(response.body(Full::from(answer))?)
+//! });
+//! let mut service = ServiceBuilder::new()
+//!     .layer(AffinityLayer::new(store.clone(), router))
+//!     .map_response(|response: Response<_>| response.map(BoxBody::new))
+//!     .layer(AnswerLayer::new().final_answer(true).observe(|_| Some(Box::new(Cost(Usage::default())))))
+//!     .service(provider);
+//!
+//! let request = Request::post("/v1/chat/completions").header("x-model-affinity", "task-1");
+//! let response = service.ready().await?.call(request.body(Full::default())?).await?;
+//! assert_eq!(store.len(), 1, "the answer has not been read yet");
+//! response.into_body().collect().await?;
+//! assert_eq!(store.len(), 0, "the model is done, and so is the task");
+//! # Ok(())
+//! # }
+//! ```
+
+mod body;
+mod hold;
+mod json;
+mod layer;
+mod link;
+mod observers;
+mod reader;
+mod service;
+mod sse;
+#[cfg(test)]
+mod tests;
+
+use http::response::Parts;
+
+pub use body::AnswerBody;
+pub use layer::AnswerLayer;
+pub(crate) use link::Link;
+pub use reader::{AnswerReader, Usage};
+pub use service::{Answer, ResponseFuture};
+
+/// Is told how one answer passes.
+///
+/// An observer begins with its request. Whenever it is dropped without [`on_end`](Self::on_end), the
+/// answer was never there, broke off, or was given up by the client.
+pub trait AnswerObserver: Send {
+    /// The head of the answer is there.
+    fn on_head(&mut self, head: &Parts) {
+        let _ = head;
+    }
+
+    /// A piece of data is handed on. `usage` holds the tokens that were counted so far; an answer
+    /// that cannot be read counts none.
+    fn on_data(&mut self, usage: Usage) {
+        let _ = usage;
+    }
+
+    /// The answer has ended, by its own word or with its body. Nothing that follows is told.
+    fn on_end(self: Box<Self>) {}
+}
+
+/// In the extensions of a response whose body releases the pin, for the affinity layer to see.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReleasedAtEnd;

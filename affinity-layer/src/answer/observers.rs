@@ -1,0 +1,238 @@
+//! What is learnt from an answer. Each observer sees every value of the one pass over it.
+
+use super::Usage;
+use super::json::{JsonValue, Step};
+
+/// The last events of a stream, by their `type`.
+pub(super) const LAST_EVENTS: [&str; 4] =
+    ["message_stop", "response.completed", "response.incomplete", "response.failed"];
+
+/// The data of the last event of a Chat Completions stream.
+const DONE: &[u8] = b"[DONE]";
+
+/// Items of Responses that are calls of tools which the provider itself runs: the client has no
+/// result to send.
+pub(super) const HOSTED_CALLS: [&str; 5] = [
+    "code_interpreter_call",
+    "file_search_call",
+    "image_generation_call",
+    "mcp_call",
+    "web_search_call",
+];
+
+/// How the events of a Responses stream begin that carry the input of a call for the client.
+const CALL_EVENTS: [&str; 2] =
+    ["response.function_call_arguments.", "response.custom_tool_call_input."];
+
+/// Everything that is learnt from one answer.
+#[derive(Debug)]
+pub(super) struct Observers {
+    pub(super) ending: Ending,
+    pub(super) task: Task,
+    pub(super) tokens: Tokens,
+    pub(super) id: ResponseId,
+}
+
+impl Observers {
+    pub(super) fn new(is_stream: bool) -> Self {
+        let (ending, id) = (Ending::new(is_stream), ResponseId::new(is_stream));
+        Self { ending, task: Task::default(), tokens: Tokens::default(), id }
+    }
+
+    /// Takes a value of the document; what follows the end of the answer does not count.
+    pub(super) fn note(&mut self, path: &[Step], value: JsonValue<'_>) {
+        if self.ending.is_over() {
+            return;
+        }
+        self.task.note(path, value);
+        self.tokens.note(path, value);
+        self.id.note(path, value);
+        self.ending.note(path, value);
+    }
+}
+
+/// Whether the answer has said that it is over.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    over: bool,
+    /// The current document is the last one of the answer.
+    last: bool,
+    /// How many bytes of [`DONE`] the current event holds; `None` once it holds anything else.
+    done: Option<usize>,
+}
+
+impl Ending {
+    /// An answer that is not a stream has one document, which is the last.
+    fn new(is_stream: bool) -> Self {
+        Self { over: false, last: !is_stream, done: Some(0) }
+    }
+
+    /// The next document of a stream begins.
+    pub(super) fn next_document(&mut self) {
+        (self.last, self.done) = (false, Some(0));
+    }
+
+    /// Looks for [`DONE`], which is not JSON, in the data of a stream.
+    pub(super) fn note_data(&mut self, data: &[u8]) {
+        for byte in data {
+            self.done = match self.done {
+                Some(0) if *byte == b' ' => Some(0),
+                Some(seen) if DONE.get(seen) == Some(byte) => Some(seen + 1),
+                _ => return self.done = None,
+            };
+        }
+        self.over |= self.done == Some(DONE.len());
+    }
+
+    fn note(&mut self, path: &[Step], value: JsonValue<'_>) {
+        match (path, value) {
+            ([Step::Type], JsonValue::Text(kind)) => self.last |= LAST_EVENTS.contains(&kind),
+            (_, JsonValue::End) => self.over = self.last,
+            _ => {}
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+}
+
+/// Whether the answer ends the client's task or leaves it something to do.
+#[derive(Debug, Default)]
+pub(super) struct Task {
+    /// The answer gave a reason to stop that is final.
+    stops: bool,
+    /// The client has a call to carry out, or the model is to be asked to go on.
+    goes_on: bool,
+}
+
+impl Task {
+    fn note(&mut self, path: &[Step], value: JsonValue<'_>) {
+        match value {
+            JsonValue::Text(text) => self.note_text(path, text),
+            JsonValue::Object => self.goes_on |= is_chat_call(path),
+            JsonValue::Number(_) | JsonValue::End => {}
+        }
+    }
+
+    fn note_text(&mut self, path: &[Step], text: &str) {
+        match path {
+            // Some servers fill in the reason in every event of a stream.
+            _ if text.is_empty() => {}
+            [Step::Choices, Step::Element, Step::FinishReason] => {
+                self.stop_reason(matches!(text, "tool_calls" | "function_call"));
+            }
+            [Step::StopReason] | [Step::Delta, Step::StopReason] => {
+                self.stop_reason(matches!(text, "tool_use" | "pause_turn" | "compaction"));
+            }
+            [Step::Status] | [Step::Response, Step::Status] => {
+                self.stops |= matches!(text, "completed" | "incomplete" | "failed" | "cancelled");
+            }
+            [Step::ContentBlock, Step::Type]
+            | [Step::Content, Step::Element, Step::Type]
+            | [Step::Message, Step::Content, Step::Element, Step::Type] => {
+                self.goes_on |= text == "tool_use";
+            }
+            [Step::Type] => self.goes_on |= CALL_EVENTS.iter().any(|event| text.starts_with(event)),
+            [Step::Item, Step::Type]
+            | [Step::Output, Step::Element, Step::Type]
+            | [Step::Response, Step::Output, Step::Element, Step::Type] => {
+                self.goes_on |= is_client_call(text);
+            }
+            _ => {}
+        }
+    }
+
+    fn stop_reason(&mut self, goes_on: bool) {
+        self.goes_on |= goes_on;
+        self.stops |= !goes_on;
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.stops && !self.goes_on
+    }
+}
+
+/// Whether an object at this path is a call of Chat Completions.
+fn is_chat_call(path: &[Step]) -> bool {
+    let [Step::Choices, Step::Element, Step::Message | Step::Delta, call @ ..] = path else {
+        return false;
+    };
+    matches!(call, [Step::ToolCalls, Step::Element] | [Step::FunctionCall])
+}
+
+/// Whether an item of Responses is for the client to carry out or to approve.
+fn is_client_call(kind: &str) -> bool {
+    kind == "mcp_approval_request" || kind.ends_with("_call") && !HOSTED_CALLS.contains(&kind)
+}
+
+/// The token counts of an answer, by the names that the protocols give them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tokens {
+    prompt: Option<u64>,
+    input: Option<u64>,
+    cached: Option<u64>,
+    cache_read: Option<u64>,
+    cache_creation: Option<u64>,
+    output: Option<u64>,
+}
+
+impl Tokens {
+    fn note(&mut self, path: &[Step], value: JsonValue<'_>) {
+        let JsonValue::Number(number) = value else { return };
+        let (begins, place) = match path {
+            [Step::Message, Step::Usage, place @ ..] => (true, place),
+            [Step::Usage, place @ ..] | [Step::Response, Step::Usage, place @ ..] => (false, place),
+            _ => return,
+        };
+        let count = match place {
+            [Step::PromptTokens] => &mut self.prompt,
+            [Step::InputTokens] => &mut self.input,
+            [Step::PromptTokensDetails | Step::InputTokensDetails, Step::CachedTokens] => {
+                &mut self.cached
+            }
+            [Step::CacheReadInputTokens] => &mut self.cache_read,
+            [Step::CacheCreationInputTokens] => &mut self.cache_creation,
+            // `message_start` counts output before there is any.
+            [Step::CompletionTokens | Step::OutputTokens] if !begins => &mut self.output,
+            _ => return,
+        };
+        *count = (*count).max(Some(number));
+    }
+
+    pub(super) fn usage(self) -> Usage {
+        let beside = [self.cache_read, self.cache_creation].into_iter().flatten();
+        let input = self.input.map(|input| beside.fold(input, u64::saturating_add));
+        // A translated answer of Messages holds the names of both protocols, and its prompt is
+        // already the sum.
+        let prompt_tokens = self.prompt.or(input);
+        let cached_tokens = prompt_tokens.and(self.cached.or(self.cache_read));
+        Usage { prompt_tokens, cached_tokens, output_tokens: self.output }
+    }
+}
+
+/// The id of a response.
+#[derive(Debug)]
+pub(super) struct ResponseId {
+    place: &'static [Step],
+    id: Option<String>,
+}
+
+impl ResponseId {
+    fn new(is_stream: bool) -> Self {
+        let place: &[Step] = if is_stream { &[Step::Response, Step::Id] } else { &[Step::Id] };
+        Self { place, id: None }
+    }
+
+    fn note(&mut self, path: &[Step], value: JsonValue<'_>) {
+        if let JsonValue::Text(text) = value
+            && path == self.place
+        {
+            self.id.get_or_insert_with(|| text.to_owned());
+        }
+    }
+
+    pub(super) fn get(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+}

@@ -1,0 +1,166 @@
+//! The one pass over an answer.
+
+use http::response::Parts;
+use http::{HeaderName, header};
+
+use super::json::JsonScanner;
+use super::observers::Observers;
+use super::sse::EventScanner;
+
+/// Tokens of one answer; `None` is what the answer does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Tokens of the request, cached ones included.
+    pub prompt_tokens: Option<u64>,
+    /// Those of the prompt that the provider had in its cache. `None` whenever `prompt_tokens` is.
+    pub cached_tokens: Option<u64>,
+    /// Tokens of the answer.
+    pub output_tokens: Option<u64>,
+}
+
+/// Reads one answer in pieces of any size, without HTTP around it.
+///
+/// The three protocols say what it looks for in places that do not overlap, so the reader need not
+/// be told which one it reads.
+///
+/// | | Chat Completions | Messages | Responses |
+/// |---|---|---|---|
+/// | the task goes on | `finish_reason` `tool_calls`, `function_call`; any `tool_calls[]` or `function_call` | `stop_reason` `tool_use`, `pause_turn`, `compaction`; any block `tool_use` | any item whose type ends in `_call` and that the client is to carry out |
+/// | the task ends | any other `finish_reason` | any other `stop_reason` | `status` `completed`, `incomplete`, `failed`, `cancelled` |
+/// | the answer is over | `[DONE]` | `message_stop` | `response.completed`, `.incomplete`, `.failed` |
+/// | prompt | `prompt_tokens` | `input_tokens` + `cache_read_input_tokens` + `cache_creation_input_tokens` | `input_tokens` |
+/// | cached | `prompt_tokens_details.cached_tokens` | `cache_read_input_tokens` | `input_tokens_details.cached_tokens` |
+/// | output | `completion_tokens` | `output_tokens` | `output_tokens` |
+///
+/// - A call keeps the task going whatever the reason to stop, and wherever the call appears: where a
+///   tool is forced, and at some servers always, the reason of a call is `stop`.
+/// - An answer that is not a stream is over with its JSON. What follows the end is not read.
+/// - A stream of Chat Completions counts its tokens only for a client that asked for it by
+///   `stream_options.include_usage`. A count that is missing is `None`, never 0; of several the
+///   largest holds.
+/// - The reader keeps a few hundred bytes, whatever the answer holds. Strings of more than 256 bytes
+///   and what is nested deeper than 8 levels are skipped.
+///
+/// ```
+/// use affinity_layer::answer::AnswerReader;
+///
+/// let answer = r#"{"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":900}}"#;
+/// let mut reader = AnswerReader::new("application/json").expect("a content type of answers");
+/// for piece in answer.as_bytes().chunks(7) {
+///     reader.feed(piece);
+/// }
+/// assert!(reader.is_over() && reader.ends_task());
+/// assert_eq!(reader.usage().prompt_tokens, Some(900));
+/// assert_eq!(reader.usage().cached_tokens, None);
+/// ```
+#[derive(Debug)]
+pub struct AnswerReader {
+    framing: Framing,
+    json: JsonScanner,
+    observers: Observers,
+}
+
+/// How the JSON of an answer is wrapped.
+#[derive(Debug)]
+enum Framing {
+    Plain,
+    Stream(EventScanner),
+}
+
+impl Framing {
+    fn of(content_type: &str) -> Option<Self> {
+        let media = content_type.split(';').next().unwrap_or_default().trim();
+        if media.eq_ignore_ascii_case("text/event-stream") {
+            Some(Self::Stream(EventScanner::default()))
+        } else if media.eq_ignore_ascii_case("application/json") {
+            Some(Self::Plain)
+        } else {
+            None
+        }
+    }
+}
+
+impl AnswerReader {
+    /// A reader for an uncompressed body of this content type; `None` when that is neither JSON nor
+    /// a stream of events.
+    #[must_use]
+    pub fn new(content_type: &str) -> Option<Self> {
+        let framing = Framing::of(content_type)?;
+        let observers = Observers::new(matches!(framing, Framing::Stream(_)));
+        Some(Self { framing, json: JsonScanner::default(), observers })
+    }
+
+    /// A reader for the body below `head`; `None` when it cannot be read: its status is not 2xx, its
+    /// content type is not that of an answer, or it is compressed.
+    #[must_use]
+    pub fn of(head: &Parts) -> Option<Self> {
+        if !head.status.is_success() || is_compressed(head) {
+            return None;
+        }
+        Self::new(text(head, &header::CONTENT_TYPE)?)
+    }
+
+    /// Reads on.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        let Self { framing, json, observers } = self;
+        if observers.ending.is_over() {
+            return;
+        }
+        match framing {
+            Framing::Plain => json.feed(bytes, |path, value| observers.note(path, value)),
+            Framing::Stream(events) => events.feed(bytes, |data| match data {
+                _ if observers.ending.is_over() => {}
+                Some(data) => {
+                    observers.ending.note_data(data);
+                    json.feed(data, |path, value| observers.note(path, value));
+                }
+                None => {
+                    observers.ending.next_document();
+                    json.restart();
+                }
+            }),
+        }
+    }
+
+    /// Whether the answer is a stream of events.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        matches!(self.framing, Framing::Stream(_))
+    }
+
+    /// Whether the answer has said that it is over. Its body may go on for a while.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.observers.ending.is_over()
+    }
+
+    /// Whether the model is done with the task, by what was read so far: there is a reason to stop,
+    /// and nothing that leaves the client something to do. It holds once the answer has ended.
+    #[must_use]
+    pub fn ends_task(&self) -> bool {
+        self.observers.task.is_ended()
+    }
+
+    /// The `id` of a plain answer, or the first `response.id` of a stream of Responses.
+    #[must_use]
+    pub fn response_id(&self) -> Option<&str> {
+        self.observers.id.get()
+    }
+
+    /// The tokens that were counted so far.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.observers.tokens.usage()
+    }
+}
+
+/// Whether the body would have to be inflated to be read.
+pub(super) fn is_compressed(head: &Parts) -> bool {
+    let encoding = text(head, &header::CONTENT_ENCODING).unwrap_or("identity");
+    !encoding.eq_ignore_ascii_case("identity")
+}
+
+fn text<'a>(head: &'a Parts, name: &HeaderName) -> Option<&'a str> {
+    head.headers.get(name).map(|value| value.to_str().unwrap_or("?"))
+}

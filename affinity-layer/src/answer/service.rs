@@ -1,0 +1,155 @@
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Once};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::response::Parts;
+use http::{Extensions, Request, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::body::{Reading, Release};
+use super::layer::Settings;
+use super::reader::is_compressed;
+use super::{AnswerBody, AnswerObserver, AnswerReader, ReleasedAtEnd};
+use crate::PinnedModel;
+use crate::pinned::Guest;
+
+/// Middleware that reads an answer as it passes.
+///
+/// See the [module docs](super).
+#[derive(Clone)]
+#[must_use]
+pub struct Answer<S> {
+    inner: S,
+    settings: Arc<Settings>,
+}
+
+impl<S> Answer<S> {
+    pub(super) fn new(inner: S, settings: Arc<Settings>) -> Self {
+        Self { inner, settings }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Answer<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Answer<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body<Data = Bytes>,
+{
+    type Response = Response<AnswerBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let wanted = Wanted::of(request.extensions(), request.uri().path(), &self.settings);
+        ResponseFuture { inner: self.inner.call(request), wanted }
+    }
+}
+
+/// What is to be done about the answer to one request.
+struct Wanted {
+    /// The model that the request was given, if its session is concerned.
+    model: Option<PinnedModel>,
+    /// The pin ends when the model is done.
+    when_done: bool,
+    /// The response's id is to lead back to the session.
+    link: bool,
+    observer: Option<Box<dyn AnswerObserver>>,
+}
+
+impl Wanted {
+    /// `None` when the answer need not be looked at.
+    fn of(request: &Extensions, path: &str, settings: &Settings) -> Option<Self> {
+        let observer = settings.observe.as_ref().and_then(|observe| observe(request));
+        let model = request.get::<PinnedModel>();
+        let when_done = settings.final_answer && request.get::<Guest>().is_none();
+        let link = model.is_some_and(|model| model.links) && path.ends_with("/responses");
+        let model = model.filter(|model| when_done || link || model.is_final()).cloned();
+        let wanted = model.is_some() || observer.is_some();
+        wanted.then_some(Self { model, when_done, link, observer })
+    }
+
+    fn begin(self, head: &mut Parts) -> Reading {
+        let Self { model, when_done, link, mut observer } = self;
+        if let Some(observer) = &mut observer {
+            observer.on_head(head);
+        }
+        let is_final = model.as_ref().is_some_and(PinnedModel::is_final);
+        if is_final {
+            head.extensions.insert(ReleasedAtEnd);
+        }
+        let reader = AnswerReader::of(head);
+        let is_read = reader.is_some();
+        if !is_read && (!is_final || link || observer.is_some()) {
+            warn_if_compressed(head);
+        }
+        // An inner layer that moved the pin says so, and the moved one is to be released.
+        let moved = model.and_then(|model| head.extensions.get().cloned().or(Some(model)));
+        let link = moved.clone().filter(|_| link && is_read);
+        let release = match moved {
+            Some(model) if is_final => Some(Release::Always(model)),
+            Some(model) if when_done && is_read => Some(Release::WhenDone(model)),
+            _ => None,
+        };
+        Reading { reader, release, link, observer }
+    }
+}
+
+/// Every answer of such a provider is compressed; one line says it all.
+fn warn_if_compressed(head: &Parts) {
+    static ONCE: Once = Once::new();
+    if head.status.is_success() && is_compressed(head) {
+        ONCE.call_once(|| {
+            tracing::warn!(
+                "a compressed answer cannot be read: its pin stays, its id leads nowhere, and its \
+                 tokens are not counted"
+            );
+        });
+    }
+}
+
+pin_project! {
+    /// Response future of [`Answer`].
+    pub struct ResponseFuture<F> {
+        #[pin]
+        inner: F,
+        wanted: Option<Wanted>,
+    }
+}
+
+impl<F: fmt::Debug> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body<Data = Bytes>,
+{
+    type Output = Result<Response<AnswerBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.inner.poll(cx))?;
+        let Some(wanted) = this.wanted.take() else {
+            return Poll::Ready(Ok(response.map(AnswerBody::untouched)));
+        };
+        let (mut head, body) = response.into_parts();
+        let reading = wanted.begin(&mut head);
+        Poll::Ready(Ok(Response::from_parts(head, AnswerBody::new(body, reading))))
+    }
+}

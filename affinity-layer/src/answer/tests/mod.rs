@@ -1,0 +1,6 @@
+//! What is read of an answer, whole and in pieces.
+
+mod link;
+mod random;
+mod task;
+mod usage;
