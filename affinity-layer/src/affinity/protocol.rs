@@ -24,8 +24,8 @@ use crate::ext::{NewTurn, Probe};
 use crate::key::{BodyIds, IdKind};
 use crate::outcome::{Control, Outcome, Stamp};
 use crate::{
-    AffinityKey, AffinityStore, Pin, PinnedModel, Rejection, RouterService, Selection, link,
-    telemetry,
+    AffinityKey, AffinityStore, Pin, PinnedModel, Rejection, RouterService, Selection,
+    answer::Link, telemetry,
 };
 
 /// One request on its way to a model.

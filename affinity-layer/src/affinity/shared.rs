@@ -19,7 +19,7 @@ use crate::store::{Claim, SharedStore};
 use crate::telemetry::{self, Call};
 use crate::{
     AffinityKey, AffinityStore, Epoch, Expiry, Outcome, Pin, PinnedModel, Rejection, RouteRequest,
-    RouterService, Selection, StoreError, link,
+    RouterService, Selection, StoreError, answer::Link,
 };
 
 /// Store, router and settings of one layer.

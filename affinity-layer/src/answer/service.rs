@@ -15,7 +15,7 @@ use super::layer::Settings;
 use super::reader::is_compressed;
 use super::{AnswerBody, AnswerObserver, AnswerReader, ReleasedAtEnd};
 use crate::PinnedModel;
-use crate::pinned::Guest;
+use crate::ext::Guest;
 
 /// Middleware that reads an answer as it passes.
 ///

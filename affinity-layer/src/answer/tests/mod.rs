@@ -2,5 +2,6 @@
 
 mod link;
 mod random;
+mod stops;
 mod task;
 mod usage;

@@ -18,19 +18,24 @@ fn is_final(content_type: &str, body: &str) -> bool {
     whole
 }
 
-fn plain(body: &str) -> bool {
+pub(super) fn plain(body: &str) -> bool {
     is_final("application/json; charset=utf-8", body)
 }
 
 fn stream(events: &[&str]) -> bool {
-    let lf: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
-    let verdict = is_final("text/event-stream", &lf);
+    let verdict = stream_with(events, "data: ", "\n");
     for (data, end) in [("data:", "\r\n"), ("event: x\ndata: ", "\n"), (": c\rid: 1\rdata: ", "\r")]
     {
-        let other: String = events.iter().map(|event| format!("{data}{event}{end}{end}")).collect();
-        assert_eq!(is_final("text/event-stream", &other), verdict, "{data:?} {end:?}");
+        assert_eq!(stream_with(events, data, end), verdict, "{data:?} {end:?}");
     }
     verdict
+}
+
+/// That of a stream whose events are written with this field and this end of a line.
+#[track_caller]
+pub(super) fn stream_with(events: &[&str], data: &str, end: &str) -> bool {
+    let text: String = events.iter().map(|event| format!("{data}{event}{end}{end}")).collect();
+    is_final("text/event-stream", &text)
 }
 
 #[test]
