@@ -1,25 +1,26 @@
-//! Pins in Redis, with near copies in this process.
-
 mod follow;
+mod heartbeat;
 mod inspect;
 mod near;
 mod pending;
-mod pulse;
 mod reconcile;
 mod settle;
-mod tier;
+mod shared;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use self::tier::Tier;
+use self::near::{Near, Spot};
+use self::pending::Kind;
+use self::settle::{Ending, Unconfirmed, Withheld, settle};
+use self::shared::Shared;
 use super::redis::{RedisStore, StoreStats};
 use super::{AffinityStore, Claim};
-use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
+use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError, StoreErrorKind};
 
 /// How long the invalidation of a change is under way while all is well: 3 ms was the longest seen in
 /// some 200,000 turns on a busy machine.
@@ -47,16 +48,18 @@ const COHERENCE: Duration = Duration::from_millis(5);
 ///   every turn of a pin that stands under the name of a previous secret; copies then only serve while
 ///   Redis is away.
 #[derive(Clone)]
-pub struct TieredStore(Arc<Owner>);
-
-struct Owner {
-    tier: Arc<Tier>,
-    tasks: [AbortHandle; 2],
+pub struct TieredStore {
+    shared: Arc<Shared>,
+    /// They end with the last clone of the store.
+    _tasks: Arc<BackgroundTasks>,
 }
 
-impl Drop for Owner {
+/// The tasks that follow Redis and tell it what it missed, aborted on drop.
+struct BackgroundTasks([AbortHandle; 2]);
+
+impl Drop for BackgroundTasks {
     fn drop(&mut self) {
-        for task in &self.tasks {
+        for task in &self.0 {
             task.abort();
         }
     }
@@ -78,31 +81,31 @@ impl TieredStore {
     }
 
     fn with(redis: RedisStore, capacity: usize, always_read: bool) -> Self {
-        let tier = Arc::new(Tier::new(redis, capacity, always_read));
-        let followed = tokio::spawn(follow::follow_all(tier.clone()));
-        let reconciled = tokio::spawn(reconcile::reconcile(tier.clone()));
-        let tasks = [followed.abort_handle(), reconciled.abort_handle()];
-        Self(Arc::new(Owner { tier, tasks }))
+        let shared = Arc::new(Shared::new(redis, capacity, always_read));
+        let followed = tokio::spawn(follow::follow_all(shared.clone()));
+        let reconciled = tokio::spawn(reconcile::reconcile(shared.clone()));
+        let tasks = BackgroundTasks([followed.abort_handle(), reconciled.abort_handle()]);
+        Self { shared, _tasks: Arc::new(tasks) }
     }
 
     /// Whether Redis is there and followed, in a cluster each node.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.0.tier.is_followed()
+        self.shared.is_followed()
     }
 
     /// The version of a Redis that is too old to be used, if one was found and is not replaced. It
     /// counts as away.
     #[must_use]
     pub fn too_old(&self) -> Option<String> {
-        self.0.tier.too_old.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.too_old()
     }
 
     /// Waits until Redis is there and followed, at most `limit`; says whether it is.
     pub async fn wait_ready(&self, limit: Duration) -> bool {
         let ready = async {
             loop {
-                let came_up = self.0.tier.came_up.notified();
+                let came_up = self.shared.came_up.notified();
                 if self.is_ready() {
                     break;
                 }
@@ -115,42 +118,113 @@ impl TieredStore {
     /// Whether nothing is decided or served without Redis.
     #[must_use]
     pub fn is_strict(&self) -> bool {
-        self.0.tier.redis.is_strict()
+        self.shared.redis.is_strict()
     }
 
     /// What became of the calls to Redis so far; turns that were answered here made none.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
-        self.0.tier.redis.stats()
+        self.shared.redis.stats()
     }
 
     /// The store behind the copies, for what is no pin.
     #[must_use]
     pub fn redis(&self) -> &RedisStore {
-        &self.0.tier.redis
+        &self.shared.redis
     }
 
     /// How many near copies are held.
     #[must_use]
     pub fn near_len(&self) -> usize {
-        self.0.tier.near.len()
+        self.shared.near.len()
     }
-}
 
-impl fmt::Debug for TieredStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tier = &self.0.tier;
-        f.debug_struct("TieredStore").field("redis", &tier.redis).finish_non_exhaustive()
+    /// What serves when Redis does not: nothing where it must. Where pins count only once a replica
+    /// of Redis holds them, a decision of this replica is used and not told as a pin.
+    fn known(&self, spot: Spot, error: StoreError) -> Result<Pin, StoreError> {
+        match self.shared.near.get(spot).filter(|_| !self.shared.redis.is_strict()) {
+            Some(held) if self.shared.redis.is_replicated() && Near::is_own(&held) => {
+                Err(error.with_decided(held.pin.selection))
+            }
+            Some(held) => Ok(held.pin),
+            None => Err(error),
+        }
+    }
+
+    /// Redis has no pin. Whether to believe it depends on what it has been through.
+    async fn absent(
+        &self,
+        key: &AffinityKey,
+        name: &str,
+        spot: Spot,
+    ) -> Result<Option<Pin>, StoreError> {
+        let Some(held) = self.shared.near.get(spot) else {
+            return Ok(None);
+        };
+        if !self.shared.is_there(name) {
+            return self.known(spot, StoreErrorKind::Unavailable.into()).map(Some);
+        }
+        // A copy is dropped when its pin is. Where it was not, this may be another Redis.
+        let lost =
+            self.shared.near.is_lost(&held) || follow::has_restarted(&self.shared, name).await;
+        if !lost {
+            self.shared.near.forget(name.as_bytes());
+            return Ok(None);
+        }
+        // A failure leaves the copy as it is, for the next request to try.
+        let claim = match self.shared.redis.claim_pin(key, held.pin.clone(), held.left).await {
+            Ok(claim) => claim,
+            Err(error) => return self.known(spot, error).map(Some),
+        };
+        if claim.won {
+            self.shared.keep(spot, &claim.pin, held.left);
+        } else {
+            self.shared.near.forget(name.as_bytes());
+        }
+        Ok(Some(claim.pin))
     }
 }
 
 impl AffinityStore for TieredStore {
     fn peek(&self, key: &AffinityKey, expiry: &Expiry) -> Option<Pin> {
-        self.0.tier.peek(key, expiry)
+        if !self.shared.is_fresh() {
+            return None;
+        }
+        let names = self.shared.redis.names();
+        // A hit needs the name only to find its copy: it is hashed, and never put together.
+        let spot =
+            self.shared.near.spot_of(|hash| names.pieces(key, &mut |piece| hash(piece.as_bytes())));
+        let held = self.shared.near.fresh(spot)?;
+        // A sliding pin is used up at Redis meanwhile; now and then it must hear of the use.
+        let idle = expiry.limits().map_or(Duration::ZERO, |(idle, _)| idle);
+        (held.left > idle / 2).then_some(held.pin)
     }
 
     async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<Option<Pin>, StoreError> {
-        self.0.tier.get(key, expiry).await
+        let name = self.shared.redis.names().current(key);
+        let (spot, asked) = (self.shared.near.spot(&name), Instant::now());
+        let fetched = async {
+            if self.shared.is_there(&name) {
+                settle(&self.shared, &name).await?;
+            }
+            self.shared.redis.read_pin(key, expiry).await
+        };
+        // Whoever asks may give up before Redis' time is over, and then goes without what is known.
+        let fetched = match self.shared.near.get(spot) {
+            Some(_) if !self.shared.redis.is_strict() => {
+                let fetched = timeout(self.shared.redis.command_timeout() / 3, fetched).await;
+                fetched.unwrap_or_else(|_| Err(StoreErrorKind::Timeout.into()))
+            }
+            _ => fetched.await,
+        };
+        match fetched {
+            Ok(Some(found)) => {
+                self.shared.keep_found(spot, &found, asked);
+                Ok(Some(found.pin))
+            }
+            Ok(None) => Box::pin(self.absent(key, &name, spot)).await,
+            Err(error) => self.known(spot, error).map(Some),
+        }
     }
 
     async fn claim(
@@ -159,7 +233,18 @@ impl AffinityStore for TieredStore {
         selection: Arc<Selection>,
         expiry: &Expiry,
     ) -> Result<Claim, StoreError> {
-        self.0.tier.claim(key, selection, expiry).await
+        let (name, pin) =
+            (self.shared.redis.names().current(key), self.shared.redis.new_pin(selection));
+        let ttl = expiry.initial();
+        let (spot, asked) = (self.shared.near.spot(&name), Instant::now());
+        let mut unconfirmed =
+            Unconfirmed { shared: &self.shared, key, name, spot, pin, ttl, done: false };
+        let claim = self.shared.redis.claim_pin(key, unconfirmed.pin.clone(), ttl).await?;
+        unconfirmed.done = true;
+        if claim.won {
+            self.shared.keep(spot, &claim.pin, ttl.saturating_sub(asked.elapsed()));
+        }
+        Ok(claim)
     }
 
     async fn repin(
@@ -169,15 +254,63 @@ impl AffinityStore for TieredStore {
         selection: Arc<Selection>,
         expiry: &Expiry,
     ) -> Result<Option<Claim>, StoreError> {
-        self.0.tier.repin(key, from, selection, expiry).await
+        let (name, ttl) = (self.shared.redis.names().current(key), expiry.initial());
+        let to = self.shared.redis.pin_after(from, selection);
+        let (held, asked) = (self.shared.near.get(self.shared.near.spot(&name)), Instant::now());
+        let mut withheld = Withheld { shared: &self.shared, name: &name, held };
+        let changing = self.shared.near.change(&name);
+        let moved = self.shared.redis.move_pin(key, from, &to, expiry).await;
+        drop(changing);
+        let held = withheld.held.take();
+        drop(withheld);
+        let spot = self.shared.near.spot(&name);
+        match (moved, held) {
+            // Not fresh, as it may have been moved again before the copy could be told of it. Little
+            // is lost: Redis tells of a script's changes to its caller, too.
+            (Ok(Some(claim)), _) if claim.won => {
+                let left = ttl.saturating_sub(asked.elapsed());
+                self.shared.near.keep_known(spot, &claim.pin, left);
+                Ok(Some(claim))
+            }
+            (Ok(standing), _) => Ok(standing),
+            // The session moves on this replica, and at Redis when it is back.
+            (Err(_), Some(held)) if held.pin.epoch == from && self.shared.moves_alone() => {
+                let to = Pin { claimed_at: held.pin.claimed_at, ..to };
+                self.shared.near.keep_own(spot, &to, ttl);
+                self.shared.note(name, key, Kind::Move { from, to: to.clone() }, ttl);
+                Ok(Some(Claim { pin: to, won: true }))
+            }
+            (Err(error), held) => {
+                if let Some(held) = held {
+                    self.shared.near.keep_again(spot, &held);
+                }
+                Err(error)
+            }
+        }
     }
 
     async fn release(&self, key: &AffinityKey, epoch: Option<Epoch>) -> Result<bool, StoreError> {
-        self.0.tier.release(key, epoch).await
+        let name = self.shared.redis.names().current(key);
+        let held = self.shared.near.get(self.shared.near.spot(&name));
+        let mut ending =
+            Ending { shared: &self.shared, key, name: &name, held, epoch, done: false };
+        let changing = self.shared.near.change(&name);
+        let released = self.shared.redis.release_pin(key, epoch).await?;
+        drop(changing);
+        ending.done = true;
+        drop(self.shared.pending.take(&name));
+        Ok(released)
     }
 
     fn coherence(&self) -> Duration {
         // Without fresh copies every replica reads from Redis.
-        if self.0.tier.is_fresh() { COHERENCE } else { Duration::ZERO }
+        if self.shared.is_fresh() { COHERENCE } else { Duration::ZERO }
+    }
+}
+
+impl fmt::Debug for TieredStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let redis = &self.shared.redis;
+        f.debug_struct("TieredStore").field("redis", redis).finish_non_exhaustive()
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::tier::Tier;
+use super::settle::settle;
+use super::shared::Shared;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -17,15 +18,15 @@ const RETRY: Duration = Duration::from_millis(50);
 const BATCH: usize = 64;
 
 /// Runs for as long as the store lives.
-pub(super) async fn reconcile(tier: Arc<Tier>) {
+pub(super) async fn reconcile(shared: Arc<Shared>) {
     loop {
-        let names = tier.pending.some(BATCH, |name| tier.is_there(name));
+        let names = shared.pending.some(BATCH, |name| shared.is_there(name));
         if names.is_empty() {
             sleep(PAUSE).await;
             continue;
         }
         for name in names {
-            if tier.settle(&name).await.is_err() {
+            if settle(&shared, &name).await.is_err() {
                 sleep(RETRY).await;
                 break;
             }

@@ -6,88 +6,80 @@ use tokio::time::Instant;
 
 use super::near::Spot;
 use super::pending::{self, Change, Kind};
-use super::tier::Tier;
+use super::shared::Shared;
 use crate::store::Claim;
 use crate::store::memory::Held;
 use crate::{AffinityKey, Epoch, Expiry, Pin, StoreError, StoreErrorKind};
 
-impl Tier {
-    /// Whether a session may move without Redis: not where nobody may be told of a pin that could be
-    /// lost, or that Redis does not hold.
-    pub(super) fn moves_alone(&self) -> bool {
-        !self.redis.is_replicated() && !self.redis.is_strict()
+/// Tells Redis of what was decided here, if something was; its winner stands.
+pub(super) async fn settle(shared: &Shared, name: &str) -> Result<(), StoreError> {
+    let Some(change) = shared.pending.take(name) else {
+        return Ok(());
+    };
+    let mut untold = Untold { shared, name, change: Some(change.clone()) };
+    if change.rests() {
+        return Err(StoreErrorKind::Invalid.into());
     }
-
-    pub(super) fn note(&self, name: String, key: &AffinityKey, kind: Kind, ttl: Duration) {
-        let now = Instant::now();
-        let until = now.checked_add(ttl).unwrap_or(now + pending::RELEASE_LIFE);
-        let change = Change { key: key.detached(), kind, until, refused: None };
-        self.pending.note(name, change);
+    // Every read has room for this, and hardly any needs it.
+    let told = Box::pin(tell(shared, name, &change)).await;
+    match told.as_ref().map_err(StoreError::kind) {
+        Ok(()) => untold.change = None,
+        Err(StoreErrorKind::Invalid) => {
+            let refused = Some(Instant::now());
+            untold.change = Some(Change { refused, ..change });
+        }
+        Err(_) => {}
     }
+    told
+}
 
-    /// Tells Redis of what was decided here, if something was; its winner stands.
-    pub(super) async fn settle(&self, name: &str) -> Result<(), StoreError> {
-        let Some(change) = self.pending.take(name) else {
+async fn tell(shared: &Shared, name: &str, change: &Change) -> Result<(), StoreError> {
+    let left = change.until.saturating_duration_since(Instant::now());
+    let spot = shared.near.spot(name);
+    let pin = match &change.kind {
+        Kind::Release(epoch) => {
+            shared.redis.release_pin(&change.key, *epoch).await?;
             return Ok(());
-        };
-        let mut untold = Untold { tier: self, name, change: Some(change.clone()) };
-        if change.rests() {
-            return Err(StoreErrorKind::Invalid.into());
         }
-        // Every read has room for this, and hardly any needs it.
-        let told = Box::pin(self.tell(name, &change)).await;
-        match told.as_ref().map_err(StoreError::kind) {
-            Ok(()) => untold.change = None,
-            Err(StoreErrorKind::Invalid) => {
-                let refused = Some(Instant::now());
-                untold.change = Some(Change { refused, ..change });
-            }
-            Err(_) => {}
-        }
-        told
-    }
-
-    async fn tell(&self, name: &str, change: &Change) -> Result<(), StoreError> {
-        let left = change.until.saturating_duration_since(Instant::now());
-        let spot = self.near.spot(name);
-        let pin = match &change.kind {
-            Kind::Release(epoch) => {
-                self.redis.release_pin(&change.key, *epoch).await?;
+        Kind::Claim(pin) => pin,
+        Kind::Move { from, to } => {
+            let expiry = Expiry::fixed(left);
+            let moved = shared.redis.move_pin(&change.key, *from, to, &expiry).await?;
+            if let Some(claim) = moved {
+                adopt(shared, name, spot, change, &claim, left).await;
                 return Ok(());
             }
-            Kind::Claim(pin) => pin,
-            Kind::Move { from, to } => {
-                let expiry = Expiry::fixed(left);
-                let moved = self.redis.move_pin(&change.key, *from, to, &expiry).await?;
-                if let Some(claim) = moved {
-                    self.adopt(name, spot, change, &claim, left).await;
-                    return Ok(());
-                }
-                to
-            }
-        };
-        let claim = self.redis.claim_pin(&change.key, pin.clone(), left).await?;
-        self.adopt(name, spot, change, &claim, left).await;
-        Ok(())
-    }
+            to
+        }
+    };
+    let claim = shared.redis.claim_pin(&change.key, pin.clone(), left).await?;
+    adopt(shared, name, spot, change, &claim, left).await;
+    Ok(())
+}
 
-    /// Keeps the pin that stands after all. Any but our own claim is read again, for its time left.
-    async fn adopt(&self, name: &str, spot: Spot, change: &Change, claim: &Claim, left: Duration) {
-        if claim.won && matches!(&change.kind, Kind::Claim(_)) {
-            return self.keep(spot, &claim.pin, left);
-        }
-        let (spot, asked) = (self.near.spot(name), Instant::now());
-        match self.redis.read_pin(&change.key, &Expiry::fixed(left)).await {
-            Ok(Some(found)) => self.keep_found(spot, &found, asked),
-            _ => self.near.forget(name.as_bytes()),
-        }
+/// Keeps the pin that stands after all. Any but our own claim is read again, for its time left.
+async fn adopt(
+    shared: &Shared,
+    name: &str,
+    spot: Spot,
+    change: &Change,
+    claim: &Claim,
+    left: Duration,
+) {
+    if claim.won && matches!(&change.kind, Kind::Claim(_)) {
+        return shared.keep(spot, &claim.pin, left);
+    }
+    let (spot, asked) = (shared.near.spot(name), Instant::now());
+    match shared.redis.read_pin(&change.key, &Expiry::fixed(left)).await {
+        Ok(Some(found)) => shared.keep_found(spot, &found, asked),
+        _ => shared.near.forget(name.as_bytes()),
     }
 }
 
 /// A change on its way to Redis. When that fails, or whoever waits for it gives up, it is still to be
 /// told, unless another one was noted in its place.
 struct Untold<'a> {
-    tier: &'a Tier,
+    shared: &'a Shared,
     name: &'a str,
     change: Option<Change>,
 }
@@ -95,7 +87,7 @@ struct Untold<'a> {
 impl Drop for Untold<'_> {
     fn drop(&mut self) {
         if let Some(change) = self.change.take() {
-            self.tier.pending.note_again(self.name, change);
+            self.shared.pending.note_again(self.name, change);
         }
     }
 }
@@ -103,7 +95,7 @@ impl Drop for Untold<'_> {
 /// A claim on its way. When it fails, or its caller gives up, it stays as this replica's own; where
 /// Redis must hold what is told, nothing stays, and the next request asks Redis what became of it.
 pub(super) struct Unconfirmed<'a> {
-    pub(super) tier: &'a Tier,
+    pub(super) shared: &'a Shared,
     pub(super) key: &'a AffinityKey,
     pub(super) name: String,
     pub(super) spot: Spot,
@@ -114,17 +106,17 @@ pub(super) struct Unconfirmed<'a> {
 
 impl Drop for Unconfirmed<'_> {
     fn drop(&mut self) {
-        if !self.done && !self.tier.redis.is_strict() {
-            self.tier.near.keep_own(self.spot, &self.pin, self.ttl);
+        if !self.done && !self.shared.redis.is_strict() {
+            self.shared.near.keep_own(self.spot, &self.pin, self.ttl);
             let name = std::mem::take(&mut self.name);
-            self.tier.note(name, self.key, Kind::Claim(self.pin.clone()), self.ttl);
+            self.shared.note(name, self.key, Kind::Claim(self.pin.clone()), self.ttl);
         }
     }
 }
 
 /// A copy that a move has taken away. When whoever waits for the move gives up, it serves again.
 pub(super) struct Withheld<'a> {
-    pub(super) tier: &'a Tier,
+    pub(super) shared: &'a Shared,
     pub(super) name: &'a str,
     pub(super) held: Option<Held>,
 }
@@ -132,14 +124,14 @@ pub(super) struct Withheld<'a> {
 impl Drop for Withheld<'_> {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
-            self.tier.near.keep_again(self.tier.near.spot(self.name), &held);
+            self.shared.near.keep_again(self.shared.near.spot(self.name), &held);
         }
     }
 }
 
 /// A release on its way. When it fails, or its caller gives up, it is told when Redis is back.
 pub(super) struct Ending<'a> {
-    pub(super) tier: &'a Tier,
+    pub(super) shared: &'a Shared,
     pub(super) key: &'a AffinityKey,
     pub(super) name: &'a str,
     pub(super) held: Option<Held>,
@@ -152,7 +144,7 @@ impl Drop for Ending<'_> {
         if self.done {
             return;
         }
-        let near = &self.tier.near;
+        let near = &self.shared.near;
         match self.held.take() {
             // It is not for the pin that is known here.
             Some(held) if self.epoch.is_some_and(|epoch| held.pin.epoch != epoch) => {
@@ -160,7 +152,7 @@ impl Drop for Ending<'_> {
             }
             _ => {
                 let (name, kind) = (self.name.to_owned(), Kind::Release(self.epoch));
-                self.tier.note(name, self.key, kind, pending::RELEASE_LIFE);
+                self.shared.note(name, self.key, kind, pending::RELEASE_LIFE);
             }
         }
     }

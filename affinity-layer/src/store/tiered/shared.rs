@@ -1,0 +1,109 @@
+//! What the store and its background tasks share.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::near::{Near, Spot};
+use super::pending::{Change, Kind, Pending, RELEASE_LIFE};
+use crate::store::redis::{FoundPin, Node, RedisStore, Topology};
+use crate::{AffinityKey, Pin};
+
+/// Redis, the near copies of its pins, and the changes that it has not heard of yet.
+pub(super) struct Shared {
+    pub(super) redis: RedisStore,
+    pub(super) near: Near,
+    pub(super) pending: Pending,
+    /// No copy counts as fresh.
+    pub(super) always_read: bool,
+    /// The servers of `redis`.
+    pub(super) topology: watch::Receiver<Topology>,
+    /// Notified when one of them is followed.
+    pub(super) came_up: Notify,
+    /// The version of a server that cannot be used.
+    too_old: Mutex<Option<String>>,
+}
+
+impl Shared {
+    pub(super) fn new(redis: RedisStore, capacity: usize, always_read: bool) -> Self {
+        let topology = redis.servers().topology();
+        let (near, pending) = (Near::new(capacity), Pending::new(capacity));
+        let (came_up, too_old) = (Notify::new(), Mutex::default());
+        Self { redis, near, pending, always_read, topology, came_up, too_old }
+    }
+
+    /// Whether there are servers, and it holds for each of them.
+    fn all(&self, holds: impl Fn(&Node) -> bool) -> bool {
+        let nodes = &self.topology.borrow().nodes;
+        !nodes.is_empty() && nodes.iter().all(|node| holds(node))
+    }
+
+    /// Whether all servers are there, and tell of changes.
+    pub(super) fn is_followed(&self) -> bool {
+        self.all(|node| node.freshness.is_followed())
+    }
+
+    /// Whether copies count as fresh. All servers count: a slot may have gone from one to another.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.all(|node| node.freshness.is_fresh())
+    }
+
+    /// Whether the server of `name` is there, and what it says about an absent pin can be relied on.
+    pub(super) fn is_there(&self, name: &str) -> bool {
+        self.redis.servers().node(name).is_some_and(|node| node.freshness.is_followed())
+    }
+
+    /// Whether a session may move without Redis: not where nobody may be told of a pin that could be
+    /// lost, or that Redis does not hold.
+    pub(super) fn moves_alone(&self) -> bool {
+        !self.redis.is_replicated() && !self.redis.is_strict()
+    }
+
+    /// The version of a server that is too old, if there is one.
+    pub(super) fn too_old(&self) -> Option<String> {
+        self.too_old.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes the version of a server that is too old, or that none is. It is logged once for each
+    /// version: such a server is asked again and again.
+    pub(super) fn note_version(&self, too_old: Option<&str>) {
+        let mut noted = self.too_old.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.as_deref() == too_old {
+            return;
+        }
+        if let Some(version) = too_old {
+            tracing::error!(version, "Redis is too old to keep sessions: 7.0 or later is needed");
+        }
+        *noted = too_old.map(str::to_owned);
+    }
+
+    /// Keeps what Redis held when it was asked at `asked`. The time left counts from then: a copy never
+    /// outlives the pin. Invalidations of another name do not reach the copy, so it is not fresh.
+    pub(super) fn keep_found(&self, spot: Spot, found: &FoundPin, asked: Instant) {
+        let left = found.left.saturating_sub(asked.elapsed());
+        if found.is_current {
+            self.keep(spot, &found.pin, left);
+        } else {
+            self.near.keep_known(spot, &found.pin, left);
+        }
+    }
+
+    /// Keeps what Redis said. Unless Redis is followed, it may have changed at once.
+    pub(super) fn keep(&self, spot: Spot, pin: &Pin, left: Duration) {
+        if self.is_followed() {
+            self.near.keep(spot, pin, left);
+        } else {
+            self.near.keep_known(spot, pin, left);
+        }
+    }
+
+    /// Notes a change that Redis is to be told of within `ttl`.
+    pub(super) fn note(&self, name: String, key: &AffinityKey, kind: Kind, ttl: Duration) {
+        let now = Instant::now();
+        let until = now.checked_add(ttl).unwrap_or(now + RELEASE_LIFE);
+        let change = Change { key: key.detached(), kind, until, refused: None };
+        self.pending.note(name, change);
+    }
+}
