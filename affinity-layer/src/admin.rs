@@ -22,7 +22,7 @@
 //!     store.release_stored(&stored.key, Some(stored.pin.epoch)).await?;
 //! }
 //! assert!(page.next.is_none(), "the listing is complete");
-//! assert_eq!(store.get(&key, &Expiry::default()).await?, None);
+//! assert_eq!(store.get(&key, &Expiry::default()).await?.pin(), None);
 //! # Ok(())
 //! # }
 //! ```

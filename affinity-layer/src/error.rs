@@ -1,9 +1,8 @@
 //! Failures of a store.
 
 use std::fmt;
-use std::sync::Arc;
 
-use crate::{BoxError, Selection};
+use crate::BoxError;
 
 /// What kind of failure a [`StoreError`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,27 +25,12 @@ pub enum StoreErrorKind {
 pub struct StoreError {
     kind: StoreErrorKind,
     source: Option<BoxError>,
-    decided: Option<Arc<Selection>>,
 }
 
 impl StoreError {
     /// An error of `kind` with the reason behind it.
     pub fn new(kind: StoreErrorKind, source: impl Into<BoxError>) -> Self {
-        Self { kind, source: Some(source.into()), decided: None }
-    }
-
-    /// The same, with what was decided for the session while the store failed. It is no pin: another
-    /// replica may decide otherwise. Until the store says what stands, it keeps the session's model
-    /// here.
-    #[must_use]
-    pub fn with_decided(self, selection: Arc<Selection>) -> Self {
-        Self { decided: Some(selection), ..self }
-    }
-
-    /// What was decided while the store failed.
-    #[must_use]
-    pub fn decided(&self) -> Option<&Arc<Selection>> {
-        self.decided.as_ref()
+        Self { kind, source: Some(source.into()) }
     }
 
     /// The kind of failure.
@@ -58,7 +42,7 @@ impl StoreError {
 
 impl From<StoreErrorKind> for StoreError {
     fn from(kind: StoreErrorKind) -> Self {
-        Self { kind, source: None, decided: None }
+        Self { kind, source: None }
     }
 }
 

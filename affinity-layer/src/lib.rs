@@ -176,7 +176,7 @@ pub use pin::{Epoch, Expiry, Pin, Selection};
 pub use pinned::PinnedModel;
 pub use rejection::Rejection;
 pub use route::{RouteDecision, RouteRequest, RouterService};
-pub use store::{AffinityStore, Claim, MemoryStore, SharedStore};
+pub use store::{AffinityStore, Claim, MemoryStore, PinRead, SharedStore};
 #[cfg(feature = "redis")]
 pub use store::{RedisOptions, RedisStore, TieredStore};
 

@@ -24,7 +24,7 @@ pub use shared::SharedStore;
 #[cfg(feature = "redis")]
 pub use tiered::TieredStore;
 
-use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
+use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError, StoreErrorKind};
 
 /// What stands under a key after an attempt to set or move its pin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,51 @@ impl Claim {
     }
 }
 
+/// What a store knows of the pin of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PinRead {
+    /// There is no pin.
+    Absent,
+    /// The pin that stands.
+    Pinned(Pin),
+    /// The store failed, and this is what this process decided for the session meanwhile. It is no
+    /// pin: another replica may decide otherwise. It keeps the session's model here until the store
+    /// says what stands.
+    Decided {
+        /// The decision.
+        selection: Arc<Selection>,
+        /// Why the store could not be read, or could not promise to keep the decision.
+        failure: StoreErrorKind,
+    },
+}
+
+impl PinRead {
+    /// The pin, if one stands.
+    #[must_use]
+    pub fn pin(self) -> Option<Pin> {
+        match self {
+            Self::Pinned(pin) => Some(pin),
+            Self::Absent | Self::Decided { .. } => None,
+        }
+    }
+
+    /// The model to use, with its route and candidates: that of a pin or of a decision.
+    #[must_use]
+    pub fn selection(self) -> Option<Arc<Selection>> {
+        match self {
+            Self::Pinned(pin) => Some(pin.selection),
+            Self::Decided { selection, .. } => Some(selection),
+            Self::Absent => None,
+        }
+    }
+}
+
+impl From<Option<Pin>> for PinRead {
+    fn from(pin: Option<Pin>) -> Self {
+        pin.map_or(Self::Absent, Self::Pinned)
+    }
+}
+
 /// A store of pins: few verbs, each atomic.
 ///
 /// The stores of this crate pass the suite in `store::conformance` (feature `conformance`), and so
@@ -70,17 +115,18 @@ pub trait AffinityStore: Send + Sync + 'static {
         None
     }
 
-    /// The pin of `key`, `None` when there is none.
+    /// The pin of `key`.
     ///
     /// # Behavior
     ///
     /// - Counts as a use: it defers eviction, and expiry when `expiry` slides.
-    /// - An expired pin is none, and so is a value that cannot be read.
+    /// - An expired pin is absent, and so is a value that cannot be read.
+    /// - A store that fails is an error, unless it kept what this process decided while it failed.
     fn get(
         &self,
         key: &AffinityKey,
         expiry: &Expiry,
-    ) -> impl Future<Output = Result<Option<Pin>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<PinRead, StoreError>> + Send;
 
     /// Sets the pin of `key` unless there is one, and returns the one that stands.
     ///

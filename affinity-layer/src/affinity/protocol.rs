@@ -18,13 +18,13 @@ use super::budget::Budget;
 use super::epilogue::Epilogue;
 use super::payload::{Payload, Readable};
 use super::shared::Shared;
-use super::verdict::{Agreement, SessionState, Verdict};
+use super::verdict::{Agreement, Verdict};
 use crate::coalesce::Flight;
 use crate::ext::{NewTurn, Probe};
 use crate::key::{BodyIds, IdKind};
 use crate::outcome::{Control, Outcome, Stamp};
 use crate::{
-    AffinityKey, AffinityStore, Pin, PinnedModel, Rejection, RouterService, Selection,
+    AffinityKey, AffinityStore, Pin, PinRead, PinnedModel, Rejection, RouterService, Selection,
     answer::Link, telemetry,
 };
 
@@ -145,11 +145,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         Ok(link.map(Link::into_session))
     }
 
-    async fn state(
-        &self,
-        key: &AffinityKey,
-        budget: &mut Budget,
-    ) -> Result<SessionState, Rejection> {
+    async fn state(&self, key: &AffinityKey, budget: &mut Budget) -> Result<PinRead, Rejection> {
         self.shared.read(key, &self.shared.settings.expiry, budget).await
     }
 
@@ -169,11 +165,13 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         let (flight, current, body) = loop {
             let flight = shared.flights.join(key, shared.settings.waiters);
             let current = match self.state(key, &mut budget).await? {
-                SessionState::Pinned(pin) if uses(&pin) => {
+                PinRead::Pinned(pin) if uses(&pin) => {
                     telemetry::saved();
                     return Ok(Verdict::hit(pin));
                 }
-                SessionState::Decided(selection) if shared.settings.accepts(selection.model()) => {
+                PinRead::Decided { selection, .. }
+                    if shared.settings.accepts(selection.model()) =>
+                {
                     return Ok(Verdict::unpinned(Some(selection), Outcome::StoreUnavailable));
                 }
                 state => state.pin(),

@@ -12,10 +12,10 @@ use tower::ServiceExt;
 use super::budget::Budget;
 use super::health::{Health, StoreCall};
 use super::settings::Settings;
-use super::verdict::{Agreement, SessionState, Verdict};
+use super::verdict::{Agreement, Verdict};
 use crate::coalesce::Flights;
 use crate::key::{BodyIds, IdKind, Seen};
-use crate::store::{Claim, SharedStore};
+use crate::store::{Claim, PinRead, SharedStore};
 use crate::telemetry::{self, Call};
 use crate::{
     AffinityKey, AffinityStore, Epoch, Expiry, Outcome, Pin, PinnedModel, Rejection, RouteRequest,
@@ -89,16 +89,26 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
         key: &AffinityKey,
         expiry: &Expiry,
         budget: &mut Budget,
-    ) -> Result<SessionState, Rejection> {
+    ) -> Result<PinRead, Rejection> {
         let call = Call::store("get");
-        let pin = budget.read(self.store.get(key, expiry)).await;
-        call.answered(&pin, |pin| if pin.is_some() { "found" } else { "absent" });
-        match self.watched(StoreCall::Read, pin) {
-            Ok(pin) => Ok(pin.map_or(SessionState::Absent, SessionState::Pinned)),
-            Err(_) if self.settings.require_store => Err(Rejection::StoreUnavailable),
-            Err(error) => {
-                Ok(error.decided().cloned().map_or(SessionState::Absent, SessionState::Decided))
+        let read = budget.read(self.store.get(key, expiry)).await;
+        // A decision of this process stands in for a store that failed, and counts as its failure.
+        let (answer, decided) = match read {
+            Ok(PinRead::Decided { selection, failure }) => {
+                let decided = PinRead::Decided { selection, failure };
+                (Err(failure.into()), decided)
             }
+            Ok(read) => (Ok(read), PinRead::Absent),
+            Err(error) => (Err(error), PinRead::Absent),
+        };
+        call.answered(&answer, |read| match read {
+            PinRead::Absent => "absent",
+            PinRead::Pinned(_) | PinRead::Decided { .. } => "found",
+        });
+        match self.watched(StoreCall::Read, answer) {
+            Ok(read) => Ok(read),
+            Err(_) if self.settings.require_store => Err(Rejection::StoreUnavailable),
+            Err(_) => Ok(decided),
         }
     }
 

@@ -5,33 +5,6 @@ use std::sync::Arc;
 use crate::store::Claim;
 use crate::{Epoch, Outcome, Pin, Selection};
 
-/// What a store tells of a session before its request is decided.
-#[derive(Clone, Debug)]
-pub(super) enum SessionState {
-    /// There is no pin, or none is known.
-    Absent,
-    Pinned(Pin),
-    /// A decision that this replica made while the store failed. It is told as such and not as a pin.
-    Decided(Arc<Selection>),
-}
-
-impl SessionState {
-    pub(super) fn pin(self) -> Option<Pin> {
-        match self {
-            Self::Pinned(pin) => Some(pin),
-            Self::Absent | Self::Decided(_) => None,
-        }
-    }
-
-    pub(super) fn selection(self) -> Option<Arc<Selection>> {
-        match self {
-            Self::Pinned(pin) => Some(pin.selection),
-            Self::Decided(selection) => Some(selection),
-            Self::Absent => None,
-        }
-    }
-}
-
 /// What concurrent requests of a session agree on.
 #[derive(Clone, Debug)]
 pub(super) enum Agreement {

@@ -71,7 +71,7 @@ async fn claim<St: AffinityStore>(store: &St, key: &AffinityKey, model: &str) ->
 }
 
 async fn get<St: AffinityStore>(store: &St, key: &AffinityKey) -> Option<Pin> {
-    store.get(key, &LONG).await.expect("get")
+    store.get(key, &LONG).await.expect("get").pin()
 }
 
 fn model(pin: Option<&Pin>) -> Option<&str> {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) use self::digest::{Digest, Digester};
 pub(super) use self::pins::{Held, Pins};
-use super::{AffinityStore, Claim};
+use super::{AffinityStore, Claim, PinRead};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 
 /// Pins in a bounded, expiring, concurrent map. Cloning shares it.
@@ -84,8 +84,8 @@ impl AffinityStore for MemoryStore {
         self.0.pins.get(self.digest(key), expiry).map(|held| held.pin)
     }
 
-    async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<Option<Pin>, StoreError> {
-        Ok(self.peek(key, expiry))
+    async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<PinRead, StoreError> {
+        Ok(self.peek(key, expiry).into())
     }
 
     async fn claim(

@@ -36,7 +36,7 @@ pub(crate) use self::node::Node;
 pub use self::options::RedisOptions;
 pub(crate) use self::protocol::FoundPin;
 use self::protocol::Protocol;
-use super::{AffinityStore, Claim};
+use super::{AffinityStore, Claim, PinRead};
 use crate::admin::StoredKey;
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 
@@ -263,8 +263,8 @@ impl RedisStore {
 }
 
 impl AffinityStore for RedisStore {
-    async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<Option<Pin>, StoreError> {
-        Ok(self.read_pin(key, expiry).await?.map(|found| found.pin))
+    async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<PinRead, StoreError> {
+        Ok(self.read_pin(key, expiry).await?.map(|found| found.pin).into())
     }
 
     async fn claim(

@@ -6,7 +6,7 @@ use std::pin::Pin as StdPin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AffinityStore, Claim};
+use super::{AffinityStore, Claim, PinRead};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 
 type BoxFuture<'a, T> = StdPin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -14,7 +14,7 @@ type BoxFuture<'a, T> = StdPin<Box<dyn Future<Output = Result<T, StoreError>> + 
 /// The object-safe twin of [`AffinityStore`], with boxed futures.
 trait DynStore: Send + Sync {
     fn peek(&self, key: &AffinityKey, expiry: &Expiry) -> Option<Pin>;
-    fn get<'a>(&'a self, key: &'a AffinityKey, expiry: &'a Expiry) -> BoxFuture<'a, Option<Pin>>;
+    fn get<'a>(&'a self, key: &'a AffinityKey, expiry: &'a Expiry) -> BoxFuture<'a, PinRead>;
     fn claim<'a>(
         &'a self,
         key: &'a AffinityKey,
@@ -37,7 +37,7 @@ impl<St: AffinityStore> DynStore for St {
         AffinityStore::peek(self, key, expiry)
     }
 
-    fn get<'a>(&'a self, key: &'a AffinityKey, expiry: &'a Expiry) -> BoxFuture<'a, Option<Pin>> {
+    fn get<'a>(&'a self, key: &'a AffinityKey, expiry: &'a Expiry) -> BoxFuture<'a, PinRead> {
         Box::pin(AffinityStore::get(self, key, expiry))
     }
 
@@ -97,7 +97,7 @@ impl AffinityStore for SharedStore {
         self.0.peek(key, expiry)
     }
 
-    async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<Option<Pin>, StoreError> {
+    async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<PinRead, StoreError> {
         self.0.get(key, expiry).await
     }
 

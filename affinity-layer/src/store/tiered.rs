@@ -19,7 +19,7 @@ use self::pending::Kind;
 use self::settle::{Ending, Unconfirmed, Withheld, settle};
 use self::shared::Shared;
 use super::redis::{RedisStore, StoreStats};
-use super::{AffinityStore, Claim};
+use super::{AffinityStore, Claim, PinRead};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError, StoreErrorKind};
 
 /// How long the invalidation of a change is under way while all is well: 3 ms was the longest seen in
@@ -141,12 +141,12 @@ impl TieredStore {
 
     /// What serves when Redis does not: nothing where it must. Where pins count only once a replica
     /// of Redis holds them, a decision of this replica is used and not told as a pin.
-    fn known(&self, spot: Spot, error: StoreError) -> Result<Pin, StoreError> {
+    fn known(&self, spot: Spot, error: StoreError) -> Result<PinRead, StoreError> {
         match self.shared.near.get(spot).filter(|_| !self.shared.redis.is_strict()) {
             Some(held) if self.shared.redis.is_replicated() && Near::is_own(&held) => {
-                Err(error.with_decided(held.pin.selection))
+                Ok(PinRead::Decided { selection: held.pin.selection, failure: error.kind() })
             }
-            Some(held) => Ok(held.pin),
+            Some(held) => Ok(PinRead::Pinned(held.pin)),
             None => Err(error),
         }
     }
@@ -157,31 +157,31 @@ impl TieredStore {
         key: &AffinityKey,
         name: &str,
         spot: Spot,
-    ) -> Result<Option<Pin>, StoreError> {
+    ) -> Result<PinRead, StoreError> {
         let Some(held) = self.shared.near.get(spot) else {
-            return Ok(None);
+            return Ok(PinRead::Absent);
         };
         if !self.shared.is_there(name) {
-            return self.known(spot, StoreErrorKind::Unavailable.into()).map(Some);
+            return self.known(spot, StoreErrorKind::Unavailable.into());
         }
         // A copy is dropped when its pin is. Where it was not, this may be another Redis.
         let lost =
             self.shared.near.is_lost(&held) || follow::has_restarted(&self.shared, name).await;
         if !lost {
             self.shared.near.forget(name.as_bytes());
-            return Ok(None);
+            return Ok(PinRead::Absent);
         }
         // A failure leaves the copy as it is, for the next request to try.
         let claim = match self.shared.redis.claim_pin(key, held.pin.clone(), held.left).await {
             Ok(claim) => claim,
-            Err(error) => return self.known(spot, error).map(Some),
+            Err(error) => return self.known(spot, error),
         };
         if claim.won {
             self.shared.keep(spot, &claim.pin, held.left);
         } else {
             self.shared.near.forget(name.as_bytes());
         }
-        Ok(Some(claim.pin))
+        Ok(PinRead::Pinned(claim.pin))
     }
 }
 
@@ -200,7 +200,7 @@ impl AffinityStore for TieredStore {
         (held.left > idle / 2).then_some(held.pin)
     }
 
-    async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<Option<Pin>, StoreError> {
+    async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<PinRead, StoreError> {
         let name = self.shared.redis.names().current(key);
         let (spot, asked) = (self.shared.near.spot(&name), Instant::now());
         let fetched = async {
@@ -220,10 +220,10 @@ impl AffinityStore for TieredStore {
         match fetched {
             Ok(Some(found)) => {
                 self.shared.keep_found(spot, &found, asked);
-                Ok(Some(found.pin))
+                Ok(PinRead::Pinned(found.pin))
             }
             Ok(None) => Box::pin(self.absent(key, &name, spot)).await,
-            Err(error) => self.known(spot, error).map(Some),
+            Err(error) => self.known(spot, error),
         }
     }
 

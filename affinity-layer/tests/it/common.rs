@@ -143,7 +143,7 @@ macro_rules! as_in {
             &self,
             key: &affinity_layer::AffinityKey,
             expiry: &affinity_layer::Expiry,
-        ) -> Result<Option<affinity_layer::Pin>, affinity_layer::StoreError> {
+        ) -> Result<affinity_layer::PinRead, affinity_layer::StoreError> {
             self.$field.get(key, expiry).await
         }
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use affinity_layer::{
-    AffinityKey, AffinityLayer, AffinityStore, Claim, Expiry, MemoryStore, Pin, Selection,
+    AffinityKey, AffinityLayer, AffinityStore, Claim, Expiry, MemoryStore, PinRead, Selection,
     StoreError, StoreErrorKind,
 };
 use axum::body::Body;
@@ -19,9 +19,9 @@ struct Unsure(MemoryStore);
 impl AffinityStore for Unsure {
     as_in!(0: repin, release);
 
-    async fn get(&self, _: &AffinityKey, _: &Expiry) -> Result<Option<Pin>, StoreError> {
-        let decided = Arc::new(Selection::of(model("vendor/decided")));
-        Err(StoreError::from(StoreErrorKind::Unconfirmed).with_decided(decided))
+    async fn get(&self, _: &AffinityKey, _: &Expiry) -> Result<PinRead, StoreError> {
+        let selection = Arc::new(Selection::of(model("vendor/decided")));
+        Ok(PinRead::Decided { selection, failure: StoreErrorKind::Unconfirmed })
     }
 
     async fn claim(

@@ -236,7 +236,7 @@ async fn handlers_steer_their_pin() {
     assert_eq!(header(response.headers(), "x-plano-model"), "vendor/better");
     assert_eq!(header(response.headers(), "x-plano-affinity"), "repinned");
     let key = affinity_layer::AffinityKey::new("s").unwrap();
-    let pin = store.get(&key, &Expiry::default()).await.unwrap().unwrap();
+    let pin = store.get(&key, &Expiry::default()).await.unwrap().pin().unwrap();
     assert_eq!(pin.selection.model().as_str(), "vendor/better");
     assert_eq!(pin.selection.candidates().len(), 2, "the ranking stays");
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::common::*;
 use affinity_layer::{
-    AffinityKey, AffinityLayer, AffinityStore, BoxError, Claim, Epoch, Expiry, Pin, Selection,
-    StoreError, StoreErrorKind,
+    AffinityKey, AffinityLayer, AffinityStore, BoxError, Claim, Epoch, Expiry, Pin, PinRead,
+    Selection, StoreError, StoreErrorKind,
 };
 use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -26,7 +26,7 @@ impl Broken {
 }
 
 impl AffinityStore for Broken {
-    async fn get(&self, _: &AffinityKey, _: &Expiry) -> Result<Option<Pin>, StoreError> {
+    async fn get(&self, _: &AffinityKey, _: &Expiry) -> Result<PinRead, StoreError> {
         self.answer().await
     }
 
@@ -81,8 +81,8 @@ impl AffinityStore for Sticky {
         Some(self.0.clone())
     }
 
-    async fn get(&self, _: &AffinityKey, _: &Expiry) -> Result<Option<Pin>, StoreError> {
-        Ok(Some(self.0.clone()))
+    async fn get(&self, _: &AffinityKey, _: &Expiry) -> Result<PinRead, StoreError> {
+        Ok(PinRead::Pinned(self.0.clone()))
     }
 
     async fn claim(

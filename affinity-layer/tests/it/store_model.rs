@@ -166,7 +166,7 @@ async fn agree(steps: &[Step], lifetime: Lifetime) {
                 assert_eq!(told(Some(claim.pin)), expected(reference.standing(*name)), "{step:?}");
             }
             Step::Get(name) => {
-                let pin = store.get(&key(*name), &expiry).await.unwrap();
+                let pin = store.get(&key(*name), &expiry).await.unwrap().pin();
                 assert_eq!(told(pin), expected(reference.used(*name)), "{step:?}");
             }
             Step::Peek(name) => {

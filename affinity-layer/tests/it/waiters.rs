@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use affinity_layer::{
-    AffinityKey, AffinityLayer, AffinityStore, Expiry, MemoryStore, Pin, StoreError,
+    AffinityKey, AffinityLayer, AffinityStore, Expiry, MemoryStore, PinRead, StoreError,
 };
 use axum::body::Body;
 use http::{Request, Response};
@@ -20,7 +20,7 @@ struct Slow(MemoryStore);
 impl AffinityStore for Slow {
     as_in!(0: claim, repin, release);
 
-    async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<Option<Pin>, StoreError> {
+    async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<PinRead, StoreError> {
         sleep(Duration::from_millis(10)).await;
         self.0.get(key, expiry).await
     }

@@ -62,7 +62,7 @@ async fn moved(
     upstreams: &Upstreams,
 ) -> Option<RouteDecision> {
     let drains = upstreams.drains();
-    let selection = store.get(request.key.as_ref()?, expiry).await.ok()??.selection;
+    let selection = store.get(request.key.as_ref()?, expiry).await.ok()?.pin()?.selection;
     let to = drains.moves(selection.model()).then(|| drains.successor(selection.model()))??;
     let others = selection.candidates().iter().filter(|model| **model != to);
     let others = others.filter(|model| !drains.holds(model)).cloned();

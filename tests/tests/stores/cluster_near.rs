@@ -37,7 +37,7 @@ async fn all_near(store: &TieredStore) {
 /// Moves all sessions by `from`, and waits until `to` has heard of it.
 async fn moves_are_seen(from: &TieredStore, to: &TieredStore, wanted: &str) {
     for n in 0..SESSIONS {
-        let pin = from.get(&key(&session(n)), &LONG).await.unwrap().unwrap();
+        let pin = from.get(&key(&session(n)), &LONG).await.unwrap().pin().unwrap();
         let wanted = selection(wanted);
         from.repin(&key(&session(n)), pin.epoch, wanted, &LONG).await.unwrap().unwrap();
     }

@@ -134,7 +134,7 @@ async fn what_the_older_system_wrote_is_honoured() {
     assert_eq!(pin.selection.route().unwrap().as_str(), "deep_reasoning");
     assert!((290_000..=300_000).contains(&left(&server, "s").await), "its expiry is kept");
     let sliding = Expiry::sliding(Duration::from_secs(60), Duration::from_secs(3600));
-    assert_eq!(store.get(&key("s"), &sliding).await.unwrap().as_ref(), Some(&pin));
+    assert_eq!(store.get(&key("s"), &sliding).await.unwrap().pin().as_ref(), Some(&pin));
     assert!(left(&server, "s").await > 290_000, "also by a sliding read");
     let late = claim(&store, "s", "a/other").await.unwrap();
     assert!(!late.won);
@@ -156,7 +156,7 @@ async fn a_pin_without_expiry_gets_one() {
     for expiry in [LONG, Expiry::sliding(Duration::from_secs(600), Duration::from_secs(3600))] {
         server.run(&["SET", &name("s"), r#"{"model_name":"a/b","route_name":null}"#]).await;
         assert_eq!(left(&server, "s").await, -1);
-        assert!(store.get(&key("s"), &expiry).await.unwrap().is_some());
+        assert!(store.get(&key("s"), &expiry).await.unwrap().pin().is_some());
         let left = left(&server, "s").await;
         assert!((590_000..=600_000).contains(&left), "{left}");
     }

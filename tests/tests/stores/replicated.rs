@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use affinity_layer::{AffinityStore, Pin, StoreErrorKind};
+use affinity_layer::{AffinityStore, Pin, PinRead, StoreErrorKind};
 use affinity_tests::redis::{RedisServer, SentinelSet};
 use affinity_tests::until;
 use tokio::time::timeout;
@@ -160,8 +160,9 @@ async fn what_was_decided_in_an_outage_becomes_a_pin_when_a_replica_holds_it() {
         assert!(claim(&near, outage, "a/one").await.is_err());
         for _ in 0..3 {
             assert_eq!(near.peek(&key(outage), &LONG), None, "{outage}");
-            let error = get(&near, outage).await.unwrap_err();
-            assert_eq!(error.decided(), Some(&selection("a/one")), "{outage}");
+            let read = Box::pin(near.get(&key(outage), &LONG)).await.unwrap();
+            assert!(matches!(read, PinRead::Decided { .. }), "{outage}: {read:?}");
+            assert_eq!(read.selection(), Some(selection("a/one")), "{outage}");
         }
         server.thaw();
         soon(IN_STEP, "it is told as a pin", async || get(&near, outage).await.is_ok()).await;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use affinity_layer::{
-    AffinityKey, AffinityStore, Claim, Expiry, ModelName, Pin, RedisOptions, RedisStore, Selection,
-    StoreError, TieredStore,
+    AffinityKey, AffinityStore, Claim, Expiry, ModelName, Pin, PinRead, RedisOptions, RedisStore,
+    Selection, StoreError, TieredStore,
 };
 use affinity_tests::redis::RedisServer;
 use affinity_tests::until;
@@ -97,11 +97,15 @@ pub(crate) async fn all_follow(server: &RedisServer, stores: &[&TieredStore]) ->
     following == stores.len() && stores.iter().all(|store| store.is_ready())
 }
 
+/// The pin of a session. A decision that is no pin counts as the failure behind it.
 pub(crate) async fn get(
     store: &impl AffinityStore,
     session: &str,
 ) -> Result<Option<Pin>, StoreError> {
-    Box::pin(store.get(&key(session), &LONG)).await
+    match Box::pin(store.get(&key(session), &LONG)).await? {
+        PinRead::Decided { failure, .. } => Err(failure.into()),
+        read => Ok(read.pin()),
+    }
 }
 
 pub(crate) async fn claim(
@@ -120,7 +124,7 @@ pub(crate) async fn turn(
 ) -> Option<Pin> {
     match store.peek(&key(session), expiry) {
         Some(pin) => Some(pin),
-        None => Box::pin(store.get(&key(session), expiry)).await.ok().flatten(),
+        None => Box::pin(store.get(&key(session), expiry)).await.ok().and_then(PinRead::pin),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use affinity_layer::{AffinityStore, Epoch, Expiry, RedisStore, StoreErrorKind};
+use affinity_layer::{AffinityStore, Epoch, Expiry, PinRead, RedisStore, StoreErrorKind};
 use affinity_tests::redis::{Mode, Proxy, RedisServer};
 
 use crate::support::{
@@ -81,7 +81,7 @@ async fn a_value_of_many_mebibytes_is_never_sent() {
     let before = sent().await;
     for expiry in [LONG, SLIDING] {
         server.run(&["SETRANGE", &name("s"), &last, "x"]).await;
-        assert_eq!(Box::pin(store.get(&key("s"), &expiry)).await.unwrap(), None);
+        assert_eq!(Box::pin(store.get(&key("s"), &expiry)).await.unwrap(), PinRead::Absent);
         assert!(claim(&store, "s", "a/new").await.unwrap().won);
     }
     assert_eq!(model_in(&server, "s").await.as_deref(), Some("a/new"));

@@ -17,9 +17,9 @@ where
     let expiry = Expiry::fixed(Duration::from_secs(2));
     store.claim(&key, selection("a/one"), &expiry).await.expect("claim");
     wait(Duration::from_millis(1200)).await;
-    assert!(store.get(&key, &expiry).await.expect("get").is_some());
+    assert!(store.get(&key, &expiry).await.expect("get").pin().is_some());
     wait(Duration::from_millis(1200)).await;
-    assert_eq!(store.get(&key, &expiry).await.expect("get"), None);
+    assert_eq!(store.get(&key, &expiry).await.expect("get").pin(), None);
     assert!(store.peek(&key, &expiry).is_none());
 }
 
@@ -37,10 +37,10 @@ pub(super) async fn a_sliding_pin_lives_by_use_up_to_its_age<St, W, F>(
     store.claim(&key, selection("a/one"), &expiry).await.expect("claim");
     for _ in 0..3 {
         wait(Duration::from_millis(1200)).await;
-        assert!(store.get(&key, &expiry).await.expect("get").is_some(), "used in time");
+        assert!(store.get(&key, &expiry).await.expect("get").pin().is_some(), "used in time");
     }
     wait(Duration::from_millis(1200)).await;
-    assert_eq!(store.get(&key, &expiry).await.expect("get"), None, "over its maximum age");
+    assert_eq!(store.get(&key, &expiry).await.expect("get").pin(), None, "over its maximum age");
 }
 
 pub(super) async fn a_late_move_does_not_outlive_the_age<St, W, F>(
@@ -59,10 +59,10 @@ pub(super) async fn a_late_move_does_not_outlive_the_age<St, W, F>(
     let moved = store.repin(&key, first.epoch, selection("a/two"), &expiry).await.expect("repin");
     assert!(moved.is_some_and(|claim| claim.won));
     wait(Duration::from_millis(700)).await;
-    let pin = store.get(&key, &expiry).await.expect("get");
+    let pin = store.get(&key, &expiry).await.expect("get").pin();
     assert_eq!(model(pin.as_ref()), Some("a/two"));
     wait(Duration::from_millis(1000)).await;
-    assert_eq!(store.get(&key, &expiry).await.expect("get"), None, "over its maximum age");
+    assert_eq!(store.get(&key, &expiry).await.expect("get").pin(), None, "over its maximum age");
 }
 
 pub(super) async fn an_expired_pin_can_be_claimed_anew<St, W, F>(
