@@ -8,6 +8,7 @@
 //! | [`RequestedModel`] | request | the configured name of the model asked for | the body is not read for it |
 //! | [`AnyModel`] | request | that any model will do | the session has no model lane |
 //! | [`FallbackModel`] | request | that the requested model is not for new sessions | what stands in for it |
+//! | [`LastingFailure`] | response | that the model failed whatever the status | the next candidate is asked |
 //! | [`SecondChance`] | response | that a failure is not the model's own | the model is asked again |
 //!
 //! Beside these, a [`Scope`](crate::Scope) in a request's extensions sets the tenant, and
@@ -81,3 +82,9 @@ pub struct FallbackModel(pub Option<ModelName>);
 /// before the next candidate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SecondChance;
+
+/// In the extensions of a response by which a model has failed, and will again, whatever the status
+/// says: such as a 401 to a credential that is the operator's and not the client's. The next candidate
+/// is asked at once, and a failure of another that may pass is returned rather than this one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastingFailure;

@@ -28,6 +28,9 @@ pub enum Outcome {
     Refreshed,
     /// The pin moved because its model failed or is not configured any more.
     Repinned,
+    /// No candidate served the request; no pin was made or changed. Set by a
+    /// [`FailoverLayer`](crate::FailoverLayer).
+    Failed,
     /// The store did not answer; nothing is pinned.
     StoreUnavailable,
     /// The router did not answer; nothing new is pinned.
@@ -46,6 +49,7 @@ impl Outcome {
             Self::Bypass => "bypass",
             Self::Refreshed => "refreshed",
             Self::Repinned => "repinned",
+            Self::Failed => "failed",
             Self::StoreUnavailable => "store-unavailable",
             Self::RouterUnavailable => "router-unavailable",
         }

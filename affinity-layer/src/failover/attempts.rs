@@ -1,17 +1,21 @@
-//! The attempts of one request.
+//! The attempts of one request: one candidate after another, until one answers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::layer::Settings;
-use crate::ext::{Probe, SecondChance};
-use crate::{ModelName, Outcome, PinnedModel};
-use http::{Request, Response, StatusCode, header};
+use http::request::Parts;
+use http::{Request, Response};
 use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt;
 use tower_service::Service;
 
+use super::attempt::{Attempt, Finding};
+use super::settings::Settings;
+use crate::ext::Probe;
+use crate::{Outcome, PinnedModel};
+
 pub(super) struct Attempts {
+    /// What the request was given.
     pub(super) model: PinnedModel,
     pub(super) settings: Arc<Settings>,
 }
@@ -29,113 +33,112 @@ impl Attempts {
         ReqBody: Clone,
     {
         let (parts, body) = request.into_parts();
-        let usable = |model: &&ModelName| {
-            let usable = self.settings.usable.as_ref();
-            *model != self.model.model() && usable.is_none_or(|usable| usable(&parts, model))
-        };
-        let mut others = self.model.candidates().iter().filter(usable);
-        let mut serving = self.model.clone();
-        let mut result = ready.call(Request::from_parts(parts.clone(), body.clone())).await;
+        let mut others =
+            self.model.candidates().iter().filter(|model| {
+                *model != self.model.model() && self.settings.is_usable(&parts, model)
+            });
+        let first = ready.call(Request::from_parts(parts.clone(), body.clone())).await;
+        let mut attempt = Attempt::new(self.model.clone(), true, first);
         // A model may take minutes to fail, which must not be what keeps the next one from trying.
         let (failed_at, mut waited) = (Instant::now(), false);
+        let mut failure = None;
         for _ in 1..self.settings.attempts {
-            if !failed(&result) || failed_at.elapsed() >= self.settings.time_limit {
+            if attempt.finding == Finding::Answered
+                || failed_at.elapsed() >= self.settings.time_limit
+            {
                 break;
             }
-            let wait = result.as_ref().ok().and_then(|response| self.wait(response));
-            match wait.filter(|_| !waited) {
+            let candidate = match attempt.wait(self.settings.patience).filter(|_| !waited) {
                 Some(wait) => {
                     waited = true;
                     sleep(wait).await;
+                    attempt.candidate.clone()
                 }
                 None => {
                     let Some(other) = others.next() else { break };
-                    tracing::info!(failed = %serving.model(), next = %other, "failing over");
-                    serving = self.model.detour(other.clone());
+                    let failed = attempt.candidate.model();
+                    tracing::info!(%failed, next = %other, "failing over");
                     waited = false;
+                    self.model.detour(other.clone())
                 }
-            }
+            };
+            failure = Some(kept(failure, attempt));
             let mut request = Request::from_parts(parts.clone(), body.clone());
-            request.extensions_mut().insert(serving.clone());
-            result = standby.clone().oneshot(request).await;
+            request.extensions_mut().insert(candidate.clone());
+            let is_own = candidate.model() == self.model.model();
+            attempt = Attempt::new(candidate, is_own, standby.clone().oneshot(request).await);
         }
-        let told = if parts.extensions.get::<Probe>().is_some() {
-            // A probe uses a pin and never changes one.
-            (serving.model() != self.model.model()).then_some(serving)
-        } else if failed(&result) || serving.model() != self.model.model() && refused(&result) {
-            // A refusal by another model is no reason to move to it.
-            self.gave_up(serving).await
+        if attempt.finding == Finding::Answered {
+            self.answered(attempt, &parts).await
         } else {
-            self.served(serving).await
-        };
-        if let (Ok(response), Some(told)) = (&mut result, told) {
-            response.extensions_mut().insert(told);
+            self.gave_up(kept(failure, attempt), &parts).await
         }
-        result
-    }
-
-    /// What the model asks to wait before its second chance, if that is short enough.
-    fn wait<B>(&self, response: &Response<B>) -> Option<Duration> {
-        if response.extensions().get::<SecondChance>().is_some() {
-            return Some(Duration::ZERO);
-        }
-        let seconds = response.headers().get(header::RETRY_AFTER)?;
-        let seconds = seconds.to_str().ok()?.trim().parse().ok()?;
-        Some(Duration::from_secs(seconds)).filter(|wait| *wait <= self.settings.patience)
-    }
-
-    /// The longest wait for the store when a session moves or its pin is released. A store that ends its
-    /// calls within the budget may still decide what becomes of the move, so it has as long again.
-    fn store_limit(&self) -> Duration {
-        self.model.store_budget.saturating_mul(2)
     }
 
     /// Moves the session to the model that answered, if that is another one.
-    async fn served(&self, serving: PinnedModel) -> Option<PinnedModel> {
-        if serving.model() == self.model.model() {
-            return None;
+    async fn answered<B, E>(
+        &self,
+        attempt: Attempt<B, E>,
+        request: &Parts,
+    ) -> Result<Response<B>, E> {
+        let Attempt { candidate, result, .. } = attempt;
+        if candidate.model() == self.model.model() {
+            return result;
         }
+        // A probe uses a pin and never changes one.
+        let is_probe = request.extensions.get::<Probe>().is_some();
+        told(result, if is_probe { candidate } else { self.moved(candidate).await })
+    }
+
+    async fn moved(&self, serving: PinnedModel) -> PinnedModel {
         let moved = timeout(self.store_limit(), self.model.repin(serving.model().clone())).await;
         match moved {
-            Ok(Ok(Some(moved))) if moved.model() == serving.model() => Some(moved),
+            Ok(Ok(Some(moved))) if moved.model() == serving.model() => moved,
             // Another request has moved the session elsewhere; this answer is by our candidate.
-            Ok(Ok(Some(_))) => Some(PinnedModel { outcome: Outcome::Repinned, ..serving }),
-            // There is no pin to move, or the store does not answer.
-            _ => Some(serving),
+            Ok(Ok(Some(_))) => PinnedModel { outcome: Outcome::Repinned, ..serving },
+            // There is no pin to move.
+            Ok(Ok(None)) => serving,
+            // Nobody knows whether the session has moved.
+            Ok(Err(_)) | Err(_) => PinnedModel { outcome: Outcome::StoreUnavailable, ..serving },
         }
     }
 
     /// Releases a pin that this request has made or moved, for no model has served it.
-    async fn gave_up(&self, last: PinnedModel) -> Option<PinnedModel> {
+    async fn gave_up<B, E>(
+        &self,
+        failure: Attempt<B, E>,
+        request: &Parts,
+    ) -> Result<Response<B>, E> {
         let made = [Outcome::Claimed, Outcome::Refreshed, Outcome::Repinned];
         if made.contains(&self.model.outcome())
+            && request.extensions.get::<Probe>().is_none()
             && let Ok(Err(error)) = timeout(self.store_limit(), self.model.release()).await
         {
             tracing::debug!(%error, "a pin that never served could not be released");
         }
-        (last.model() != self.model.model()).then_some(last)
+        let model = PinnedModel { outcome: Outcome::Failed, pinned: false, ..failure.candidate };
+        told(failure.result, PinnedModel { expose_epoch: false, ..model })
+    }
+
+    /// The longest wait for the store when a session moves or its pin is released. A store that ends
+    /// its calls within the budget may still decide what becomes of the move, so it has as long again.
+    fn store_limit(&self) -> Duration {
+        self.model.store_budget.saturating_mul(2)
     }
 }
 
-/// Whether another model may do better.
-fn failed<B, E>(result: &Result<Response<B>, E>) -> bool {
-    const OVERLOADED: u16 = 529;
-    result.as_ref().map_or(true, |response| {
-        let status = response.status();
-        matches!(
-            status,
-            StatusCode::TOO_MANY_REQUESTS
-                | StatusCode::INTERNAL_SERVER_ERROR
-                | StatusCode::BAD_GATEWAY
-                | StatusCode::SERVICE_UNAVAILABLE
-                | StatusCode::GATEWAY_TIMEOUT
-        ) || status.as_u16() == OVERLOADED
-    })
+/// The failure that the client is told of, after one more.
+fn kept<B, E>(failure: Option<Attempt<B, E>>, later: Attempt<B, E>) -> Attempt<B, E> {
+    match failure {
+        Some(failure) => failure.or_better(later),
+        None => later,
+    }
 }
 
-/// Whether the answer is that of a model that did not serve, and would not for another attempt either.
-fn refused<B, E>(result: &Result<Response<B>, E>) -> bool {
-    result.as_ref().is_ok_and(|response| {
-        response.status().is_client_error() || response.status().is_server_error()
+/// The answer with what the layers above tell the client of it.
+fn told<B, E>(result: Result<Response<B>, E>, model: PinnedModel) -> Result<Response<B>, E> {
+    result.map(|mut response| {
+        response.extensions_mut().insert(model);
+        response
     })
 }

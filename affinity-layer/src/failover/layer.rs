@@ -6,37 +6,16 @@ use http::request::Parts;
 use tower_layer::Layer;
 
 use super::service::Failover;
+use super::settings::Settings;
 use crate::ModelName;
-
-type Usable = dyn Fn(&Parts, &ModelName) -> bool + Send + Sync;
-
-#[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) attempts: usize,
-    pub(super) time_limit: Duration,
-    pub(super) patience: Duration,
-    pub(super) usable: Option<Arc<Usable>>,
-}
 
 /// Layer that applies the [`Failover`] middleware; it belongs below the affinity layer.
 ///
 /// See the [module docs](super).
-#[derive(Clone)]
+#[derive(Clone, Default)]
 #[must_use]
 pub struct FailoverLayer {
     settings: Settings,
-}
-
-impl Default for FailoverLayer {
-    fn default() -> Self {
-        let settings = Settings {
-            attempts: 4,
-            time_limit: Duration::from_secs(30),
-            patience: Duration::from_secs(1),
-            usable: None,
-        };
-        Self { settings }
-    }
 }
 
 impl FailoverLayer {

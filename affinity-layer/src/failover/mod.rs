@@ -1,23 +1,84 @@
-//! Optional middleware below the affinity layer: the next candidate when a model fails.
+//! Middleware below the affinity layer: the next candidate when a model fails, and the session moves
+//! along.
 //!
-//! 1. An answer of status 429, 500, 502, 503, 504 or 529, or an error of the inner service, is tried
-//!    again with the next candidate of the [`PinnedModel`](crate::PinnedModel), as long as there is
-//!    one, and within [a number](FailoverLayer::attempts) and [a time](FailoverLayer::time_limit).
-//! 2. With a `Retry-After` that is short, or a [`SecondChance`](crate::ext::SecondChance) in the response's extensions, the same
-//!    model gets a second chance first.
-//! 3. When another candidate serves the request, the session's pin moves to it, once: the requests that
-//!    fail at the same time find it moved. The response says `x-plano-affinity: repinned`. A refusal
-//!    (any other status from 400 on) is returned, and moves nothing.
-//! 4. When none answers, the last answer is returned as it is, and a pin that this request had made
-//!    is released: it never served.
-//! 5. Once the head of an answer is accepted, it is final. A stream that breaks is not begun anew.
+//! ```
+//! use affinity_layer::{
+//!     AffinityLayer, BoxError, FailoverLayer, MemoryStore, ModelName, PinnedModel, RouteDecision,
+//!     RouteRequest,
+//! };
+//! use bytes::Bytes;
+//! use http::{Request, Response, StatusCode};
+//! use http_body_util::Full;
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
 //!
-//! The request is cloned for each attempt, so its body must be one that is held, such as
-//! `http_body_util::Full`.
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let router = service_fn(|_: RouteRequest| async {
+//!     let ranked = ["openai/gpt-4o", "anthropic/claude-sonnet-4-5"].map(ModelName::new);
+//!     Ok::<_, BoxError>(RouteDecision::new(ranked.into_iter().collect::<Result<Vec<_>, _>>()?))
+//! });
+//! // Stands for the providers: one of them is overloaded.
+//! let providers = service_fn(|request: Request<Full<Bytes>>| async move {
+//!     let model = request.extensions().get::<PinnedModel>().expect("a model").model().clone();
+//!     let mut response = Response::new(Full::<Bytes>::default());
+//!     if model.as_str().starts_with("openai/") {
+//!         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+//!     }
+//!     Ok::<_, BoxError>(response)
+//! });
+//! let app = ServiceBuilder::new()
+//!     .layer(AffinityLayer::new(MemoryStore::default(), router))
+//!     .layer(FailoverLayer::new())
+//!     .service(providers);
+//!
+//! let request = || {
+//!     Request::post("/v1/chat/completions")
+//!         .header("x-model-affinity", "task-1")
+//!         .body(Full::from("{}"))
+//! };
+//! let first = app.clone().oneshot(request()?).await?;
+//! assert_eq!(first.status(), StatusCode::OK);
+//! assert_eq!(first.headers()["x-plano-affinity"], "repinned");
+//! let second = app.oneshot(request()?).await?;
+//! assert_eq!(second.headers()["x-plano-model"], "anthropic/claude-sonnet-4-5");
+//! assert_eq!(second.headers()["x-plano-affinity"], "hit");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Rules
+//!
+//! 1. A candidate has failed when it answers 429 or any 5xx but 501 and 505, when the inner service
+//!    returns an error, or when a response has a [`LastingFailure`](crate::ext::LastingFailure) in its
+//!    extensions. The next candidate of the [`PinnedModel`](crate::PinnedModel) gets the request, as
+//!    long as there is one, within [a number](FailoverLayer::attempts) and
+//!    [a time](FailoverLayer::time_limit).
+//! 2. With a `Retry-After` no longer than [the patience](FailoverLayer::patience), or a
+//!    [`SecondChance`](crate::ext::SecondChance) in the response's extensions, the same model gets a
+//!    second chance first.
+//! 3. When another candidate serves the request, the session's pin moves to it, once: requests that
+//!    fail at the same time find it moved. The response says `x-plano-affinity: repinned`.
+//! 4. Any other status from 400 on is an answer when the session's own model gives it. From another
+//!    candidate it is no success: it moves nothing, and the next candidate is tried.
+//! 5. When none serves, the client gets the first failure that may pass (429, 5xx, an error), else
+//!    the first: a later candidate's 400 never takes the place of a 429. The response names the model
+//!    whose answer it is, and says `x-plano-affinity: failed`. A pin that the request found stays; one
+//!    that it made or moved is released by its epoch, for it never served.
+//! 6. An accepted head is final. A stream that breaks is not begun anew.
+//!
+//! # Caveats
+//!
+//! - The request is cloned for each attempt, so its body must be one that is held in memory, such as
+//!   `http_body_util::Full`.
+//! - A candidate may have done part of the work before it failed. Requests that must not be sent twice
+//!   belong on a path without this layer.
+//! - The failed response that may be returned is kept, body unread, while others are tried.
 
+mod attempt;
 mod attempts;
 mod layer;
 mod service;
+mod settings;
 
 pub use layer::FailoverLayer;
 pub use service::{Failover, ResponseFuture};

@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::attempts::Attempts;
-use super::layer::Settings;
+use super::settings::Settings;
 use crate::PinnedModel;
 
 /// Middleware that goes on with the next candidate when a model fails.

@@ -92,6 +92,7 @@ pub(super) fn requested(outcome: Outcome) {
         Bypass: "bypass",
         Refreshed: "refreshed",
         Repinned: "repinned",
+        Failed: "failed",
         StoreUnavailable: "store-unavailable",
         RouterUnavailable: "router-unavailable",
     };

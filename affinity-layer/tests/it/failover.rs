@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use affinity_layer::{
     AffinityLayer, BoxError, FailoverLayer, MemoryStore, PinnedModel, RouteDecision, RouteRequest,
-    ext::{Probe, SecondChance},
+    ext::{LastingFailure, Probe, SecondChance},
 };
 use axum::body::{Body, Bytes};
 use http::{Request, Response};
@@ -24,6 +24,9 @@ type Answer = (u16, Option<&'static str>);
 
 /// Stands for a connection that was closed before the model came to answer.
 const CLOSED: u16 = 999;
+
+/// Stands for a 401 to a credential that is not the client's.
+const LOCKED: u16 = 998;
 
 /// Models that fail as they are told.
 #[derive(Clone, Default)]
@@ -52,6 +55,9 @@ impl Models {
         }
         if status == CLOSED {
             response = response.status(502).extension(SecondChance);
+        }
+        if status == LOCKED {
+            response = response.status(401).extension(LastingFailure);
         }
         Ok(response.body(Body::from(format!("{status} by {model}")))?)
     }
@@ -97,7 +103,7 @@ async fn ask(service: &Service, session: Option<&str>) -> (Said, String) {
 
 #[tokio::test]
 async fn a_session_moves_once_and_then_holds() {
-    for status in [429, 500, 502, 503, 504, 529] {
+    for status in [429, 500, 502, 503, 504, 507, 520, 522, 529, 530, 599] {
         let models = Models::default();
         let service = stack(&models);
         assert_eq!(ask(&service, Some("s")).await.0, said("v/one", false, "claimed"));
@@ -111,7 +117,7 @@ async fn a_session_moves_once_and_then_holds() {
 
 #[tokio::test]
 async fn other_answers_are_returned_as_they_are() {
-    for status in [400, 401, 404, 413, 422, 501] {
+    for status in [400, 401, 404, 413, 422, 501, 505] {
         let models = Models::default();
         models.always("v/one", status);
         let service = stack(&models);
@@ -151,7 +157,7 @@ async fn requests_that_fail_together_move_the_session_once() {
 }
 
 #[tokio::test]
-async fn with_no_candidate_left_the_last_answer_stands_and_the_pin_goes() {
+async fn with_no_candidate_left_the_first_failure_is_told_and_a_pin_that_never_served_goes() {
     let models = Models::default();
     let store = MemoryStore::default();
     for name in ["v/one", "v/two", "v/three"] {
@@ -159,14 +165,18 @@ async fn with_no_candidate_left_the_last_answer_stands_and_the_pin_goes() {
     }
     let service = service(&store, &models, FailoverLayer::new());
     let (answer, body) = ask(&service, Some("s")).await;
-    assert_eq!((answer.status, body.as_str()), (503, "503 by v/three"));
+    assert_eq!(answer, Said { status: 503, ..said("v/one", false, "failed") });
+    assert_eq!(body, "503 by v/one");
     assert!(store.is_empty(), "it never served");
 
     models.always("v/one", 200);
     ask(&service, Some("s")).await;
     models.always("v/one", 503);
-    assert_eq!(ask(&service, Some("s")).await.0.status, 503);
+    let (answer, _) = ask(&service, Some("s")).await;
+    assert_eq!(answer, Said { status: 503, ..said("v/one", false, "failed") });
     assert_eq!(store.len(), 1, "it has served before");
+    models.always("v/one", 200);
+    assert_eq!(ask(&service, Some("s")).await.0, said("v/one", true, "hit"));
 }
 
 #[tokio::test]
@@ -185,7 +195,9 @@ async fn attempts_are_bounded() {
     models.always("v/one", 500);
     models.always("v/two", 500);
     let service = service(&MemoryStore::default(), &models, FailoverLayer::new().attempts(2));
-    assert_eq!(ask(&service, Some("s")).await.1, "500 by v/two");
+    assert_eq!(ask(&service, Some("s")).await.1, "500 by v/one");
+    models.always("v/two", 200);
+    assert_eq!(ask(&service, Some("s")).await.1, "200 by v/two");
 }
 
 #[tokio::test]

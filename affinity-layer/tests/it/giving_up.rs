@@ -69,7 +69,7 @@ async fn a_pin_that_a_refresh_made_and_that_never_served_is_released() {
     assert_eq!(turn(&store, &calls, &[ID], well).await, said("v/1", false, "claimed"));
     let down = |_: &str| Some(Duration::ZERO);
     let failed = turn(&store, &calls, &[ID, REFRESH], down).await;
-    assert_eq!((failed.status, failed.affinity.as_str()), (504, "refreshed"));
+    assert_eq!((failed.status, failed.affinity.as_str()), (504, "failed"));
     assert_eq!(turn(&store, &calls, &[ID], well).await, said("v/3", false, "claimed"));
 }
 
@@ -78,6 +78,6 @@ async fn a_pin_that_has_served_outlives_a_failure() {
     let (store, calls) = (MemoryStore::default(), Calls::default());
     assert_eq!(turn(&store, &calls, &[ID], |_| None).await, said("v/1", false, "claimed"));
     let failed = turn(&store, &calls, &[ID], |_| Some(Duration::ZERO)).await;
-    assert_eq!((failed.status, failed.affinity.as_str()), (504, "hit"));
+    assert_eq!((failed.status, failed.affinity.as_str()), (504, "failed"));
     assert_eq!(turn(&store, &calls, &[ID], |_| None).await, said("v/1", true, "hit"));
 }

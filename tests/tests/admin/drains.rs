@@ -150,7 +150,7 @@ async fn nobody_fails_over_to_a_drained_model() {
     assert_eq!(gateway.ask(&failing("a")).await.affinity(), ("false", "repinned", ONE));
     drain(&admin, ONE, json!({})).await;
     let answer = gateway.ask(&failing("b")).await;
-    assert_eq!((answer.status, answer.affinity()), (503, ("true", "hit", TWO)));
+    assert_eq!((answer.status, answer.affinity()), (503, ("false", "failed", TWO)));
     assert_eq!(gateway.ask(&turn("a")).await.affinity(), ("true", "hit", ONE), "it is kept");
 }
 

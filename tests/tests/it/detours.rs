@@ -118,7 +118,7 @@ async fn a_detour_that_fails_leaves_the_session_alone() {
     let gateway = gateway(&upstream, &llm).await;
     assert_eq!(gateway.ask(&text()).await.affinity(), ("false", "claimed", WORDS));
     let failed = gateway.ask(&chat("image_url")).await;
-    assert_eq!((failed.status, failed.affinity()), (503, ("false", "hit", EYES)));
+    assert_eq!((failed.status, failed.affinity()), (503, ("false", "failed", EYES)));
     assert_eq!(gateway.ask(&text()).await.affinity(), ("true", "hit", WORDS));
 }
 

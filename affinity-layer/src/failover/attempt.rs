@@ -1,0 +1,82 @@
+//! One attempt with one candidate, and what its answer says.
+
+use std::time::Duration;
+
+use http::{Response, StatusCode, header};
+
+use crate::PinnedModel;
+use crate::ext::{LastingFailure, SecondChance};
+
+/// The answer of one candidate.
+pub(super) struct Attempt<B, E> {
+    pub(super) candidate: PinnedModel,
+    pub(super) result: Result<Response<B>, E>,
+    pub(super) finding: Finding,
+}
+
+/// What an answer says of the candidate that gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// It is the answer to the request: the model served, or the session's own model says what is
+    /// wrong with the request.
+    Answered,
+    /// The candidate failed, and may do better soon.
+    Passing,
+    /// The candidate failed, and will again.
+    Lasting,
+    /// Another candidate than the session's own model refuses the request, which may be no fault of
+    /// the request: it may be too long for that model alone.
+    Refused,
+}
+
+impl<B, E> Attempt<B, E> {
+    /// `is_own` says whether the candidate is the model that the request was given.
+    pub(super) fn new(
+        candidate: PinnedModel,
+        is_own: bool,
+        result: Result<Response<B>, E>,
+    ) -> Self {
+        let finding = match &result {
+            Err(_) => Finding::Passing,
+            Ok(response) if response.extensions().get::<LastingFailure>().is_some() => {
+                Finding::Lasting
+            }
+            Ok(response) => match response.status() {
+                status if is_passing(status) => Finding::Passing,
+                status if is_refusal(status) && !is_own => Finding::Refused,
+                _ => Finding::Answered,
+            },
+        };
+        Self { candidate, result, finding }
+    }
+
+    /// How long the candidate asks to wait before its second chance, if it gets one.
+    pub(super) fn wait(&self, patience: Duration) -> Option<Duration> {
+        let response = self.result.as_ref().ok().filter(|_| self.finding == Finding::Passing)?;
+        if response.extensions().get::<SecondChance>().is_some() {
+            return Some(Duration::ZERO);
+        }
+        let seconds = response.headers().get(header::RETRY_AFTER)?;
+        let seconds = seconds.to_str().ok()?.trim().parse().ok()?;
+        Some(Duration::from_secs(seconds)).filter(|wait| *wait <= patience)
+    }
+
+    /// Which of two failures the client is told of: the first that passes, so that a client that
+    /// tries again later is not kept from it by a candidate that would never do; else the first.
+    pub(super) fn or_better(self, later: Self) -> Self {
+        let is_better = self.finding != Finding::Passing && later.finding == Finding::Passing;
+        if is_better { later } else { self }
+    }
+}
+
+/// Whether a status tells of a failure of the model or its provider that may pass. Of the statuses
+/// of servers, 501 and 505 speak of the request.
+fn is_passing(status: StatusCode) -> bool {
+    let of_the_request =
+        [StatusCode::NOT_IMPLEMENTED, StatusCode::HTTP_VERSION_NOT_SUPPORTED].contains(&status);
+    status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() && !of_the_request
+}
+
+fn is_refusal(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}
