@@ -10,6 +10,7 @@
 //! | [`RequestedModel`](affinity_layer::ext::RequestedModel), [`AnyModel`](affinity_layer::ext::AnyModel), [`FallbackModel`](affinity_layer::ext::FallbackModel) | `stack::intake` | the affinity layer, the router, `stack::turns` |
 //! | [`NewTurn`](affinity_layer::ext::NewTurn), [`MidTurn`](affinity_layer::ext::MidTurn) | `stack::intake` | the affinity layer |
 //! | [`BodyIds`](affinity_layer::key::BodyIds) | `stack::intake` | the affinity layer |
+//! | [`Inputs`](crate::config::Inputs) | `stack::intake` | `upstream::providers` |
 //! | [`Preferences`](router_client::Preferences) | `stack::intake` | the router |
 //! | [`Probe`](affinity_layer::ext::Probe) | `app`, for counted tokens | the affinity layer, `stack::turns`, `stack::shadow` |
 //! | [`PinnedModel`](affinity_layer::PinnedModel) | the affinity layer, failover | `upstream`, `stack` |

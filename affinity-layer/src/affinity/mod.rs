@@ -14,4 +14,5 @@ mod verdict;
 
 pub use future::ResponseFuture;
 pub use layer::AffinityLayer;
+pub use payload::ReadBody;
 pub use service::Affinity;

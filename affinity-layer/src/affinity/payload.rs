@@ -1,68 +1,131 @@
 //! The body of a request, held only when somebody has to read it.
 
+use std::future::Future;
+use std::mem;
+
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::{BoxError, Rejection};
 
-/// A body that can be held for the router.
-pub(super) trait Readable: Body<Data = Bytes, Error: Into<BoxError>> {}
-
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Readable for B {}
-
-/// A body as it came, or its bytes once they were read.
-pub(super) struct Payload<B> {
-    state: State<B>,
-    limit: usize,
+/// A request body that the affinity layer can read and hand on whole.
+///
+/// Every body of `Bytes` that can be made of `Bytes` is one, such as `Full<Bytes>` or axum's `Body`: it
+/// is collected, and made anew of what was read. Implement this for a body that knows more than its
+/// bytes (where a member stands in it, say) and is not to lose that on a request that has to be routed.
+///
+/// A pinned request's body is never read.
+///
+/// ```
+/// use affinity_layer::{Rejection, affinity::ReadBody};
+/// use bytes::Bytes;
+///
+/// /// A body that was checked, and where its model stands.
+/// struct Checked {
+///     bytes: Bytes,
+///     model: std::ops::Range<usize>,
+/// }
+///
+/// impl ReadBody for Checked {
+///     async fn read(&mut self, limit: usize) -> Result<Bytes, Rejection> {
+///         match self.bytes.len() > limit {
+///             true => Err(Rejection::BodyTooLarge(limit)),
+///             false => Ok(self.bytes.clone()),
+///         }
+///     }
+/// }
+/// ```
+pub trait ReadBody {
+    /// Reads the body and returns its bytes. The body yields them once more to the inner service.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::BodyTooLarge`] for more than `limit` bytes, before they are read where a length is
+    /// declared; [`Rejection::InvalidBody`] for a body that breaks off.
+    fn read(&mut self, limit: usize) -> impl Future<Output = Result<Bytes, Rejection>> + Send;
 }
 
-enum State<B> {
-    Untouched(B),
-    Read(Bytes),
-}
-
-impl<B> Payload<B> {
-    pub(super) fn new(body: B, limit: usize) -> Self {
-        Self { state: State::Untouched(body), limit }
-    }
-
-    /// The bytes of the body; a declared length over the limit is refused before it is read.
-    pub(super) async fn read(&mut self) -> Result<Bytes, Rejection>
-    where
-        B: Readable,
-    {
-        let body = match std::mem::replace(&mut self.state, State::Read(Bytes::new())) {
-            State::Untouched(body) => body,
-            State::Read(bytes) => {
-                self.state = State::Read(bytes.clone());
-                return Ok(bytes);
-            }
-        };
-        if body.size_hint().lower() > u64::try_from(self.limit).unwrap_or(u64::MAX) {
-            return Err(Rejection::BodyTooLarge(self.limit));
+impl<B> ReadBody for B
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + From<Bytes> + Send,
+{
+    async fn read(&mut self, limit: usize) -> Result<Bytes, Rejection> {
+        if self.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+            return Err(Rejection::BodyTooLarge(limit));
         }
-        let limited = Limited::new(body, self.limit);
-        let bytes = Box::pin(limited.collect()).await.map_err(|error| {
+        let body = mem::replace(self, Self::from(Bytes::new()));
+        let collected = Limited::new(body, limit).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
-                Rejection::BodyTooLarge(self.limit)
+                Rejection::BodyTooLarge(limit)
             } else {
                 Rejection::InvalidBody
             }
         })?;
-        let bytes = bytes.to_bytes();
-        self.state = State::Read(bytes.clone());
+        let bytes = collected.to_bytes();
+        *self = Self::from(bytes.clone());
         Ok(bytes)
+    }
+}
+
+/// A body as it came, and its bytes once they were read.
+pub(super) struct Payload<B> {
+    body: B,
+    bytes: Option<Bytes>,
+    limit: usize,
+}
+
+impl<B: ReadBody> Payload<B> {
+    pub(super) fn new(body: B, limit: usize) -> Self {
+        Self { body, bytes: None, limit }
+    }
+
+    /// The bytes of the body; a declared length over the limit is refused before it is read.
+    pub(super) async fn read(&mut self) -> Result<Bytes, Rejection> {
+        if let Some(bytes) = &self.bytes {
+            return Ok(bytes.clone());
+        }
+        // Boxed, so that the future of a request that nobody reads stays small.
+        let bytes = Box::pin(self.body.read(self.limit)).await?;
+        Ok(self.bytes.insert(bytes).clone())
     }
 
     /// The body for the inner service: untouched if nobody read it.
-    pub(super) fn into_body(self) -> B
-    where
-        B: From<Bytes>,
-    {
-        match self.state {
-            State::Untouched(body) => body,
-            State::Read(bytes) => B::from(bytes),
+    pub(super) fn into_body(self) -> B {
+        self.body
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    /// A body that knows something about itself.
+    struct Labelled(Bytes, &'static str);
+
+    impl ReadBody for Labelled {
+        async fn read(&mut self, _: usize) -> Result<Bytes, Rejection> {
+            Ok(self.0.clone())
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_whole_after_it_was_read() {
+        let mut payload = Payload::new(Full::new(Bytes::from_static(b"{}")), 2);
+        for _ in 0..2 {
+            assert_eq!(payload.read().await.unwrap(), "{}");
+        }
+        assert_eq!(payload.into_body().collect().await.unwrap().to_bytes(), "{}");
+        let mut payload = Payload::new(Full::new(Bytes::from_static(b"{ }")), 2);
+        assert_eq!(payload.read().await, Err(Rejection::BodyTooLarge(2)));
+    }
+
+    #[tokio::test]
+    async fn a_body_of_ones_own_keeps_what_it_knows() {
+        let mut payload = Payload::new(Labelled(Bytes::from_static(b"{}"), "label"), 2);
+        assert_eq!(payload.read().await.unwrap(), "{}");
+        assert_eq!(payload.into_body().1, "label");
     }
 }

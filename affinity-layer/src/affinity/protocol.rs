@@ -16,7 +16,7 @@ use tracing::Span;
 
 use super::budget::Budget;
 use super::epilogue::Epilogue;
-use super::payload::{Payload, Readable};
+use super::payload::{Payload, ReadBody};
 use super::shared::Shared;
 use super::verdict::{Agreement, Verdict};
 use crate::coalesce::Flight;
@@ -47,7 +47,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         request: Request<B>,
     ) -> Result<(Request<B>, Epilogue), (Rejection, Parts)>
     where
-        B: Readable + From<Bytes>,
+        B: ReadBody,
     {
         let (mut parts, body) = request.into_parts();
         let mut body = Payload::new(body, self.shared.settings.body_limit);
@@ -76,7 +76,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
 
     /// A pin that is read from the store is the usual case. The rare ones are boxed so that the
     /// future of a usual request stays small.
-    async fn verdict<B: Readable>(
+    async fn verdict<B: ReadBody>(
         &mut self,
         parts: &Parts,
         body: &mut Payload<B>,
@@ -108,7 +108,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
     }
 
     /// The session of a request whose headers name none.
-    async fn session<B: Readable>(
+    async fn session<B: ReadBody>(
         &self,
         parts: &Parts,
         body: &mut Payload<B>,
@@ -150,7 +150,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
     }
 
     /// The session's pin if it holds, else one that is made now.
-    async fn pinned<B: Readable>(
+    async fn pinned<B: ReadBody>(
         &self,
         key: &AffinityKey,
         mut budget: Budget,
@@ -228,7 +228,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
     }
 
     /// The session's pin, else the model that is asked for.
-    async fn probed<B: Readable>(
+    async fn probed<B: ReadBody>(
         &self,
         key: Option<&AffinityKey>,
         mut budget: Budget,
@@ -248,7 +248,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
     }
 
     /// A decision for this request alone.
-    async fn afresh<B: Readable>(
+    async fn afresh<B: ReadBody>(
         &self,
         parts: &Parts,
         body: &mut Payload<B>,
@@ -262,7 +262,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
     }
 
     /// A new decision, unless this is the session's first turn.
-    async fn new_turn<B: Readable>(
+    async fn new_turn<B: ReadBody>(
         &self,
         key: &AffinityKey,
         mut budget: Budget,
@@ -276,7 +276,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
     }
 
     /// A new decision, to which the pin moves.
-    async fn refreshed<B: Readable>(
+    async fn refreshed<B: ReadBody>(
         &self,
         key: &AffinityKey,
         mut budget: Budget,
@@ -288,7 +288,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
     }
 
     /// A new decision in the place of the `current` pin.
-    async fn moved<B: Readable>(
+    async fn moved<B: ReadBody>(
         &self,
         key: &AffinityKey,
         current: Option<Pin>,

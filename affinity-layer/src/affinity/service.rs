@@ -3,20 +3,19 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
 use tower_service::Service;
 use tracing::Instrument;
 
 use super::future::ResponseFuture;
+use super::payload::ReadBody;
 use super::protocol::Protocol;
 use super::shared::Shared;
 use crate::ext::Guest;
 use crate::key::asks_a_model;
 use crate::outcome::{Control, Outcome, Stamp};
 use crate::{
-    AffinityStore, BoxError, PinnedModel, Rejection, RouterService,
+    AffinityStore, PinnedModel, Rejection, RouterService,
     ext::{NewTurn, Probe},
     rejection::ResponseForRejection,
     telemetry,
@@ -60,7 +59,7 @@ where
     St: AffinityStore,
     R: RouterService,
     Rej: ResponseForRejection<ResBody> + Send + 'static,
-    ReqBody: Body<Data = Bytes, Error: Into<BoxError>> + From<Bytes> + Send + 'static,
+    ReqBody: ReadBody + Send + 'static,
     ResBody: Send + 'static,
 {
     type Response = S::Response;

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use affinity_layer::ModelName;
 use axum::body::Body;
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
-use http_body_util::Full;
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use serde::Serialize;
 
+use crate::body::Envelope;
 use crate::protocol::Protocol;
 use crate::telemetry::context;
 use crate::upstream::providers::Upstreams;
@@ -34,7 +33,7 @@ struct Decision<'a> {
 /// None: a failure is a response.
 pub(crate) async fn decide(
     upstreams: Arc<Upstreams>,
-    request: Request<Full<Bytes>>,
+    request: Request<Envelope>,
 ) -> Result<Response<Body>, Infallible> {
     let (request, _) = request.into_parts();
     let protocol = Protocol::of(request.uri.path());

@@ -4,8 +4,9 @@
 //! 2. The model that it asks for is one that is served, and stands in the extensions as
 //!    [`RequestedModel`], by its configured name; for `auto` it is the default, with [`AnyModel`].
 //! 3. Inline `routing_preferences` are checked, and stand there as [`Preferences`].
-//! 4. What the body tells of its session stands there, where it is asked for.
-//! 5. The [`Envelope`] stands there too, for the proxy to cut the body by.
+//! 4. What the body tells of its session stands there, where it is asked for, and which kinds of
+//!    [`Inputs`](crate::config::Inputs) it holds.
+//! 5. The body goes on as an [`Envelope`], which knows where the proxy has to cut it.
 
 mod arrival;
 
@@ -24,7 +25,6 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
 use router_client::{Preference, Preferences, opens_user_turn};
 use tower::{Layer, Service};
 use tracing::Span;
@@ -82,7 +82,7 @@ impl IntakeLayer {
         Self { turns, ..self }
     }
 
-    async fn read<B>(&self, parts: &mut Parts, body: B) -> Result<Full<Bytes>, ApiError>
+    async fn read<B>(&self, parts: &mut Parts, body: B) -> Result<Envelope, ApiError>
     where
         B: http_body::Body<Data = Bytes, Error: Into<axum::BoxError>>,
     {
@@ -109,9 +109,8 @@ impl IntakeLayer {
             // A decision has no id that anybody could go on with.
             parts.extensions.insert(if self.deciding { ids.not_kept() } else { ids });
         }
-        let body = Full::new(envelope.bytes().clone());
-        parts.extensions.insert(envelope);
-        Ok(body)
+        parts.extensions.insert(envelope.inputs());
+        Ok(envelope)
     }
 
     fn mark(&self, parts: &mut Parts, body: &[u8]) {
@@ -215,7 +214,7 @@ pub(crate) struct Intake<S> {
 
 impl<S> Service<Request<Body>> for Intake<S>
 where
-    S: Service<Request<Full<Bytes>>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<Envelope>, Response = Response<Body>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
 {

@@ -117,9 +117,9 @@ impl<S: Clone, R> Clone for Shadow<S, R> {
     }
 }
 
-impl<S, R, ReqBody, ResBody> Service<Request<ReqBody>> for Shadow<S, R>
+impl<S, R, ResBody> Service<Request<Envelope>> for Shadow<S, R>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    S: Service<Request<Envelope>, Response = Response<ResBody>>,
     R: RouterService,
 {
     type Response = S::Response;
@@ -130,7 +130,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, request: Request<Envelope>) -> Self::Future {
         let drawn = self.settings.draws(request.extensions());
         let question = if drawn { Question::of(&request, &self.settings) } else { None };
         Asking { inner: self.inner.call(request), question }
@@ -172,9 +172,9 @@ struct Question<R> {
 }
 
 impl<R: RouterService> Question<R> {
-    fn of<B>(request: &Request<B>, settings: &Arc<Settings<R>>) -> Option<Self> {
+    fn of(request: &Request<Envelope>, settings: &Arc<Settings<R>>) -> Option<Self> {
         let extensions = request.extensions();
-        let (model, envelope) = (extensions.get::<PinnedModel>()?, extensions.get::<Envelope>()?);
+        let model = extensions.get::<PinnedModel>()?;
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.method = request.method().clone();
         parts.uri = request.uri().clone();
@@ -182,7 +182,7 @@ impl<R: RouterService> Question<R> {
         // The turn itself did not ask.
         parts.extensions.remove::<RouterClock>();
         Some(Self {
-            request: RouteRequest::new(parts, envelope.bytes().clone()),
+            request: RouteRequest::new(parts, request.body().bytes().clone()),
             pinned: model.model().clone(),
             route: model.route().cloned(),
             settings: settings.clone(),

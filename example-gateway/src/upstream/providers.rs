@@ -7,7 +7,6 @@ use http::request::Parts;
 use http::uri::Scheme;
 use http::{Extensions, StatusCode};
 
-use crate::body::Envelope;
 use crate::config::{Config, Inputs, Protocols, Provider};
 use crate::error::ApiError;
 use crate::protocol::Protocol;
@@ -194,7 +193,7 @@ impl Upstreams {
     /// Whether `model` can take a request: it is served in the protocol, and takes every kind of
     /// input that the body holds.
     pub(crate) fn takes(&self, model: &ModelName, request: &Parts) -> bool {
-        let inputs = request.extensions.get().map(Envelope::inputs).unwrap_or_default();
+        let inputs = request.extensions.get().copied().unwrap_or_default();
         let protocol = Protocol::of(request.uri.path());
         self.provider(model)
             .is_some_and(|provider| provider.speaks(protocol) && provider.input.cover(inputs))

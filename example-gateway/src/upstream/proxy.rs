@@ -14,10 +14,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, Request, Response, StatusCode, Version, header};
-use http_body_util::Full;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::crypto::ring::default_provider;
@@ -77,14 +75,13 @@ impl Proxy {
 }
 
 impl Shared {
-    async fn send(&self, mut parts: Parts) -> Result<Response<Body>, ApiError> {
+    async fn send(&self, mut parts: Parts, body: &Envelope) -> Result<Response<Body>, ApiError> {
         let protocol = Protocol::of(parts.uri.path());
         let headers = mem::take(&mut parts.headers);
         let to = self.upstreams.target(&parts.extensions, protocol)?;
         let (target, pool) = self.place(to.place).ok_or_else(ApiError::internal)?;
-        let envelope = parts.extensions.get::<Envelope>().ok_or_else(ApiError::internal)?;
         let name = to.provider.upstream_id(to.model.model());
-        let mut request = Request::new(envelope.for_model(name));
+        let mut request = Request::new(body.for_model(name));
         *request.method_mut() = parts.method.clone();
         *request.uri_mut() = target.uri(&parts.uri).ok_or_else(ApiError::internal)?;
         *request.headers_mut() = target.head(protocol, &self.withheld, headers);
@@ -196,7 +193,7 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-impl Service<Request<Full<Bytes>>> for Proxy {
+impl Service<Request<Envelope>> for Proxy {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -205,13 +202,12 @@ impl Service<Request<Full<Bytes>>> for Proxy {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
-        // The body is in the envelope, which knows where its parts are.
-        let (parts, _) = request.into_parts();
+    fn call(&mut self, request: Request<Envelope>) -> Self::Future {
+        let (parts, body) = request.into_parts();
         let protocol = Protocol::of(parts.uri.path());
         let proxy = self.0.clone();
         Box::pin(async move {
-            Ok(proxy.send(parts).await.unwrap_or_else(|error| error.response(protocol)))
+            Ok(proxy.send(parts, &body).await.unwrap_or_else(|error| error.response(protocol)))
         })
     }
 }

@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use affinity_layer::{AffinityLayer, BoxError, MemoryStore, RouteDecision};
 use bytes::Bytes;
-use http_body_util::Full;
 use tower::util::BoxCloneService;
 use tower::{ServiceBuilder, service_fn};
 
@@ -17,11 +16,9 @@ model_providers: [{model: a/one, base_url: 'http://127.0.0.1:1'}]
 routing: {regret_sample: SHARE}
 ";
 
-type Body = Full<Bytes>;
-
 /// A stack with pins on `a/one` of the route `code`, and a shadow that `decides`.
 struct Stack {
-    service: BoxCloneService<Request<Body>, Response<Body>, Infallible>,
+    service: BoxCloneService<Request<Envelope>, Response<Bytes>, Infallible>,
     notes: Arc<Notes>,
 }
 
@@ -31,8 +28,8 @@ impl Stack {
         let config = Config::parse(&config, "test", &|_| None, Mode::Full).unwrap();
         let notes = Arc::new(Notes::default());
         let pins = service_fn(|_: RouteRequest| async { decided("a/one", Some("code")) });
-        let model = service_fn(|_: Request<Body>| async {
-            Ok::<_, Infallible>(Response::new(Body::default()))
+        let model = service_fn(|_: Request<Envelope>| async {
+            Ok::<_, Infallible>(Response::new(Bytes::new()))
         });
         let service = ServiceBuilder::new()
             .layer(AffinityLayer::new(MemoryStore::default(), pins))
@@ -47,9 +44,9 @@ impl Stack {
         if let Some(session) = session {
             request = request.header("x-model-affinity", session);
         }
-        let request = request.extension(envelope).extension(RouterClock::default());
+        let request = request.extension(RouterClock::default());
         let clock: RouterClock = request.extensions_ref().unwrap().get().cloned().unwrap();
-        let request = request.body(Body::from(r#"{"model":"x"}"#)).unwrap();
+        let request = request.body(envelope).unwrap();
         self.service.clone().oneshot(request).await.unwrap();
         assert_eq!(clock.read(), None, "the shadow's time is not that of the turn");
     }
