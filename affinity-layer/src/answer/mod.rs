@@ -42,9 +42,9 @@
 //! ```
 //! use affinity_layer::answer::{AnswerLayer, AnswerObserver, Usage};
 //! use affinity_layer::{AffinityLayer, MemoryStore, ModelName, RouteDecision, RouteRequest};
-//! # use bytes::Bytes;
+//! # use axum::body::Body;
 //! # use http::{Request, Response};
-//! # use http_body_util::{BodyExt, Full, combinators::BoxBody};
+//! # use http_body_util::BodyExt;
 //! # use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 //!
 //! /// Prints what each answer cost.
@@ -66,19 +66,21 @@
 //! #     Ok::<_, BoxError>(RouteDecision::new([ModelName::new("openai/gpt-4o")?]))
 //! # });
 //! let store = MemoryStore::default();
-//! let provider = service_fn(|_: Request<Full<Bytes>>| async {
+//! let provider = service_fn(|_: Request<Body>| async {
 //!     let answer = r#"{"choices":[{"finish_reason":"stop"}],"usage":{"completion_tokens":7}}"#;
 //!     let response = Response::builder().header("content-type", "application/json");
-//!     Ok::<_, BoxError>(response.body(Full::from(answer))?)
+//!     Ok::<_, BoxError>(response.body(Body::from(answer))?)
 //! });
+//! let answer = AnswerLayer::new().final_answer(true);
+//! let answer = answer.observe(|_request| Some(Box::new(Cost(Usage::default()))));
 //! let mut service = ServiceBuilder::new()
 //!     .layer(AffinityLayer::new(store.clone(), router))
-//!     .map_response(|response: Response<_>| response.map(BoxBody::new))
-//!     .layer(AnswerLayer::new().final_answer(true).observe(|_| Some(Box::new(Cost(Usage::default())))))
+//!     .map_response(|response: Response<_>| response.map(Body::new))
+//!     .layer(answer)
 //!     .service(provider);
 //!
 //! let request = Request::post("/v1/chat/completions").header("x-model-affinity", "task-1");
-//! let response = service.ready().await?.call(request.body(Full::default())?).await?;
+//! let response = service.ready().await?.call(request.body(Body::empty())?).await?;
 //! assert_eq!(store.len(), 1, "the answer has not been read yet");
 //! response.into_body().collect().await?;
 //! assert_eq!(store.len(), 0, "the model is done, and so is the task");

@@ -24,6 +24,7 @@ mod giving_up;
 mod invariants;
 mod key_settings;
 mod memory_store;
+mod observers;
 mod refusals;
 mod release;
 mod request_bodies;
