@@ -85,9 +85,9 @@ pub(crate) const CHILD_HEADERS: [HeaderName; 2] =
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubAgents {
-    /// That of the main loop: they share its pin, also where they have a session id of their own and
-    /// name that of their parent. What a sub-agent begins or ends is no turn of the
-    /// main loop's user, so it neither moves the pin by [`NewTurn`](crate::ext::NewTurn) or a warm-up, nor
+    /// That of the main loop: they share its pin, even if they have a session id of their own and name
+    /// that of their parent. What a sub-agent begins or ends is not a turn of the main loop's user, so
+    /// it neither moves the pin by [`NewTurn`](crate::ext::NewTurn) or a warm-up, nor
     /// releases it by a [final answer](crate::AnswerLayer::final_answer).
     #[default]
     Inherit,

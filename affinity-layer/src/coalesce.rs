@@ -27,11 +27,11 @@ impl<T> Default for Flights<T> {
 impl<T: Clone> Flights<T> {
     /// Joins the requests of `key` that are under way, or is the first.
     ///
-    /// Join before asking the store: whoever then finds nothing there is sure to see the outcome of
-    /// every decision that was made meanwhile. `None` when `most` are in already.
+    /// Join before asking the store: a request that then finds nothing there is sure to see the outcome
+    /// of every decision made meanwhile. `None` when `most` are in already.
     pub(crate) fn join(&self, key: &AffinityKey, most: usize) -> Option<Flight<T>> {
         let entry = self.0.entry(key.clone()).or_default();
-        // One reference is the map's, and nobody can join while the shard is locked.
+        // The map holds one reference, and no request can join while the shard is locked.
         if Arc::strong_count(&entry) > most {
             return None;
         }
@@ -48,8 +48,8 @@ impl<T: Clone> Flights<T> {
 
 /// One request's part in the decision for its key.
 ///
-/// Dropping it at any time is safe: while somebody decides, the others wait; if that one is
-/// dropped, the next one decides in its place; when the last one is gone, nothing is left behind.
+/// Dropping it at any time is safe: while one request decides, the others wait; if that one is
+/// dropped, the next one decides; when the last one is gone, nothing is left behind.
 #[derive(Debug)]
 pub(crate) struct Flight<T> {
     flights: Flights<T>,
@@ -85,8 +85,8 @@ impl<T> Drop for Flight<T> {
         let mut cell = self.cell.take();
         self.flights.0.remove_if(&self.key, |_, current| {
             let ours = cell.take().is_some_and(|cell| Arc::ptr_eq(current, &cell));
-            // Our own reference is gone and nobody can join while the shard is locked, so the
-            // map's is the last one exactly when nobody else is left.
+            // Our own reference is gone and no request can join while the shard is locked, so the
+            // map's is the last one exactly when no other request is left.
             ours && Arc::strong_count(current) == 1
         });
     }

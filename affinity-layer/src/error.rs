@@ -16,7 +16,7 @@ pub enum StoreErrorKind {
     Invalid,
     /// The store cannot promise yet that the pin would outlive a failure.
     Unconfirmed,
-    /// A listing cannot go on from the given place: no listing of this store has told it.
+    /// A listing cannot continue from this cursor: no listing of this store returned it.
     InvalidCursor,
 }
 

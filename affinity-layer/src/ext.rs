@@ -3,17 +3,17 @@
 //! | mark | on | put there by a layer that knows | effect |
 //! |---|---|---|---|
 //! | [`NewTurn`] | request | that a new turn of the user begins | the pin moves to a new decision |
-//! | [`MidTurn`] | request | that a turn goes on | the pin holds, also while the session warms up |
-//! | [`Probe`] | request | that no answer of a model is asked for | a pin is used, none is made |
-//! | [`RequestedModel`] | request | the configured name of the model asked for | the body is not read for it |
+//! | [`MidTurn`] | request | that a turn continues | the pin holds, also while the session warms up |
+//! | [`Probe`] | request | that no model has to answer | a pin is used, none is made |
+//! | [`RequestedModel`] | request | the configured name of the requested model | the body is not read for it |
 //! | [`AnyModel`] | request | that any model will do | the session has no model lane |
 //! | [`FallbackModel`] | request | that the requested model is not for new sessions | what stands in for it |
 //! | [`LastingFailure`] | response | that the model failed whatever the status | the next candidate is asked |
 //! | [`SecondChance`] | response | that a failure is not the model's own | the model is asked again |
 //!
-//! Beside these, a [`Scope`](crate::Scope) in a request's extensions sets the tenant, and
+//! In addition, a [`Scope`](crate::Scope) in a request's extensions sets the tenant, and
 //! [`BodyIds`](crate::key::BodyIds) save the layer from reading the body for a session id. A request
-//! that was given a model has a [`PinnedModel`](crate::PinnedModel) there.
+//! with a model has a [`PinnedModel`](crate::PinnedModel) there.
 //!
 //! ```
 //! use affinity_layer::{ModelName, ext::RequestedModel};
@@ -30,17 +30,17 @@ use http::Extensions;
 use crate::ModelName;
 
 /// In the extensions of a request that may use a pin and must not make one, such as one that counts
-/// tokens: without a pin it goes on with the model that it asks for, and the router is not asked.
+/// tokens: without a pin it gets the requested model, and the router is not asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Probe;
 
-/// In the extensions of a request that opens a new turn of its session: a pin that stands moves to a
-/// new decision, as with `x-plano-affinity: refresh`. Requests without it hold the model.
+/// In the extensions of a request that opens a new turn of its session: an existing pin moves to a new
+/// decision, as with `x-plano-affinity: refresh`. Requests without it keep the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NewTurn;
 
-/// In the extensions of a request that goes on with a turn, such as one that brings the result of a
-/// tool: it holds the model, also while its session [warms up](crate::AffinityLayer::warm_up).
+/// In the extensions of a request that continues a turn, such as one that brings the result of a tool:
+/// it keeps the model, also while its session [warms up](crate::AffinityLayer::warm_up).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MidTurn;
 
@@ -71,14 +71,14 @@ pub struct RequestedModel(pub ModelName);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnyModel;
 
-/// In the extensions of a request whose [`RequestedModel`] is not to be given to anybody anew, such as
-/// one that is being drained: what the request goes on with in its place when the router has no answer.
+/// In the extensions of a request whose [`RequestedModel`] must not be used for new sessions, such as
+/// one that is being drained: the model to use instead if the router has no answer.
 /// Its [model lane](crate::AffinityLayer::model_lanes) and its pin are those of the requested model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FallbackModel(pub Option<ModelName>);
 
-/// In the extensions of a response that stands for none: the model did not come to answer, for a reason
-/// that is not its own, such as a kept connection that was closed just then. It is asked again at once,
+/// In the extensions of a response that replaces one: the model did not answer, for a reason that is
+/// not its own, such as a kept connection that was just closed. It is asked again at once,
 /// before the next candidate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SecondChance;

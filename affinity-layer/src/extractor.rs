@@ -7,7 +7,7 @@ use http::request::Parts;
 
 use crate::PinnedModel;
 
-/// The request was not given a model: the handler is not below an
+/// The request has no model: the handler is not below an
 /// [`AffinityLayer`](crate::AffinityLayer), or neither router nor request named one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -30,8 +30,8 @@ pub(crate) use seen::Seen;
 
 /// Scope, session id and lane of one agentic loop: the name of a pin.
 ///
-/// A key is checked when it is made, so an invalid one cannot exist. Its `Debug` form shows no id:
-/// ids are secrets to whoever may not steer the session.
+/// A key is checked when it is made, so an invalid one cannot exist. Its `Debug` form shows no id,
+/// because anyone who knows an id can steer its session.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct AffinityKey {
     kind: IdKind,
@@ -44,8 +44,8 @@ impl AffinityKey {
     /// Longest session id, and longest lane that is set by hand, in bytes.
     pub const MAX_SESSION_LEN: usize = 256;
 
-    /// The same key with bytes of its own. Parts share the buffer that a request was read into, and
-    /// would keep all of it.
+    /// The same key with bytes of its own. Parts share the buffer that the request was read into, and
+    /// would keep all of it alive.
     #[cfg(feature = "redis")]
     pub(crate) fn detached(&self) -> Self {
         Self {
@@ -78,7 +78,7 @@ impl AffinityKey {
 
     /// A key that no request names.
     pub(crate) fn begun() -> Self {
-        // Each state has keys of its own, drawn from the system.
+        // Each hasher state draws its own keys from the system.
         let random = || RandomState::new().hash_one(());
         Self::ours(IdKind::Begun, (u128::from(random()) << 64) | u128::from(random()))
     }
@@ -91,7 +91,7 @@ impl AffinityKey {
         Self { kind, scope: None, session, lane: None }
     }
 
-    /// The key under which the link of a response stands; `None` for an id that none can stand under.
+    /// The key under which the link of a response is stored; `None` for an id that cannot be a key.
     pub(crate) fn of_response(id: &str) -> Option<Self> {
         let session = body::session(id)?;
         Some(Self { kind: IdKind::Response, scope: None, session, lane: None })
@@ -102,7 +102,7 @@ impl AffinityKey {
         format!("{}{}", self.kind.marker(), self.session())
     }
 
-    /// The key that a link names; `None` when it is none of those that links are made to.
+    /// The key that a link names; `None` if links are never made to such a key.
     pub(crate) fn of_name(name: &str) -> Option<Self> {
         [IdKind::Begun, IdKind::Fingerprint].into_iter().find_map(|kind| {
             let session = name.strip_prefix(kind.marker())?;
@@ -161,8 +161,8 @@ impl AffinityKey {
         self.kind
     }
 
-    /// The session id as the client sent it. An id out of a body is percent-encoded where a header's
-    /// id could not hold its bytes; one that the client did not send is a number of our own (see
+    /// The session id as the client sent it. In an id from a body, bytes that a header's id could not
+    /// hold are percent-encoded; an id that the client did not send is a number that we drew (see
     /// [`IdKind::is_sent`]).
     #[must_use]
     pub fn session(&self) -> &str {

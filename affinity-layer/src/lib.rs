@@ -50,7 +50,7 @@
 //!    upgrades pass untouched.
 //! 2. The first request of a session is routed once, however many arrive together, and claims the
 //!    session. All of them go on with the one model that won the claim.
-//! 3. Later requests are given the pinned model; their bodies are not read.
+//! 3. Later requests get the pinned model; their bodies are not read.
 //! 4. A pin ends by its [`Expiry`], by eviction, by `x-plano-affinity: final`, or by
 //!    [`PinnedModel::release`].
 //! 5. When the router fails, the request goes on with the model it asks for. Nothing is stored.
@@ -58,7 +58,7 @@
 //!    [`store_budget`](AffinityLayer::store_budget).
 //! 7. A pin of a model that [`accept_models`](AffinityLayer::accept_models) refuses moves to a new
 //!    decision.
-//! 8. A client that hangs up at any point neither wedges nor fails the others of its session.
+//! 8. A client that hangs up at any point neither blocks nor fails the others of its session.
 //!
 //! By choice: a session may [warm up](AffinityLayer::warm_up) before a turn binds it, move
 //! [only to stronger models](AffinityLayer::escalation), and send single requests on a
@@ -66,10 +66,10 @@
 //!
 //! # What names a session
 //!
-//! The first of these that is there; each source is a namespace of its own, so that no id of one
+//! The first of these that is present; each source is a namespace of its own, so that no id of one
 //! passes for that of another.
 //!
-//! | source | asked for by | reads the body |
+//! | source | enabled by | reads the body |
 //! |---|---|---|
 //! | `x-model-affinity`, `x-routing-session-id`, `x-session-id` | default, or [`headers`](AffinityLayer::headers) | no |
 //! | the headers of agent clients | [`agents`](AffinityLayer::agents) | no |
@@ -77,7 +77,7 @@
 //! | the opening of the conversation, as a guess | `fingerprint`, with that feature | without any id |
 //!
 //! `previous_response_id` needs an [`AnswerLayer`] below. With it, a request of `/responses` that names
-//! no session begins one, whose id nobody sends: the ids of its responses lead back to it.
+//! no session begins one, whose id is never sent: the ids of its responses lead back to it.
 //!
 //! # What happens when
 //!
@@ -85,15 +85,15 @@
 //! |---|---|---|---|---|
 //! | no session id | | yes | `none` | `false` |
 //! | first of a session | claimed | once | `claimed` | `false` |
-//! | beside the first, or first on a second replica | adopted | no, or in vain | `joined` | `true` |
-//! | later | stands | no | `hit` | `true` |
+//! | concurrent with the first, or first on a second replica | adopted | no, or in vain | `joined` | `true` |
+//! | later | stays | no | `hit` | `true` |
 //! | `x-plano-affinity: bypass` | untouched | yes | `bypass` | `false` |
 //! | `x-plano-affinity: refresh` | moves | yes | `refreshed` | `false` |
 //! | `x-plano-affinity: final` | released at the end | as without | as without | as without |
 //! | opens a turn, while the session warms up or by [`NewTurn`](ext::NewTurn) | moves | yes | `refreshed` | `false` |
-//! | decided anew, for a model that is not stronger | stands | yes | `hit` | `true` |
-//! | on a detour | stands | no | as without | `false` |
-//! | its model is not served any more | moves | yes | `repinned` | `false` |
+//! | decided again, for a model that is not stronger | stays | yes | `hit` | `true` |
+//! | on a detour | stays | no | as without | `false` |
+//! | its model is no longer served | moves | yes | `repinned` | `false` |
 //! | router fails | none is made | in vain | `router-unavailable` | `false` |
 //! | store fails | none is known | yes | `store-unavailable` | `false` |
 //! | bad session id, scope or control | | no | `none`, status 400 | `false` |
@@ -112,8 +112,8 @@
 //!
 //! # Security
 //!
-//! Whoever knows a session id can use, move and end that session within its scope. Where clients
-//! do not trust each other, set a scope that they cannot choose: a [`Scope`] extension from
+//! Anyone who knows a session id can use, move and end that session within its scope. If clients do
+//! not trust each other, set a scope that they cannot choose: a [`Scope`] extension from
 //! authentication, or a [`tenant_header`](AffinityLayer::tenant_header) that only your proxy sets.
 //! `x-plano-*` headers of clients and upstreams are removed or overwritten. Ids are not logged.
 //!
@@ -128,8 +128,8 @@
 //!
 //! # Beside the layer
 //!
-//! An [`AnswerObserver`](answer::AnswerObserver) is told what each answer costs, for whoever wants to
-//! know what a pin saves.
+//! An [`AnswerObserver`](answer::AnswerObserver) learns what each answer costs, so that you can
+//! measure what a pin saves.
 //!
 //! # Features
 //!

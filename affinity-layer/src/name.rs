@@ -84,7 +84,7 @@ macro_rules! name {
                 })))
             }
 
-            /// The name as it was given.
+            /// The name as given.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0.text
@@ -159,8 +159,8 @@ macro_rules! name {
 }
 
 name! {
-    /// A model as it is configured, for example `openai/gpt-4o`: 1 to [`MAX_LEN`](Self::MAX_LEN) visible
-    /// ASCII bytes, so that it can stand in a header, a log line and a store as it is.
+    /// A model as configured, for example `openai/gpt-4o`: 1 to [`MAX_LEN`](Self::MAX_LEN) visible ASCII
+    /// bytes, so that it fits unchanged into a header, a log line and a store.
     ///
     /// Cloning shares the text.
     ModelName, |c: char| c.is_ascii_graphic()

@@ -1,4 +1,4 @@
-//! What the layer tells about a request.
+//! What the layer says about a request.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub enum Outcome {
     Joined,
     /// The request named no session, or cannot use a model.
     None,
-    /// The client asked for a routing decision beside the pin.
+    /// The client asked for a routing decision that leaves the pin alone.
     Bypass,
     /// The client asked for a new decision, and the pin moved to it.
     Refreshed,
@@ -67,8 +67,8 @@ pub(crate) enum Control {
 }
 
 impl Control {
-    /// Takes our headers out of a request, so that no client can speak in our name, and reads the
-    /// control. `None` stands for a value that is not known.
+    /// Removes our headers from a request, so that no client can set them, and reads the control. `None`
+    /// means an unknown value.
     pub(crate) fn take(headers: &mut HeaderMap) -> Option<Self> {
         let control = match single(headers, &AFFINITY_HEADER) {
             Ok(None) => Some(Self::Use),
@@ -93,12 +93,12 @@ pub(crate) struct Stamp {
     pub(crate) selection: Option<Arc<Selection>>,
     pub(crate) outcome: Outcome,
     pub(crate) pinned: bool,
-    /// Only where it is to be told.
+    /// Only if it is exposed.
     pub(crate) epoch: Option<Epoch>,
 }
 
 impl Stamp {
-    /// For a request that was not given a model.
+    /// For a request without a model.
     pub(crate) const NONE: Self =
         Self { selection: None, outcome: Outcome::None, pinned: false, epoch: None };
 

@@ -23,7 +23,7 @@ pub struct Selection {
     model: ModelName,
     route: Option<RouteName>,
     candidates: Box<[ModelName]>,
-    /// Turns that are still decided anew.
+    /// Turns that are still to be decided again.
     warm_up: u8,
 }
 
@@ -63,13 +63,13 @@ impl Selection {
         Self { model, ..self.clone() }
     }
 
-    /// The same, for a session of which so many turns are still decided anew.
+    /// The same, for a session of which so many turns are still to be decided again.
     #[must_use]
     pub fn with_warm_up(self, turns: u8) -> Self {
         Self { warm_up: turns, ..self }
     }
 
-    /// How many turns of the session are still decided anew, see
+    /// How many turns of the session are still to be decided again, see
     /// [`AffinityLayer::warm_up`](crate::AffinityLayer::warm_up).
     #[must_use]
     pub fn warm_up(&self) -> u8 {

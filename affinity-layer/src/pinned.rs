@@ -11,7 +11,7 @@ use crate::store::{AffinityStore, SharedStore};
 use crate::telemetry::{self, Call};
 use crate::{AffinityKey, Epoch, Expiry, ModelName, Pin, RouteName, Selection, StoreError};
 
-/// The model that this request is to use, in the extensions of every request that was given one.
+/// The model for this request, in the extensions of every request that has one.
 ///
 /// With the feature `axum` it is also an extractor. A handler takes the model from
 /// [`model`](Self::model); a layer that fails over moves the pin with [`repin`](Self::repin).
@@ -73,7 +73,7 @@ impl PinnedModel {
         self.key.as_ref()
     }
 
-    /// The generation of the pin behind this request, `None` when no pin stands behind it.
+    /// The epoch of the pin behind this request; `None` if there is no pin behind it.
     #[must_use]
     pub fn epoch(&self) -> Option<Epoch> {
         self.epoch
@@ -85,13 +85,13 @@ impl PinnedModel {
         self.is_final
     }
 
-    /// Moves the whole session to `model`, unless its pin has changed since this request read it:
-    /// then the newer pin stands. Returns what stands now, with outcome [`Outcome::Repinned`];
-    /// `None` when there is no pin to move, or this is a [detour](Self::detour), which says nothing of
+    /// Moves the whole session to `model`, unless its pin has changed since this request read it: then
+    /// the newer pin stays. Returns the pin that is stored now, with outcome [`Outcome::Repinned`];
+    /// `None` if there is no pin to move, or this is a [detour](Self::detour), which says nothing about
     /// the session's own model.
     ///
-    /// Put the returned value into the *response's* extensions, so that the response headers tell
-    /// of the move.
+    /// Put the returned value into the *response's* extensions, so that the response headers report the
+    /// move.
     ///
     /// # Errors
     ///
@@ -111,7 +111,7 @@ impl PinnedModel {
         let moved = moved?;
         let coherence = self.store.coherence();
         if !coherence.is_zero() {
-            // Who is told of it may ask another replica next.
+            // The client that learns of it may ask another replica next.
             sleep(coherence).await;
         }
         Ok(moved.map(|claim| {
@@ -140,7 +140,7 @@ impl PinnedModel {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when the store fails; the pin then stands until it expires.
+    /// [`StoreError`] when the store fails; the pin then stays until it expires.
     pub async fn release(&self) -> Result<bool, StoreError> {
         let (Some(key), Some(epoch)) = (&self.key, self.epoch) else {
             return Ok(false);

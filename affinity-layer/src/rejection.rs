@@ -22,8 +22,8 @@ pub enum Rejection {
     InvalidScope(InvalidPart),
     /// `x-plano-affinity` has a value that is not known: 400 `invalid_affinity_control`.
     InvalidControl,
-    /// The body is larger than may be held for routing: 413 `request_too_large`. The limit in
-    /// bytes is given.
+    /// The body is larger than may be held for routing: 413 `request_too_large`. Holds the limit in
+    /// bytes.
     BodyTooLarge(usize),
     /// The body could not be read to its end: 400 `invalid_body`.
     InvalidBody,
@@ -66,7 +66,7 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidSessionId(why) => write!(f, "the session id {why}"),
-            Self::MissingScope => f.write_str("a session id needs the tenant header beside it"),
+            Self::MissingScope => f.write_str("a session id needs the tenant header too"),
             Self::InvalidScope(why) => write!(f, "the tenant {why}"),
             Self::InvalidControl => {
                 f.write_str("x-plano-affinity takes one of: bypass, refresh, final")
@@ -83,7 +83,7 @@ impl std::error::Error for Rejection {}
 
 /// Makes the response for a refused request.
 ///
-/// Implemented for every `Fn(&Rejection, &Parts) -> Response<B> + Clone`, so a closure can be given
+/// Implemented for every `Fn(&Rejection, &Parts) -> Response<B> + Clone`, so you can pass a closure
 /// to [`AffinityLayer::with_rejection_response`](crate::AffinityLayer::with_rejection_response).
 pub trait ResponseForRejection<B>: Clone {
     /// Makes the response; `parts` are those of the refused request.

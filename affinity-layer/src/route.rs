@@ -15,7 +15,7 @@ pub struct RouteRequest {
     /// The headers are the client's own, credentials included; a router that calls out must choose
     /// what it passes on.
     pub parts: Parts,
-    /// The body as it came, at most the layer's [`body_limit`](crate::AffinityLayer::body_limit).
+    /// The unchanged body, at most the layer's [`body_limit`](crate::AffinityLayer::body_limit).
     pub body: Bytes,
     /// The session that asks, if the request named one.
     pub key: Option<AffinityKey>,

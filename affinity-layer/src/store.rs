@@ -26,11 +26,11 @@ pub use tiered::TieredStore;
 
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError, StoreErrorKind};
 
-/// What stands under a key after an attempt to set or move its pin.
+/// What is stored under a key after an attempt to set or move its pin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Claim {
-    /// The pin that stands now: everybody who asked is served by this one.
+    /// The pin that is stored now: it serves everyone who asked.
     pub pin: Pin,
     /// Whether this attempt made it.
     pub won: bool,
@@ -55,11 +55,11 @@ impl Claim {
 pub enum PinRead {
     /// There is no pin.
     Absent,
-    /// The pin that stands.
+    /// The stored pin.
     Pinned(Pin),
-    /// The store failed, and this is what this process decided for the session meanwhile. It is no
-    /// pin: another replica may decide otherwise. It keeps the session's model here until the store
-    /// says what stands.
+    /// The store failed, and this is what this process decided for the session meanwhile. It is not a
+    /// pin: another replica may decide differently. It keeps the session's model here until the store
+    /// says which pin counts.
     Decided {
         /// The decision.
         selection: Arc<Selection>,
@@ -69,7 +69,7 @@ pub enum PinRead {
 }
 
 impl PinRead {
-    /// The pin, if one stands.
+    /// The pin, if there is one.
     #[must_use]
     pub fn pin(self) -> Option<Pin> {
         match self {
@@ -128,7 +128,7 @@ pub trait AffinityStore: Send + Sync + 'static {
         expiry: &Expiry,
     ) -> impl Future<Output = Result<PinRead, StoreError>> + Send;
 
-    /// Sets the pin of `key` unless there is one, and returns the one that stands.
+    /// Sets the pin of `key` unless there is one, and returns the stored one.
     ///
     /// # Behavior
     ///
@@ -141,13 +141,13 @@ pub trait AffinityStore: Send + Sync + 'static {
         expiry: &Expiry,
     ) -> impl Future<Output = Result<Claim, StoreError>> + Send;
 
-    /// Moves the pin of `key` to `selection` if its epoch is still `from`, and returns the pin that
-    /// stands; `None` when there is no pin any more.
+    /// Moves the pin of `key` to `selection` if its epoch is still `from`, and returns the stored pin;
+    /// `None` if there is no pin any more.
     ///
     /// # Behavior
     ///
     /// - Of any number of concurrent moves from one epoch one wins, and all return its pin.
-    /// - A move starts the pin's lifetime anew, within the maximum age of a sliding one; the time of
+    /// - A move restarts the pin's lifetime, within the maximum age of a sliding one; the time of
     ///   the claim is kept.
     fn repin(
         &self,
@@ -157,21 +157,20 @@ pub trait AffinityStore: Send + Sync + 'static {
         expiry: &Expiry,
     ) -> impl Future<Output = Result<Option<Claim>, StoreError>> + Send;
 
-    /// Removes the pin of `key`, if `epoch` is given only that generation; says whether it did.
+    /// Removes the pin of `key`; with `epoch`, only that generation. Says whether it did.
     fn release(
         &self,
         key: &AffinityKey,
         epoch: Option<Epoch>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// How long after a change another replica may still peek at the pin of before, while all is
-    /// well.
+    /// How long after a change another replica may still serve the previous pin, while the store works.
     ///
     /// # Behavior
     ///
-    /// - An answer that tells of a change is held until then, so that its client finds the same pin
-    ///   wherever it asks next. A model seldom answers sooner.
-    /// - Zero, the default, is right for a store whose every pin is read where it is changed.
+    /// - A response that reports a change is held until then, so that its client finds the same pin on
+    ///   whichever replica it asks next. A model seldom answers sooner.
+    /// - Zero, the default, is right for a store that reads each pin where it changes it.
     fn coherence(&self) -> Duration {
         Duration::ZERO
     }

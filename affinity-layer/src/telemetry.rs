@@ -1,7 +1,7 @@
-//! What the layer tells about its work: spans, and with the feature `metrics` counts.
+//! What the layer reports about its work: spans, and with the feature `metrics` counts.
 //!
-//! A span that nobody listens to costs the check of a cached flag; without the feature, the counts
-//! are not compiled.
+//! A disabled span costs the check of a cached flag; without the feature, the counts are not
+//! compiled.
 
 #[cfg(feature = "metrics")]
 mod counts;
@@ -17,7 +17,7 @@ pub use self::counts::describe_metrics;
 pub(crate) use self::counts::{Call, coalesced, evicted, expired, moved, refused, released, saved};
 use crate::{Outcome, PinnedModel};
 
-/// One request that is given a model, from its arrival until the head of its response.
+/// One request that needs a model, from its arrival until the head of its response.
 pub(crate) fn request_span() -> Span {
     tracing::debug_span!(
         "affinity",
@@ -30,7 +30,7 @@ pub(crate) fn request_span() -> Span {
     )
 }
 
-/// Tells of the model that a request was given, `None` when there is none to give.
+/// Records the model of a request; `None` if it has none.
 pub(crate) fn decided(span: &Span, model: Option<&PinnedModel>, outcome: Outcome) {
     counts::requested(outcome);
     if span.is_disabled() {

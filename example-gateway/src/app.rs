@@ -64,7 +64,7 @@ impl App {
         let sessions = Sessions::new(config)?;
         let board = Board::new(sessions.clone(), upstreams.clone());
         let affinity = affinity(config, sessions.store(), &upstreams);
-        // Without an admin listener nobody can ask for it.
+        // Only an admin listener can serve it.
         let hub = config.admin.as_ref().map(|_| TurnHub::new(upstreams.clone()));
         let observer = hub.clone().map(|hub| Arc::new(hub) as Arc<dyn TurnObserver>);
         let recorder =
@@ -79,13 +79,13 @@ impl App {
         let proxied = ServiceBuilder::new()
             // Reads and checks the body, which the router and the proxy need whole.
             .layer(intake.clone())
-            // Lets the router tell how long it took, where that is recorded.
+            // Lets the router report how long it took, if that is recorded.
             .option_layer(hub.is_some().then(|| MapRequestLayer::new(RouterClock::attach)))
             // Decides or recalls the model.
             .layer(affinity.clone())
             // Routes some of the pinned turns once more, to count what the router would have done.
             .option_layer(shadow(config, &upstreams, observer))
-            // The refusals of the layer above and the answers of those below have one body type.
+            // Gives the refusals of the layer above and the answers of those below one body type.
             .map_response_body(Body::new)
             // Reads each answer once: ends its pin, follows its id, records its turn.
             .layer(answer(config, recorder))
@@ -151,18 +151,18 @@ impl App {
         &self.metrics
     }
 
-    /// What the admin listener serves, where there is one.
+    /// What the admin listener serves, if there is one.
     pub(crate) fn admin(&self) -> Option<Front> {
         let router = self.admin.clone()?;
         Some(Front::new(Arc::new([]), self.observer.clone(), &[], router))
     }
 
-    /// What the page is told, where there is an admin listener.
+    /// The feed of the live page, if there is an admin listener.
     pub(crate) fn live(&self) -> Option<&Live> {
         self.live.as_ref()
     }
 
-    /// What a listener with `keys` serves; without keys, everybody is let in.
+    /// What a listener with `keys` serves; without keys, everyone is let in.
     pub(crate) fn front(&self, keys: &[ClientKey]) -> Front {
         Front::new(self.endpoints.clone(), self.observer.clone(), keys, self.others.clone())
     }

@@ -1,7 +1,7 @@
 //! The JSON body of a request: what the gateway reads of it, and the one value that it replaces.
 //!
-//! The body is never built anew. Names of models are cut out and put in by their positions, so that
-//! every other byte reaches the provider as the client sent it.
+//! The body is never serialised again. Names of models are cut out and inserted by their positions, so
+//! that every other byte reaches the provider as the client sent it.
 
 mod content;
 mod envelope;

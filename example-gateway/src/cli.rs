@@ -104,7 +104,7 @@ struct Report {
     /// Its token.
     #[arg(long, value_name = "TOKEN", env = "AFFINITY_ADMIN_TOKEN", hide_env_values = true)]
     token: SecretString,
-    /// Print the answer as it came.
+    /// Print the answer unchanged.
     #[arg(long)]
     json: bool,
 }
@@ -129,13 +129,13 @@ impl Cli {
     async fn run_command(self) -> io::Result<ExitCode> {
         // clap's own check would refuse the log format in this place as well.
         if self.command.is_some() && self.serve != Serve::default() {
-            let text = "options of serve cannot stand before a command";
+            let text = "options of serve cannot come before a command";
             Self::command().error(ErrorKind::ArgumentConflict, text).exit();
         }
         let command = self.command.unwrap_or(Command::Serve(self.serve));
         let log = |lines| telemetry::start(self.log_format, lines, &Traces::default());
         match &command {
-            // Where its traces go stands in its configuration, so it starts both itself.
+            // Its configuration says where traces go, so it starts both itself.
             Command::Serve(_) => {}
             Command::Demo(_) | Command::Verify(_) | Command::Report(_) => log("warn")?,
             Command::Provider(_) | Command::Check(_) => log(telemetry::LINES)?,
@@ -182,7 +182,9 @@ impl Serve {
             tracing::warn!("{warning}");
         }
         if self.listen.is_some_and(|address| config.listen_on(address)) {
-            tracing::warn!("no client_keys: whoever reaches the address spends the provider keys");
+            tracing::warn!(
+                "no client_keys: anyone who reaches the address can spend the provider keys"
+            );
         }
         if config.calls_itself() {
             Terminal::stdio().error("an upstream leads back to a listener of this gateway")?;

@@ -1,10 +1,10 @@
 //! The configuration file: YAML with the keys of the older system's `config.yaml`.
 //!
 //! 1. Every error of a file is found in one run; each names file, line, path and what is allowed.
-//! 2. A key that is not known is an error; a key that the older system knows and this one does not
-//!    serve is a warning.
-//! 3. `$NAME` and `${NAME}` in a value stand for an environment variable, `$$` for a `$`. A
-//!    variable that is not set is an error, and the value of one is never shown.
+//! 2. An unknown key is an error; a key that the older system knows and this one does not serve is a
+//!    warning.
+//! 3. `$NAME` and `${NAME}` in a value are environment variables, `$$` is a `$`. A variable that is not
+//!    set is an error, and the value of a variable is never shown.
 //! 4. No error, warning, `Debug` form or [`summary`] shows a secret.
 
 mod abilities;
@@ -62,7 +62,7 @@ pub struct Config {
     pub aliases: BTreeMap<String, ModelName>,
     /// How sessions are kept and requests decided.
     pub routing: Routing,
-    /// Where the gateway is steered from, if it can be.
+    /// The admin API, if there is one.
     pub admin: Option<Admin>,
     /// What clients and providers may take up.
     pub limits: Limits,
@@ -83,8 +83,8 @@ pub enum Mode {
 }
 
 impl Config {
-    /// Moves the first listener to `address` and leaves the others out. Returns whether it is open:
-    /// beyond loopback, and no key is asked for.
+    /// Moves the first listener to `address` and drops the others. Returns whether it is open: beyond
+    /// loopback and without client keys.
     pub fn listen_on(&mut self, address: SocketAddr) -> bool {
         self.listeners.truncate(1);
         for listener in &mut self.listeners {

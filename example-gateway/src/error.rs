@@ -1,4 +1,4 @@
-//! What a client is told when the gateway itself answers.
+//! The gateway's own errors, in the shape of each protocol.
 
 use std::borrow::Cow;
 
@@ -55,7 +55,7 @@ impl ApiError {
         Self { retry: Retry::Never, ..error }
     }
 
-    /// 503, for what there is no place for now.
+    /// 503, when there is no place for the request now.
     pub(crate) fn overloaded() -> Self {
         let text = "too many requests are under way; try again in a moment";
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", text);

@@ -1,6 +1,6 @@
-//! The extensions of a request by which distant parts of the gateway tell each other something.
+//! The extensions of a request through which distant parts of the gateway pass data to each other.
 //!
-//! An extension is used only where a layer of someone else's stands between the two: hyper between the
+//! An extension is used only if a layer that is not ours lies between the two: hyper between the
 //! connection and the handler, the affinity layer between intake and the proxy. Apart from the types
 //! here these are:
 //!
@@ -49,7 +49,7 @@ impl RouterClock {
         self.0.get().copied()
     }
 
-    /// Runs until what is returned is dropped. Without a clock nothing is measured.
+    /// Runs until the returned value is dropped. Without a clock nothing is measured.
     pub(crate) fn start(request: &Extensions) -> impl Drop + Send + use<> {
         RunningClock(request.get::<Self>().cloned().map(|clock| (clock, Instant::now())))
     }

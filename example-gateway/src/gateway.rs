@@ -17,8 +17,8 @@ use crate::edge::door::Door;
 use crate::edge::workers::Workers;
 use crate::telemetry::log;
 
-/// Connections to the admin listener, and requests there, at a time. They are apart from those of
-/// clients: an overload must not keep out who could mend it, nor the other way round.
+/// Connections to the admin listener, and requests there, at a time. They are separate from those of
+/// clients, so that an overload on either side does not shut out the other.
 const ADMIN_PLACES: usize = 64;
 
 /// A gateway whose sockets are open and that does not serve yet.
@@ -63,16 +63,16 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// When the system does not tell.
+    /// When the system cannot report the address.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.listeners.iter().map(|(socket, _)| socket.local_addr()).collect()
     }
 
-    /// Where the admin API listens, if it does.
+    /// The address of the admin API, if there is one.
     ///
     /// # Errors
     ///
-    /// When the system does not tell.
+    /// When the system cannot report the address.
     pub fn admin_address(&self) -> io::Result<Option<SocketAddr>> {
         self.admin.as_ref().map(TcpListener::local_addr).transpose()
     }

@@ -1,4 +1,4 @@
-//! What the gateway tells about its work: log lines on stderr, traces to a collector, metrics.
+//! What the gateway reports about its work: log lines on stderr, traces to a collector, metrics.
 
 pub(crate) mod context;
 mod exporter;
@@ -29,8 +29,8 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// The lines that are written unless told otherwise. Of a lost connection the Redis client writes one for
-/// each call that was under way; the store tells of it once.
+/// The lines that are written by default. The Redis client writes one line for each call that was under
+/// way on a lost connection; the store reports the loss once.
 pub(crate) const LINES: &str = "info,fred=error";
 
 /// Starts logging, and tracing where `traces` go anywhere. `RUST_LOG` filters log lines; without
@@ -61,7 +61,7 @@ fn lines<S>(format: LogFormat, log: Log) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    // What goes wrong here would be told on stderr, by whoever logs.
+    // An error here would be written to stderr by the thread that logs.
     let layer = fmt::layer().log_internal_errors(false);
     let layer = layer.with_ansi(io::stderr().is_terminal()).with_writer(log);
     match format {

@@ -87,7 +87,7 @@ impl<R> RouterClientBuilder<R> {
         self
     }
 
-    /// Marks the router as one that calls nobody, so that its spans are not those of a client.
+    /// Marks the router as one that calls no server, so that its spans are not those of a client.
     pub fn in_process(mut self) -> Self {
         self.in_process = true;
         self

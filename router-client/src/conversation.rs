@@ -64,7 +64,7 @@ pub(crate) fn within(newest_first: impl Iterator<Item = Message>, budget: usize)
     kept
 }
 
-/// The beginning and the end of `text`, together at most `limit` bytes beside the ellipsis between.
+/// The beginning and the end of `text`, together at most `limit` bytes, plus the ellipsis between.
 pub(crate) fn ends(text: &str, limit: usize) -> Cow<'_, str> {
     if text.len() <= limit {
         return Cow::Borrowed(text);

@@ -15,8 +15,7 @@ use crate::{ErrorKind, RouterError, span};
 /// Longest answer that is read, in bytes.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
-/// What is passed on of a client's request, beside its body. Credentials, session and tenant are
-/// not.
+/// The headers of a client's request that are passed on. Credentials, session and tenant are not.
 const PASSED_ON: [HeaderName; 3] = [
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("traceparent"),
@@ -72,10 +71,10 @@ impl Endpoint {
 
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] when `secret` cannot stand in a header.
+    /// [`ErrorKind::Config`] when a header cannot hold `secret`.
     pub(crate) fn with_bearer(mut self, secret: &str) -> Result<Self, RouterError> {
         let value = HeaderValue::try_from(format!("Bearer {secret}"));
-        let mut value = value.map_err(|_| config("the credential cannot stand in a header"))?;
+        let mut value = value.map_err(|_| config("a header cannot hold the credential"))?;
         value.set_sensitive(true);
         self.authorization = Some(value);
         Ok(self)
@@ -95,7 +94,7 @@ impl Endpoint {
         }
     }
 
-    /// As [`post`](Self::post), and tells what a refused question was answered.
+    /// As [`post`](Self::post), and returns the answer to a refused question.
     pub(crate) async fn exchange(
         &self,
         path: &str,
@@ -181,8 +180,8 @@ fn connector() -> HttpConnector {
 fn tls_connector() -> Result<HttpsConnector<HttpConnector>, RouterError> {
     let mut http = connector();
     http.enforce_http(false);
-    // The provider is named, because rustls panics on a choice of its own when a dependency
-    // brings a second one in.
+    // The provider is explicit, because rustls panics if a dependency brings in a second one and none
+    // is chosen.
     let builder = HttpsConnectorBuilder::new()
         .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
         .map_err(config)?;

@@ -17,7 +17,7 @@ pub enum ErrorKind {
     Connect,
     /// The decision took longer than [`RouterClientBuilder::timeout`](crate::RouterClientBuilder::timeout).
     Timeout,
-    /// The answer has a status other than 200, which is given. Redirects are not followed.
+    /// The answer has this status, which is not 200. Redirects are not followed.
     Status(u16),
     /// The answer is not a decision: prose, HTML, JSON of another shape.
     Malformed,

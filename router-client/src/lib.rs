@@ -5,7 +5,7 @@
 //!
 //! | router | who decides |
 //! |---|---|
-//! | [`LexicalRouter`] | nobody else: the words of the last user message against the preferences |
+//! | [`LexicalRouter`] | no server: it compares the words of the last user message with the preferences |
 //! | [`LlmRouter`] | a routing model behind an OpenAI-compatible endpoint |
 //! | [`PlanoRouter`] | another gateway, by its decision API |
 //!

@@ -78,7 +78,7 @@ impl LlmRouter {
 
     /// Sends `secret` as the bearer token of every question.
     ///
-    /// A secret that cannot stand in a header makes every call fail with
+    /// A secret that a header cannot hold makes every call fail with
     /// [`ErrorKind::Config`](crate::ErrorKind::Config).
     #[must_use]
     pub fn bearer(mut self, secret: &str) -> Self {

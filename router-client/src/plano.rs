@@ -18,8 +18,8 @@ use crate::{ErrorKind, RouterError};
 const MAX_CANDIDATES: usize = 32;
 
 /// Asks the decision API of another gateway: `POST {url}/routing/v1/` and then
-/// `chat/completions`, `messages` or `responses`, as the client's path ends; any other path is
-/// asked for as `chat/completions`.
+/// `chat/completions`, `messages` or `responses`, as the client's path ends; any other path counts as
+/// `chat/completions`.
 ///
 /// 1. The client's body is sent whole and as it came, preferences inside it included.
 /// 2. `x-request-id` and the trace context (`traceparent`, `tracestate`) go with it. The session
@@ -114,7 +114,7 @@ pub(crate) fn decision(answer: &[u8]) -> Result<RouteDecision, RouterError> {
     let models = named.iter().filter_map(|model| ModelName::new(model).ok());
     let decision = RouteDecision::new(models.take(MAX_CANDIDATES));
     if decision.models.is_empty() {
-        // It did decide, for something that is no model.
+        // It did decide, for something that is not a model.
         let error = RouterError::new(ErrorKind::Malformed);
         return Err(error.with_source("the answer names models that cannot be"));
     }

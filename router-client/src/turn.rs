@@ -23,13 +23,13 @@ const ATTACHMENTS: [&str; 8] = [
 /// under way: a tool's result, or text that only the agent's harness put in. Pictures, sound and files
 /// are written like text.
 ///
-/// `path` is that of the request; it tells Chat Completions, Messages and Responses apart. A body
+/// `path` is that of the request; it distinguishes Chat Completions, Messages and Responses. A body
 /// that is not understood opens no turn.
 #[must_use]
 pub fn opens_user_turn(path: &str, body: &[u8]) -> bool {
     for item in conversation::items(path, body).into_iter().rev() {
         match role(item).as_deref() {
-            // Instructions that a harness appends say nothing of who speaks.
+            // Instructions that a harness appends do not show who speaks.
             Some("system" | "developer") => {}
             Some("user") => {
                 let parts = part_types(item);

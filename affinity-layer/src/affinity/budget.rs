@@ -15,8 +15,8 @@ impl Budget {
         Self(total)
     }
 
-    /// Waits for a read, at most half of the time that is left: what is decided without it must
-    /// still find time to be stored.
+    /// Waits for a read, at most half of the time that is left, so that what is decided without it can
+    /// still be stored.
     pub(super) async fn read<T>(
         &mut self,
         call: impl Future<Output = Result<T, StoreError>>,

@@ -17,7 +17,7 @@ pub(super) struct Epilogue {
     /// The model of a final request.
     pub(super) to_release: Option<PinnedModel>,
     pub(super) store_budget: Duration,
-    /// When every replica knows of the pin that the response tells of.
+    /// When every replica knows the pin that the response reports.
     pub(super) known: Option<Instant>,
 }
 

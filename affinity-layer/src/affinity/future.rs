@@ -34,7 +34,7 @@ impl<F, B, E> ResponseFuture<F, B, E> {
         Self { kind: Kind::Direct { inner, stamp, span } }
     }
 
-    /// For a request that is given no model.
+    /// For a request without a model.
     pub(super) fn untouched(inner: F) -> Self {
         Self::direct(inner, Stamp::NONE, Span::none())
     }

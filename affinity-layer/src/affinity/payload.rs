@@ -1,4 +1,4 @@
-//! The body of a request, held only when somebody has to read it.
+//! The body of a request, held in memory only if it has to be read.
 
 use std::future::Future;
 use std::mem;
@@ -90,7 +90,7 @@ impl<B: ReadBody> Payload<B> {
         Ok(self.bytes.insert(bytes).clone())
     }
 
-    /// The body for the inner service: untouched if nobody read it.
+    /// The body for the inner service: untouched unless it was read.
     pub(super) fn into_body(self) -> B {
         self.body
     }

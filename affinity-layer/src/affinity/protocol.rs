@@ -37,7 +37,7 @@ pub(super) struct Protocol<St, R> {
 }
 
 impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
-    /// The request with its model in the extensions, and what is left to do when it is answered.
+    /// The request with its model in the extensions, and what remains to be done once it is answered.
     ///
     /// # Errors
     ///
@@ -227,7 +227,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         self.concluded(agreement, made, current, parts, body)
     }
 
-    /// The session's pin, else the model that is asked for.
+    /// The session's pin, else the requested model.
     async fn probed<B: ReadBody>(
         &self,
         key: Option<&AffinityKey>,
@@ -287,7 +287,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         self.moved(key, current, budget, parts, body).await
     }
 
-    /// A new decision in the place of the `current` pin.
+    /// A new decision that replaces the `current` pin.
     async fn moved<B: ReadBody>(
         &self,
         key: &AffinityKey,

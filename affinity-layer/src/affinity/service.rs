@@ -118,7 +118,7 @@ where
             return ResponseFuture::untouched(self.inner.call(request));
         }
 
-        // The clone stays behind and must be driven to readiness anew; the one that is ready now
+        // The clone stays behind and must be driven to readiness again; the service that is ready now
         // takes the request.
         let standby = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, standby);

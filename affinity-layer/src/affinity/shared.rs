@@ -1,5 +1,5 @@
 //! What all services of one layer share, and the single steps that they take with it: each asks the
-//! store or the router once, and tells counts and log lines what came of it.
+//! store or the router once, and records the result in counts and log lines.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ impl<St, R: Clone> Clone for Shared<St, R> {
 }
 
 impl<St: AffinityStore, R: RouterService> Shared<St, R> {
-    /// The session as far as it can be told without the body and without waiting.
+    /// The session as far as it is known without the body and without waiting.
     pub(super) fn known_session(
         &self,
         seen: &Seen<'_>,
@@ -92,7 +92,7 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
     ) -> Result<PinRead, Rejection> {
         let call = Call::store("get");
         let read = budget.read(self.store.get(key, expiry)).await;
-        // A decision of this process stands in for a store that failed, and counts as its failure.
+        // A decision of this process replaces the answer of a store that failed, and counts as its failure.
         let (answer, decided) = match read {
             Ok(PinRead::Decided { selection, failure }) => {
                 let decided = PinRead::Decided { selection, failure };
@@ -204,7 +204,7 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
         (!coherence.is_zero()).then(|| Instant::now() + coherence)
     }
 
-    /// What a request is given by its verdict; `None` for one that is given no model.
+    /// What a request gets by its verdict; `None` for a request without a model.
     pub(super) fn given(
         &self,
         verdict: Verdict,
@@ -216,7 +216,7 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
         Some(PinnedModel { outcome, pinned, is_final, ..hit })
     }
 
-    /// What a request is given whose pin was found.
+    /// What a request gets if its pin was found.
     pub(super) fn hit(
         &self,
         selection: Arc<Selection>,

@@ -1,4 +1,4 @@
-//! What is known of a session, what its requests agree on, and what one request is given.
+//! What is known of a session, what its requests agree on, and which model one request gets.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(super) enum Agreement {
 /// The model of one request, and how it was found.
 #[derive(Debug)]
 pub(super) struct Verdict {
-    /// `None` when the request is given no model.
+    /// `None` if the request gets no model.
     pub(super) selection: Option<Arc<Selection>>,
     /// The epoch of the pin behind the model, if there is one.
     pub(super) epoch: Option<Epoch>,

@@ -20,7 +20,7 @@ pin_project! {
 
     impl<B> PinnedDrop for AnswerBody<B> {
         fn drop(this: Pin<&mut Self>) {
-            // A client stops reading a stream at the event that tells of its end.
+            // A client stops reading a stream at the event that announces its end.
             if let State::Reading(mut reading) = std::mem::take(this.project().state)
                 && reading.may_end_early()
             {
@@ -45,7 +45,7 @@ enum State {
     },
 }
 
-/// An answer that passes, and what is to be done about it.
+/// An answer that passes, and what has to be done with it.
 pub(super) struct Reading {
     /// What reads the answer; without one, its end is that of the body.
     pub(super) reader: Option<AnswerReader>,
@@ -74,7 +74,7 @@ impl<B> AnswerBody<B> {
 impl<B: Body> AnswerBody<B> {
     pub(super) fn new(inner: B, mut reading: Reading) -> Self {
         if is_over(&inner) {
-            // There is no piece that could wait, and nobody asks for the end.
+            // No piece is left that could wait, and nothing polls for the end.
             reading.release();
             reading.hand_on(None, true);
         }
@@ -166,8 +166,8 @@ impl<B: Body<Data = Bytes>> Body for AnswerBody<B> {
     }
 }
 
-/// Whether all data is out. Over HTTP/2 the end of the stream may follow in a frame of its own,
-/// which nobody asks for once the declared length is reached.
+/// Whether all data is out. Over HTTP/2 the end of the stream may follow in a frame of its own, which
+/// is not polled for once the declared length is reached.
 fn is_over<B: Body>(body: &B) -> bool {
     body.is_end_stream() || body.size_hint().exact() == Some(0)
 }
@@ -202,7 +202,7 @@ impl Reading {
         }
     }
 
-    /// Tells the observer of a piece that is handed on, or of the end.
+    /// Tells the observer of a piece that is passed on, or of the end.
     fn hand_on(&mut self, frame: Option<&Frame<Bytes>>, ended: bool) {
         if let Some(observer) = &mut self.observer
             && frame.is_some_and(Frame::is_data)

@@ -1,4 +1,4 @@
-//! What a piece of an answer waits for before it is handed on.
+//! What a piece of an answer waits for before it is passed on.
 
 use std::pin::Pin;
 use std::task::{Context, Waker};
@@ -14,7 +14,7 @@ use crate::{AffinityKey, AffinityStore, PinnedModel};
 /// The longest that a piece waits for the store.
 const LONGEST_HOLD: Duration = Duration::from_millis(50);
 
-/// The longest that a release may go on beside the answer.
+/// The longest that a release may continue while the answer goes on.
 const LONGEST_RELEASE: Duration = Duration::from_secs(1);
 
 /// The wait of one piece, which is bounded.
@@ -30,8 +30,8 @@ pub(super) fn both(one: Option<Hold>, other: Option<Hold>) -> Option<Hold> {
     }
 }
 
-/// Releases the pin of `model`: at once where the store needs no waiting, else in a task of its own,
-/// so that the release does not depend on who waits for it.
+/// Releases the pin of `model`: at once if the store needs no waiting, else in a task of its own, so
+/// that the release does not depend on its waiter.
 pub(super) fn release(model: PinnedModel) -> Option<Hold> {
     let mut releasing = Box::pin(release_until_known(model));
     if releasing.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {

@@ -1,7 +1,7 @@
 //! What a JSON document says at the paths that matter to us, read in pieces of any size.
 //!
 //! The scanner follows the structure of the document and does not check it: what is not JSON yields
-//! no values, or values at paths that nobody looks at. Its memory is bounded whatever it reads.
+//! no values, or values at paths that are not looked at. Its memory is bounded whatever it reads.
 
 use memchr::memchr2;
 
@@ -277,7 +277,7 @@ impl Text {
                 _ => self.push(byte),
             },
             Escape::Begun if byte == b'u' => self.escape = Escape::Unicode(4, 0),
-            // No string that we look for holds what the other escapes stand for.
+            // No string that we look for contains what the other escapes mean.
             Escape::Begun => self.push(if matches!(byte, b'"' | b'/') { byte } else { b'\\' }),
             Escape::Unicode(left, value) => {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();

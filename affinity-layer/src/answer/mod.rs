@@ -11,7 +11,7 @@
 //!    minutes. Without the layer it ends as soon as the head of the answer is there.
 //! 3. With [`final_answer`](AnswerLayer::final_answer) a pin also ends when the model says that it is
 //!    done. An answer that holds a call of a tool keeps the pin, whatever its reason to stop;
-//!    [`AnswerReader`] lists what counts. The next request of the session is routed anew.
+//!    [`AnswerReader`] lists what counts. The next request of the session is routed again.
 //! 4. An answer has ended when it says so: a stream with `[DONE]`, `message_stop` or
 //!    `response.completed`, `.incomplete` or `.failed`, a plain one with the end of its JSON. An
 //!    answer that does not say so, or that cannot be read, ends with its body.
@@ -108,23 +108,23 @@ pub(crate) use link::Link;
 pub use reader::{AnswerReader, Usage};
 pub use service::{Answer, ResponseFuture};
 
-/// Is told how one answer passes.
+/// Observes how one answer passes.
 ///
-/// An observer begins with its request. Whenever it is dropped without [`on_end`](Self::on_end), the
-/// answer was never there, broke off, or was given up by the client.
+/// An observer begins with its request. If it is dropped without [`on_end`](Self::on_end), there was
+/// no answer, the answer broke off, or the client abandoned it.
 pub trait AnswerObserver: Send {
     /// The head of the answer is there.
     fn on_head(&mut self, head: &Parts) {
         let _ = head;
     }
 
-    /// A piece of data is handed on. `usage` holds the tokens that were counted so far; an answer
-    /// that cannot be read counts none.
+    /// A piece of data is passed on. `usage` holds the tokens counted so far; an answer that cannot be
+    /// read counts none.
     fn on_data(&mut self, usage: Usage) {
         let _ = usage;
     }
 
-    /// The answer has ended, by its own word or with its body. Nothing that follows is told.
+    /// The answer has ended, because it says so or with its body. Nothing after that is reported.
     fn on_end(self: Box<Self>) {}
 }
 

@@ -102,7 +102,7 @@ impl Ending {
 pub(super) struct Task {
     /// The answer gave a reason to stop that is final.
     stops: bool,
-    /// The client has a call to carry out, or the model is to be asked to go on.
+    /// The client has a call to carry out, or must ask the model to continue.
     goes_on: bool,
 }
 

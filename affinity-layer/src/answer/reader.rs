@@ -7,7 +7,7 @@ use super::json::JsonScanner;
 use super::observers::Observers;
 use super::sse::EventScanner;
 
-/// Tokens of one answer; `None` is what the answer does not tell.
+/// Tokens of one answer; `None` for what the answer does not report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
@@ -21,8 +21,8 @@ pub struct Usage {
 
 /// Reads one answer in pieces of any size, without HTTP around it.
 ///
-/// The three protocols say what it looks for in places that do not overlap, so the reader need not
-/// be told which one it reads.
+/// The three protocols say what it looks for in places that do not overlap, so the reader does not
+/// need to know which one it reads.
 ///
 /// | | Chat Completions | Messages | Responses |
 /// |---|---|---|---|
@@ -33,8 +33,8 @@ pub struct Usage {
 /// | cached | `prompt_tokens_details.cached_tokens` | `cache_read_input_tokens` | `input_tokens_details.cached_tokens` |
 /// | output | `completion_tokens` | `output_tokens` | `output_tokens` |
 ///
-/// - A call keeps the task going whatever the reason to stop, and wherever the call appears: where a
-///   tool is forced, and at some servers always, the reason of a call is `stop`.
+/// - A call keeps the task going whatever the reason to stop, and wherever the call appears: for a
+///   forced tool, and with some servers always, the reason of a call is `stop`.
 /// - An answer that is not a stream is over with its JSON. What follows the end is not read.
 /// - A stream of Chat Completions counts its tokens only for a client that asked for it by
 ///   `stream_options.include_usage`. A count that is missing is `None`, never 0; of several the
@@ -129,14 +129,14 @@ impl AnswerReader {
         matches!(self.framing, Framing::Stream(_))
     }
 
-    /// Whether the answer has said that it is over. Its body may go on for a while.
+    /// Whether the answer has said that it is over. Its body may continue for a while.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.observers.ending.is_over()
     }
 
-    /// Whether the model is done with the task, by what was read so far: there is a reason to stop,
-    /// and nothing that leaves the client something to do. It holds once the answer has ended.
+    /// Whether the model is done with the task, by what was read so far: there is a reason to stop, and
+    /// nothing is left for the client to do. Valid once the answer has ended.
     #[must_use]
     pub fn ends_task(&self) -> bool {
         self.observers.task.is_ended()

@@ -60,7 +60,7 @@ where
 
 /// What is to be done about the answer to one request.
 struct Wanted {
-    /// The model that the request was given, if its session is concerned.
+    /// The request's model, if the answer concerns its session.
     model: Option<PinnedModel>,
     /// The pin ends when the model is done.
     when_done: bool,
@@ -70,7 +70,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// `None` when the answer need not be looked at.
+    /// `None` if the answer does not need to be read.
     fn of(request: &Extensions, path: &str, settings: &Settings) -> Option<Self> {
         let observer = settings.observe.as_ref().and_then(|observe| observe(request));
         let model = request.get::<PinnedModel>();

@@ -1,7 +1,8 @@
 //! Every order in which a few requests of one key can be polled, go away or panic.
 //!
-//! Whoever is woken may be polled next, and who may leave may be dropped next: each order is tried
-//! once. A request that waits and is woken by nobody is found, because then nobody can be polled.
+//! Any request that is woken may be polled next, and any that may leave may be dropped next: each
+//! order is tried once. A request that waits and is never woken is found, because then none can be
+//! polled.
 //! Steps are those between two awaits; what happens inside the map's locks is not taken apart.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -145,7 +146,7 @@ fn run(fates: &[Fate], choices: &[usize]) -> Vec<usize> {
         }
     }
     let waiting = requests.iter().flatten().count();
-    assert_eq!(waiting, 0, "somebody waits for ever: {fates:?} {choices:?}");
+    assert_eq!(waiting, 0, "a request waits for ever: {fates:?} {choices:?}");
     drop(requests);
     let (decided, stored) = (world.decided.load(SeqCst), *world.stored.lock().unwrap());
     assert!(decided <= 1, "decided {decided} times: {fates:?} {choices:?}");

@@ -64,7 +64,7 @@
 //!    the first: a later candidate's 400 never takes the place of a 429. The response names the model
 //!    whose answer it is, and says `x-plano-affinity: failed`. A pin that the request found stays; one
 //!    that it made or moved is released by its epoch, for it never served.
-//! 6. An accepted head is final. A stream that breaks is not begun anew.
+//! 6. An accepted head is final. A stream that breaks is not restarted.
 //!
 //! # Caveats
 //!

@@ -77,7 +77,7 @@ pin_project! {
 pin_project! {
     #[project = KindProj]
     enum Kind<F, B, E> {
-        /// The request was given no model, so there is no other to go to.
+        /// The request has no model, so there is no other to go to.
         Direct { #[pin] inner: F },
         Boxed { inner: Boxed<B, E> },
     }

@@ -193,8 +193,8 @@ pub(crate) fn single<'a>(
 
 /// Whether a request may use a model at all. The rest passes the layer and never makes a pin.
 pub(crate) fn asks_a_model<B>(request: &http::Request<B>, seen: &Seen<'_>) -> bool {
-    // Java's client offers h2c with every request; nobody takes it up (RFC 9113, section 3.1), and
-    // the request is one like any other.
+    // Java's client offers h2c with every request; servers ignore the offer (RFC 9113, section 3.1),
+    // and the request is one like any other.
     let is_upgrade = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"h2c");
     let upgrades = || request.headers().get_all(header::UPGRADE).iter().any(is_upgrade);
     request.method() == http::Method::POST && !(seen.upgrade && upgrades())

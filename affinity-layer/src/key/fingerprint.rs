@@ -23,8 +23,8 @@ use crate::agents::without_harness;
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Derives the hash's key from `secret`, which should hold at least 128 bits that nobody can
-    /// guess. Replicas over one store need the same.
+    /// Derives the hash's key from `secret`, which should hold at least 128 random bits. Replicas over
+    /// one store need the same secret.
     #[must_use]
     pub fn new(secret: &str) -> Self {
         let context = "affinity-layer 2026-11-20 fingerprints of conversations";

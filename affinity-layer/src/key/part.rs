@@ -1,4 +1,4 @@
-//! The parts of a key: what may stand in them, and why one is refused.
+//! The parts of a key: what they may contain, and why one is refused.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use http::HeaderValue;
 pub enum InvalidPart {
     /// The part has no bytes.
     Empty,
-    /// The part is longer than its limit in bytes, which is given.
+    /// The part is longer than this limit in bytes.
     TooLong(usize),
     /// The part holds a byte that is not visible ASCII, or a comma.
     BadByte,
@@ -40,7 +40,7 @@ pub(super) fn part(value: &HeaderValue, limit: usize) -> Result<HeaderValue, Inv
     if bytes.len() > limit {
         return Err(InvalidPart::TooLong(limit));
     }
-    // Not `all`: a check that goes on to the end is done for many bytes at once.
+    // Not `all`: a check without an early exit is vectorised.
     let good = |b: u8| (b'!'..=b'~').contains(&b) & (b != b',');
     if !bytes.iter().fold(true, |ok, b| ok & good(*b)) {
         return Err(InvalidPart::BadByte);

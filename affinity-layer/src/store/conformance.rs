@@ -1,7 +1,7 @@
 //! The suite that every store must pass, also a store of your own.
 //!
-//! Each function checks one promise of [`AffinityStore`] and panics when it is broken. All keys
-//! start with `namespace`, so that the suite may run beside others on a shared server.
+//! Each function checks one promise of [`AffinityStore`] and panics if it is broken. All keys start
+//! with `namespace`, so that several suites may share a server.
 //!
 //! ```
 //! use affinity_layer::{MemoryStore, store::conformance};

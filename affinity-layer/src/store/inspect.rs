@@ -19,7 +19,7 @@ pub type Inspected<'a, T> = StdPin<Box<dyn Future<Output = Result<T, StoreError>
 pub struct StoredKey(String);
 
 impl StoredKey {
-    /// A name as a store has told it. Any text will do: no pin stands under one that is none.
+    /// A name as a store reported it. Any text is accepted: an unknown name simply has no pin.
     pub fn new(name: impl Into<String>) -> Self {
         Self(name.into())
     }
@@ -37,7 +37,7 @@ impl fmt::Debug for StoredKey {
     }
 }
 
-/// A pin with the name under which it stands.
+/// A pin with the name under which it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredPin {
@@ -47,7 +47,7 @@ pub struct StoredPin {
     pub session: Option<AffinityKey>,
     /// The pin.
     pub pin: Pin,
-    /// Time until it expires; `None` for one that somebody else wrote without an end.
+    /// Time until it expires; `None` for one that another program wrote without an expiry.
     pub left: Option<Duration>,
 }
 
@@ -71,12 +71,12 @@ impl StoredPin {
 pub struct PinPage {
     /// The pins, in no order.
     pub pins: Vec<StoredPin>,
-    /// Where to go on; `None` at the end.
+    /// Where to continue; `None` at the end.
     pub next: Option<String>,
 }
 
 impl PinPage {
-    /// A page, and the cursor at which the listing goes on.
+    /// A page, and the cursor at which the listing continues.
     #[must_use]
     pub fn new(pins: Vec<StoredPin>, next: Option<String>) -> Self {
         Self { pins, next }
@@ -85,27 +85,27 @@ impl PinPage {
 
 /// A store whose pins can be listed, and changed by the names under which they are stored.
 ///
-/// It is beside [`AffinityStore`](super::AffinityStore), which a layer needs and this is not: a store
-/// of your own may do without.
+/// A layer needs only [`AffinityStore`](super::AffinityStore); your own store may do without this
+/// trait.
 pub trait Inspect: Send + Sync + 'static {
     /// The next pins after `cursor`, from the beginning without one.
     ///
     /// # Behavior
     ///
     /// - Does not count as a use of a pin.
-    /// - `limit` is about how many: a page may hold somewhat more or fewer, even none, and the listing
-    ///   goes on while there is a cursor.
-    /// - A pin that stands from the first page to the last is told at least once, and exactly once
+    /// - `limit` is approximate: a page may hold slightly more or fewer, even none, and the listing
+    ///   continues while there is a cursor.
+    /// - A pin that exists from the first page to the last is listed at least once, and exactly once
     ///   while no pin comes or goes. Others may be missing.
-    /// - Links, which lead from a response to its conversation, are no pins.
+    /// - Links, which lead from a response to its conversation, are not pins.
     ///
     /// # Errors
     ///
-    /// [`InvalidCursor`](crate::StoreErrorKind::InvalidCursor) for one that no listing has given;
-    /// others when the store fails.
+    /// [`InvalidCursor`](crate::StoreErrorKind::InvalidCursor) for a cursor that no listing returned;
+    /// other kinds when the store fails.
     fn list<'a>(&'a self, cursor: Option<&'a str>, limit: usize) -> Inspected<'a, PinPage>;
 
-    /// The names under which the pin of `key` may stand, the likeliest first.
+    /// The names under which the pin of `key` may be stored, the likeliest first.
     fn stored_keys(&self, key: &AffinityKey) -> Vec<StoredKey>;
 
     /// The pin under a name. Does not count as a use.
@@ -115,7 +115,7 @@ pub trait Inspect: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When it is not sure to be written: nothing is kept to be told later.
+    /// If the change may not have been written: nothing is kept to be written later.
     fn repin_stored<'a>(
         &'a self,
         key: &'a StoredKey,
@@ -128,7 +128,7 @@ pub trait Inspect: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When it is not sure to be written: nothing is kept to be told later.
+    /// If the change may not have been written: nothing is kept to be written later.
     fn release_stored<'a>(
         &'a self,
         key: &'a StoredKey,
@@ -136,7 +136,7 @@ pub trait Inspect: Send + Sync + 'static {
     ) -> Inspected<'a, bool>;
 }
 
-/// Whether what stands under a name is a link and no pin.
+/// Whether the value under a name is a link and not a pin.
 pub(super) fn is_link(selection: &Selection) -> bool {
     AffinityKey::of_name(selection.model().as_str()).is_some()
 }

@@ -26,8 +26,8 @@ use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 /// - It takes the place of a pin of a scope that holds at least as many as its own. A scope with few
 ///   sessions keeps them, however many another one claims. All sessions without a scope are those of
 ///   one.
-/// - Expired pins are never served. Each claim also looks at a few old entries and drops the
-///   expired ones, so memory is given back a little at a time and never in a pause.
+/// - Expired pins are never served. Each claim also checks a few old entries and drops the expired
+///   ones, so memory is freed a little at a time and never in a pause.
 /// - A key is kept as a 128-bit hash under keys drawn at start, so the length of an id costs
 ///   nothing and no raw id rests here.
 #[derive(Clone, Debug)]

@@ -48,9 +48,9 @@ use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 /// - Every call is bounded in time, and none is queued: while Redis does not answer, a breaker
 ///   refuses calls at once and lets one through every 250 ms to see whether it is back; a
 ///   [`TieredStore`](crate::TieredStore) looks for that itself, and no call waits for it. The client
-///   reconnects by itself, and need not be connected at the start.
-/// - A command is sent once. After an outage nothing is applied whose caller had given up before it
-///   was sent.
+///   reconnects on its own, and does not have to be connected at the start.
+/// - A command is sent once. If its caller gave up before it was sent, it is not applied after an
+///   outage.
 /// - The value is JSON with `model_name` and `route_name`, as the older system writes it; values of
 ///   that system are understood. A value that cannot be read counts as none, and the next claim
 ///   replaces it; one of more than 2 MiB is removed when it is read, since a claim would fetch it whole.
@@ -65,7 +65,7 @@ struct Inner {
     protocol: Arc<Protocol>,
     counters: Arc<Counters>,
     clock: Arc<EpochClock>,
-    /// Near copies do not stand in for Redis.
+    /// Near copies do not replace Redis.
     strict: bool,
     tasks: Vec<AbortHandle>,
 }
@@ -83,7 +83,7 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// When the client refuses the settings. A Redis that cannot be reached is no error.
+    /// When the client refuses the settings. A Redis that cannot be reached is not an error.
     pub fn new(options: &RedisOptions) -> Result<Self, RedisConfigError> {
         let counters = Arc::new(Counters::default());
         let servers = Arc::new(Servers::new(options, &counters)?);
@@ -107,8 +107,8 @@ impl RedisStore {
         self.0.counters.stats()
     }
 
-    /// All notes of a board: what programs that share this Redis tell each other beside the pins, as
-    /// a few fields of text in one hash, `{prefix}%{board}`. They stay until they are removed. A field
+    /// All notes of a board: what programs that share this Redis tell each other apart from pins, as a
+    /// few fields of text in one hash, `{prefix}%{board}`. They stay until they are removed. A field
     /// whose name is longer than 256 bytes or whose text is longer than 1,024 is left out.
     ///
     /// Calls about notes are bounded by the command timeout and go past the breaker: they are few.
@@ -120,7 +120,7 @@ impl RedisStore {
         notes::read(self.protocol(), board).await
     }
 
-    /// Writes a note, in the place of one that has the same field.
+    /// Writes a note, replacing one with the same field.
     ///
     /// # Errors
     ///
@@ -182,12 +182,12 @@ impl RedisStore {
         Pin { epoch, ..self.new_pin(selection) }
     }
 
-    /// Goes by the clock of Redis from now on, if it tells the time.
+    /// Follows the clock of Redis from now on, if Redis reports the time.
     pub(crate) async fn set_clock(&self) {
         if let Some(node) = self.servers().first() {
             let set = epochs::set_clock(&node, self.servers(), &self.0.clock).await;
             if let Err(error) = set {
-                tracing::debug!(%error, "the shared session store does not tell the time");
+                tracing::debug!(%error, "the shared session store does not report its time");
             }
         }
     }
@@ -232,7 +232,7 @@ impl RedisStore {
         Ok(self.seen(protocol::move_pin(self.protocol(), key, from, pin, expiry).await?))
     }
 
-    /// Removes the pin of `key`, if `epoch` is given only that generation.
+    /// Removes the pin of `key`; with `epoch`, only that generation.
     pub(crate) async fn release_pin(
         &self,
         key: &AffinityKey,
@@ -253,7 +253,7 @@ impl RedisStore {
         Ok(self.seen(protocol::move_name(self.protocol(), &name, from, &pin, expiry).await?))
     }
 
-    /// Epochs to come are greater than that of the pin that stands.
+    /// Future epochs are greater than that of the stored pin.
     fn seen(&self, standing: Option<Claim>) -> Option<Claim> {
         if let Some(claim) = &standing {
             self.0.clock.saw(claim.pin.epoch);

@@ -1,4 +1,4 @@
-//! Counts, through the `metrics` facade: what becomes of them is the program's choice.
+//! Counts, through the `metrics` facade: the program chooses where they go.
 //!
 //! Labels are outcomes, operations and results, of which there are few; none holds a model, a
 //! scope or a session.
@@ -40,19 +40,19 @@ const EXPIRIES: &str = "affinity_expiries_total";
 /// | `affinity_releases_total` | counter | pins | |
 /// | `affinity_evictions_total`, `affinity_expiries_total` | counter | pins | `store`: memory, near |
 ///
-/// An outcome is counted as it was decided; a later failover counts as a repin. A pin that is at
-/// hand is no store operation. `abandoned` is a call that nobody waited for to its end.
+/// An outcome is counted as decided; a later failover counts as a repin. A pin at hand is not a store
+/// operation. `abandoned` is a call whose caller went away before its end.
 pub fn describe_metrics() {
     for (name, what) in [
-        (REQUESTS, "Requests that were given a model, by how it was found."),
+        (REQUESTS, "Requests that got a model, by outcome."),
         (REFUSED, "Requests that the layer refused, by code."),
         (SAVED, "Requests that a pin or another request's decision kept from the router."),
         (COALESCED, "Requests that waited for a concurrent first request of their session."),
-        (ROUTER_CALLS, "Routing decisions that were asked for, by result."),
+        (ROUTER_CALLS, "Routing decisions, by result."),
         (STORE_CALLS, "Calls of the store that may wait, by operation and result."),
-        (REPINS, "Pins that were changed by a later decision or a failover, by reason."),
+        (REPINS, "Pins that a later decision or a failover moved, by reason."),
         (RELEASES, "Pins that were released before they expired."),
-        (EVICTIONS, "Pins in memory that made room for others, by store."),
+        (EVICTIONS, "Pins in memory that were evicted, by store."),
         (EXPIRIES, "Pins in memory that were dropped after they had expired, by store."),
     ] {
         describe_counter!(name, Unit::Count, what);
@@ -75,7 +75,7 @@ pub fn describe_metrics() {
     }
 }
 
-/// A request was given a model. The names are literals here, so that a hit allocates nothing.
+/// A request got a model. The names are literals here, so that a hit allocates nothing.
 pub(super) fn requested(outcome: Outcome) {
     macro_rules! count {
         ($($outcome:ident: $label:literal,)*) => {
@@ -133,8 +133,8 @@ pub(crate) fn expired(store: &'static str) {
     counter!(EXPIRIES, "store" => store).increment(1);
 }
 
-/// A call of the store or the router. It is counted when it ends; one that nobody waits for any
-/// more ends as `abandoned`.
+/// A call of the store or the router. It is counted when it ends; one whose caller is gone ends as
+/// `abandoned`.
 pub(crate) struct Call {
     to: To,
     began: Instant,

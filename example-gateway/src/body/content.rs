@@ -1,4 +1,5 @@
-//! What stands in messages beside text: found by structure, so that no text can pass for a picture.
+//! Kinds of input other than text in messages, found by structure, so that no text can pass for an
+//! image.
 //!
 //! Content is a list of parts, each with a `type`; a part may hold parts again, as the result of a tool
 //! does. Nothing else is looked into: the arguments of a tool call may hold any JSON.
@@ -10,8 +11,8 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use super::members::Key;
 use crate::config::Inputs;
 
-/// Checks messages, or parts of one, and notes what kinds of input they hold. Tells whether the value
-/// is a list, or `null` in the place of one.
+/// Checks messages, or parts of one, and notes what kinds of input they hold. Returns whether the value
+/// is a list, or `null` instead of one.
 pub(super) struct Content<'a> {
     found: &'a mut Inputs,
     /// The value is that of a `type`.
@@ -24,7 +25,7 @@ impl<'a> Content<'a> {
     }
 }
 
-/// Notes the kind of input that the `type` of a part stands for.
+/// Notes the kind of input that the `type` of a part means.
 pub(super) fn note(found: &mut Inputs, part: &[u8]) {
     match part {
         b"image_url" | b"image" | b"input_image" | b"computer_screenshot" => found.image = true,

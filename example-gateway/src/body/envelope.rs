@@ -13,7 +13,7 @@ use super::slices::Slices;
 use super::{quick, scan};
 use crate::config::Inputs;
 
-/// A body that is known to be a JSON object, and where in it our values stand.
+/// A body that is known to be a JSON object, and where our values are in it.
 #[derive(Clone, Debug)]
 pub struct Envelope {
     bytes: Bytes,
@@ -22,7 +22,7 @@ pub struct Envelope {
     /// The member `routing_preferences`, with the comma that goes with it.
     preferences: Option<Preferences>,
     inputs: Inputs,
-    /// The values that may tell the session, in the order of [`BodyIds::MEMBERS`].
+    /// The values that may name the session, in the order of [`BodyIds::MEMBERS`].
     ids: [Option<Range<usize>>; BodyIds::MEMBERS.len()],
 }
 
@@ -82,13 +82,13 @@ impl Envelope {
         (text != b"null").then_some(text)
     }
 
-    /// What stands in the messages beside text.
+    /// Kinds of input other than text in the messages.
     #[must_use]
     pub fn inputs(&self) -> Inputs {
         self.inputs
     }
 
-    /// What the body tells of its session.
+    /// What the body says about its session.
     #[must_use]
     pub fn session_ids(&self) -> BodyIds {
         BodyIds::read(|name| {
@@ -122,8 +122,8 @@ impl Envelope {
     }
 }
 
-/// Where the member of `value` stands, from its key on and with one comma beside it, so that the
-/// object is whole without it.
+/// The range of the member of `value`, from its key on and with one comma, so that the object is valid
+/// without it.
 fn member(text: &[u8], value: &Range<usize>) -> Range<usize> {
     let before = |end: usize, wanted: &dyn Fn(u8) -> bool| {
         let head = text.get(..end).unwrap_or_default();

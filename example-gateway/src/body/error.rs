@@ -14,7 +14,7 @@ pub enum BodyError {
     },
     /// JSON, and not an object.
     Type,
-    /// A member of ours stands twice.
+    /// A member that we act on occurs twice.
     Duplicate(&'static str),
     /// A member has a value that no provider can mean.
     Value(&'static str),

@@ -7,16 +7,16 @@ use affinity_layer::key::BodyIds;
 
 use crate::config::Inputs;
 
-/// Where our members stand.
+/// Where our members are.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     /// The value of the top-level `model`.
     pub(super) model: Option<Range<usize>>,
     /// The value of the top-level `routing_preferences`.
     pub(super) preferences: Option<Range<usize>>,
-    /// The values that may tell the session, in the order of [`BodyIds::MEMBERS`].
+    /// The values that may name the session, in the order of [`BodyIds::MEMBERS`].
     pub(super) ids: [Option<Range<usize>>; BodyIds::MEMBERS.len()],
-    /// What the messages hold beside text.
+    /// Kinds of input other than text in the messages.
     pub(super) inputs: Inputs,
 }
 

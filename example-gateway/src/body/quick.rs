@@ -16,7 +16,7 @@ use super::values::{invalid_value, is_checked};
 /// Nesting that is followed; serde_json goes a little deeper.
 const DEPTH: u8 = 100;
 
-/// Where our members stand in `text`; `None` when it takes a closer look.
+/// Where our members are in `text`; `None` if it needs a closer look.
 pub(super) fn find(text: &[u8]) -> Option<Found> {
     let mut found = Found::default();
     let mut reader = Reader::new(text);

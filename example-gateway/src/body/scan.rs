@@ -12,7 +12,7 @@ use super::members::{Found, Key};
 use super::values::{invalid_value, is_checked};
 use crate::config::Inputs;
 
-/// Where our members stand in `text`, and why it is refused if it is.
+/// Where our members are in `text`, or why it is refused.
 pub(super) fn find(text: &str) -> Result<Found, BodyError> {
     let members: Members<'_> = serde_json::from_str(text).map_err(refused)?;
     if let Some(name) = members.duplicate {

@@ -1,4 +1,4 @@
-//! The demo: the agent's loop over gateways of our own.
+//! The demo: an agent's loop over gateways that it starts.
 
 use std::io;
 use std::net::Ipv4Addr;

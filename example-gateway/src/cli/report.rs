@@ -33,7 +33,7 @@ const NOTES: [&str; 3] = [
 ///
 /// # Errors
 ///
-/// Those of the output stream. A gateway that gives no ledger is told on the error stream, and the
+/// Those of the output stream. If the gateway returns no ledger, the error stream says so, and the
 /// result is `false`.
 pub async fn run(
     base: &Uri,

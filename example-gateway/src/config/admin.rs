@@ -1,4 +1,4 @@
-//! Where the gateway is steered from.
+//! The section `admin`.
 
 use std::net::SocketAddr;
 
@@ -23,7 +23,7 @@ pub(super) fn read(root: &At<'_>, listeners: &[Listener]) -> Option<Admin> {
         let secret = token.secret()?;
         let visible = secret.expose_secret().bytes().all(|byte| byte.is_ascii_graphic());
         if !visible {
-            token.error("must be visible ASCII: it has to stand in a header");
+            token.error("must be visible ASCII: it has to fit into a header");
         }
         visible.then_some(secret)
     });
@@ -35,7 +35,7 @@ pub(super) fn read(root: &At<'_>, listeners: &[Listener]) -> Option<Admin> {
         }
         if !read.ip().is_loopback() {
             address.warn(format!(
-                "{read} is beyond loopback: whoever has the token there may move every session"
+                "{read} is beyond loopback: anyone who holds the token can move every session"
             ));
         }
         Some(read)

@@ -40,7 +40,7 @@ impl<'a> At<'a> {
         Self { context, node, path: String::new(), line: node.line, key: "" }
     }
 
-    /// The key under which the value stands.
+    /// The key of the value.
     pub(super) fn key(&self) -> &'a str {
         self.key
     }
@@ -66,8 +66,7 @@ impl<'a> At<'a> {
         matches!(self.node.value, Value::List(_))
     }
 
-    /// The value under `key` of a mapping; `None` when absent or empty, an error when this is no
-    /// mapping.
+    /// The value under `key` of a mapping; `None` if absent or empty, an error if this is not a mapping.
     pub(super) fn get(&self, key: &'static str) -> Option<Self> {
         let entry = self.map()?.ask(key)?;
         (!matches!(entry.node.value, Value::Null)).then(|| self.child(entry))
@@ -186,8 +185,8 @@ impl<'a> At<'a> {
         self.expanded(false)
     }
 
-    /// As [`text`](Self::text), for a value that is not needed when no provider is going to be
-    /// called: then a missing variable is no error.
+    /// As [`text`](Self::text), for a value that is not needed if no provider will be called: then a
+    /// missing variable is not an error.
     pub(super) fn provider_text(&self) -> Option<String> {
         let text = self.expanded(self.context.upstream_override)?;
         if text.is_empty() && self.context.upstream_override {

@@ -40,9 +40,9 @@ pub struct RedisCache {
     pub require_store: bool,
     /// A file of certificate authorities to trust, instead of the system's, for `rediss://`.
     pub ca_file: Option<PathBuf>,
-    /// Names keys by a keyed hash of this secret, so that no session id rests in Redis.
+    /// Names keys by a keyed hash of this secret, so that Redis holds no session id.
     pub key_secret: Option<SecretString>,
-    /// The secret of before; pins under its names are still found.
+    /// The previous secret; pins under its names are still found.
     pub previous_key_secret: Option<SecretString>,
 }
 
@@ -100,7 +100,7 @@ fn read_redis(at: &At<'_>, is_redis: bool) -> Option<RedisCache> {
     let key_secret = get("key_secret");
     let previous_key_secret = get("previous_key_secret");
     if let (None, Some(previous)) = (&key_secret, &previous_key_secret) {
-        previous.error("needs key_secret beside it");
+        previous.error("needs key_secret too");
     }
     let read = RedisCache {
         command_timeout: Duration::from_millis(timeout),

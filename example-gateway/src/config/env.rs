@@ -12,8 +12,8 @@ pub(super) enum Unexpanded {
 /// Looks a variable up.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Replaces `$NAME` and `${NAME}` by what `env` knows, and `$$` by `$`. A `$` before anything else
-/// stands for itself.
+/// Replaces `$NAME` and `${NAME}` by what `env` knows, and `$$` by `$`. A `$` before anything else is
+/// a `$`.
 pub(super) fn expand(text: &str, env: Env<'_>) -> Result<String, Unexpanded> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! What tells the session of a request, beside the headers.
+//! What names the session of a request apart from the three headers.
 
 use affinity_layer::{BodyId, Fingerprint, agents::SubAgents};
 use secrecy::ExposeSecret;

@@ -103,12 +103,12 @@ fn read_one(at: &At<'_>) -> Listener {
     if let Some(keys) = at.get("client_keys") {
         listener.client_keys = client_keys(&keys);
         if keys.items().is_empty() {
-            // Whoever wrote the key wanted to ask for keys.
+            // Whoever wrote this key wants client keys to be required.
             keys.error("must name at least one key");
         }
     } else if !listener.address.is_loopback() {
         at.warn(format!(
-            "listens on {} without client_keys: whoever reaches it spends the provider keys",
+            "listens on {} without client_keys: anyone who reaches it can spend the provider keys",
             listener.address
         ));
     }

@@ -151,7 +151,7 @@ fn refuse_loops(root: &At<'_>, listeners: &[Listener], providers: &[Provider], r
     }
 }
 
-/// In the order of the lines. A section may read a value twice: its error is told once.
+/// In the order of the lines. A section may read a value twice: its error is reported once.
 fn in_order(mut findings: Vec<Finding>) -> Vec<Finding> {
     let key = |finding: &Finding| (finding.line, finding.path.clone(), finding.message.clone());
     findings.sort_by_cached_key(key);

@@ -9,13 +9,13 @@ use super::at::At;
 use super::finding::nearest;
 use super::providers::{self, Provider};
 
-/// The preferences of the file: those of the top level, then those that stand inline on providers.
+/// The preferences of the file: those of the top level, then the inline ones of providers.
 pub(super) fn read(root: &At<'_>, declared: &[Provider]) -> Vec<Preference> {
     let mut preferences = Vec::new();
     for at in root.get("routing_preferences").iter().flat_map(At::items) {
         let Some(preference) = top_level(&at, declared) else { continue };
         if preferences.iter().any(|other: &Preference| other.name == preference.name) {
-            at.error("a preference of this name stands above");
+            at.error("a preference above has the same name");
         }
         preferences.push(preference);
     }
@@ -37,8 +37,8 @@ fn top_level(at: &At<'_>, declared: &[Provider]) -> Option<Preference> {
     Some(Preference { name: name?, description, models })
 }
 
-/// The older form: a provider lists the routes that it serves. The same name on several providers
-/// is one route with several models, in their order; the first description stands.
+/// The older form: a provider lists the routes that it serves. The same name on several providers is
+/// one route with several models, in their order; the first description counts.
 fn inline(provider: &At<'_>, preferences: &mut Vec<Preference>) {
     for at in provider.get("routing_preferences").iter().flat_map(At::items) {
         let name = at.require("name").and_then(|name| name.parsed(RouteName::new));

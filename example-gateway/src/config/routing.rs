@@ -50,8 +50,8 @@ pub struct Routing {
     pub escalation: Vec<ModelName>,
     /// Whether the next candidate is asked when a model fails.
     pub failover: bool,
-    /// Whether answers tell the generation of the pin behind them, as `x-plano-epoch`; no by
-    /// default. For tests of consistency.
+    /// Whether responses carry the epoch of the pin behind them, as `x-plano-epoch`; no by default. For
+    /// tests of consistency.
     pub expose_epoch: bool,
     /// The share of pinned turns that is routed once more in the shadow, 0 to 1; 0 by default.
     pub regret_sample: f64,
@@ -129,7 +129,7 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
 }
 
 fn warm_up_turns(at: &At<'_>, release: Release) -> u8 {
-    let why = "has no effect with release: user_turn, which decides every turn anew";
+    let why = "has no effect with release: user_turn, which decides every turn again";
     let turns = at
         .get_if(release != Release::UserTurn, "warm_up_turns", why)
         .and_then(|at| at.integer(0..=100, " of turns"));

@@ -12,7 +12,7 @@ use serde_saphyr::{MessageFormatter as _, Spanned};
 
 use super::finding::Finding;
 
-/// A value and where it stands.
+/// A value and its place in the file.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) line: u64,
@@ -42,8 +42,8 @@ pub(super) struct Map {
 /// Which keys of a mapping have a meaning.
 #[derive(Debug, Default)]
 pub(super) enum KnownKeys {
-    /// Nobody has read the mapping: it belongs to a part that is not served, or stands in the place
-    /// of another kind of value.
+    /// No reader asked for the mapping: it belongs to a part that is not served, or replaces another kind
+    /// of value.
     #[default]
     Unread,
     /// Every key: they are names of the user's own.

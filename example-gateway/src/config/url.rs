@@ -80,7 +80,7 @@ pub(super) fn is_own(uri: &Uri, listeners: &[Listener]) -> bool {
 
 fn check_host(authority: &Authority) -> Result<(), &'static str> {
     let host = authority.host();
-    // `Authority` keeps a port that is no u16 as text.
+    // `Authority` keeps a port that does not fit a u16 as text.
     let port = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, rest)| rest);
     let port = port.get(host.len()..).unwrap_or_default();
     let port_is_good = port.is_empty() || authority.port_u16().is_some_and(|port| port > 0);

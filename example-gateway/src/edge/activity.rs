@@ -21,7 +21,7 @@ pub(super) struct Activity {
     in_head: AtomicBool,
     /// When that was, or when the last request was over; milliseconds after `born`.
     since: AtomicU64,
-    /// When the client was first found not to take what is sent, plus one; 0 while it does.
+    /// When the client was first found not to read what is sent, plus one; 0 while it reads.
     stuck: AtomicU64,
     /// HTTP/2 has frames that belong to no request, such as pings: they begin no head.
     is_h2: AtomicBool,
@@ -67,7 +67,7 @@ impl Activity {
         if let Some(since) = self.stuck.load(Ordering::Relaxed).checked_sub(1) {
             match left(since, limits.send_timeout).filter(|left| !left.is_zero()) {
                 Some(left) => next = next.min(left),
-                None => return Look::Slow("takes nothing of what is sent"),
+                None => return Look::Slow("reads nothing of what is sent"),
             }
         }
         if self.running.load(Ordering::Relaxed) > 0 {
@@ -94,7 +94,7 @@ impl Activity {
         }
     }
 
-    /// Notes whether the client took something of what is sent.
+    /// Notes whether the client read some of what is sent.
     pub(super) fn sent(&self, done: bool) {
         let is_stuck = self.stuck.load(Ordering::Relaxed) > 0;
         if done && is_stuck {
@@ -189,6 +189,6 @@ mod tests {
         activity.sent(true);
         activity.sent(false);
         assert_eq!(after(59, &activity).await, again(1));
-        assert_eq!(after(1, &activity).await, Look::Slow("takes nothing of what is sent"));
+        assert_eq!(after(1, &activity).await, Look::Slow("reads nothing of what is sent"));
     }
 }

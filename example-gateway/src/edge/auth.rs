@@ -7,11 +7,11 @@ use subtle::ConstantTimeEq;
 use crate::config::ClientKey;
 use crate::error::ApiError;
 
-/// Lets a request in when it shows one of the `keys`, and sets the scope that the key stands for;
-/// without keys, everybody is let in.
+/// Lets a request in if it carries one of the `keys`, and sets the scope of that key; without keys,
+/// everyone is let in.
 ///
-/// Every key is compared, each in constant time, so that the time of the answer tells nothing of
-/// how much of a key was right.
+/// Every key is compared, each in constant time, so that the time of the answer does not reveal how
+/// much of a key was right.
 pub(crate) fn check<B>(keys: &[ClientKey], request: &mut Request<B>) -> Result<(), ApiError> {
     if keys.is_empty() {
         return Ok(());

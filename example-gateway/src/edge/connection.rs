@@ -40,7 +40,7 @@ enum Seen {
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) front: Front,
-    /// Whether requests are told where they come from, as [`Peer`].
+    /// Whether requests carry their origin, as [`Peer`].
     pub(crate) tells_peer: bool,
     pub(crate) limits: Limits,
     pub(crate) http: Builder<TokioExecutor>,
@@ -83,7 +83,7 @@ impl Server {
             server.answer(Running::begin(&activity), request)
         });
         let mut connection = pin!(self.http.serve_connection(stream, service).into_owned());
-        // It is looked at when it has something to tell, and not whenever the connection moves.
+        // It is polled when it has something to report, and not whenever the connection makes progress.
         let mut watch = FuturesUnordered::from_iter([self.watch(&activity, false)]);
         loop {
             tokio::select! {

@@ -1,4 +1,4 @@
-//! Where connections are accepted and handed to the threads that serve them.
+//! Accepts connections and passes them to the threads that serve them.
 
 use std::io;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ impl Door {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
                 }
                 Err(error) => {
-                    // Told once: this may go on for as long as others hold their connections.
+                    // Reported once: this may last as long as others hold their connections.
                     if !std::mem::replace(&mut exhausted, true) {
                         tracing::warn!(%error, "connections cannot be accepted for now");
                     }

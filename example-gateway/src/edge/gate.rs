@@ -23,7 +23,7 @@ pub(super) fn enter(parts: &mut Parts, limits: &Limits) -> Result<(), ApiError> 
     }
     check_host(parts)?;
     if parts.version < Version::HTTP_2 && parts.uri.scheme().is_some() {
-        let text = "this is no forward proxy: the target must be a path";
+        let text = "this is not a forward proxy: the target must be a path";
         return Err(ApiError::invalid("invalid_target", text));
     }
     let mut expected = parts.headers.get_all(header::EXPECT).iter();
@@ -62,7 +62,7 @@ fn check_host(parts: &Parts) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// `X_Session_Id` and `X-Session-Id` are one name to many a program that stands behind a gateway.
+/// `X_Session_Id` and `X-Session-Id` are one name to many programs behind a gateway.
 /// `session_id` stays: some agents name their session by it.
 fn drop_ambiguous(parts: &mut Parts) {
     let ambiguous =

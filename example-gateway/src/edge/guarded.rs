@@ -18,7 +18,7 @@ pin_project! {
 
 impl<B: Body, G> Guarded<B, G> {
     pub(crate) fn new(body: B, guard: G) -> Self {
-        // Nobody asks an empty body for its end.
+        // An empty body is not polled for its end.
         let guard = (!body.is_end_stream()).then_some(guard);
         Self { body, guard }
     }

@@ -1,4 +1,4 @@
-//! Connections beyond the limit: told so at once, and closed.
+//! Connections beyond the limit: answered at once, and closed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use tokio::sync::Semaphore;
 use crate::error::ApiError;
 use crate::protocol::Protocol;
 
-/// How many are told at a time; the others are closed without a word.
+/// How many are answered at a time; the others are closed without an answer.
 const AT_A_TIME: usize = 64;
 
-/// Time to tell one. Closed with its request unread, it might never see the answer.
+/// Time to answer one. Closed with its request unread, it might never see the answer.
 const TIME: Duration = Duration::from_millis(500);
 
 /// What of a request is read at most, in bytes.
 const UNREAD: u64 = 64 * 1024;
 
-/// Tells clients that there is no place for them.
+/// Answers clients for which there is no place.
 #[derive(Clone, Debug)]
 pub(super) struct Refuse {
     places: Arc<Semaphore>,

@@ -8,9 +8,9 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// As many threads as there are processors, each with a runtime of its own. A connection stays where
-/// it began, and what is done for it, calls of providers included, wakes no other thread: between
-/// threads a wake-up costs more than a pinned request takes in all.
+/// As many threads as there are processors, each with its own runtime. A connection stays on its first
+/// thread, and the work for it, calls of providers included, wakes no other thread: a wake-up between
+/// threads costs more than a whole pinned request.
 #[derive(Debug)]
 pub(crate) struct Workers {
     workers: Vec<Worker>,

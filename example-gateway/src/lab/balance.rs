@@ -1,4 +1,4 @@
-//! A load balancer that is no friend of sessions: each request goes to the next replica.
+//! A load balancer without sticky sessions: each request goes to the next replica.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -78,7 +78,7 @@ impl Balancer {
         Router::new().fallback(balance).with_state(self.clone())
     }
 
-    /// How many answers each replica has given.
+    /// How many answers each replica has sent.
     pub(crate) fn answers(&self) -> Vec<usize> {
         self.0.replicas.iter().map(|replica| replica.answers.load(Ordering::Relaxed)).collect()
     }
@@ -94,7 +94,7 @@ async fn balance(State(Balancer(inner)): State<Balancer>, mut request: Request) 
     *request.uri_mut() = at(&replica.authority, path);
     hop::strip(request.headers_mut());
     request.headers_mut().remove(header::HOST);
-    // Bodies are handed on as they come, in both directions.
+    // Bodies are passed on as they arrive, in both directions.
     let mut response = match inner.client.request(request).await {
         Ok(response) => response.map(Body::new),
         Err(error) => {

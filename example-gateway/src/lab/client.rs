@@ -57,7 +57,7 @@ impl GatewayClient {
         &self.endpoint
     }
 
-    /// Posts a chat completion with `headers` beside the usual ones.
+    /// Posts a chat completion with `headers` in addition to the usual ones.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl GatewayClient {
 /// # Errors
 ///
 /// [`ClientError`] when there is no answer within 120 s, it is larger than 8 MiB, or of another status
-/// than 200, and for a token that cannot stand in a header.
+/// than 200, and for a token that a header cannot hold.
 pub async fn get(url: &str, token: &SecretString) -> Result<Bytes, ClientError> {
     let bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
     let mut bearer = bearer.map_err(|_| ClientError::Token)?;
@@ -162,7 +162,7 @@ impl Answer {
     }
 }
 
-/// Why there is no answer to use.
+/// Why there is no usable answer.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ClientError {
@@ -176,7 +176,7 @@ pub enum ClientError {
     Timeout(Uri),
     /// The answer's body cannot be used.
     Body(String),
-    /// The answer's status is not 200; the body is given.
+    /// The answer's status is not 200. Holds the body.
     Status(StatusCode, Bytes),
 }
 

@@ -25,8 +25,8 @@ const REPORT_WIDTH: usize = 70;
 pub enum Without {
     /// Without a session id, as agents do that know of none.
     Session,
-    /// With one, and the wish to be routed beside its pin at each turn. It comes to the same, and who
-    /// watches the gateway can tell which turns belong together.
+    /// With one, and `bypass` at each turn. The effect is the same, and an observer of the gateway can see
+    /// which turns belong together.
     Pin,
 }
 
@@ -37,7 +37,7 @@ pub enum Without {
 ///
 /// # Errors
 ///
-/// Those of the output stream. A gateway that does not answer is told on the error stream, and the
+/// Those of the output stream. If the gateway does not answer, the error stream says so, and the
 /// result is `false`.
 pub async fn run(
     gateways: &[&str],
@@ -189,7 +189,7 @@ impl Run {
         !self.models.is_empty() && self.switches() == 0 && self.answered_by.len() == 1
     }
 
-    /// The share of prompt tokens that were cached, of a hundred; `None` where no answer tells.
+    /// The share of prompt tokens that were cached, in percent; `None` if no answer reports it.
     fn cached(&self) -> Option<u64> {
         let (tokens, cached) = self.prompt;
         cached.saturating_mul(100).checked_div(tokens)

@@ -1,4 +1,4 @@
-//! Servers of our own on loopback, for as long as a command runs.
+//! Servers on loopback, for as long as a command runs.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -54,7 +54,7 @@ impl Local {
         self.address
     }
 
-    /// Where the gateway is steered from.
+    /// The address of the admin API.
     pub(crate) fn admin(&self) -> Option<SocketAddr> {
         self.admin
     }

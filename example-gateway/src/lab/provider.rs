@@ -6,8 +6,8 @@
 //! - A conversation that offers tools goes through three rounds of tool calls, then ends with text.
 //! - A message that holds a `<routes>` list is answered as a routing model would, with the next of
 //!   the offered routes at each call: without pinning, the model visibly changes.
-//! - Prompts are cached by model, from the beginning of a conversation on, and `usage` tells of it.
-//! - `GET /stats` tells how often it was asked, and what for in tokens.
+//! - Prompts are cached by model, from the beginning of a conversation on, and `usage` reports it.
+//! - `GET /stats` reports how often it was called, and for how many tokens.
 
 mod cache;
 mod chat;

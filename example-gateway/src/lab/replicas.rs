@@ -37,7 +37,7 @@ const RULE_WIDTH: usize = 70;
 #[derive(Debug)]
 pub(crate) struct Replicas {
     pub(crate) count: usize,
-    /// The Redis to use; a server of our own without it.
+    /// The Redis to use; without it, the demo starts one.
     pub(crate) redis: Option<SecretString>,
     pub(crate) turns: usize,
 }

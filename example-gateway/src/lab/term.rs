@@ -23,7 +23,7 @@ pub struct Terminal {
     err: Box<dyn Write + Send>,
     color: bool,
     live: bool,
-    /// Whether a progress text stands where the next line goes.
+    /// Whether a progress text is where the next line goes.
     progress: bool,
 }
 
@@ -73,7 +73,7 @@ impl Terminal {
         self.out.flush()
     }
 
-    /// Shows what is going on until the next line, on a terminal only.
+    /// Shows a progress text until the next line, on a terminal only.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The admin API: what is kept here can be seen and steered, on an address of its own.
+//! The admin API: shows and changes what is kept here, on an address of its own.
 //!
 //! 1. Every path but those of [`public`] needs the token.
 //! 2. Answers are JSON, errors have OpenAI's shape.
@@ -32,7 +32,7 @@ use crate::ops::{live, ui};
 use crate::protocol::Protocol;
 use crate::stack::answers::{not_found, wrong_method};
 
-/// What the admin listener serves to who shows `token`.
+/// What the admin listener serves to requests that carry `token`.
 pub(crate) fn router(admin: Admin, token: &SecretString) -> Router {
     let live = admin.live.clone();
     Router::new()
@@ -56,8 +56,8 @@ fn public() -> Router {
     ui::router()
 }
 
-/// Lets a request in that shows the token. It is compared in constant time, so that the time of the
-/// answer tells nothing of how much was right.
+/// Lets a request in if it carries the token, compared in constant time, so that the time of the answer
+/// does not reveal how much was right.
 async fn check(State(token): State<SecretString>, request: Request, next: Next) -> Response {
     let token = token.expose_secret().as_bytes();
     if auth::bearer(request.headers()).any(|shown| bool::from(shown.ct_eq(token))) {

@@ -1,4 +1,4 @@
-//! Where replicas tell each other what is drained: a hash in Redis, read by each every second.
+//! How replicas agree on what is drained: a hash in Redis, which each reads every second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ impl Board {
     ///
     /// # Errors
     ///
-    /// When it cannot be told to them; then nothing has changed.
+    /// When it cannot be written for them; then nothing has changed.
     pub(crate) async fn drain(&self, model: &ModelName, drain: Drain) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
         if let Sessions::Shared(store) = &self.sessions {
@@ -83,11 +83,11 @@ impl Board {
                 let drained: Drained = notes.into_iter().filter_map(read).collect();
                 if drained != *self.known() {
                     let models: Vec<_> = drained.keys().collect();
-                    tracing::info!(?models, "what is drained was changed at another replica");
+                    tracing::info!(?models, "another replica changed which models are drained");
                     self.upstreams.drains().replace(drained);
                 }
             }
-            Err(error) => tracing::debug!(%error, "what is drained cannot be read"),
+            Err(error) => tracing::debug!(%error, "the drained models cannot be read"),
         }
     }
 

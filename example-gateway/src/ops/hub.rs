@@ -1,4 +1,4 @@
-//! Where turns come together for those who watch: the ledger and the readers of the live page.
+//! Collects turns for their observers: the ledger and the readers of the live page.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::stack::turns::tag::SessionTag;
 use crate::stack::turns::turn::Turn;
 use crate::upstream::providers::Upstreams;
 
-/// Turns that a live reader may be behind; a slower one loses the oldest, and is told how many.
+/// Turns that a live reader may be behind; a slower one loses the oldest, and learns how many.
 const BACKLOG: usize = 1024;
 
 /// Takes in turns and hands them on. Clones share the readers and the ledger.
@@ -45,7 +45,7 @@ impl TurnObserver for TurnHub {
 
     fn ended(&self, turn: Arc<Turn>) {
         self.ledger.add(&turn);
-        // It fails when nobody listens.
+        // It fails if there are no readers.
         let _ = self.live.send(turn);
     }
 

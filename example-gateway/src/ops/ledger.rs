@@ -1,9 +1,9 @@
 //! What pins save and what turns cost: in total, by model, by route and by session.
 //!
-//! - Sums are exact, in whole numbers. Nothing is divided before somebody asks.
-//! - Models are those of the configuration. Routes may be named by clients, and sessions are: of the
-//!   first a bounded number is told apart, of the second the newest are kept.
-//! - It is what this process has seen since it was started.
+//! - Sums are exact, in whole numbers. Shares are computed only when they are asked for.
+//! - Models are those of the configuration. Clients may name routes, and name sessions: a bounded
+//!   number of routes is distinguished, and the newest sessions are kept.
+//! - It covers what this process has seen since its start.
 
 pub(crate) mod books;
 pub(crate) mod pins;

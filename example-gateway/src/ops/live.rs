@@ -1,8 +1,8 @@
-//! What has happened lately, for whoever watches: the stream behind the live page.
+//! What has happened lately: the stream behind the live page.
 //!
 //! - A reader gets a `snapshot` of what is kept, then `turns` as they end, some together, about ten
 //!   messages a second.
-//! - One who is too slow is told that something was `lost`, and gets a snapshot again.
+//! - A reader that is too slow gets `lost`, and then a new snapshot.
 //! - What is kept is bounded: the last 100 turns of the last 200 sessions.
 //! - Readers are bounded, and end when the gateway stops.
 

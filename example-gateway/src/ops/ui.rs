@@ -1,4 +1,4 @@
-//! The live page: files without data, for everybody who reaches the admin address.
+//! The live page: files without data, for everyone who reaches the admin address.
 //!
 //! The page asks for the token, and with it for [the stream of turns](crate::ops::live).
 
@@ -29,7 +29,7 @@ const FILES: [(&str, &str, &str); 13] = [
     ("/ui/format.js", SCRIPT, include_str!("ui/format.js")),
 ];
 
-/// Nothing from elsewhere, nothing inline, in nobody's frame.
+/// Nothing from elsewhere, nothing inline, in no frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";

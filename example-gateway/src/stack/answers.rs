@@ -1,4 +1,4 @@
-//! What the gateway answers by itself: lists, health, and what it does not serve.
+//! What the gateway answers itself: lists, health, and what it does not serve.
 
 use std::sync::Arc;
 
@@ -26,9 +26,9 @@ pub(crate) async fn models(State(upstreams): State<Arc<Upstreams>>) -> Json<Valu
     Json(json!({"object": "list", "data": models.collect::<Vec<_>>()}))
 }
 
-/// A gateway whose Redis is away still serves, on what it knows; taking every replica out of service
-/// for it would turn a loss of memory into an outage. So this is 200, and says what is missing. Where
-/// the store is required this replica can serve no session, and another one perhaps can: 503.
+/// A gateway whose Redis is away still serves, on what it knows; taking every replica out of service for
+/// it would turn a loss of memory into an outage. So this is 200, and says what is missing. If the store
+/// is required, this replica can serve no session, but another one perhaps can: 503.
 pub(crate) async fn ready(State(sessions): State<Sessions>) -> (StatusCode, Json<Value>) {
     let away = sessions.too_old().map_or_else(
         || "redis is away".to_owned(),
@@ -100,8 +100,8 @@ fn refuse_method(uri: &Uri, headers: &HeaderMap) -> Response<Body> {
     error.response(Protocol::of(uri.path()))
 }
 
-/// Codex offers a WebSocket before it posts: told so, it posts at once; told anything else, it tries
-/// six times more, over some seconds.
+/// Codex offers a WebSocket before it posts. After this answer it posts at once; after any other, it
+/// tries six more times, over some seconds.
 fn no_websocket(uri: &Uri) -> Response<Body> {
     let text = "there is no WebSocket here; send a POST";
     let error = ApiError::new(StatusCode::UPGRADE_REQUIRED, "no_websocket", text);

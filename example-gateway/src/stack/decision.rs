@@ -41,8 +41,8 @@ pub(crate) async fn decide(
         Ok(target) => target.model,
         Err(error) => return Ok(error.response(protocol)),
     };
-    // A client goes on with the next of the list when the first fails, so the one in use leads, and
-    // no other is listed that could not take the request.
+    // A client continues with the next of the list when the first fails, so the one in use leads, and
+    // only models that accept the request are listed.
     let others = given.candidates().iter();
     let others = others.filter(|other| *other != given.model() && upstreams.takes(other, &request));
     let decision = Decision {
@@ -60,7 +60,7 @@ pub(crate) async fn decide(
     Ok(response)
 }
 
-/// The id of the trace that the caller is in, else of our own; where there is neither, a new one.
+/// The id of the caller's trace, else of ours, else a new one.
 fn trace_id(headers: &HeaderMap) -> String {
     context::trace_id(headers)
         .unwrap_or_else(|| RandomIdGenerator::default().new_trace_id().to_string())

@@ -106,7 +106,7 @@ impl IntakeLayer {
         self.mark(parts, envelope.bytes());
         if self.body_ids {
             let ids = envelope.session_ids();
-            // A decision has no id that anybody could go on with.
+            // A decision has no id that a later request could continue.
             parts.extensions.insert(if self.deciding { ids.not_kept() } else { ids });
         }
         parts.extensions.insert(envelope.inputs());

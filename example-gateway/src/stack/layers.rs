@@ -71,14 +71,14 @@ pub(crate) fn shadow(
     observer: Option<Arc<dyn TurnObserver>>,
 ) -> Option<ShadowLayer<impl RouterService + use<>>> {
     let layer = move || {
-        // What is drained is no choice that anybody could regret.
+        // A drained model is not a choice that can be regretted.
         let router = opened(routing::router(config, upstreams.clone()), upstreams.clone());
         ShadowLayer::new(config, router, observer)
     };
     (config.routing.regret_sample > 0.0).then(layer)
 }
 
-/// How requests are marked that open a turn of the user, or go on with one.
+/// How requests are marked that open a turn of the user, or continue one.
 pub(crate) fn turns(config: &Config) -> Turns {
     match config.routing.release {
         Release::UserTurn => Turns::MarkNew,
@@ -87,7 +87,7 @@ pub(crate) fn turns(config: &Config) -> Turns {
     }
 }
 
-/// What is done about the answers of providers. Turns are recorded where somebody may ask for them.
+/// What is done with the answers of providers. Turns are recorded only if they can be asked for.
 pub(crate) fn answer(config: &Config, recorder: Option<TurnRecorder>) -> AnswerLayer {
     let layer = AnswerLayer::new().final_answer(config.routing.release == Release::FinalAnswer);
     match recorder {

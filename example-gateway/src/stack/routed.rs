@@ -1,4 +1,4 @@
-//! Routing around what is drained.
+//! Routing around drained models.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::upstream::providers::Upstreams;
 
 /// `router`, whose answers name no model that is drained.
 ///
-/// - Of a session that has to leave its model for a named one, the router is not asked.
+/// - The router is not asked for a session that has to leave its model for a named one.
 /// - A named model takes the place of the one that it is named for; else the next candidate does, and
 ///   without any, what the request falls back to.
 pub(crate) fn routed<R: RouterService>(
@@ -73,7 +73,7 @@ async fn moved(
     })
 }
 
-/// `decision` without what is drained.
+/// `decision` without drained models.
 fn open(
     mut decision: RouteDecision,
     parts: &Parts,

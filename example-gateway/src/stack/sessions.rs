@@ -59,7 +59,7 @@ impl Sessions {
         }
     }
 
-    /// Whether sessions are kept where they are meant to be.
+    /// Whether sessions are kept where the configuration says.
     pub(crate) fn are_shared(&self) -> bool {
         match self {
             Self::Own(_) => true,
@@ -91,7 +91,7 @@ impl Sessions {
         }
     }
 
-    /// What became of the calls to Redis, where there is one.
+    /// How calls to Redis ended, if there is one.
     pub(crate) fn stats(&self) -> Option<StoreStats> {
         match self {
             Self::Own(_) => None,
@@ -116,7 +116,7 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// [`StoreMissing`], where it is required and has not answered.
+    /// [`StoreMissing`], if it is required and has not answered.
     pub(crate) async fn start(&self) -> io::Result<()> {
         match self {
             Self::Own(_) => {}

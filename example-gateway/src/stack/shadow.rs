@@ -1,6 +1,6 @@
 //! Whether a pin is regretted: a sample of pinned turns is routed once more, in the shadow.
 //!
-//! - What comes of it is counted and never used.
+//! - The result is counted and never used.
 //! - It begins when the answer has begun, and nothing waits for it. At most [`AT_ONCE`] are under way;
 //!   those beyond are not made.
 //! - It asks a router of the same kind and limits, not the one of real requests: it takes no place from
@@ -79,8 +79,8 @@ impl<R> Settings<R> {
         if !is_pinned || request.get::<Probe>().is_some() {
             return false;
         }
-        // Numbers under a key of our own fall as lots do. Every n-th turn would not do: loops have
-        // equal lengths.
+        // Numbers hashed under our own key are random. Every n-th turn would not be: loops have equal
+        // lengths.
         let lot = self.lots.hash_one(self.turns.fetch_add(1, Ordering::Relaxed)) >> 32;
         let lot = u32::try_from(lot).unwrap_or(u32::MAX);
         f64::from(lot) < self.share * (f64::from(u32::MAX) + 1.0)

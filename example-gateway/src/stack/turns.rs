@@ -1,10 +1,10 @@
-//! What became of each turn, told to the one [`TurnObserver`].
+//! How each turn ended, reported to the one [`TurnObserver`].
 //!
-//! - A **turn** is a request that was given a model and sent to its provider. Decisions without an
-//!   answer (`/routing/v1`), requests that were refused, and counted tokens are none.
-//! - It is told when its answer has ended, or broken off.
-//! - Turns are recorded only where somebody can ask for them; without an observer, nothing here is in
-//!   the stack.
+//! - A **turn** is a request that got a model and was sent to its provider. Decisions without an answer
+//!   (`/routing/v1`), refused requests and counted tokens are not turns.
+//! - It is reported when its answer has ended or broken off.
+//! - Turns are recorded only if they can be asked for; without an observer, nothing here is in the
+//!   stack.
 
 mod draft;
 pub(crate) mod observer;

@@ -1,4 +1,4 @@
-//! W3C Trace Context: traces that begin at a client go on here, and behind here.
+//! W3C Trace Context: traces that begin at a client continue here and beyond.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::Context;
@@ -8,8 +8,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// Makes what `headers` tell of the caller's span the parent of `span`, which must not have been
-/// entered yet.
+/// Makes the caller's span in `headers` the parent of `span`, which must not have been entered yet.
 pub(crate) fn continue_from(headers: &HeaderMap, span: &Span) {
     let parent = caller(headers);
     if parent.span().span_context().is_valid() {
@@ -18,8 +17,7 @@ pub(crate) fn continue_from(headers: &HeaderMap, span: &Span) {
     }
 }
 
-/// Tells whoever is called with `headers` of the current span. Where there is none, what the client
-/// sent goes on as it is.
+/// Puts the current span into `headers` of a call. Without one, what the client sent stays unchanged.
 pub(crate) fn pass_on(headers: &mut HeaderMap) {
     let span = Span::current();
     if span.is_disabled() {

@@ -9,7 +9,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 
-/// An exporter whose failures are told of once.
+/// An exporter whose failures are reported once.
 pub(super) struct Watched<E> {
     inner: E,
     endpoint: Uri,

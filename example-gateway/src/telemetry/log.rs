@@ -1,4 +1,4 @@
-//! The way of a log line to stderr: no kind comes too often ([`pace`]), and nobody waits ([`queue`]).
+//! The path of a log line to stderr: no kind comes too often ([`pace`]), and nothing waits ([`queue`]).
 
 mod pace;
 mod queue;
@@ -15,7 +15,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use self::pace::LogPace;
 use self::queue::LogQueue;
 
-/// How often lines that did not reach the log are told of.
+/// How often lines that did not reach the log are reported.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// The log of this process, once it has one.
@@ -31,7 +31,7 @@ pub(super) struct Log {
 /// Log lines that were not written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LostLines {
-    /// Nobody read the log fast enough.
+    /// The log was not read fast enough.
     pub(crate) unread: u64,
     /// Others of their kind had just been written.
     pub(crate) repeated: u64,
@@ -40,7 +40,7 @@ pub(crate) struct LostLines {
 /// Makes `log` the one of this process.
 pub(super) fn install(log: Log) {
     let _ = LOG.set(log);
-    // The standard one writes to stderr by itself, and waits until somebody reads it.
+    // The standard hook writes to stderr itself, and waits until it is read.
     panic::set_hook(Box::new(log_panic));
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn lost_lines() -> LostLines {
     LOG.get().map(Log::lost).unwrap_or_default()
 }
 
-/// Tells the log now and then what was lost of it, for ever.
+/// Reports in the log from time to time what was lost of it, for ever.
 pub(crate) async fn tell_lost_lines() {
     let Some(log) = LOG.get() else { return };
     let mut pace = tokio::time::interval(TOLD_EVERY);

@@ -98,14 +98,14 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
     let what =
         "Tokens that providers report, by configured model and kind; cached ones are prompt too.";
     describe_counter!(TOKENS, Unit::Count, what);
-    let what = "Turns of which the provider did not tell the tokens of the prompt, by model.";
+    let what = "Turns for which the provider did not report the tokens of the prompt, by model.";
     describe_counter!(WITHOUT_USAGE, Unit::Count, what);
     let what =
         "Pinned turns that were routed once more in the shadow, by the pin's route and verdict.";
     describe_counter!(VERDICTS, Unit::Count, what);
     let what = "Time from a request's arrival to the first byte of the provider's answer.";
     describe_histogram!(FIRST_BYTE, Unit::Seconds, what);
-    let what = "Log lines not written: unread by whoever reads the log, or too many of one kind.";
+    let what = "Log lines not written: nobody read the log, or too many of one kind.";
     describe_counter!(LOST_LINES, Unit::Count, what);
     describe_gauge!(SESSIONS, Unit::Count, "Pins in this process, by store.");
     describe_gauge!(STORE_READY, "1 while sessions are kept where the configuration says, else 0.");
@@ -165,7 +165,7 @@ pub(crate) fn expect_costs<'a>(models: impl Iterator<Item = &'a ModelName>) {
     }
 }
 
-/// The tokens of one turn, as far as the provider told them.
+/// The tokens of one turn, as far as the provider reported them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TurnTokens {
     pub(crate) prompt: Option<u64>,

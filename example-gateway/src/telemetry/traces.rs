@@ -91,7 +91,7 @@ impl Traces {
     pub(crate) async fn flush(self) {
         let Some(provider) = self.0 else { return };
         let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH));
-        // Whatever goes wrong was told when the batch failed; a process that ends waits no longer.
+        // Failures were reported when the batch failed; a process that ends waits no longer.
         let _ = tokio::time::timeout(FLUSH, flushed).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Models that are being drained: they are given to no session any more.
+//! Models that are being drained: no session gets them any more.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Live {
-    /// They go on with it until their pins end.
+    /// They keep it until their pins end.
     #[default]
     Keep,
     /// Each moves with its next request.
@@ -63,7 +63,7 @@ impl Drains {
         self.any() && self.of(model).is_some()
     }
 
-    /// Whether sessions may not go on with it either.
+    /// Whether existing sessions must leave it too.
     pub(crate) fn moves(&self, model: &ModelName) -> bool {
         self.any() && self.of(model).is_some_and(|drain| drain.sessions == Live::Move)
     }

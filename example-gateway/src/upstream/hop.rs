@@ -19,7 +19,7 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
     strip_and(headers, |_| false);
 }
 
-/// Removes them, and those that are not for who comes next.
+/// Removes them, and those that are not for the next hop.
 pub(crate) fn strip_and(headers: &mut HeaderMap, is_withheld: impl Fn(&HeaderName) -> bool) {
     let connection = headers.get_all(header::CONNECTION).iter();
     let named: Vec<HeaderName> = connection

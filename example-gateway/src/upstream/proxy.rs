@@ -49,7 +49,7 @@ struct Shared {
     upstreams: Arc<Upstreams>,
     /// In the order of the providers, as the pools are.
     targets: Vec<Target>,
-    /// Each thread has its own, so that no answer has to be handed from one to another.
+    /// Each thread has its own, so that no answer has to pass from one to another.
     pools: ThreadLocal<Vec<Arc<Pool>>>,
     connector: Connector,
     withheld: Vec<HeaderName>,
@@ -126,7 +126,7 @@ fn connector(use_tls: bool) -> std::io::Result<Connector> {
     http.set_nodelay(true);
     http.set_connect_timeout(Some(CONNECT_TIMEOUT));
     let builder = HttpsConnectorBuilder::new();
-    // Reading the system's certificates takes time, so it is left out where nobody needs them.
+    // Reading the system's certificates takes time, so it is skipped if they are not needed.
     let builder = if use_tls {
         builder.with_provider_and_native_roots(default_provider())?
     } else {
@@ -163,14 +163,14 @@ fn upstream_error() -> ApiError {
     ApiError::new(StatusCode::BAD_GATEWAY, "upstream_error", text)
 }
 
-/// Refuses an answer whose end the client would see elsewhere than we do, or whose status is none: beyond
-/// 599 it counts as a failure of the server (RFC 9110, section 15).
+/// Refuses an answer whose end the client would see elsewhere than we do, or whose status is invalid: a
+/// status beyond 599 counts as a failure of the server (RFC 9110, section 15).
 fn check_head<B>(answer: &Response<B>) -> Result<(), ApiError> {
     let headers = answer.headers();
     let both = headers.contains_key(header::TRANSFER_ENCODING)
         && headers.contains_key(header::CONTENT_LENGTH);
     let status = answer.status();
-    // An upgrade is never asked for.
+    // An upgrade is never requested.
     if both || status == StatusCode::SWITCHING_PROTOCOLS || status.as_u16() >= 600 {
         tracing::warn!(status = status.as_u16(), "upstream answered with a broken head");
         return Err(upstream_error());

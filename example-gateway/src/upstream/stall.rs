@@ -13,8 +13,8 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
 pin_project! {
-    /// Breaks off with [`Stalled`] when nothing has come for `limit`. The time that the client takes
-    /// is not counted: whatever is there when it asks again is handed on.
+    /// Breaks off with [`Stalled`] when nothing has arrived for `limit`. The time that the client takes is
+    /// not counted: whatever is there when it reads again is passed on.
     #[derive(Debug)]
     pub(crate) struct Stall<B> {
         #[pin]

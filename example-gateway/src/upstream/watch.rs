@@ -1,4 +1,4 @@
-//! One call of a provider, as it is told: its span, its count, and its answer's first byte.
+//! The record of one call of a provider: its span, its count, and its answer's first byte.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Call {
         &self.span
     }
 
-    /// Tells how it went, and goes on with the body of the answer.
+    /// Records how it went, and continues with the body of the answer.
     pub(crate) fn answered<B>(
         self,
         answer: Result<Response<B>, ApiError>,

@@ -16,8 +16,8 @@ const STOP_WORDS: &[&str] = &[
     "which", "who", "why", "will", "with", "would", "you", "your",
 ];
 
-/// Endings and the least number of bytes that must stand before them, the longest first. They are
-/// taken off one after the other: `generating`, `generat`, `gener`.
+/// Endings and the least number of bytes that must precede them, the longest first. They are removed
+/// one after the other: `generating`, `generat`, `gener`.
 const ENDINGS: &[(&str, usize)] = &[
     ("ization", 4),
     ("isation", 4),

@@ -33,7 +33,7 @@ const FENCE: &str = "```";
 /// The longest tag that is taken off the end of an answer, in bytes: `<｜end▁of▁sentence｜>` has 31.
 const MAX_TAG_LEN: usize = 40;
 
-/// Why an answer is no decision.
+/// Why an answer is not a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoDecision {
     /// What is wrong. It never quotes the answer, and with it perhaps the user.
@@ -54,8 +54,8 @@ pub(crate) fn decision(
     preferences: &Preferences,
 ) -> Result<RouteDecision, NoDecision> {
     let no_decision = |why| NoDecision { why, cut_off: false };
-    let Object(completion): Object<Completion> =
-        serde_json::from_slice(completion).map_err(|_| no_decision("it is no chat completion"))?;
+    let Object(completion): Object<Completion> = serde_json::from_slice(completion)
+        .map_err(|_| no_decision("it is not a chat completion"))?;
     let choice = completion.choices.into_iter().next();
     let Object(choice) = choice.ok_or_else(|| no_decision("it has no choices"))?;
     let Object(message) = choice.message;
@@ -121,7 +121,7 @@ impl Answer {
     }
 }
 
-/// The name that was answered, empty for none; `None` if this is no answer.
+/// The name in the answer, empty for none; `None` if this is not an answer.
 fn route_name(content: &str) -> Option<String> {
     if is_json(content) {
         return answer(content);

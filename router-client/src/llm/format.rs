@@ -99,8 +99,8 @@ impl PromptFormat {
         }
     }
 
-    /// The routes as they stand in the prompt. Descriptions are shortened until all routes fit;
-    /// where even their names do not, the last ones are left out.
+    /// The routes as written in the prompt. Descriptions are shortened until all routes fit; if even their
+    /// names do not fit, the last ones are left out.
     pub(crate) fn routes(self, preferences: &Preferences) -> String {
         let limit = self.routes_limit();
         let with = |description| -> Vec<String> {
@@ -119,7 +119,7 @@ impl PromptFormat {
             kept = fewer;
         }
         if kept.len() < preferences.iter().len() {
-            tracing::debug!(kept = kept.len(), "the routing model is not told of all routes");
+            tracing::debug!(kept = kept.len(), "the routing model does not get all routes");
         }
         match self {
             Self::ArchRouter => format!("[{}]", kept.join(",")),

@@ -33,7 +33,7 @@ async fn find(store: &impl Inspect, key: &AffinityKey) -> Option<StoredPin> {
     store.find(&stored(store, key)).await.expect("find")
 }
 
-/// How often each name is told.
+/// How often each name is listed.
 async fn listed(store: &impl Inspect, limit: usize) -> HashMap<StoredKey, usize> {
     let (mut told, mut cursor) = (HashMap::new(), None);
     loop {

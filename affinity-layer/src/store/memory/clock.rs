@@ -15,12 +15,12 @@ const SWEEP: usize = 2;
 /// How many places of a listing are looked at under one lock.
 const STRETCH: usize = 64;
 
-/// Where an entry stands on the clock of its digest.
+/// The place of an entry on the clock of its digest.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) index: u32,
-    /// The place was given back by a release, so the hand may come by at any time: the entry starts
-    /// as used, lest a new session is the first to go.
+    /// A release freed this place, so the hand may come by at any time: the entry starts as used, so
+    /// that a new session is not the first to go.
     pub(super) reused: bool,
 }
 
@@ -134,7 +134,7 @@ impl Clocks {
         self.0.len()
     }
 
-    /// The entries at the places of a ring from `from` on; `None` where there is no such ring.
+    /// The entries at the places of a ring from `from` on; `None` if there is no such ring.
     pub(super) fn stretch(&self, part: usize, from: usize) -> Option<Stretch> {
         let clock = self.lock(part)?;
         let places = (from..clock.ring.len()).take(STRETCH);
@@ -144,9 +144,9 @@ impl Clocks {
         Some(Stretch { entries, next: (end < clock.ring.len()).then_some(end) })
     }
 
-    /// Finds an entry to evict and hands its place to `digest`; `None` when there is nobody.
+    /// Finds an entry to evict and gives its place to `digest`; `None` if there is none.
     ///
-    /// Who is `spared` is not asked, unless there is nobody else in the same part.
+    /// The entry `spared` is not considered, unless it is the only one in its part.
     /// `remove(candidate, index, must_go)` removes a candidate, which it may leave unless
     /// `must_go`, and says whether it did. No ring is locked while it runs.
     pub(super) fn evict(

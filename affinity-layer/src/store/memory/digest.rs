@@ -8,16 +8,16 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::AffinityKey;
 
-/// A keyed hash of a key. Nobody who does not know the hash's own key can make two ids meet, and by
-/// chance it does not happen. The last 16 bits but one are those of the key's tenant; the very last is
-/// always set, so that an `Option` of a digest is no larger.
+/// A keyed hash of a key. Without the hash's own key no one can make two ids collide, and by chance it
+/// does not happen. The last 16 bits but one are those of the key's tenant; the very last is always
+/// set, so that an `Option` of a digest is no larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Digest(u64, NonZeroU64);
 
 const TENANT_BITS: u32 = 16;
 
 impl Digest {
-    /// How many tenants are told apart.
+    /// How many tenants are distinguished.
     pub(super) const TENANTS: usize = 1 << TENANT_BITS;
 
     /// Which of `parts` parts of the store the key belongs to; independent of the half that the map
@@ -90,14 +90,14 @@ impl Digester {
     pub(super) fn digest_key(&self, key: &AffinityKey) -> Digest {
         let parts = key.parts();
         if let [[], [], session, []] = parts {
-            // All keys without a tenant are those of one: no hash is needed to tell.
+            // All keys without a tenant belong to one: no hash is needed.
             return digest(self.plain, |hash| hash(session)).of_tenant(0);
         }
         let digest = digest(self.parted, |hash| {
             let mut lengths = 0_u64;
             for part in parts {
                 hash(part);
-                // No part is as long as 2^16, so the lengths tell where each ends.
+                // No part is as long as 2^16, so the lengths say where each one ends.
                 lengths = lengths << 16 | part.len() as u64;
             }
             hash(&lengths.to_le_bytes());

@@ -29,8 +29,8 @@ pub(in crate::store) struct Pins {
     tenants: Tenants,
     selections: Interner,
     born: Instant,
-    /// The wall clock when the map was made. It is read once: what follows is counted from `born`,
-    /// which nobody can set back.
+    /// The wall clock when the map was made. It is read once: what follows is counted from `born`, a
+    /// steady clock.
     born_unix: u64,
 }
 
@@ -91,7 +91,7 @@ impl Pins {
         self.insert(digest, pin, ttl, 0, false)
     }
 
-    /// Puts `pin` in for `ttl`, in the place of the one that may be there.
+    /// Stores `pin` for `ttl`, replacing any previous one.
     #[cfg(feature = "redis")]
     pub(in crate::store) fn put(&self, digest: Digest, pin: &Pin, ttl: Duration, tag: u32) {
         self.insert(digest, pin, ttl, tag, true);
@@ -136,8 +136,8 @@ impl Pins {
         standing
     }
 
-    /// Moves the pin to `selection` at epoch `next` if its epoch still is `from`. Returns the pin
-    /// that stands, and whether it was moved.
+    /// Moves the pin to `selection` at epoch `next` if its epoch is still `from`. Returns the stored pin,
+    /// and whether it was moved.
     pub(in crate::store) fn repin(
         &self,
         digest: Digest,
@@ -159,7 +159,7 @@ impl Pins {
         Some((slot.held(now).pin, moves))
     }
 
-    /// Removes the pin, if `epoch` is given only that generation; says whether there was one.
+    /// Removes the pin; with `epoch`, only that generation. Says whether there was one.
     pub(in crate::store) fn release(&self, digest: Digest, epoch: Option<Epoch>) -> bool {
         let now = self.now();
         let mut was_live = false;
@@ -178,7 +178,7 @@ impl Pins {
         removed.is_some()
     }
 
-    /// Looks at the next few entries beside `digest` and drops those that have expired.
+    /// Checks the next few entries near `digest` and drops those that have expired.
     fn drop_expired(&self, digest: Digest, now: u64) {
         for (other, index) in self.clocks.sweep(digest) {
             if self.remove_if(other, |slot| slot.position.index() == index && !slot.is_live(now)) {
@@ -187,7 +187,7 @@ impl Pins {
         }
     }
 
-    /// A place for one more entry, with somebody evicted if the map is full.
+    /// A place for one more entry; evicts another one if the map is full.
     fn make_room(&self, digest: Digest, now: u64) -> Place {
         let grow = |len| (len < self.capacity).then_some(len + 1);
         if self.len.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow).is_ok() {

@@ -19,8 +19,8 @@ pub(super) struct Slot {
     pub(super) position: Position,
 }
 
-/// Where an entry stands on its clock, and in the lowest bit whether it was used since the hand of the
-/// clock last passed. There are millions of entries: a flag of its own would cost eight bytes in each.
+/// The place of an entry on its clock, and in the lowest bit whether it was used since the hand of the
+/// clock last passed. There are millions of entries: a separate flag would cost eight bytes in each.
 #[derive(Debug)]
 pub(super) struct Position(AtomicU32);
 
@@ -69,11 +69,11 @@ impl Slot {
     }
 }
 
-/// A pin as it stands in the map.
+/// A pin as stored in the map.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Held {
     pub(in crate::store) pin: Pin,
-    /// What the owner of the map noted beside the pin.
+    /// What the owner of the map noted about the pin.
     #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "for near copies"))]
     pub(in crate::store) tag: u32,
     /// Time until it expires.

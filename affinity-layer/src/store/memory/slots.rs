@@ -1,4 +1,4 @@
-//! Where the entries stand: several maps, so that their tables are well filled.
+//! Where the entries are: several maps, so that their tables are well filled.
 
 use dashmap::DashMap;
 

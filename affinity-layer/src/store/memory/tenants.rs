@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::digest::Digest;
 
-/// One count for each [`Digest::tenant`]. When the map is full, a tenant's new entry takes the place
-/// of one of a tenant that holds at least as many: who holds little loses nothing to who claims
-/// much, and nobody needs a number to be set.
+/// One count for each [`Digest::tenant`]. When the map is full, a tenant's new entry takes the place of
+/// one of a tenant that holds at least as many: a tenant with few sessions never loses them to one
+/// with many, and no quota has to be set.
 ///
 /// Tenants may share a count, by chance and not by choice: digests are keyed.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use super::cluster::Servers;
 use super::node::Node;
 use crate::Epoch;
 
-/// The bits of an epoch that tell processes apart. With 12 the rest lasts until 2112.
+/// The bits of an epoch that distinguish processes. With 12 the rest lasts until 2112.
 const OWN_BITS: u32 = 12;
 
 /// How far ahead of the clock an epoch may be that is taken over from a stored value: a number out
@@ -31,8 +31,8 @@ const CLOCK_RETRY: Duration = Duration::from_millis(50);
 
 /// Microseconds since 1970 as Redis counts them.
 ///
-/// The wall clock is read once; after that only a steady clock counts, corrected by what Redis
-/// tells. A jump of the system's time moves nothing.
+/// The wall clock is read once; after that only a steady clock counts, corrected by the time that
+/// Redis reports. A jump of the system's time moves nothing.
 #[derive(Debug)]
 pub(super) struct EpochClock {
     started: Instant,
@@ -87,8 +87,8 @@ impl EpochClock {
         Epoch((micros << OWN_BITS) | self.own)
     }
 
-    /// An epoch greater than `from`, also where that lies far ahead of the clock. Only where none is
-    /// greater, it is one of now.
+    /// An epoch greater than `from`, even if that is far ahead of the clock. Only if none is greater, it
+    /// is that of now.
     pub(super) fn after(&self, from: Epoch) -> Epoch {
         self.saw(from);
         let next = self.next();
@@ -113,7 +113,7 @@ pub(super) fn unix_millis(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A time beyond what the system can tell is 1970: a stored number must not be able to panic.
+/// A time that the system cannot represent becomes 1970: a stored number must not cause a panic.
 pub(super) fn from_unix_millis(millis: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
 }

@@ -58,7 +58,7 @@ impl Freshness {
         self.fresh_until.store(until, Ordering::Release);
     }
 
-    /// Notes which Redis is followed from now on; gives the one of before.
+    /// Notes which Redis is followed from now on; returns the previous one.
     pub(crate) fn start_of_run(&self, run_id: &str) -> Option<String> {
         self.run_id().replace(run_id.to_owned())
     }

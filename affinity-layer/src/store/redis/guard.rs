@@ -23,15 +23,14 @@ const MAX_IN_FLIGHT: usize = 4096;
 pub(super) struct Guard {
     in_flight: Semaphore,
     calls: Breaker,
-    /// A server that is full or takes no writes answers reads, so calls in all do not tell. Here only
-    /// its answers count: whether it is there is known by the others.
+    /// A server that is full or takes no writes still answers reads, so all calls together do not show
+    /// it. Here only answers to claims count: the other breaker knows whether the server is there.
     claims: Breaker,
     counters: Arc<Counters>,
 }
 
 impl Guard {
-    /// A call that is given up before `patience` is over tells of a client that went away and of nothing
-    /// else.
+    /// A call that is dropped before `patience` is over only shows that a client went away.
     pub(super) fn new(counters: Arc<Counters>, patience: Duration) -> Self {
         Self {
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
@@ -80,7 +79,7 @@ impl Guard {
         self.claims.close();
     }
 
-    /// Until what is given back is dropped, calls do not try a server that gives no sign of life.
+    /// Until the returned value is dropped, calls do not try a server that gives no sign of life.
     pub(super) fn watch(&self) -> impl Drop {
         self.calls.watch()
     }

@@ -23,9 +23,9 @@ const MAX_SCAN: usize = 256;
 /// How many values are read at once.
 const AT_ONCE: usize = 64;
 
-/// Where a scan is: a server, and what that calls the place.
+/// Where a scan is: a server, and that server's cursor.
 struct Place {
-    /// Nothing where there is only one.
+    /// Empty if there is only one.
     server: String,
     cursor: u64,
 }
@@ -107,7 +107,7 @@ async fn read_all(
     Ok(pins)
 }
 
-/// The pin under a whole name, if what stands there is a pin. Does not count as a use.
+/// The pin under a whole name, if the value there is a pin. Does not count as a use.
 async fn read_stored(protocol: &Protocol, name: &str) -> Result<Option<StoredPin>, StoreError> {
     let Protocol { servers, names, .. } = protocol;
     let Some(key) = name.strip_prefix(names.prefix()) else {

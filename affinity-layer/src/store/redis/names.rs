@@ -4,12 +4,12 @@ use std::fmt;
 
 use crate::AffinityKey;
 
-/// A secret that hides keys: ids cannot be told from names, nor names made for known ids.
+/// A secret that hides keys: names do not reveal ids, and no one can compute the name of a known id.
 #[derive(Clone)]
 pub struct NameSecret([u8; 32]);
 
 impl NameSecret {
-    /// Derives the secret from `text`, which should hold at least 128 bits that nobody can guess.
+    /// Derives the secret from `text`, which should hold at least 128 random bits.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(blake3::derive_key(
@@ -55,7 +55,7 @@ impl Names {
         &self.prefix
     }
 
-    /// What a scan has to look for: the prefix as it stands, and anything behind it.
+    /// The pattern of a scan: the literal prefix, and anything after it.
     pub(super) fn pattern(&self) -> String {
         let mut pattern = String::with_capacity(self.prefix.len() + 1);
         for c in self.prefix.chars() {
@@ -67,7 +67,7 @@ impl Names {
         pattern + "*"
     }
 
-    /// Whose pin stands under a name without the prefix, where that can be read.
+    /// Whose pin is stored under a name without the prefix, if the name is readable.
     pub(super) fn read(&self, name: &str) -> Option<AffinityKey> {
         let schemes = [Some(&self.current), self.previous.as_ref()];
         let is_plain = |scheme: &Scheme| matches!(scheme, Scheme::Plain);

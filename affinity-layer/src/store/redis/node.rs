@@ -103,13 +103,13 @@ impl Node {
         Commands::new(&self.waiting.client(), limit)
     }
 
-    /// The connection that near copies follow. Where it is the only one, Redis does not tell it of
-    /// the changes that are made here.
+    /// The connection that near copies follow. If it is the only one, Redis does not report to it the
+    /// changes that are made here.
     pub(crate) fn followed(&self) -> &SupervisedConnection {
         &self.first
     }
 
-    /// The server was seen to answer: calls need not wait for the breaker to try it.
+    /// The server was seen to answer: calls do not have to wait for the breaker to try it.
     pub(crate) fn is_back(&self) {
         self.guard.close();
     }

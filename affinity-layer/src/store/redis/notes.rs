@@ -1,5 +1,5 @@
-//! Notes that replicas leave for each other beside the pins: a few fields of text in one hash,
-//! `{prefix}%{board}`, which is the name of no pin.
+//! Notes that replicas leave for each other, apart from pins: a few fields of text in one hash,
+//! `{prefix}%{board}`, a name that no pin can have.
 
 use bytes::Bytes;
 
@@ -8,8 +8,8 @@ use super::errors::store_error;
 use super::protocol::Protocol;
 use crate::StoreError;
 
-/// The most fields of a board, the longest name of one and the longest text in bytes: whoever else
-/// writes to Redis must not fill our memory.
+/// The most fields of a board, the longest name of one and the longest text in bytes: other programs
+/// that write to Redis must not fill our memory.
 const LIMITS: [i64; 3] = [1024, 256, 1024];
 
 /// Reads the fields of a hash, names and values in turns, but none that is longer than any of ours.

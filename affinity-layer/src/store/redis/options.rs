@@ -97,7 +97,7 @@ impl RedisOptions {
         self
     }
 
-    /// Names pins by a keyed hash, so that no id rests in Redis. Default: readable names.
+    /// Names pins by a keyed hash, so that Redis holds no id. Default: readable names.
     pub fn hash_names(mut self, secret: NameSecret) -> Self {
         self.names.current = Scheme::Hashed(secret);
         self
@@ -106,8 +106,8 @@ impl RedisOptions {
     /// Still finds pins under the names of an older secret, for the time of a change.
     ///
     /// To change without a split session, first give all replicas the new secret here, then swap
-    /// the two, then drop the older one once its pins have expired. Sessions whose very first
-    /// requests race over two replicas in the moment of the swap may still be told two models.
+    /// the two, then drop the older one once its pins have expired. Sessions whose very first requests
+    /// race over two replicas in the moment of the swap may still get two models.
     pub fn previous_secret(mut self, secret: NameSecret) -> Self {
         self.names.previous = Some(Scheme::Hashed(secret));
         self
@@ -127,19 +127,19 @@ impl RedisOptions {
 
     /// Whether a claim or a move counts only once a replica of Redis holds it (`WAIT`), so that a
     /// failover cannot lose it. One that no replica confirms within half of the command timeout is
-    /// undone, and told as an error of kind [`Unconfirmed`](crate::StoreErrorKind::Unconfirmed).
+    /// undone, and returned as an error of kind [`Unconfirmed`](crate::StoreErrorKind::Unconfirmed).
     /// Pins that were confirmed are read without any replica. All processes that share pins must agree
     /// on this. Default: no.
     ///
-    /// One replica is waited for. With three servers that is a majority of them; with more, whoever
-    /// fails over must see to it that an up-to-date replica is chosen.
+    /// The wait is for one replica. With three servers that is a majority of them; with more, the
+    /// failover must choose an up-to-date replica.
     pub fn replicated(mut self, replicated: bool) -> Self {
         self.replicated = replicated;
         self
     }
 
-    /// Whether a [`TieredStore`](crate::TieredStore) without Redis fails, instead of deciding alone
-    /// and serving what it knows: then nothing is told as a pin that Redis does not hold, but for a
+    /// Whether a [`TieredStore`](crate::TieredStore) without Redis fails, instead of deciding alone and
+    /// serving what it knows: then nothing is reported as a pin that Redis does not hold, except a
     /// fresh copy, which may be 1 s old. A release that fails is still made when Redis is back. For
     /// use with [`AffinityLayer::require_store`](crate::AffinityLayer::require_store), which makes
     /// the failure a 503. Default: no.

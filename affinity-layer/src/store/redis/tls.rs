@@ -30,13 +30,13 @@ pub(super) fn private(pem: &[u8]) -> Result<TlsConfig, RedisConfigError> {
         roots.add(certificate).map_err(|error| wrong(&error))?;
     }
     if roots.is_empty() {
-        return Err(wrong(&"there is no certificate in it"));
+        return Err(wrong(&"it contains no certificate"));
     }
     connector(roots)
 }
 
 fn connector(roots: RootCertStore) -> Result<TlsConfig, RedisConfigError> {
-    // The provider is named, because rustls panics on a choice of its own when two are in the tree.
+    // The provider is explicit, because rustls panics if two are in the tree and none is chosen.
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| RedisConfigError(format!("TLS cannot be used: {error}")))?

@@ -35,7 +35,7 @@ pub(super) async fn follow_all(shared: Arc<Shared>) {
                 followers.push((node, Follower(follower.abort_handle())));
             }
         }
-        // What a node told that is not followed any more may have come too late.
+        // What a node reported that is no longer followed may have come too late.
         shared.near.doubt_all();
         if map.changed().await.is_err() {
             return;
@@ -72,7 +72,7 @@ async fn follow(shared: Arc<Shared>, node: Arc<Node>) {
                 node.freshness.down();
                 shared.near.doubt_all();
                 tracing::warn!(
-                    "the shared session store is away, or came back; its state is read anew"
+                    "the shared session store is away, or came back; its state is read again"
                 );
             }
             Err(error) => {
@@ -102,8 +102,7 @@ async fn start(shared: &Shared, node: &Node, client: &Client) -> Result<Followed
         return Err(Error::new(ErrorKind::Config, "Redis 7.0 or later is needed"));
     }
     shared.note_version(None);
-    // Before anybody is told that Redis is there: an epoch by a wall clock that is far off would be
-    // out of order.
+    // Before the store counts as there: an epoch by a wall clock that is far off would be out of order.
     shared.redis.set_clock().await;
     let coherent = refusal.is_none() && !shared.always_read;
     if let Some(error) = refusal {
@@ -123,7 +122,7 @@ async fn start(shared: &Shared, node: &Node, client: &Client) -> Result<Followed
 }
 
 async fn track(shared: &Shared, client: &Client) -> Result<(), Error> {
-    // On the connection of before it may be on already, and would be refused.
+    // On the previous connection it may be on already, and would be refused.
     client.stop_tracking().await?;
     client.start_tracking(shared.redis.names().prefix(), true, false, false, true).await
 }
@@ -174,7 +173,7 @@ async fn beat(shared: &Shared, node: &Node, client: &Client, mut followed: Follo
     }
 }
 
-/// Whether the server of `name` was started anew since it was followed first, and that was not noticed
+/// Whether the server of `name` was restarted since it was first followed, and that was not noticed
 /// yet.
 pub(super) async fn has_restarted(shared: &Shared, name: &str) -> bool {
     // If it cannot be asked, it cannot be believed either.

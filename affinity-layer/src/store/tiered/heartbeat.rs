@@ -1,4 +1,4 @@
-//! What a server tells of itself while it is followed.
+//! What a server reports about itself while it is followed.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,11 +17,11 @@ const BEAT_TIMEOUT: Duration = Duration::from_millis(250);
 pub(super) struct Followed {
     /// Whether it brings invalidations.
     pub(super) coherent: bool,
-    /// Redis draws one at each start; another one means other data. Empty where it is not told.
+    /// Redis draws one at each start; another one means other data. Empty if it is not reported.
     pub(super) run_id: String,
-    /// Such as `7.0.15`, empty where it is not told. A Valkey tells which Redis it can stand in for.
+    /// Such as `7.0.15`; empty if it is not reported. A Valkey reports which Redis it is compatible with.
     pub(super) version: String,
-    /// How often data was flushed. Of a flush, the client passes no invalidation on.
+    /// How often data was flushed. The client does not pass on the invalidation of a flush.
     pub(super) flushes: u64,
 }
 

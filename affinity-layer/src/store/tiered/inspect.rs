@@ -9,7 +9,7 @@ use crate::admin::{Inspect, Inspected, PinPage, StoredKey, StoredPin};
 use crate::store::Claim;
 use crate::{AffinityKey, Epoch, Expiry, Selection, StoreError};
 
-/// Tells Redis of what was decided here for a name, so that what is found there is all there is.
+/// Tells Redis what was decided here for a name, so that Redis then holds everything.
 async fn settled(shared: &Shared, key: &StoredKey) -> Result<(), StoreError> {
     let name = shared.redis.whole_name(key);
     if shared.is_there(&name) { settle(shared, &name).await } else { Ok(()) }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::store::memory::{Digest, Digester, Held, Pins};
 use crate::{Expiry, Pin};
 
-/// Counters that tell whether a name was invalidated while its value was under way. Names share
-/// them; a false alarm costs one read.
+/// Counters that show whether a name was invalidated while its value was under way. Names share them;
+/// a false alarm costs one read.
 const VERSIONS: usize = 1024;
 
-/// The tag of what this replica decided by itself.
+/// The tag of what this replica decided alone.
 const OWN: u32 = 0;
 
 /// Between two generations. The tag of a fresh copy is its generation; one more, and the copy is what
@@ -94,12 +94,12 @@ impl Near {
         self.pins.put(spot.digest, &held.pin, held.left, tag);
     }
 
-    /// Keeps what this replica decided by itself.
+    /// Keeps what this replica decided alone.
     pub(super) fn keep_own(&self, spot: Spot, pin: &Pin, ttl: Duration) {
         self.pins.put(spot.digest, pin, ttl, OWN);
     }
 
-    /// Whether this is a decision of this replica, of which Redis has not said that it stands.
+    /// Whether this is a decision of this replica that Redis has not confirmed.
     pub(super) fn is_own(held: &Held) -> bool {
         held.tag == OWN
     }
@@ -115,7 +115,7 @@ impl Near {
 
     /// This replica is going to change the pin of `name`.
     ///
-    /// Redis tells of a change to all connections but the one that made it. So the copy goes before
+    /// Redis reports a change to all connections but the one that made it. So the copy goes before
     /// the change is sent, and so does any that is read meanwhile, however the change ends: its
     /// answer may be lost, and the copy would then stay for good.
     pub(super) fn change<'a>(&'a self, name: &'a str) -> Changing<'a> {

@@ -1,4 +1,4 @@
-//! What this replica decided while Redis was away, to be told to it when it is back.
+//! What this replica decided while Redis was away, and tells it once it is back.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{AffinityKey, Epoch, Pin};
 /// How long a release waits for Redis; the pin that it is for may live longer.
 pub(super) const RELEASE_LIFE: Duration = Duration::from_secs(3600);
 
-/// Before a change is told again that could not be taken for what stands under its name.
+/// The wait before a change is sent again that failed because of the value under its name.
 const REST: Duration = Duration::from_secs(1);
 
 /// A change that Redis has not confirmed.
@@ -20,12 +20,12 @@ pub(super) struct Change {
     pub(super) kind: Kind,
     /// When it is of no use any more.
     pub(super) until: Instant,
-    /// When Redis could not take it for what stands under its name.
+    /// When Redis refused it because of the value under its name.
     pub(super) refused: Option<Instant>,
 }
 
 impl Change {
-    /// Whether it is not to be told yet: what stands there may be somebody else's, and stay.
+    /// Whether it is too early to send it: the value there may belong to another program, and stay.
     pub(super) fn rests(&self) -> bool {
         self.refused.is_some_and(|refused| refused.elapsed() < REST)
     }
@@ -50,15 +50,15 @@ impl Pending {
         Self { changes: DashMap::new(), capacity }
     }
 
-    /// Notes a change in the place of an older one. Beyond the bound it is not noted: the session
-    /// is then claimed anew by its next request.
+    /// Notes a change, replacing an older one. Beyond the bound it is not noted: the session is then
+    /// claimed again by its next request.
     pub(super) fn note(&self, name: String, change: Change) {
         if self.changes.len() < self.capacity || self.changes.contains_key(&name) {
             self.changes.insert(name, change);
         }
     }
 
-    /// Notes a change that was taken and could not be told, unless a newer one was noted.
+    /// Notes a change that was taken out and could not be sent, unless a newer one was noted.
     pub(super) fn note_again(&self, name: &str, change: Change) {
         self.changes.entry(name.to_owned()).or_insert(change);
     }

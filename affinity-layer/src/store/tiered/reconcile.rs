@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// After a failure.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// How many names are told at once.
+/// How many names are sent at once.
 const BATCH: usize = 64;
 
 /// Runs for as long as the store lives.

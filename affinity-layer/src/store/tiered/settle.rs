@@ -11,7 +11,7 @@ use crate::store::Claim;
 use crate::store::memory::Held;
 use crate::{AffinityKey, Epoch, Expiry, Pin, StoreError, StoreErrorKind};
 
-/// Tells Redis of what was decided here, if something was; its winner stands.
+/// Tells Redis what was decided here, if anything was; the winner in Redis counts.
 pub(super) async fn settle(shared: &Shared, name: &str) -> Result<(), StoreError> {
     let Some(change) = shared.pending.take(name) else {
         return Ok(());
@@ -57,7 +57,7 @@ async fn tell(shared: &Shared, name: &str, change: &Change) -> Result<(), StoreE
     Ok(())
 }
 
-/// Keeps the pin that stands after all. Any but our own claim is read again, for its time left.
+/// Keeps the pin that Redis holds. Any but our own claim is read again, for its time left.
 async fn adopt(
     shared: &Shared,
     name: &str,
@@ -76,8 +76,8 @@ async fn adopt(
     }
 }
 
-/// A change on its way to Redis. When that fails, or whoever waits for it gives up, it is still to be
-/// told, unless another one was noted in its place.
+/// A change on its way to Redis. If it fails, or its caller gives up, it is still to be sent, unless
+/// another one was noted instead.
 struct Untold<'a> {
     shared: &'a Shared,
     name: &'a str,
@@ -92,8 +92,8 @@ impl Drop for Untold<'_> {
     }
 }
 
-/// A claim on its way. When it fails, or its caller gives up, it stays as this replica's own; where
-/// Redis must hold what is told, nothing stays, and the next request asks Redis what became of it.
+/// A claim on its way. If it fails, or its caller gives up, it stays as this replica's own; if Redis is
+/// required, nothing stays, and the next request asks Redis what it holds.
 pub(super) struct Unconfirmed<'a> {
     pub(super) shared: &'a Shared,
     pub(super) key: &'a AffinityKey,
@@ -114,7 +114,7 @@ impl Drop for Unconfirmed<'_> {
     }
 }
 
-/// A copy that a move has taken away. When whoever waits for the move gives up, it serves again.
+/// A copy that a move has taken away. If the caller of the move gives up, it serves again.
 pub(super) struct Withheld<'a> {
     pub(super) shared: &'a Shared,
     pub(super) name: &'a str,
@@ -129,7 +129,7 @@ impl Drop for Withheld<'_> {
     }
 }
 
-/// A release on its way. When it fails, or its caller gives up, it is told when Redis is back.
+/// A release on its way. If it fails, or its caller gives up, it is sent once Redis is back.
 pub(super) struct Ending<'a> {
     pub(super) shared: &'a Shared,
     pub(super) key: &'a AffinityKey,

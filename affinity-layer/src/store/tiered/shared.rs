@@ -40,7 +40,7 @@ impl Shared {
         !nodes.is_empty() && nodes.iter().all(|node| holds(node))
     }
 
-    /// Whether all servers are there, and tell of changes.
+    /// Whether all servers are there, and report changes.
     pub(super) fn is_followed(&self) -> bool {
         self.all(|node| node.freshness.is_followed())
     }
@@ -55,8 +55,8 @@ impl Shared {
         self.redis.servers().node(name).is_some_and(|node| node.freshness.is_followed())
     }
 
-    /// Whether a session may move without Redis: not where nobody may be told of a pin that could be
-    /// lost, or that Redis does not hold.
+    /// Whether a session may move without Redis: not if a pin may only be reported once it cannot be
+    /// lost, or once Redis holds it.
     pub(super) fn moves_alone(&self) -> bool {
         !self.redis.is_replicated() && !self.redis.is_strict()
     }
@@ -99,7 +99,7 @@ impl Shared {
         }
     }
 
-    /// Notes a change that Redis is to be told of within `ttl`.
+    /// Notes a change that Redis must learn within `ttl`.
     pub(super) fn note(&self, name: String, key: &AffinityKey, kind: Kind, ttl: Duration) {
         let now = Instant::now();
         let until = now.checked_add(ttl).unwrap_or(now + RELEASE_LIFE);

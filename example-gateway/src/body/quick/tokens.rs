@@ -6,16 +6,16 @@ use crate::config::Inputs;
 /// Digits of a number that is certainly in range, with an exponent below 100.
 const DIGITS: usize = 200;
 
-/// A place in a text. Every step gives `None` where it does not find what it is for.
+/// A place in a text. Every step returns `None` if it does not find what it expects.
 pub(super) struct Reader<'a> {
     text: &'a [u8],
     pub(super) at: usize,
-    /// Where the block begins that was looked at last, and what was seen there.
+    /// The start of the block that was searched last, and what was found there.
     block: usize,
     seen: Seen,
     /// Whether every string so far is ASCII.
     pub(super) is_ascii: bool,
-    /// What the messages were seen to hold beside text.
+    /// Kinds of input other than text found in the messages so far.
     pub(super) inputs: Inputs,
 }
 
@@ -46,7 +46,7 @@ impl<'a> Reader<'a> {
         is_there.then(|| self.at += text.len())
     }
 
-    /// A string after its first quote: what stands between the two, and whether that holds escapes.
+    /// A string after its first quote: the text between the quotes, and whether it holds escapes.
     #[inline]
     pub(super) fn string(&mut self) -> Option<(&'a [u8], bool)> {
         // Most strings are keys and other words that end within the block.
@@ -81,8 +81,8 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Where the next byte stands that a string cannot pass over, if the block that was looked at holds
-    /// it. As a rule it is a few bytes away, so a block is searched once, and asked again and again.
+    /// The next byte that a string cannot pass over, if the block searched last holds one. It is usually
+    /// a few bytes away, so a block is searched once and consulted many times.
     #[inline]
     fn stop_in_block(&self) -> Option<usize> {
         let passed = self.at.wrapping_sub(self.block);
@@ -93,7 +93,7 @@ impl<'a> Reader<'a> {
         (ahead != 0).then(|| self.at + ahead.trailing_zeros() as usize)
     }
 
-    /// Looks at the block in which the reader stands, or at the next where it knows that one.
+    /// Searches the block in which the reader is, or the next if it knows that one.
     fn next_block(&mut self) {
         let current = self.at - self.at % BLOCK;
         if current == self.block {

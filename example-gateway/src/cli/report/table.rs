@@ -1,4 +1,4 @@
-//! Columns that stand below each other.
+//! Aligned columns.
 
 /// A name and seven figures in each row.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ fn it_needs_a_token_and_an_address_of_its_own() {
         ("admin: {address: '127.0.0.1:12002', token: $EMPTY}", "2: admin.token: must not be empty"),
         (
             "admin: {address: '127.0.0.1:12002', token: two words}",
-            "2: admin.token: must be visible ASCII: it has to stand in a header",
+            "2: admin.token: must be visible ASCII: it has to fit into a header",
         ),
         (
             "admin: {address: localhost, token: t}",

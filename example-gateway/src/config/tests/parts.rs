@@ -102,7 +102,7 @@ fn models_and_routes_must_fit_together() {
         ),
         (
             "routing_preferences: [{name: r, models: [gpt-4o]}, {name: r, models: [gpt-4o]}]",
-            "2: routing_preferences[1]: a preference of this name stands above",
+            "2: routing_preferences[1]: a preference above has the same name",
         ),
         (
             "model_aliases: {fast: {target: nothing}}",

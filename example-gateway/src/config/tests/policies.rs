@@ -73,7 +73,7 @@ fn what_cannot_be_meant_is_refused_or_warns() {
     let config = with_model("routing: {release: user_turn, warm_up_turns: 1}\n");
     assert_eq!(config.routing.warm_up_turns, 0);
     let expected = "routing.warm_up_turns: has no effect with release: user_turn, which decides \
-                    every turn anew";
+                    every turn again";
     assert_eq!(warnings(&config), [expected]);
 }
 

@@ -24,7 +24,7 @@ const SYSTEM: &str = "\
 You are a database architect. Use the tools to gather benchmarks, case studies and feature \
 support, then recommend one database and say why.";
 
-/// The model that is asked for; a routing gateway chooses another.
+/// The requested model; a routing gateway chooses another.
 const REQUESTED_MODEL: &str = "gpt-4o-mini";
 
 /// One agentic loop with its message history.

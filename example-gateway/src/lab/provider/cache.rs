@@ -1,9 +1,9 @@
 //! The prompt cache: what a model was sent before, from the beginning of a conversation on.
 //!
-//! A prompt is taken apart into what stands before the conversation (tools, instructions) and its
-//! messages. Of a new prompt so much is cached as it has in common with an earlier one of the same
-//! model from the first part on, and of the same `user` where there is one. Real caches count in blocks and from about a thousand tokens; this one
-//! counts from the first, so that a short conversation shows what a long one would.
+//! A prompt is split into what precedes the conversation (tools, instructions) and its messages. The
+//! part of a new prompt that it shares from the start with an earlier one, of the same model and the
+//! same `user` if there is one, is cached. Real caches count in blocks and from about a thousand
+//! tokens; this one counts from the first, so that a short conversation shows what a long one would.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
@@ -16,7 +16,7 @@ use super::fields::items;
 /// Beginnings that are remembered; the oldest is forgotten first.
 const MAX_BEGINNINGS: usize = 100_000;
 
-/// What stands before the conversation, in the three protocols.
+/// What precedes the conversation, in the three protocols.
 const HEAD: [&str; 3] = ["tools", "system", "instructions"];
 
 /// Remembers the beginnings of prompts. Clones share them.

@@ -122,7 +122,7 @@ pub(super) struct Answer {
 pub(super) struct Tokens {
     /// The whole prompt.
     pub(super) prompt: usize,
-    /// Of it, what was in the cache.
+    /// The part of it that was in the cache.
     pub(super) cached: usize,
     /// Of it, what came into the cache.
     pub(super) written: usize,
@@ -187,7 +187,7 @@ pub(super) fn last_user(messages: &[Value]) -> String {
     users.map(|message| text(&message["content"])).find(|text| !text.is_empty()).unwrap_or_default()
 }
 
-/// How many runs of results there are: the results of one answer's calls stand together.
+/// How many runs of results there are: the results of one answer's calls are adjacent.
 pub(super) fn runs(messages: &[Value], is_result: impl Fn(&Value) -> bool) -> usize {
     let mut results = messages.iter().map(is_result).collect::<Vec<_>>();
     results.dedup();

@@ -1,8 +1,8 @@
-//! Fields of JSON values that need not be there.
+//! Optional fields of JSON values.
 
 use serde_json::Value;
 
-/// What stands at a JSON pointer, else `null`.
+/// The value at a JSON pointer, else `null`.
 pub(super) fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
     value.pointer(pointer).unwrap_or(&Value::Null)
 }

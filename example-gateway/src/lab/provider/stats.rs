@@ -9,7 +9,7 @@ use serde::ser::{SerializeStruct, Serializer};
 
 use super::conversation::Tokens;
 
-/// Names come from whoever asks; more different ones than this are counted together.
+/// Clients choose the names; beyond this many different ones, they are counted together.
 const MAX_NAMES: usize = 1024;
 const OTHER_NAMES: &str = "(other)";
 
@@ -23,10 +23,10 @@ struct Counters {
     models: Mutex<BTreeMap<String, Usage>>,
 }
 
-/// What one model was asked for.
+/// Calls of one model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// Answers, whether or not anybody read them to their end.
+    /// Answers, whether or not they were read to their end.
     pub calls: u64,
     /// Tokens of prompts, cached ones included.
     pub prompt_tokens: u64,
@@ -37,7 +37,7 @@ pub struct Usage {
 }
 
 impl Stats {
-    /// How often a routing decision was asked for.
+    /// How many routing decisions were requested.
     #[must_use]
     pub fn routing_calls(&self) -> usize {
         self.0.routing_calls.load(Ordering::Relaxed)
@@ -49,7 +49,7 @@ impl Stats {
         self.usage().into_iter().map(|(model, usage)| (model, usage.calls)).collect()
     }
 
-    /// What each model was asked for and has cost, routing decisions left out.
+    /// The calls and tokens of each model, without routing decisions.
     #[must_use]
     pub fn usage(&self) -> BTreeMap<String, Usage> {
         self.models().clone()

@@ -19,7 +19,7 @@ pub(super) struct Process(Child);
 
 impl Process {
     pub(super) fn spawn(command: &mut Command) -> io::Result<Self> {
-        // In a process group of its own, so that Ctrl-C reaches us alone and we end it in order.
+        // In a process group of its own, so that Ctrl-C reaches only us and we stop it in order.
         command.process_group(0).spawn().map(Self)
     }
 
@@ -43,8 +43,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Nothing withstands SIGKILL, so the wait is short. Without it, an unreaped process would
-        // be left behind where nobody else reaps, as in most containers.
+        // No process survives SIGKILL, so the wait is short. Without it, an unreaped process would stay
+        // behind where nothing else reaps, as in most containers.
         if self.0.start_kill().is_ok() {
             while let Ok(None) = self.0.try_wait() {
                 std::thread::sleep(END_PAUSE);

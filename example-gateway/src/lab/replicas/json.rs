@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use crate::lab::term::clean;
 
-/// An object with one member a line, in the order in which they were written: the model and the
-/// route first. Anything else is given as it is.
+/// An object with one member a line, in the order in which they were written: the model and the route
+/// first. Anything else is returned unchanged.
 pub(super) fn pretty(text: &str) -> String {
     let members = serde_json::Deserializer::from_str(text).deserialize_map(Members);
     match members {

@@ -1,4 +1,4 @@
-//! The Redis of the demo: the user's, or a server of our own.
+//! The Redis of the demo: the user's, or a server that it starts.
 
 use std::fs;
 use std::io;
@@ -39,7 +39,7 @@ impl Redis {
         Self { url, own: None }
     }
 
-    /// A server of our own.
+    /// A server that the demo starts.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What is left of it is an empty folder, and there is nobody to tell.
+        // At worst an empty folder stays behind, which is not worth an error.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

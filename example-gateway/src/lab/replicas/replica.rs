@@ -34,8 +34,8 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    /// Starts this program once more, on a free port and with every provider at `upstream`, and
-    /// waits until it serves and has reached Redis. `number` is how its log lines are told apart.
+    /// Starts this program once more, on a free port and with every provider at `upstream`, and waits
+    /// until it serves and has reached Redis. `number` marks its log lines.
     ///
     /// # Errors
     ///
@@ -101,7 +101,7 @@ impl Replica {
     }
 }
 
-/// The address in the log line that tells it.
+/// The address in the log line that reports it.
 fn listening(line: &str) -> Option<Authority> {
     let line: Value = serde_json::from_str(line).ok()?;
     let fields = line.get("fields")?;

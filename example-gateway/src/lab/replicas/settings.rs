@@ -25,7 +25,7 @@ impl Settings {
     /// Settings for the Redis at `redis`, with a key prefix that no run had before: `verify` always
     /// takes the same session ids, so that a second run on one Redis would find the pins of the
     /// first, and pins that a real gateway keeps there are left alone. Nothing has to be deleted;
-    /// the keys expire. What stands behind the prefix is the session id and the usual value.
+    /// the keys expire. After the prefix come the session id and the usual value.
     ///
     /// # Errors
     ///

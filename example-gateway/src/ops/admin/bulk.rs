@@ -18,7 +18,7 @@ use super::refusal::{Refusal, invalid, refusal, store};
 use super::state::{Admin, Caller};
 use crate::extensions::Peer;
 
-/// Pins that one call moves, about, and the longest that it goes on.
+/// Roughly how many pins one call moves, and the longest that it takes.
 const MOST: u64 = 1000;
 const LONGEST: Duration = Duration::from_secs(2);
 
@@ -59,7 +59,7 @@ pub(super) async fn bulk(
     loop {
         match tally.step(&change, next.as_deref()).await {
             Ok(after) => next = after,
-            // What is done is told, and where to go on.
+            // Reports what is done, and where to continue.
             Err(refusal) if tally.has_done() => stopped = Some(refusal.code()),
             Err(refusal) => return Err(refusal),
         }
@@ -106,7 +106,7 @@ impl Tally<'_> {
             }
             match change.try_move(pin, &self.to).await {
                 Ok(true) => self.moved += 1,
-                // Somebody else was faster.
+                // Another request was faster.
                 Ok(false) => self.unchanged += 1,
                 Err(_) => self.failed += 1,
             }

@@ -12,12 +12,12 @@ use super::refusal::{Refusal, not_found, refusal, store};
 use super::state::{Admin, Caller};
 use crate::stack::turns::tag::SessionTag;
 
-/// How often a pin is read again that somebody else has changed meanwhile.
+/// How often a pin is read again that another request has changed meanwhile.
 const TRIES: usize = 3;
 
 /// The pin that a request is about.
 pub(super) struct Target {
-    /// The names under which it may stand.
+    /// The names under which it may be stored.
     pub(super) keys: Vec<StoredKey>,
     /// Whose it is, where the request says so.
     pub(super) tag: Option<SessionTag>,
@@ -43,7 +43,7 @@ fn tag(session: Option<&AffinityKey>, key: &StoredKey) -> SessionTag {
     session.map_or_else(|| SessionTag::of(key), SessionTag::of)
 }
 
-/// Somebody who changes something.
+/// The author of a change.
 pub(super) struct Change<'a> {
     pub(super) admin: &'a Admin,
     pub(super) caller: Caller,
@@ -67,8 +67,8 @@ impl Change<'_> {
         Err(changed())
     }
 
-    /// Moves a pin to `model`. Returns the one that stands, and whether it was moved: one that is
-    /// there already is left as it is.
+    /// Moves a pin to `model`. Returns the stored one, and whether it was moved: a pin that already has the
+    /// model is left unchanged.
     pub(super) async fn repin(
         &self,
         target: &Target,
@@ -97,7 +97,7 @@ impl Change<'_> {
         found: &StoredPin,
         model: &ModelName,
     ) -> Result<bool, StoreError> {
-        // Whoever moves a session by hand means it to stay there.
+        // A session that is moved by hand is meant to stay there.
         let selection = found.pin.selection.with_model(model.clone()).with_warm_up(0);
         let (inspect, expiry) = (self.admin.sessions.inspect(), &self.admin.expiry);
         let epoch = found.pin.epoch;

@@ -26,7 +26,7 @@ struct Wish {
 
 type Named = Result<Path<String>, PathRejection>;
 
-/// The name of a model may hold slashes, and stands before the last part of the path.
+/// The name of a model may hold slashes, and comes before the last part of the path.
 fn named(path: Named) -> Result<String, Refusal> {
     let path = path.map(|Path(path)| path).unwrap_or_default();
     path.strip_suffix("/drain")

@@ -12,7 +12,7 @@ use crate::ops::ledger::pins::MAX_PINS;
 use crate::ops::ledger::rows::LedgerReport;
 use crate::protocol::Protocol;
 
-/// Sessions in an answer, where nobody says how many.
+/// Sessions in an answer, by default.
 const DEFAULT_LIMIT: usize = 100;
 
 /// `GET /admin/v1/ledger`

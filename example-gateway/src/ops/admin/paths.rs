@@ -19,7 +19,7 @@ pub(super) fn pins() -> Router<Admin> {
     let by_key = get(show).delete(release).patch(repin).post(bulk::bulk);
     Router::new()
         .route("/admin/v1/pins", get(pins::list))
-        // Names of models may stand in a key, and slashes in those.
+        // A key may hold names of models, and those may hold slashes.
         .route("/admin/v1/pins/{*key}", by_key)
         .route("/admin/v1/lanes/{session}", get(show_lane).delete(release_lane).patch(repin_lane))
         .route("/admin/v1/pin", get(show_named).delete(release_named).patch(repin_named))

@@ -48,7 +48,7 @@ pub(super) struct Session {
     lane: Option<String>,
 }
 
-/// Where a session is to go.
+/// The new model of a session.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Repin {
@@ -67,10 +67,10 @@ impl Listing {
     }
 }
 
-/// Whether a pin is that of `scope`, where the store can tell.
+/// Whether a pin belongs to `scope`, if the store knows.
 pub(super) fn has_scope(stored: &StoredPin, scope: &str) -> Result<bool, Refusal> {
     let session = stored.session.as_ref().ok_or_else(|| {
-        let text = "this store keeps hashes of keys, which do not tell the scope";
+        let text = "this store keeps hashes of keys, which do not show the scope";
         invalid("scope_not_kept", text)
     })?;
     Ok(session.scope() == Some(scope))
@@ -105,7 +105,7 @@ pub(super) async fn list(
 
 /// The pin that a path names.
 pub(super) fn by_key(path: Result<Path<String>, PathRejection>) -> Result<Target, Refusal> {
-    // What is no text is the name of nothing.
+    // A name that is not text names nothing.
     let Path(key) = path.map_err(|_| not_found())?;
     Ok(Target { keys: vec![StoredKey::new(key)], tag: None })
 }

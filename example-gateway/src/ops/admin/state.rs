@@ -90,7 +90,7 @@ impl Admin {
         }
     }
 
-    /// The same, for one that sessions are to be given.
+    /// The same, for one that sessions will get.
     pub(super) fn open(&self, name: &str) -> Result<ModelName, Refusal> {
         let model = self.served(name)?;
         if self.upstreams.drains().holds(&model) {
@@ -99,7 +99,7 @@ impl Admin {
         Ok(model)
     }
 
-    /// Waits until a change is known to all replicas, so that whoever made it finds it at any.
+    /// Waits until all replicas know a change, so that its author finds it on each of them.
     pub(super) async fn settle(&self) {
         tokio::time::sleep(self.sessions.store().coherence()).await;
     }

@@ -17,7 +17,7 @@ use crate::stack::turns::turn::Turn;
 use crate::telemetry::metrics::{self, TurnTokens};
 use crate::upstream::providers::Upstreams;
 
-/// Routes that are told apart; those beyond are counted as [`OTHER`].
+/// Routes that are distinguished; further ones are counted as [`OTHER`].
 pub(super) const MAX_ROUTES: usize = 1000;
 pub(super) const OTHER: &str = "(other)";
 
@@ -78,7 +78,7 @@ impl Ledger {
         books.route(route).regret.add(verdict);
     }
 
-    /// The books as they stand.
+    /// The current books.
     pub(crate) fn report(&self) -> LedgerReport {
         let books = self.books();
         let total = books.total.sums;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::stack::turns::observer::Verdict;
 
-/// How often each verdict was given.
+/// How often each verdict occurred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Regret {
     pub(crate) agreed: u64,

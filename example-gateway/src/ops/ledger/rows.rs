@@ -55,7 +55,7 @@ pub(crate) struct Row {
     pub(crate) router: RouterRow,
     pub(crate) tokens: TokensRow,
     pub(crate) turns_without: TokensRow,
-    /// A model does not tell for whom the router would have chosen it, nor does a session.
+    /// Regret is known for routes only: neither a model nor a session says what the router would choose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) regret: Option<Regret>,
 }

@@ -25,7 +25,7 @@ pub(super) struct Sums {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tokens {
     pub(super) sum: u64,
-    /// Turns of which the provider did not tell.
+    /// Turns for which the provider did not report them.
     pub(super) unknown: u64,
 }
 

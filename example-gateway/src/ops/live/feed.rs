@@ -23,10 +23,10 @@ pub(super) const READERS: usize = 8;
 /// Messages that a reader may be behind.
 pub(super) const BEHIND: usize = 32;
 
-/// How long turns wait for others, to be told together.
+/// How long turns wait for others, to be sent together.
 pub(super) const TOGETHER: Duration = Duration::from_millis(100);
 
-/// Turns that are told together, at most.
+/// Turns that are sent together, at most.
 const BATCH: usize = 500;
 
 /// The history, and its readers. Clones are the same.
@@ -40,15 +40,14 @@ pub(crate) struct Live {
 #[derive(Debug)]
 struct Shared {
     history: History,
-    /// Turns in the history that readers were not told yet.
+    /// Turns in the history that were not sent to readers yet.
     untold: Vec<Told>,
     /// Messages, as they go over the wire; none once the gateway stops.
     messages: Option<broadcast::Sender<Bytes>>,
 }
 
 impl Live {
-    /// A history without turns, which `hub` is going to tell of; `models` are those of the
-    /// configuration.
+    /// An empty history, which `hub` will fill; `models` are those of the configuration.
     pub(crate) fn new(hub: TurnHub, models: Vec<ModelName>) -> Self {
         let shared = Shared {
             history: History::new(models),
@@ -114,7 +113,7 @@ impl Live {
 }
 
 impl Shared {
-    /// Gives how many turns are to be told.
+    /// Returns how many turns are to be sent.
     fn add(&mut self, turn: Arc<Turn>) -> usize {
         let told = self.history.add(turn);
         self.untold.push(told);

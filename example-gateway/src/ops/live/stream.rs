@@ -19,10 +19,10 @@ use crate::protocol::Protocol;
 /// Something is said at least this often, so that both sides notice when the other is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Pause before a reader who was too slow is told everything again.
+/// Pause before a reader that was too slow gets everything again.
 const BREATH: Duration = Duration::from_secs(1);
 
-/// The stream of events, or 503 where there are too many readers, or the gateway stops.
+/// The stream of events, or 503 if there are too many readers or the gateway stops.
 pub(crate) async fn events(State(live): State<Live>) -> Response<Body> {
     let Ok(place) = live.places.clone().try_acquire_owned() else {
         let text = "too many readers of events";
@@ -38,7 +38,7 @@ pub(crate) async fn events(State(live): State<Live>) -> Response<Body> {
     response
 }
 
-/// Where a reader stands.
+/// How far a reader is.
 enum Reader {
     /// Nothing is known yet.
     New,

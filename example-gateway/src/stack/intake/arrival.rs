@@ -49,7 +49,7 @@ where
         return Err(too_large());
     }
     let mut whole = pin!(whole(body, limits.body_bytes));
-    // As a rule the body comes with its head, and nobody has to watch the time.
+    // The body usually arrives with its head, and no timer is needed.
     let read = match whole.as_mut().now_or_never() {
         Some(read) => Ok(read),
         None => tokio::time::timeout(limits.body_timeout, whole).await,

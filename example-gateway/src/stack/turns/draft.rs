@@ -18,7 +18,7 @@ use super::turn::Turn;
 use crate::extensions::{Arrived, RouterClock};
 use crate::stack::sessions::Sessions;
 
-/// A turn that has not ended. Its observer is told of it when it is dropped.
+/// A turn that has not ended. Dropping it reports it to its observer.
 #[derive(Debug)]
 pub(super) struct Draft {
     turn: Arc<Turn>,

@@ -1,4 +1,4 @@
-//! Who is told of turns.
+//! The observer of turns.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use affinity_layer::{ModelName, RouteName};
 use super::tag::SessionTag;
 use super::turn::Turn;
 
-/// Is told what happens in the stack. All that operators see of turns comes through here.
+/// Learns what happens in the stack. All that operators see of turns comes through here.
 pub(crate) trait TurnObserver: Debug + Send + Sync {
     /// `model` has begun to answer `session`. Says whether another model answered it before.
     fn answers(&self, session: SessionTag, model: &ModelName) -> bool;
@@ -53,7 +53,7 @@ pub(crate) mod testing {
 
     use super::*;
 
-    /// Keeps what it is told.
+    /// Keeps what it learns.
     #[derive(Debug, Default)]
     pub(crate) struct Notes {
         ended: Mutex<Vec<Arc<Turn>>>,
@@ -67,7 +67,7 @@ pub(crate) mod testing {
             (!ended.is_empty()).then(|| ended.remove(0))
         }
 
-        /// How often each verdict was given, in the order of [`Verdict::ALL`].
+        /// How often each verdict occurred, in the order of [`Verdict::ALL`].
         pub(crate) fn verdicts(&self) -> [usize; 4] {
             let told = self.verdicts.lock().unwrap();
             Verdict::ALL.map(|verdict| told.iter().filter(|told| **told == verdict).count())

@@ -6,14 +6,14 @@ use std::sync::OnceLock;
 
 use serde::{Serialize, Serializer};
 
-/// A short keyed hash of a session with its scope and lane: enough to tell sessions apart, and no way
+/// A short keyed hash of a session with its scope and lane: enough to distinguish sessions, and no way
 /// back to an id. The key is drawn at the start of the process, so another replica calls the session
 /// otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SessionTag(u64);
 
 impl SessionTag {
-    /// That of a session, or of what its pin is stored under where nobody knows whose it is.
+    /// That of a session, or of the name of its pin if it is not known whose pin it is.
     pub(crate) fn of(key: &impl Hash) -> Self {
         static STATE: OnceLock<RandomState> = OnceLock::new();
         // 48 bits: short enough for a log line, and among 10,000 sessions no two are alike.

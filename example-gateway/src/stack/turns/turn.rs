@@ -1,4 +1,4 @@
-//! A turn, as it is told.
+//! A turn, as reported.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,7 +20,7 @@ pub(crate) struct Turn {
     pub(crate) keys: Vec<StoredKey>,
     /// The tenant, if there is one.
     pub(crate) scope: Option<String>,
-    /// The model that was asked for, `None` for `auto`.
+    /// The requested model, `None` for `auto`.
     pub(crate) requested: Option<ModelName>,
     /// The model that served.
     pub(crate) model: ModelName,
@@ -51,7 +51,7 @@ pub(crate) struct Turn {
     pub(crate) complete: bool,
     /// Tokens of the request, cached ones included, as the provider counts them.
     pub(crate) prompt_tokens: Option<u64>,
-    /// Of those, the ones that the provider had in its cache.
+    /// Of these, the ones that the provider had in its cache.
     pub(crate) cached_tokens: Option<u64>,
     /// Tokens of the answer.
     pub(crate) output_tokens: Option<u64>,

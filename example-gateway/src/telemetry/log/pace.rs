@@ -1,9 +1,9 @@
 //! How often one kind of log line may be written, so that no client can fill the log.
 //!
 //! 1. A kind is a place in the code. Each has some lines at once, and then one a second.
-//! 2. What is held back is counted, and [`LogPace::held`] tells of it by kind.
+//! 2. What is held back is counted, and [`LogPace::held`] reports it by kind.
 //! 3. Lines at DEBUG and below pass: an operator asked for them. So do audit lines, since only an
-//!    operator causes them and each counts, and the lines that tell of what was held back.
+//!    operator causes them and each counts, and the lines that report what was held back.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,7 +35,7 @@ struct Kind {
     left: u32,
     refilled: Instant,
     held: u64,
-    /// How many of those were told of.
+    /// How many of those were reported.
     told: u64,
     /// Where in the code it is.
     place: String,

@@ -1,12 +1,12 @@
-//! Log lines on their way to stderr: a thread of its own writes them, so that nobody else ever waits
-//! for whoever reads them.
+//! Log lines on their way to stderr: a separate thread writes them, so that no other thread ever waits
+//! for their reader.
 //!
 //! 1. A line that finds no room is dropped and counted.
 //! 2. The room is limited in lines and in bytes.
 //! 3. The end of the program waits for the lines that are left, but not for long.
 //!
-//! `tracing-appender` has such a writer too. It counts lines and not bytes, and says on stdout that it
-//! could not end in time, which waits for ever where stdout is the same pipe that nobody reads.
+//! `tracing-appender` has such a writer too. It counts lines and not bytes, and reports on stdout that
+//! it could not end in time, which blocks for ever if stdout is the same unread pipe.
 
 use std::fmt;
 use std::fs::File;
@@ -27,7 +27,7 @@ const BYTES: usize = 1 << 20;
 /// Time for the lines that are left when the program ends.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// How often a full queue is asked for room when the program ends, and how long it then has to get some.
+/// How often a full queue is tried again when the program ends, and how long it then has to get room.
 const ATTEMPTS: u32 = 100;
 const ROOM: Duration = Duration::from_millis(2);
 
@@ -57,7 +57,7 @@ impl LogQueue {
     ///
     /// When the system gives no thread.
     pub(super) fn to_stderr() -> io::Result<Self> {
-        // Not the standard handle: whoever holds its lock while a write waits stops all who want it.
+        // Not the standard handle: a write that waits holds its lock and stops everyone who wants it.
         match io::stderr().as_fd().try_clone_to_owned() {
             Ok(file) => Self::to(File::from(file)),
             Err(_) => Self::to(io::stderr()),
@@ -117,7 +117,7 @@ fn write(entries: &Receiver<Entry>, out: &mut impl Write, shared: &Shared) {
                 }
                 shared.waiting.fetch_sub(line.len(), Ordering::Relaxed);
             }
-            // Nobody waits any more where it cannot be sent.
+            // If it cannot be sent, the waiter is gone.
             Entry::Flush(done) => drop(done.try_send(())),
         }
     }

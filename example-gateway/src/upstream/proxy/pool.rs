@@ -25,11 +25,11 @@ use tower::ServiceExt;
 use super::form::{absolute, relative};
 use crate::body::Slices;
 
-/// How long a connection is kept that nobody uses.
+/// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(90);
 
-/// A connection that breaks within this time of a request was being closed as that was sent. Later, the
-/// provider was at work on it, which it must not be asked for twice.
+/// A connection that breaks within this time of a request was being closed when the request was sent.
+/// Later, the provider was at work on the request and must not get it twice.
 const RACE: Duration = Duration::from_secs(1);
 
 pub(super) type Connector = HttpsConnector<HttpConnector>;
@@ -44,11 +44,11 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// The one that was used last stands last.
+    /// The one that was used last comes last.
     idle: VecDeque<(http1::SendRequest<Slices>, Instant)>,
     /// One connection of HTTP/2 takes all requests.
     shared: Option<http2::SendRequest<Slices>>,
-    /// Whether a task closes those that nobody uses.
+    /// Whether a task closes unused ones.
     is_swept: bool,
 }
 
@@ -78,7 +78,7 @@ impl Pool {
             let sent = Instant::now();
             match self.exchange(connection, request).await {
                 Ok(response) => return Ok(response),
-                // The provider closed it while nobody used it; nothing of the request was sent.
+                // The provider closed it while it was unused; nothing of the request was sent.
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => {
                         self.kept().shared = None;
@@ -168,7 +168,7 @@ impl Pool {
     }
 }
 
-/// Closes connections when nobody has used them for [`IDLE`], until there are none.
+/// Closes connections that were unused for [`IDLE`], until there are none.
 async fn sweep(pool: Weak<Pool>) {
     loop {
         tokio::time::sleep(IDLE / 3).await;

@@ -58,7 +58,7 @@ impl Target {
         PathAndQuery::try_from(format!("{base}{below}")).ok().map(Uri::from)
     }
 
-    /// What of a client's headers goes on, with those of the provider.
+    /// The client's headers that are passed on, with those of the provider.
     pub(super) fn head(
         &self,
         protocol: Protocol,
@@ -67,7 +67,7 @@ impl Target {
     ) -> HeaderMap {
         let is_auth = |name: &HeaderName| *name == header::AUTHORIZATION || *name == "x-api-key";
         hop::strip_and(&mut headers, |name| {
-            // The length may change with the name of the model; hyper writes it anew.
+            // The length may change with the name of the model; hyper writes it again.
             [header::HOST, header::CONTENT_LENGTH, header::EXPECT].contains(name)
                 || !self.passes_auth && is_auth(name)
                 || withheld.contains(name)
@@ -94,7 +94,7 @@ fn credential(key: &secrecy::SecretString, anthropic: bool) -> Option<(HeaderNam
         true => (HeaderName::from_static("x-api-key"), key.to_owned()),
         false => (header::AUTHORIZATION, format!("Bearer {key}")),
     };
-    // A key that cannot stand in a header was refused with the configuration.
+    // A key that a header cannot hold was refused with the configuration.
     let mut value = HeaderValue::try_from(text).ok()?;
     value.set_sensitive(true);
     Some((name, value))
@@ -108,6 +108,6 @@ fn host(base: &Uri) -> HeaderValue {
         Some(port) if port != usual => format!("{name}:{port}"),
         _ => name.to_owned(),
     };
-    // A host that cannot stand in a header was refused with the configuration.
+    // A host that a header cannot hold was refused with the configuration.
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

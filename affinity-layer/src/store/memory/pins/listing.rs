@@ -5,7 +5,7 @@ use super::{Digest, Held, Pins};
 /// How many stretches of places one page looks at.
 const MAX_STRETCHES: usize = 64;
 
-/// Some pins, and where to go on.
+/// Some pins, and where to continue.
 type Page = (Vec<(Digest, Held)>, Option<(usize, usize)>);
 
 impl Pins {
@@ -19,8 +19,8 @@ impl Pins {
             .map(|slot| slot.held(now))
     }
 
-    /// About `limit` pins from a place on, and the place where to go on; `None` at the end. Does not
-    /// count as a use.
+    /// About `limit` pins from a place on, and the place at which to continue; `None` at the end. Does
+    /// not count as a use.
     pub(in crate::store) fn page(
         &self,
         (mut part, mut from): (usize, usize),
@@ -33,7 +33,7 @@ impl Pins {
             };
             found.extend(stretch.entries.into_iter().filter_map(|(digest, index)| {
                 let slot = self.slots.of(digest).get(&digest)?;
-                // At its own place only, so that it is told once.
+                // At its own place only, so that it is listed once.
                 let is_here = slot.position.index() == index && slot.is_live(now);
                 is_here.then(|| (digest, slot.held(now)))
             }));

@@ -182,7 +182,7 @@ impl Servers {
         Err(error)
     }
 
-    /// Where an answer sends us. All but `ASK` may mean that slots have moved.
+    /// Where a redirection sends us. All but `ASK` may mean that slots have moved.
     fn redirected(&self, error: &Error, from: &Node) -> Option<Redirection> {
         let redirection = Redirection::of(error, from.server()?);
         let silent = matches!(
@@ -219,8 +219,8 @@ impl Servers {
         Node::new(&self.options, Some(server), &self.counters)
     }
 
-    /// Takes a view over. Nodes that it does not name are given up, unless a redirection did lately:
-    /// no list names a node before it has a slot. `others` are used where they are named.
+    /// Adopts a view. Nodes that it does not name are dropped, unless a redirection named them lately: no
+    /// list names a node before it has a slot. `others` are reused if the view names them.
     pub(super) fn adopt(&self, view: View, others: &[Arc<Node>]) -> Result<(), RedisConfigError> {
         let known = [self.topology.borrow().nodes.as_slice(), others].concat();
         let mut topology = Topology::default();
@@ -246,7 +246,7 @@ impl Servers {
 }
 
 fn unknown() -> Error {
-    Error::new(ErrorKind::Cluster, "it is not known yet who has the pin")
+    Error::new(ErrorKind::Cluster, "no node is known yet to hold the pin")
 }
 
 fn too_long() -> Error {

@@ -21,7 +21,7 @@ pub(super) struct View {
 }
 
 impl View {
-    /// Reads the answers to `CLUSTER INFO` and `CLUSTER SLOTS`; `None` where no slot is served.
+    /// Reads the answers to `CLUSTER INFO` and `CLUSTER SLOTS`; `None` if no slot is served.
     pub(super) fn new(info: &str, slots: Value, asked: &Server) -> Option<Self> {
         let mut lines = info.lines();
         let epoch = lines.find_map(|line| line.strip_prefix("cluster_current_epoch:"));

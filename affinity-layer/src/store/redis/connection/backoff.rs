@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The wait after an attempt that found nobody: the first one, and the longest.
+/// The wait after an attempt that reached no server: the first one, and the longest.
 const RETRY: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
 
 /// A connection that lasts less than this counts as broken at once.

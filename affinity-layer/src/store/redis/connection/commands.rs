@@ -31,8 +31,8 @@ impl Commands {
 
     /// The same for slots that the server is about to take over: each command goes behind `ASKING`.
     ///
-    /// The word counts for the next command on the connection, whoever sent that. So the connection
-    /// may carry no other commands than those that the slot's server sent here.
+    /// `ASKING` applies to the next command on the connection, whoever sent that. So the connection may
+    /// carry only commands that the slot's server redirected here.
     pub(crate) fn asking(client: &Client, limit: Duration) -> Self {
         Self { asking: true, ..Self::new(client, limit) }
     }
@@ -57,7 +57,7 @@ impl Commands {
         sent.await
     }
 
-    /// A value, empty where there is none, and its time left in milliseconds.
+    /// A value, empty if there is none, and its time left in milliseconds.
     ///
     /// Both commands are sent before the first answer is back. A longer value is cut after the byte
     /// at index `longest`, so that a foreign one cannot fill the memory.
@@ -85,7 +85,7 @@ impl Commands {
         self.custom("HDEL", vec![name.into(), field.into()]).await
     }
 
-    /// Some of the names that match, among about `count` from `cursor` on, and where to go on; 0 at
+    /// Some of the names that match, among about `count` from `cursor` on, and where to continue; 0 at
     /// the end.
     pub(crate) async fn scan(
         &self,

@@ -40,8 +40,8 @@ impl ThreadConnections {
         Self { options, server, home, connections: ThreadLocal::new() }
     }
 
-    /// The connection of this thread, while there is one. It is made only while the `shared` one
-    /// stands: that one looks for a server that is away, and not every thread. When the shared client
+    /// The connection of this thread, if there is one. It is made only while the `shared` one is
+    /// connected, so that not every thread looks for a server that is away. When the shared client
     /// is replaced, this one is replaced too: behind a Sentinel the new one may be at another server,
     /// and reads must go where changes go.
     pub(crate) fn here(&self, shared: &Client) -> Option<Client> {
@@ -69,7 +69,7 @@ struct ThreadConnection {
     client: Client,
     /// The runtime that it lives in.
     runtime: runtime::Id,
-    /// The shared client that it was made beside.
+    /// The shared client at the time it was made.
     shared: String,
     since: Instant,
     /// Ends with the connection.

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 pub(crate) struct ReplicaWait(Mutex<Option<(Instant, bool)>>);
 
 impl ReplicaWait {
-    /// Whether a replica holds what was written before this was called. `wait` asks Redis, and
-    /// gives the number of replicas that hold it.
+    /// Whether a replica holds what was written before this call. `wait` asks Redis, and returns the
+    /// number of replicas that hold it.
     pub(crate) async fn held(
         &self,
         wait: impl Future<Output = Result<i64, Error>>,

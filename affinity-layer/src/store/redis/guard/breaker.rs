@@ -10,8 +10,8 @@ use crate::{StoreError, StoreErrorKind};
 /// Failures in a row that open it.
 pub(super) const FAILURES: u32 = 5;
 
-/// How long it refuses all calls when it is open, before it lets one try. Where signs of life are looked
-/// for, it waits for one as well.
+/// How long it refuses all calls when it is open, before it lets one try. If something looks for signs
+/// of life, it waits for one as well.
 pub(super) const OPEN: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
@@ -20,12 +20,12 @@ pub(super) struct Breaker {
     /// Milliseconds since `born`; 0 while closed.
     open_until: AtomicU64,
     probing: AtomicBool,
-    /// Whether somebody looks for signs of life.
+    /// Whether something looks for signs of life.
     watched: AtomicBool,
     /// When there was the last one, in milliseconds since `born`.
     alive_at: AtomicU64,
     born: Instant,
-    /// How long a call must have gone unanswered to tell of the server when it is given up.
+    /// How long a call must have gone unanswered to count against the server when it is dropped.
     patience: Duration,
 }
 
@@ -47,8 +47,8 @@ impl Breaker {
         self.open_until.store(0, Ordering::Release);
     }
 
-    /// Until this is dropped, somebody else tries the server and tells of each sign of life: a call
-    /// would have to wait for a server that is silent, and learn nothing that is not known.
+    /// Until this is dropped, something else tries the server and reports each sign of life: a call would
+    /// only wait for a silent server and learn nothing new.
     pub(super) fn watch(&self) -> Watched<'_> {
         self.watched.store(true, Ordering::Release);
         Watched(self)
@@ -96,9 +96,9 @@ impl Drop for Watched<'_> {
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// In a way that tells nothing.
+    /// In a way that says nothing about the server.
     Open,
-    /// Nobody waits for it any more.
+    /// Its caller is gone.
     GivenUp,
     Answered,
     /// An answer that is of no use is still an answer.
@@ -118,7 +118,7 @@ impl End {
     }
 }
 
-/// A call that is under way; it tells how it ended when it is dropped.
+/// A call under way; it reports how it ended when it is dropped.
 pub(super) struct Attempt<'a> {
     breaker: &'a Breaker,
     probe: bool,
@@ -127,7 +127,7 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Whether it does not tell of the server, as when it was given up early.
+    /// Whether it says nothing about the server, as when it was dropped early.
     pub(super) fn tells_nothing(&self) -> bool {
         let early = || self.began.elapsed() < self.breaker.patience;
         self.end == End::Open || self.end == End::GivenUp && early()

@@ -1,4 +1,4 @@
-//! What became of the calls to Redis. An absence is no error, and the two are counted apart.
+//! How calls to Redis ended. An absence is not an error, and the two are counted separately.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

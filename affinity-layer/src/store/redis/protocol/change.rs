@@ -69,7 +69,7 @@ async fn try_move(
     Ok(Some(Claim { pin: stands.pin, won: true }))
 }
 
-/// Removes the pin of `key`, if `epoch` is given only that generation.
+/// Removes the pin of `key`; with `epoch`, only that generation.
 pub(in crate::store::redis) async fn release_pin(
     protocol: &Protocol,
     key: &AffinityKey,

@@ -68,7 +68,7 @@ async fn claim_guarded(
     lost(protocol, name, stands).await
 }
 
-/// Another pin stands, and it may be as young as ours.
+/// Another pin is stored, and it may be as young as ours.
 async fn lost(protocol: &Protocol, name: &str, stands: Stored) -> Result<Claim, StoreError> {
     let pin = confirmed(protocol, name, stands).await?;
     Ok(Claim { pin, won: false })

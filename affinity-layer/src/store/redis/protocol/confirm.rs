@@ -1,9 +1,9 @@
 //! Pins that count only once a replica of Redis holds them.
 //!
-//! 1. What a claim or a move writes is marked as unconfirmed. The mark goes once a replica of Redis
-//!    was seen to hold the write, and nobody is told of a pin that has it: whoever finds one waits for
-//!    a replica as its maker does, and takes the mark away.
-//! 2. A change that no replica confirms in time is undone by its maker, unless somebody else has
+//! 1. What a claim or a move writes is marked as unconfirmed. The mark is removed once a replica of
+//!    Redis was seen to hold the write, and no pin with the mark is reported: a request that finds
+//!    one waits for a replica as its maker does, and removes the mark.
+//! 2. A change that no replica confirms in time is undone by its maker, unless another request has
 //!    confirmed it meanwhile. If its maker is gone, it stays marked.
 //! 3. Pins without the mark were confirmed, however old they are, and are read without any replica.
 //! 4. What follows from the wait goes over the connection that waited: a primary that was cut off
@@ -29,7 +29,7 @@ pub(super) enum Before {
     Value(Bytes, i64),
 }
 
-/// The pin of a value that was read under `name`, once it may be told.
+/// The pin of a value that was read under `name`, once it may be reported.
 pub(in crate::store::redis) async fn confirmed(
     protocol: &Protocol,
     name: &str,
@@ -70,8 +70,8 @@ async fn confirm(protocol: &Protocol, name: &str, epoch: Epoch) -> Result<(), St
     let servers = &protocol.servers;
     let (node, limit) = (servers.node_of(name)?, servers.command_timeout());
     let waiting = node.waiting(limit);
-    // `WAIT` is for the writes of its own connection, so there has to be one. In a cluster the part
-    // in braces leads to the node of the pin. No key has such a name.
+    // `WAIT` covers the writes of its own connection, so there has to be one. In a cluster the part in
+    // braces leads to the node of the pin. No key has such a name.
     let barrier = format!("{}%{{{name}}}", protocol.names.prefix());
     let held = node.replica_wait.held(async {
         tokio::select! {

@@ -20,7 +20,7 @@ pub(crate) struct FoundPin {
     pub(crate) pin: Pin,
     /// Time until it expires.
     pub(crate) left: Duration,
-    /// Whether it stands under its current name, which is the one that invalidations of it carry.
+    /// Whether it is stored under its current name, the one that its invalidations carry.
     pub(crate) is_current: bool,
 }
 
@@ -79,7 +79,7 @@ pub(super) async fn read_name(
     let pin = confirmed(protocol, name, stored).await?;
     let mut left = u64::try_from(left).map(Duration::from_millis).ok();
     if left.is_none() {
-        // Somebody else wrote it without expiry: it would pin its session for ever.
+        // Another program wrote it without expiry: it would pin its session for ever.
         let ttl = expiry.initial();
         let expire = |commands: Commands| async move { commands.expire(name, millis(ttl)).await };
         Box::pin(servers.run(name, expire)).await.map_err(store_error)?;

@@ -29,9 +29,8 @@ return {value, redis.call('PTTL', KEYS[1])}
 /// Moves a pin to a new value if its epoch is the expected one.
 ///
 /// `KEYS[1]` the name; `ARGV` expected epoch, new value with `"claimed_at":0`, lifetime and maximum
-/// age in milliseconds, the latter 0 for none. The time of the claim is kept. Returns 1 or 0, the value
-/// that stands, the value before it and the milliseconds that this had left; or nothing when there is
-/// none.
+/// age in milliseconds, the latter 0 for none. The time of the claim is kept. Returns 1 or 0, the stored
+/// value, the previous value and the milliseconds that this had left; or nothing if there is none.
 pub(super) const REPIN: &str = r#"
 local value = redis.call('GETRANGE', KEYS[1], 0, 65536)
 if value == '' then return false end
@@ -54,7 +53,7 @@ redis.call('SET', KEYS[1], new, 'PX', string.format('%.0f', left))
 return {1, new, value, before}
 "#;
 
-/// Removes a pin, if an epoch is given only that generation.
+/// Removes a pin; with an epoch, only that generation.
 ///
 /// `KEYS[1]` the name; `ARGV[1]` the epoch, or nothing. Returns how many were removed.
 pub(super) const RELEASE: &str = r#"
@@ -71,7 +70,7 @@ return redis.call('DEL', KEYS[1])
 
 /// Notes that a replica holds a pin.
 ///
-/// `KEYS[1]` the name; `ARGV[1]` the epoch. Returns 1, or 0 when another pin or none stands.
+/// `KEYS[1]` the name; `ARGV[1]` the epoch. Returns 1, or 0 if another pin or none is stored.
 pub(super) const CONFIRM: &str = r#"
 local value = redis.call('GETRANGE', KEYS[1], 0, 65536)
 local epoch = string.match(value, '"epoch"%s*:%s*(%d+)%s*[,}]') or '0'
@@ -102,10 +101,10 @@ if redis.call('STRLEN', KEYS[1]) <= tonumber(ARGV[1]) then return 0 end
 return redis.call('UNLINK', KEYS[1])
 "#;
 
-/// Puts a pin in the place of a value that cannot be read, if that still stands.
+/// Replaces a value that cannot be read by a pin, if that value is still there.
 ///
 /// `KEYS[1]` the name; `ARGV` length of the unreadable value, its first bytes, new value, lifetime in
-/// milliseconds. Returns the value that stands.
+/// milliseconds. Returns the stored value.
 pub(super) const REPLACE: &str = r#"
 local length = redis.call('STRLEN', KEYS[1])
 local head = redis.call('GETRANGE', KEYS[1], 0, #ARGV[2] - 1)

@@ -27,7 +27,7 @@ struct Written<'a> {
     /// Tells an answer that belongs to another question: a client that lost count of its answers
     /// must not give one session the pin of another.
     name_hash: String,
-    /// Milliseconds since 1970. A script replaces it in the text, so it stands last.
+    /// Milliseconds since 1970. A script replaces it in the text, so it comes last.
     claimed_at: u64,
 }
 
