@@ -25,6 +25,7 @@ mod summary;
 mod tracing;
 mod tree;
 mod url;
+mod vendors;
 
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ pub use cache::{Durability, RedisCache, SessionCache};
 pub use finding::{ConfigErrors, Finding};
 pub use limits::Limits;
 pub use listeners::{ClientKey, Listener};
+pub(crate) use providers::of_wildcard;
 pub use providers::{Interface, Provider};
 pub use router::Router;
 pub use routing::{Release, Routing};
@@ -118,5 +120,6 @@ impl Config {
         for provider in &mut self.providers {
             provider.base_url = base.clone();
         }
+        providers::settle_protocols(&mut self.providers);
     }
 }

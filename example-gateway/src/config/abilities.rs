@@ -2,7 +2,7 @@
 
 use super::at::At;
 
-/// The protocols that a provider speaks; all of them by default.
+/// The protocols that a provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Protocols {
     /// `POST /v1/chat/completions`.
@@ -16,6 +16,30 @@ pub struct Protocols {
 impl Default for Protocols {
     fn default() -> Self {
         Self { chat: true, messages: true, responses: true }
+    }
+}
+
+impl Protocols {
+    /// Each protocol by its name in the file, and whether it is spoken.
+    #[must_use]
+    pub fn named(self) -> [(&'static str, bool); 3] {
+        [("chat", self.chat), ("messages", self.messages), ("responses", self.responses)]
+    }
+
+    /// What either of them speaks.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            chat: self.chat || other.chat,
+            messages: self.messages || other.messages,
+            responses: self.responses || other.responses,
+        }
+    }
+
+    /// What is not spoken.
+    #[must_use]
+    pub fn missing(self) -> Self {
+        Self { chat: !self.chat, messages: !self.messages, responses: !self.responses }
     }
 }
 

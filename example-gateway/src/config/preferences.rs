@@ -88,7 +88,8 @@ pub(super) fn models(at: &At<'_>, declared: &[Provider]) -> Vec<ModelName> {
     models
 }
 
-/// A declared model by its full name, or by its id alone when only one provider has it.
+/// A declared model by its full name, or by its id alone when only one provider has it or its
+/// vendor has a wildcard.
 fn model(at: &At<'_>, declared: &[Provider]) -> Option<ModelName> {
     let name = at.parsed(ModelName::new)?;
     if name.as_str().contains('*') {
@@ -105,6 +106,9 @@ fn model(at: &At<'_>, declared: &[Provider]) -> Option<ModelName> {
             at.error(format!("is served by {} and {}; write which", one.model, other.model));
         }
         (None, _) => {
+            if let Some(model) = providers::of_wildcard(declared, name.as_str()) {
+                return Some(model);
+            }
             let known = declared.iter().map(|provider| provider.model.as_str());
             let hint = nearest(name.as_str(), known)
                 .map(|known| format!(", did you mean {known}?"))

@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::abilities::{self, Inputs, Protocols};
 use super::at::At;
 use super::url;
+use super::vendors::Vendor;
 
 /// One model, or all models of a provider, and how to reach it.
 #[derive(Clone, Debug)]
@@ -29,8 +30,10 @@ pub struct Provider {
     pub headers: HeaderMap,
     /// The `host` header, when it is not the host of `base_url`.
     pub http_host: Option<HeaderValue>,
-    /// What the provider speaks.
+    /// What the provider speaks: as declared, else as its vendor documents.
     pub protocols: Protocols,
+    /// What the file says of it.
+    pub(super) declared_protocols: Option<Protocols>,
     /// What the model takes beside text.
     pub input: Inputs,
 }
@@ -71,23 +74,6 @@ pub enum Interface {
     Anthropic,
 }
 
-/// The public addresses of providers that are known by the first part of a model's name.
-const PUBLIC_BASES: [(&str, &str); 13] = [
-    ("anthropic", "https://api.anthropic.com/v1"),
-    ("cerebras", "https://api.cerebras.ai/v1"),
-    ("deepseek", "https://api.deepseek.com/v1"),
-    ("fireworks_ai", "https://api.fireworks.ai/inference/v1"),
-    ("gemini", "https://generativelanguage.googleapis.com/v1beta/openai"),
-    ("groq", "https://api.groq.com/openai/v1"),
-    ("mistral", "https://api.mistral.ai/v1"),
-    ("moonshotai", "https://api.moonshot.ai/v1"),
-    ("openai", "https://api.openai.com/v1"),
-    ("openrouter", "https://openrouter.ai/api/v1"),
-    ("together_ai", "https://api.together.xyz/v1"),
-    ("vercel", "https://ai-gateway.vercel.sh/v1"),
-    ("xai", "https://api.x.ai/v1"),
-];
-
 /// Stands where no address is needed, because `--upstream` replaces it.
 const UNUSED_BASE: &str = "http://upstream.invalid";
 
@@ -117,7 +103,47 @@ pub(super) fn read(root: &At<'_>) -> Vec<Provider> {
     if items(root).is_empty() {
         root.error("model_providers must name at least one model");
     }
-    read.into_iter().map(|(provider, _)| provider).collect()
+    let mut providers: Vec<_> = read.into_iter().map(|(provider, _)| provider).collect();
+    settle_protocols(&mut providers);
+    providers
+}
+
+/// Gives providers that declare no protocols those that their vendor documents, and all of them
+/// where the vendor is unknown.
+///
+/// At an address of the user's own, there may be a gateway or a server that speaks more than the
+/// vendor does. So a provider there also speaks what no provider at another address does: nobody
+/// else could serve it.
+pub(super) fn settle_protocols(providers: &mut [Provider]) {
+    for provider in providers.iter_mut() {
+        provider.protocols = provider.declared_protocols.unwrap_or_else(|| {
+            Vendor::named(provider.prefix()).map_or_else(Protocols::default, |v| v.protocols)
+        });
+    }
+    let settled = providers.to_vec();
+    for provider in providers.iter_mut() {
+        let vendor =
+            Vendor::named(provider.prefix()).filter(|_| provider.declared_protocols.is_none());
+        let Some(vendor) = vendor.filter(|vendor| vendor.base() != provider.base_url) else {
+            continue;
+        };
+        let others = settled.iter().filter(|other| other.base_url != provider.base_url);
+        let none = Protocols::default().missing();
+        let elsewhere = others.map(|other| other.protocols).fold(none, Protocols::or);
+        provider.protocols = vendor.protocols.or(elsewhere.missing());
+    }
+}
+
+/// The model that a bare `id` means, which none of `providers` declares: that of the wildcard of
+/// the vendor whose models are called so, else of the only wildcard.
+pub(crate) fn of_wildcard(providers: &[Provider], id: &str) -> Option<ModelName> {
+    let mut wildcards = providers.iter().filter(|provider| provider.is_wildcard());
+    let wildcard = match Vendor::of_id(id) {
+        Some(vendor) => wildcards.find(|wildcard| wildcard.prefix() == vendor.name),
+        None => wildcards.next().filter(|_| wildcards.next().is_none()),
+    };
+    let prefix = wildcard.filter(|_| !id.contains('/') && id != "*")?.prefix();
+    ModelName::new(&format!("{prefix}/{id}")).ok()
 }
 
 /// The name of the model. What is read of a provider apart from it does not decide whether the
@@ -148,7 +174,8 @@ fn read_one(at: &At<'_>) -> Option<Provider> {
         passthrough_auth: flag("passthrough_auth"),
         headers: at.get("headers").map(|headers| read_headers(&headers)).unwrap_or_default(),
         http_host: at.get("http_host").and_then(|host| host.parsed(header_value)),
-        protocols: at.get("protocols").map(|list| abilities::protocols(&list)).unwrap_or_default(),
+        protocols: Protocols::default(),
+        declared_protocols: at.get("protocols").map(|list| abilities::protocols(&list)),
         input: at.get("input").map_or(Inputs::ALL, |list| abilities::inputs(&list)),
         model: model?,
     };
@@ -182,11 +209,11 @@ fn base_url(at: &At<'_>, prefix: Option<&str>) -> Uri {
         let parsed = text.map(|text| url::http_base(&text).map_err(|why| base.error(why)));
         return parsed.and_then(Result::ok).unwrap_or(unused);
     }
-    match PUBLIC_BASES.iter().find(|(name, _)| Some(*name) == prefix) {
-        Some((_, base)) => Uri::from_static(base),
+    match prefix.and_then(Vendor::named) {
+        Some(vendor) => vendor.base(),
         None if may_miss || prefix.is_none() => unused,
         None => {
-            let known = PUBLIC_BASES.map(|(name, _)| name).join(", ");
+            let known = Vendor::names();
             at.error(format!("base_url is missing; only these providers need none: {known}"));
             unused
         }

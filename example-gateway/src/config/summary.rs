@@ -6,7 +6,7 @@ use std::time::Duration;
 use affinity_layer::{Expiry, ModelName};
 
 use super::identity;
-use super::{Config, Inputs, Provider, Release, Router};
+use super::{Config, Inputs, Protocols, Provider, Release, Router};
 
 /// The configuration in words, without secrets. Made by [`summary`].
 #[derive(Clone, Copy, Debug)]
@@ -90,14 +90,22 @@ struct Model<'a>(&'a Provider);
 
 impl fmt::Display for Model<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Provider { model, base_url, access_key, passthrough_auth, default, input, .. } = self.0;
+        let Provider { model, access_key, passthrough_auth, default, input, .. } = self.0;
+        let Provider { base_url, protocols, .. } = self.0;
         let default = if *default { " (default)" } else { "" };
         let key = match (passthrough_auth, access_key) {
             (true, _) => "the client's key",
             (false, Some(_)) => "with a key",
             (false, None) => "without a key",
         };
-        write!(f, "{model}{default}: {}, {key}", base_url.host().unwrap_or_default())?;
+        // A base without a path shows none.
+        let base_url = base_url.to_string();
+        write!(f, "{model}{default}: {}, {key}", base_url.trim_end_matches('/'))?;
+        if *protocols != Protocols::default() {
+            let spoken = protocols.named().into_iter().filter(|(_, spoken)| *spoken);
+            let spoken: Vec<_> = spoken.map(|(name, _)| name).collect();
+            write!(f, ", speaks {}", spoken.join(", "))?;
+        }
         if *input == Inputs::ALL {
             return Ok(());
         }

@@ -8,6 +8,7 @@ mod limits;
 mod older;
 mod parts;
 mod policies;
+mod protocols;
 mod random;
 mod secrets;
 mod traces;
@@ -69,7 +70,8 @@ fn one_model_is_a_configuration_and_the_rest_has_defaults() {
     assert_eq!(config.listeners[0].port, 12_000);
     assert_eq!(config.providers[0].base_url, "https://api.openai.com/v1");
     assert_eq!(config.providers[0].interface, Interface::OpenAi);
-    assert_eq!(config.providers[0].protocols, Protocols::default());
+    let spoken = Protocols { chat: true, messages: false, responses: true };
+    assert_eq!(config.providers[0].protocols, spoken);
     let routing = &config.routing;
     assert_eq!(routing.expiry, Expiry::fixed(Duration::from_secs(600)));
     assert_eq!(routing.max_entries, 10_000);
@@ -201,9 +203,9 @@ fn the_summary_says_what_is_served() {
     assert_eq!(
         summary(&config).to_string(),
         "listener  model_listener: 127.0.0.1:12000, client keys: 0
-model     openai/gpt-4o-mini (default): api.openai.com, without a key
-model     openai/gpt-4o: api.openai.com, without a key
-model     anthropic/claude-sonnet-4-20250514: api.anthropic.com, without a key
+model     openai/gpt-4o-mini (default): https://api.openai.com/v1, without a key, speaks chat, responses
+model     openai/gpt-4o: https://api.openai.com/v1, without a key, speaks chat, responses
+model     anthropic/claude-sonnet-4-20250514: https://api.anthropic.com/v1, without a key, speaks chat, messages
 route     complex_reasoning: openai/gpt-4o
 route     code_generation: anthropic/claude-sonnet-4-20250514
 router    lexical

@@ -87,6 +87,10 @@ impl IntakeLayer {
         B: http_body::Body<Data = Bytes, Error: Into<axum::BoxError>>,
     {
         check_type(&parts.headers)?;
+        if !self.upstreams.have(Protocol::of(parts.uri.path())) {
+            let text = "no provider here speaks the protocol of this path";
+            return Err(ApiError::invalid("protocol_not_supported", text));
+        }
         let envelope = envelope(collect(body, &self.limits).await?).await?;
         let requested = self.requested(&envelope)?;
         if requested == Requested::Auto {

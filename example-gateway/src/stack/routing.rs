@@ -46,9 +46,6 @@ pub(crate) fn router(config: &Config, upstreams: Arc<Upstreams>) -> impl RouterS
             let mut decision = client.ready().await?.call(request).await?;
             drop(timed);
             let speaks = |model: &ModelName| upstreams.speaks(model, protocol);
-            if !decision.models.is_empty() && !decision.models.iter().any(speaks) {
-                return Err("no candidate of the route speaks the protocol of the request".into());
-            }
             decision.models.sort_by_key(|model| (!upstreams.takes(model, &parts), !speaks(model)));
             if decision.models.is_empty() {
                 let requested = parts.extensions.get::<RequestedModel>();

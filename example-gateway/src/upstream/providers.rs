@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use affinity_layer::ext::{AnyModel, RequestedModel};
 use affinity_layer::{ModelName, PinnedModel};
 use http::request::Parts;
 use http::uri::Scheme;
 use http::{Extensions, StatusCode};
 
-use crate::config::{Config, Inputs, Protocols, Provider};
+use crate::config::{Config, Inputs, Protocols, Provider, of_wildcard};
 use crate::error::ApiError;
 use crate::protocol::Protocol;
 use crate::upstream::drains::Drains;
@@ -20,6 +21,8 @@ pub(crate) struct Upstreams {
     by_model: BTreeMap<String, usize>,
     /// What clients may call a model: its name, its bare id, or an alias.
     names: BTreeMap<String, ModelName>,
+    /// Every model that the configuration names, those of the providers first.
+    known: Vec<ModelName>,
     default: Option<ModelName>,
     drains: Drains,
 }
@@ -56,10 +59,18 @@ impl Upstreams {
         let ids: Vec<_> = single().filter(|provider| is_free(provider.id())).collect();
         let ids = ids.into_iter().rev().map(|provider| named(provider, provider.id()));
         let full = single().map(|provider| named(provider, provider.model.as_str()));
+        let routed = config.preferences.iter().flat_map(|preference| &preference.models);
+        let mut known: Vec<_> = single().map(|provider| provider.model.clone()).collect();
+        for model in routed.chain(config.aliases.values()) {
+            if !known.contains(model) {
+                known.push(model.clone());
+            }
+        }
         Self {
             by_model: by_model.collect(),
             // Of two equal names the later one stays.
             names: ids.chain(full).chain(config.aliases.clone()).collect(),
+            known,
             default: default.map(|provider| provider.model.clone()),
             drains: Drains::default(),
             providers,
@@ -86,13 +97,15 @@ impl Upstreams {
         self.default.as_ref()
     }
 
-    /// What a client means by `name`: a full name, an alias, or the bare id of a model.
+    /// What a client means by `name`: a full name, an alias, or the bare id of a model, which a
+    /// wildcard may cover.
     pub(crate) fn requested(&self, name: &str) -> Option<Requested> {
         if name == "auto" {
             return Some(Requested::Auto);
         }
-        let of_wildcard = || ModelName::new(name).ok().filter(|model| self.serves(model));
-        self.names.get(name).cloned().or_else(of_wildcard).map(Requested::Model)
+        let full = || ModelName::new(name).ok().filter(|model| self.serves(model));
+        let model = self.names.get(name).cloned().or_else(full);
+        model.or_else(|| of_wildcard(&self.providers, name)).map(Requested::Model)
     }
 
     /// What is drained.
@@ -168,10 +181,11 @@ impl Upstreams {
     }
 
     /// Where a request goes that `model` cannot take: to the first of `candidates` that can, else to
-    /// any configured model that can. Where nobody can, one that speaks the protocol will do. `None`
-    /// leaves the request where it is.
+    /// the model that the client asks for, else to any configured one. Where nobody can, one that
+    /// speaks the protocol will do. `None` leaves the request where it is.
     ///
-    /// Another protocol is for the candidates to speak: a session does not leave them for it.
+    /// A client that names a model and a protocol which that model does not speak is told so, and is
+    /// not answered by another.
     pub(crate) fn elsewhere(
         &self,
         request: &Parts,
@@ -182,12 +196,19 @@ impl Upstreams {
             return None;
         }
         let protocol = Protocol::of(request.uri.path());
-        let mut listed = std::iter::once(model).chain(candidates);
-        let speaker = listed.find(|model| self.speaks(model, protocol))?;
-        let configured = self.models().map(|provider| &provider.model);
+        let speaks = |model: &&ModelName| self.speaks(model, protocol);
+        let asked_for = request.extensions.get().map(|RequestedModel(model)| model);
+        let is_named = request.extensions.get::<AnyModel>().is_none() && asked_for == Some(model);
+        let known = (!is_named || speaks(&model)).then_some(&self.known).into_iter().flatten();
+        let others = || candidates.iter().chain(asked_for).chain(known.clone());
         let is_able = |model: &&ModelName| self.takes(model, request) && !self.drains.holds(model);
-        let able = candidates.iter().chain(configured).find(is_able);
-        Some(able.unwrap_or(speaker).clone())
+        let able = others().find(is_able);
+        able.or_else(|| std::iter::once(model).chain(others()).find(speaks)).cloned()
+    }
+
+    /// Whether anybody speaks `protocol`.
+    pub(crate) fn have(&self, protocol: Protocol) -> bool {
+        self.providers.iter().any(|provider| provider.speaks(protocol))
     }
 
     /// Whether `model` can take a request: it is served in the protocol, and takes every kind of

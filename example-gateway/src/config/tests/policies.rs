@@ -46,7 +46,8 @@ fn warm_up_and_escalation_are_off_unless_asked_for() {
     assert_eq!(order, ["groq/llama", "openai/gpt-4o-mini", "openai/gpt-4o"]);
     let shown = summary(&config).to_string();
     for line in [
-        "model     groq/llama: api.groq.com, without a key, takes text\n",
+        "model     groq/llama: https://api.groq.com/openai/v1, without a key, speaks chat, responses, \
+         takes text\n",
         "warm-up   2 turns\n",
         "escalate  groq/llama < openai/gpt-4o-mini < openai/gpt-4o\n",
     ] {
