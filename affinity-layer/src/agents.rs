@@ -23,7 +23,7 @@ pub use self::harness::without_harness;
 
 /// The headers by which agent clients name a session, as seen on the wire in 2026.
 pub static AGENT_HEADERS: &[HeaderName] = {
-    static NAMES: [HeaderName; 6] = [
+    static NAMES: [HeaderName; 15] = [
         // Claude Code
         HeaderName::from_static("x-claude-code-session-id"),
         // Codex; the second is that of older versions, and of pi
@@ -35,15 +35,33 @@ pub static AGENT_HEADERS: &[HeaderName] = {
         HeaderName::from_static("x-task-id"),
         // hosts of Dynamo
         HeaderName::from_static("x-dynamo-session-id"),
+        // Mistral Vibe
+        HeaderName::from_static("x-affinity"),
+        // OpenCode with its own provider
+        HeaderName::from_static("x-opencode-session"),
+        // further hosts and gateways
+        HeaderName::from_static("x-litellm-session-id"),
+        HeaderName::from_static("x-amp-thread-id"),
+        HeaderName::from_static("x-hermes-session-id"),
+        HeaderName::from_static("x-cagent-session-id"),
+        HeaderName::from_static("x-grok-conv-id"),
+        HeaderName::from_static("x-bf-session-id"),
+        HeaderName::from_static("x-switchyard-session-id"),
     ];
     &NAMES
 };
+
+/// The session of goose: a date and a counter for each home, such as `20261130_1`. Strangers send the
+/// same, so it names a session only together with the opening of the conversation.
+pub(crate) const COUNTER_HEADER: HeaderName = HeaderName::from_static("agent-session-id");
 
 /// The other headers of agent clients that hold or follow from the id of a session: those of parents,
 /// sub-agents, threads and requests. A gateway that keeps session ids from providers withholds them
 /// beside [`AGENT_HEADERS`].
 pub static AGENT_TRAIL_HEADERS: &[HeaderName] = {
-    static NAMES: [HeaderName; 9] = [
+    static NAMES: [HeaderName; 10] = [
+        // goose
+        COUNTER_HEADER,
         // Claude Code
         HeaderName::from_static("x-claude-code-agent-id"),
         HeaderName::from_static("x-claude-code-parent-agent-id"),

@@ -1,5 +1,6 @@
 //! The affinity key: which pin a request belongs to.
 
+mod baggage;
 mod body;
 #[cfg(feature = "redis")]
 mod decoded;

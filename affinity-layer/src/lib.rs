@@ -73,7 +73,9 @@
 //! |---|---|---|
 //! | `x-model-affinity`, `x-routing-session-id`, `x-session-id` | default, or [`headers`](AffinityLayer::headers) | no |
 //! | the headers of agent clients | [`agents`](AffinityLayer::agents) | no |
-//! | [`BodyId`]: `prompt_cache_key`, `conversation`, `metadata.user_id`, `previous_response_id` | [`body_ids`](AffinityLayer::body_ids) | without an id in a header |
+//! | `session.id` in `baggage` | [`baggage_session`](AffinityLayer::baggage_session) | no |
+//! | [`BodyId`]: `session_id`, `metadata.session_id`, `prompt_cache_key`, `conversation`, `metadata.user_id`, `previous_response_id` | [`body_ids`](AffinityLayer::body_ids) | without an id in a header |
+//! | goose's `agent-session-id` with the opening of the conversation | [`agents`](AffinityLayer::agents), with the feature `fingerprint` | without any id |
 //! | the opening of the conversation, as a guess | `fingerprint`, with that feature | without any id |
 //!
 //! `previous_response_id` needs an [`AnswerLayer`] below. With it, a request of `/responses` that names

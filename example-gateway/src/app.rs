@@ -25,7 +25,7 @@ use crate::ops::live::feed::Live;
 use crate::stack::answers::{models, not_found, only, ready, scrape, wrong_method};
 use crate::stack::decision::decide;
 use crate::stack::intake::IntakeLayer;
-use crate::stack::layers::{affinity, answer, failover, shadow, turns, withheld};
+use crate::stack::layers::{affinity, answer, failover, shadow, telling, turns, withheld};
 use crate::stack::observe::Observer;
 use crate::stack::sessions::Sessions;
 use crate::stack::turns::observer::TurnObserver;
@@ -118,7 +118,8 @@ impl App {
         let probe = AddExtensionLayer::new(Probe).layer(proxied);
         endpoints.push(Endpoint::new("/v1/messages/count_tokens", POST, probe));
         let paths = || endpoints.iter().map(|endpoint| endpoint.path.clone());
-        let observer = Observer::new(config.tracing.span_attributes.clone(), paths());
+        let observer =
+            Observer::new(config.tracing.span_attributes.clone(), telling(config), paths());
 
         let wrong = endpoints.iter().fold(Router::new(), |router, endpoint| {
             let allow = endpoint.allow();

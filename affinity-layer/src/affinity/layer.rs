@@ -67,9 +67,22 @@ where
     }
 
     /// Also reads the session ids that agent clients send on their own: Claude Code, Codex, pi,
-    /// OpenCode, Cline and Dynamo-aware hosts. Default: only the headers above.
+    /// OpenCode, Cline, Mistral Vibe, Dynamo-aware hosts and the others of
+    /// [`AGENT_HEADERS`](crate::agents::AGENT_HEADERS). Default: only the headers above.
+    ///
+    /// `x-client-request-id` and the user agent never name a session. Nor does goose's
+    /// `agent-session-id` alone, a date and a counter that strangers send as well: with the feature
+    /// `fingerprint` a request that has it is known by it together with the opening of its conversation,
+    /// for which its body is held as with [`body_ids`](Self::body_ids).
     pub fn agents(self, sub_agents: SubAgents) -> Self {
         self.set(|settings| settings.keys.agents(sub_agents))
+    }
+
+    /// Also reads the member `session.id` of W3C `baggage`, for requests without any of the headers
+    /// above. Tracing libraries send it along, often for the session of a user and not of an agent.
+    /// Default: no.
+    pub fn baggage_session(self, read: bool) -> Self {
+        self.set(|settings| settings.keys.baggage(read))
     }
 
     /// Whether each model that an agent client asks for under one session id has a pin of its own,

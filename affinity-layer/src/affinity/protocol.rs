@@ -115,7 +115,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         budget: &mut Budget,
     ) -> Result<Option<AffinityKey>, Rejection> {
         let keys = &self.shared.settings.keys;
-        if !keys.reads_bodies() {
+        if !keys.reads_body_of(&parts.headers) {
             return Ok(None);
         }
         let bytes = body.read().await?;

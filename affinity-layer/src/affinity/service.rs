@@ -114,7 +114,10 @@ where
             let inner = span.in_scope(|| self.inner.call(request));
             return ResponseFuture::direct(inner, stamp, span);
         }
-        if key.is_none() && settings.passes_unkeyed(control) && !settings.keys.reads_bodies() {
+        if key.is_none()
+            && settings.passes_unkeyed(control)
+            && !settings.keys.reads_body_of(request.headers())
+        {
             return ResponseFuture::untouched(self.inner.call(request));
         }
 

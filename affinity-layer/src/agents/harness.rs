@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 
 /// Blocks that agent harnesses put into user messages; the user did not write them.
-const TAGS: [(&str, &str); 2] = [
+const TAGS: [(&str, &str); 3] = [
     ("<system-reminder>", "</system-reminder>"),
     ("<user-prompt-submit-hook>", "</user-prompt-submit-hook>"),
+    // goose moves it through the messages, with a clock in it.
+    ("<info-msg>", "</info-msg>"),
 ];
 
 /// The text of a user message without the blocks that an agent's harness put into it, such as
@@ -43,6 +45,7 @@ mod tests {
                 "<user-prompt-submit-hook>h</user-prompt-submit-hook>a<system-reminder>r",
                 "a<system-reminder>r",
             ),
+            ("<info-msg>It is 12:01\n</info-msg>\nhello", "\nhello"),
         ] {
             assert_eq!(without_harness(text), left, "{text}");
         }

@@ -20,6 +20,10 @@ const ID_ESCAPES: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BodyId {
+    /// `session_id`, as OpenRouter takes it.
+    SessionId,
+    /// `metadata.session_id`.
+    MetadataSessionId,
     /// `prompt_cache_key`. A client that sends one and the same for all its conversations makes them
     /// one session by it.
     PromptCacheKey,
@@ -35,11 +39,19 @@ pub enum BodyId {
 }
 
 impl BodyId {
-    const ALL: [Self; 4] =
-        [Self::PromptCacheKey, Self::Conversation, Self::UserId, Self::PreviousResponseId];
+    const ALL: [Self; 6] = [
+        Self::SessionId,
+        Self::MetadataSessionId,
+        Self::PromptCacheKey,
+        Self::Conversation,
+        Self::UserId,
+        Self::PreviousResponseId,
+    ];
 
     fn kind(self) -> IdKind {
         match self {
+            Self::SessionId => IdKind::SessionId,
+            Self::MetadataSessionId => IdKind::MetadataSessionId,
             Self::PromptCacheKey => IdKind::PromptCacheKey,
             Self::Conversation => IdKind::Conversation,
             Self::UserId => IdKind::UserId,
@@ -55,7 +67,7 @@ impl BodyId {
 #[derive(Clone, Default)]
 pub struct BodyIds {
     /// In the order of [`BodyId::ALL`].
-    found: [Option<HeaderValue>; 4],
+    found: [Option<HeaderValue>; BodyId::ALL.len()],
     /// The body goes on with a conversation of this API, by whatever id.
     pub(super) in_conversation: bool,
     /// The body goes on with a response.
@@ -68,8 +80,14 @@ impl BodyIds {
     /// The members of a body that matter here.
     pub const MEMBERS: &[&str] = &Self::NAMES;
 
-    const NAMES: [&str; 5] =
-        ["prompt_cache_key", "conversation", "metadata", "previous_response_id", "store"];
+    const NAMES: [&str; 6] = [
+        "session_id",
+        "prompt_cache_key",
+        "conversation",
+        "metadata",
+        "previous_response_id",
+        "store",
+    ];
 
     /// Reads the ids out of the body's members; `member` gives the JSON of one of
     /// [`MEMBERS`](Self::MEMBERS), if it is there.
@@ -77,9 +95,16 @@ impl BodyIds {
     /// What is empty, too long or of another type is no id: these members are the provider's, which
     /// judges them.
     pub fn read<'a>(member: impl Fn(&str) -> Option<&'a [u8]>) -> Self {
-        let [cache_key, conversation, metadata, previous, store] =
+        let [session_id, cache_key, conversation, metadata, previous, store] =
             Self::NAMES.map(|name| member(name).unwrap_or(b"null"));
-        let found = [string(cache_key), with_id(conversation), user_id(metadata), string(previous)];
+        let found = [
+            string(session_id),
+            metadata_session_id(metadata),
+            string(cache_key),
+            with_id(conversation),
+            user_id(metadata),
+            string(previous),
+        ];
         let found = found.map(|id| id.as_deref().and_then(session));
         let is_set = |json: &[u8]| json != b"null";
         Self {
@@ -101,6 +126,8 @@ impl BodyIds {
         #[derive(Default, Deserialize)]
         struct Members<'a> {
             #[serde(borrow)]
+            session_id: Option<&'a RawValue>,
+            #[serde(borrow)]
             prompt_cache_key: Option<&'a RawValue>,
             #[serde(borrow)]
             conversation: Option<&'a RawValue>,
@@ -115,6 +142,7 @@ impl BodyIds {
         let members: Members<'_> = object(body).unwrap_or_default();
         Self::read(|name| {
             let value = match name {
+                "session_id" => members.session_id,
                 "prompt_cache_key" => members.prompt_cache_key,
                 "conversation" => members.conversation,
                 "metadata" => members.metadata,
@@ -157,6 +185,15 @@ fn with_id(json: &[u8]) -> Option<String> {
     }
 
     string(json).or_else(|| object(json).map(|Conversation { id }| id))
+}
+
+fn metadata_session_id(metadata: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        session_id: String,
+    }
+
+    object(metadata).map(|Metadata { session_id }| session_id)
 }
 
 fn user_id(metadata: &[u8]) -> Option<String> {

@@ -5,7 +5,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
 #[cfg(feature = "fingerprint")]
 use super::Fingerprint;
 use super::seen::{Seen, Watched};
-use super::{AffinityKey, BodyId, InvalidPart, Scope};
+use super::{AffinityKey, BodyId, InvalidPart, Scope, baggage};
 use crate::agents::{AGENT_HEADERS, PARENT_HEADERS, SUB_AGENT_HEADERS, SubAgents, THREAD_HEADER};
 use crate::headers::SESSION_HEADERS;
 use crate::{
@@ -18,6 +18,8 @@ use crate::{
 /// 1. The first header of the list that is present names the session; the others are not looked at.
 ///    With the agents' preset, the headers of agent clients come after them. A sub-agent that names
 ///    the session of its parent inherits it, where that is asked for.
+///    Where it is asked for, the member `session.id` of `baggage` names the session when none of
+///    these headers does.
 /// 2. The scope is the [`Scope`] in the request's extensions, else the value of the tenant header
 ///    if one is configured. With a tenant header configured, a session without a scope is refused.
 /// 3. The lane, where lanes are asked for, comes from the id of a sub-agent and from the
@@ -32,6 +34,7 @@ pub(crate) struct KeySource {
     model_lanes: bool,
     tenant_header: Option<HeaderName>,
     watched: Watched,
+    baggage: bool,
     pub(super) body_ids: Vec<BodyId>,
     #[cfg(feature = "fingerprint")]
     pub(super) fingerprint: Option<Fingerprint>,
@@ -46,6 +49,7 @@ impl Default for KeySource {
             model_lanes: false,
             tenant_header: None,
             watched: Watched::new(SESSION_HEADERS, &[], &[], &[]),
+            baggage: false,
             body_ids: Vec::new(),
             #[cfg(feature = "fingerprint")]
             fingerprint: None,
@@ -71,6 +75,16 @@ impl KeySource {
         let sub_agents: &[_] = if preset { &SUB_AGENT_HEADERS } else { &[] };
         let parents: &[_] = if inherits { &PARENT_HEADERS } else { &[] };
         self.watched = Watched::new(&self.headers, &self.agents, sub_agents, parents);
+    }
+
+    /// Whether the headers of agent clients are read.
+    #[cfg(feature = "fingerprint")]
+    pub(super) fn reads_agents(&self) -> bool {
+        !self.agents.is_empty()
+    }
+
+    pub(crate) fn baggage(&mut self, read: bool) {
+        self.baggage = read;
     }
 
     pub(crate) fn model_lanes(&mut self, lanes: bool) {
@@ -111,10 +125,15 @@ impl KeySource {
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<Option<AffinityKey>, Rejection> {
-        let Some(session) = seen.session().map_err(Rejection::InvalidSessionId)? else {
-            return Ok(None);
+        let key = match seen.session().map_err(Rejection::InvalidSessionId)? {
+            Some(session) => AffinityKey::from_header(session),
+            None if self.baggage => match baggage::session(headers) {
+                Some(session) => AffinityKey::from_header(&session),
+                None => return Ok(None),
+            },
+            None => return Ok(None),
         };
-        let key = AffinityKey::from_header(session).map_err(Rejection::InvalidSessionId)?;
+        let key = key.map_err(Rejection::InvalidSessionId)?;
         let key = key.with_scope(self.scope(headers, extensions)?);
         if seen.agent {
             return self.lane(key, headers, extensions).map(Some);

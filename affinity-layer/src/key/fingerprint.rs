@@ -42,15 +42,22 @@ impl Fingerprint {
         Self(hasher.finalize().into())
     }
 
-    /// The key of a body's conversation, `None` without a message of the user.
-    pub(super) fn key(&self, body: &[u8]) -> Option<AffinityKey> {
+    /// For openings that a counter of the client stands beside. The key is no secret: the id is as
+    /// hard to guess as both together, and every replica finds it.
+    pub(super) fn beside_counter() -> Self {
+        Self(blake3::derive_key("affinity-layer 2026-11-30 openings beside a counter", &[]))
+    }
+
+    /// The key of a body's conversation, `None` without a message of the user. Two clients with one
+    /// opening and different counters have two conversations.
+    pub(super) fn key(&self, body: &[u8], counter: Option<&[u8]>) -> Option<AffinityKey> {
         let opening = Opening::of(body)?;
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        for part in
-            [&*opening.instructions, if opening.tools { "tools" } else { "" }, &*opening.message]
-        {
+        let tools: &[u8] = if opening.tools { b"tools" } else { b"" };
+        let parts = [opening.instructions.as_bytes(), tools, opening.message.as_bytes()];
+        for part in parts.into_iter().chain(counter) {
             hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
+            hasher.update(part);
         }
         let mut hash = [0; 16];
         hasher.finalize_xof().fill(&mut hash);
@@ -147,7 +154,7 @@ mod tests {
     use super::*;
 
     fn print(body: &Value) -> Option<String> {
-        let key = Fingerprint::new("secret").key(body.to_string().as_bytes())?;
+        let key = Fingerprint::new("secret").key(body.to_string().as_bytes(), None)?;
         assert_eq!(key.kind(), IdKind::Fingerprint);
         Some(key.session().to_owned())
     }
@@ -212,6 +219,15 @@ mod tests {
     }
 
     #[test]
+    fn a_counter_tells_conversations_of_one_opening_apart() {
+        let body = br#"{"input":"hello"}"#;
+        let key = |counter: Option<&[u8]>| Fingerprint::new("s").key(body, counter).unwrap();
+        assert_eq!(key(Some(b"20261130_1")), key(Some(b"20261130_1")));
+        assert_ne!(key(Some(b"20261130_1")), key(Some(b"20261130_2")));
+        assert_ne!(key(Some(b"20261130_1")), key(None));
+    }
+
+    #[test]
     fn without_a_message_of_the_user_there_is_no_guess() {
         for body in [
             json!({}),
@@ -226,13 +242,13 @@ mod tests {
         ] {
             assert_eq!(print(&body), None, "{body}");
         }
-        assert_eq!(Fingerprint::new("s").key(b"no json"), None);
+        assert_eq!(Fingerprint::new("s").key(b"no json", None), None);
     }
 
     #[test]
     fn it_depends_on_the_secret_and_shows_none() {
         let body = br#"{"input":"hello"}"#;
-        let key = |fingerprint: &Fingerprint| fingerprint.key(body).unwrap();
+        let key = |fingerprint: &Fingerprint| fingerprint.key(body, None).unwrap();
         let one = Fingerprint::new("hunter2");
         assert_eq!(key(&one), key(&Fingerprint::new("hunter2")));
         assert_ne!(key(&one), key(&Fingerprint::new("hunter3")));

@@ -8,6 +8,10 @@ pub enum IdKind {
     /// A header.
     #[default]
     Header,
+    /// `session_id` in the body.
+    SessionId,
+    /// `metadata.session_id` in the body.
+    MetadataSessionId,
     /// `prompt_cache_key` in the body.
     PromptCacheKey,
     /// `conversation` in the body.
@@ -17,7 +21,8 @@ pub enum IdKind {
     /// Nobody: a conversation in Responses that began without an id, and is found again by
     /// `previous_response_id`. The id was drawn at random.
     Begun,
-    /// Nobody: the id is a keyed hash of the conversation's opening.
+    /// Nobody: the id is a hash of the conversation's opening, together with the counter of a client
+    /// that sends one.
     Fingerprint,
     /// A response's id. It names no session; under it stands to which one the response belongs.
     Response,
@@ -26,7 +31,9 @@ pub enum IdKind {
 impl IdKind {
     /// Those with a marker.
     #[cfg(feature = "redis")]
-    pub(super) const MARKED: [Self; 6] = [
+    pub(super) const MARKED: [Self; 8] = [
+        Self::SessionId,
+        Self::MetadataSessionId,
         Self::PromptCacheKey,
         Self::Conversation,
         Self::UserId,
@@ -40,6 +47,8 @@ impl IdKind {
     pub(super) const fn marker(self) -> &'static str {
         match self {
             Self::Header => "",
+            Self::SessionId => "%session_id=",
+            Self::MetadataSessionId => "%metadata.session_id=",
             Self::PromptCacheKey => "%prompt_cache_key=",
             Self::Conversation => "%conversation=",
             Self::UserId => "%user_id=",

@@ -2,15 +2,24 @@
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, HeaderValue};
 
+#[cfg(feature = "fingerprint")]
+use super::single;
 use super::{AffinityKey, BodyId, BodyIds, IdKind, KeySource};
 use crate::Rejection;
+#[cfg(feature = "fingerprint")]
+use crate::agents::COUNTER_HEADER;
 
 impl KeySource {
-    /// Whether the body may tell what the headers do not.
+    /// Whether a body may tell what the headers do not.
     pub(crate) fn reads_bodies(&self) -> bool {
         !self.body_ids.is_empty() || self.has_fingerprint()
+    }
+
+    /// Whether the body of a request with `headers` may tell what they do not.
+    pub(crate) fn reads_body_of(&self, headers: &HeaderMap) -> bool {
+        self.reads_bodies() || self.counter(headers).is_some()
     }
 
     /// The key by the ids of a body. One of [`IdKind::Response`] leads to the key and is none itself.
@@ -44,7 +53,7 @@ impl KeySource {
             return None;
         }
         // A request that follows a response does not hold the opening.
-        let guess = if ids.follows { None } else { self.guess(body) };
+        let guess = if ids.follows { None } else { self.guess(&parts.headers, body) };
         let begins =
             self.follows_responses() && ids.is_kept && parts.uri.path().ends_with("/responses");
         let key = guess.or_else(|| begins.then(AffinityKey::begun))?;
@@ -76,9 +85,21 @@ impl KeySource {
         self.fingerprint.is_some()
     }
 
+    /// What a client of the agents' preset counts its sessions by. It names none alone, so nothing is
+    /// wrong with one that cannot be used.
     #[cfg(feature = "fingerprint")]
-    fn guess(&self, body: &[u8]) -> Option<AffinityKey> {
-        self.fingerprint.as_ref()?.key(body)
+    fn counter<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        let counter = single(headers, &COUNTER_HEADER).ok().flatten();
+        counter.filter(|counter| self.reads_agents() && !counter.is_empty())
+    }
+
+    #[cfg(feature = "fingerprint")]
+    fn guess(&self, headers: &HeaderMap, body: &[u8]) -> Option<AffinityKey> {
+        let counter = self.counter(headers).map(HeaderValue::as_bytes);
+        match &self.fingerprint {
+            Some(fingerprint) => fingerprint.key(body, counter),
+            None => super::Fingerprint::beside_counter().key(body, Some(counter?)),
+        }
     }
 
     #[cfg(not(feature = "fingerprint"))]
@@ -87,7 +108,12 @@ impl KeySource {
     }
 
     #[cfg(not(feature = "fingerprint"))]
-    fn guess(&self, _: &[u8]) -> Option<AffinityKey> {
+    fn counter<'a>(&self, _: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        None
+    }
+
+    #[cfg(not(feature = "fingerprint"))]
+    fn guess(&self, _: &HeaderMap, _: &[u8]) -> Option<AffinityKey> {
         None
     }
 }

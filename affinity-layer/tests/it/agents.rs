@@ -32,6 +32,15 @@ async fn each_client_of_the_preset_is_known_by_its_header() {
         "x-session-affinity",
         "x-task-id",
         "x-dynamo-session-id",
+        "x-affinity",
+        "x-opencode-session",
+        "x-litellm-session-id",
+        "x-amp-thread-id",
+        "x-hermes-session-id",
+        "x-cagent-session-id",
+        "x-grok-conv-id",
+        "x-bf-session-id",
+        "x-switchyard-session-id",
     ] {
         let service = gateway(SubAgents::Inherit);
         let turn = || asking("vendor/big", &[(name, "s")]);
@@ -50,6 +59,52 @@ async fn the_features_own_header_comes_first() {
     assert_eq!(send(&service, request).await.affinity, "claimed");
     let agent = asking("vendor/big", &[("x-claude-code-session-id", "agent")]);
     assert_eq!(send(&service, agent).await.affinity, "claimed", "another session");
+}
+
+#[tokio::test]
+async fn what_names_a_request_or_a_program_names_no_session() {
+    for name in ["x-client-request-id", "user-agent"] {
+        let service = gateway(SubAgents::Inherit);
+        for n in 1..=2 {
+            let turn = asking("vendor/big", &[(name, "s")]);
+            assert_eq!(send(&service, turn).await, said(&format!("vendor/m{n}"), false, "none"));
+        }
+    }
+}
+
+/// goose counts its sessions by day and home, so strangers send the same number.
+#[tokio::test]
+async fn a_counter_names_a_session_only_together_with_the_opening() {
+    let turn = |counter: &str, opening: &str, turns: usize| {
+        let clock = format!("<info-msg>\nIt is 12:0{turns}\n</info-msg>");
+        let mut messages = vec![serde_json::json!({"role": "user", "content": opening})];
+        for n in 0..turns {
+            messages.push(serde_json::json!({"role": "assistant", "content": format!("{n}")}));
+            messages.push(serde_json::json!({"role": "user", "content": format!("{clock}more")}));
+        }
+        // The block is in the last of its messages.
+        if turns == 0 {
+            messages[0]["content"] = serde_json::json!(format!("{clock}{opening}"));
+        }
+        let body = serde_json::json!({"messages": messages}).to_string();
+        post(&[("agent-session-id", counter)]).map(|_| Body::from(body))
+    };
+    let service = stack(layer(Calls::default().router()).agents(SubAgents::Inherit));
+    let ask = async |counter, opening, turns| send(&service, turn(counter, opening, turns)).await;
+    assert_eq!(ask("20261130_1", "hello", 0).await, said("vendor/m1", false, "claimed"));
+    let stranger = ask("20261130_1", "bye", 0).await;
+    assert_eq!(stranger, said("vendor/m2", false, "claimed"), "the same counter");
+    let next = ask("20261130_2", "hello", 0).await;
+    assert_eq!(next, said("vendor/m3", false, "claimed"), "the same opening");
+    for turns in 1..4 {
+        assert_eq!(ask("20261130_1", "hello", turns).await, said("vendor/m1", true, "hit"));
+        assert_eq!(ask("20261130_1", "bye", turns).await, said("vendor/m2", true, "hit"));
+    }
+    let none = ask("", "hello", 0).await;
+    assert_eq!(none.affinity, "none", "an empty counter counts nothing");
+
+    let without_preset = stack(layer(Calls::default().router()));
+    assert_eq!(send(&without_preset, turn("20261130_1", "hello", 0)).await.affinity, "none");
 }
 
 /// OpenCode asks a small model for a title first, under the session id of its main loop, which it

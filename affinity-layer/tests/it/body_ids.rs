@@ -9,8 +9,14 @@ use http::{HeaderName, Request};
 
 use crate::common::*;
 
-const ALL: [BodyId; 4] =
-    [BodyId::PromptCacheKey, BodyId::Conversation, BodyId::UserId, BodyId::PreviousResponseId];
+const ALL: [BodyId; 6] = [
+    BodyId::SessionId,
+    BodyId::MetadataSessionId,
+    BodyId::PromptCacheKey,
+    BodyId::Conversation,
+    BodyId::UserId,
+    BodyId::PreviousResponseId,
+];
 const UUID: &str = "3f1c0d52-8a77-4e0b-9c11-0123456789ab";
 
 fn reading<R: RouterService>(router: R) -> AffinityLayer<MemoryStore, R> {
@@ -25,6 +31,8 @@ fn sending(body: &str) -> Request<Body> {
 async fn each_member_alone_holds_one_model() {
     let user_id = format!(r#"{{"metadata":{{"user_id":"user_1_account__session_{UUID}"}}}}"#);
     for (source, body) in [
+        (BodyId::SessionId, r#"{"session_id":"s"}"#),
+        (BodyId::MetadataSessionId, r#"{"metadata":{"session_id":"s"}}"#),
         (BodyId::PromptCacheKey, r#"{"prompt_cache_key":"s"}"#),
         (BodyId::Conversation, r#"{"conversation":"s"}"#),
         (BodyId::Conversation, r#"{"conversation":{"id":"s"}}"#),

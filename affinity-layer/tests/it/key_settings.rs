@@ -29,6 +29,20 @@ async fn headers_of_choice_take_the_place_of_those_by_default() {
 }
 
 #[tokio::test]
+async fn the_session_in_baggage_counts_only_where_it_is_asked_for_and_after_the_headers() {
+    let service = stack(layer(Calls::default().router()).baggage_session(true));
+    let turn = || post(&[("baggage", "user.id=u,session.id=s%20t;p")]);
+    assert_eq!(send(&service, turn()).await, said("vendor/m1", false, "claimed"));
+    assert_eq!(send(&service, turn()).await, said("vendor/m1", true, "hit"));
+    let named = || post(&[("baggage", "session.id=s%20t"), ("x-session-id", "other")]);
+    assert_eq!(send(&service, named()).await, said("vendor/m2", false, "claimed"));
+    let unnamed = post(&[("baggage", "user.id=u")]);
+    assert_eq!(send(&service, unnamed).await, said("vendor/m3", false, "none"));
+    let without = stack(layer(Calls::default().router()));
+    assert_eq!(send(&without, turn()).await.affinity, "none");
+}
+
+#[tokio::test]
 async fn without_model_lanes_the_model_that_is_asked_for_makes_no_session() {
     let service = stack(layer(Calls::default().router()).agents(SubAgents::Inherit));
     assert_eq!(send(&service, asking("vendor/small")).await.affinity, "claimed");

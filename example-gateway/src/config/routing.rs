@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use affinity_layer::{
-    BodyId, Expiry, Fingerprint, ModelName, agents::SubAgents, headers::SESSION_HEADERS,
-};
+use affinity_layer::{BodyId, Expiry, Fingerprint, ModelName, agents::SubAgents};
 use http::HeaderName;
 
 use super::at::At;
@@ -31,7 +29,11 @@ pub struct Routing {
     pub cache: SessionCache,
     /// The header that names the tenant; with it, a session without a tenant is refused.
     pub tenant_header: Option<HeaderName>,
-    /// Whether the provider sees the session header.
+    /// Further headers that name the session, looked at before those of the feature; none by default.
+    pub session_headers: Vec<HeaderName>,
+    /// Whether `session.id` in W3C baggage names the session when no header does; no by default.
+    pub session_baggage: bool,
+    /// Whether the provider sees the headers that name the session.
     pub forward_session_header: bool,
     /// Whether the session ids of agent clients are read, and which model their sub-agents use.
     pub agents: Option<SubAgents>,
@@ -77,6 +79,8 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
         max_entries: DEFAULT_MAX_ENTRIES,
         cache: SessionCache::Memory,
         tenant_header: None,
+        session_headers: Vec::new(),
+        session_baggage: false,
         forward_session_header: true,
         agents: Some(SubAgents::default()),
         body_ids: Vec::new(),
@@ -93,6 +97,9 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
     let Some(at) = root.get("routing") else { return routing };
     let flag = |key| at.get(key).and_then(|flag| flag.flag()).unwrap_or(true);
     routing.forward_session_header = flag("forward_session_header");
+    routing.session_headers = identity::session_headers(&at);
+    let baggage = at.get("session_baggage").and_then(|flag| flag.flag());
+    routing.session_baggage = baggage.unwrap_or(false);
     let agent_headers = flag("agent_headers");
     routing.model_lanes = identity::model_lanes(&at, agent_headers);
     routing.agents = identity::agents(&at, agent_headers);
@@ -120,7 +127,9 @@ pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
     }
     if let Some(cache) = at.get("session_cache") {
         routing.cache = cache::read(&cache);
-        routing.tenant_header = cache.get("tenant_header").and_then(|name| tenant_header(&name));
+        routing.tenant_header = cache
+            .get("tenant_header")
+            .and_then(|name| identity::tenant_header(&name, &routing.session_headers));
     }
     routing.body_ids = identity::body_ids(&at);
     routing.fingerprint = identity::fingerprint(&at, &routing.cache);
@@ -155,13 +164,4 @@ fn expiry(at: &At<'_>) -> Expiry {
         max_age.error("must not be less than session_ttl_seconds");
     }
     Expiry::sliding(ttl, oldest)
-}
-
-fn tenant_header(at: &At<'_>) -> Option<HeaderName> {
-    // Header names have no case: upper case is taken as lower.
-    let name = at.parsed(|text| HeaderName::try_from(text).map_err(|_| "is not a header name"))?;
-    if SESSION_HEADERS.contains(&name) {
-        at.error("names the session already; the tenant needs a header of its own");
-    }
-    Some(name)
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use affinity_layer::{Expiry, ModelName};
+use http::HeaderName;
 
 use super::identity;
 use super::{Config, Inputs, Protocols, Provider, Release, Router};
@@ -52,6 +53,13 @@ impl fmt::Display for Summary<'_> {
             Router::Plano { url, .. } => writeln!(f, "router    another gateway at {url}")?,
         }
         writeln!(f, "sessions  {}, at most {} in memory", routing.cache, routing.max_entries)?;
+        if !routing.session_headers.is_empty() {
+            let names: Vec<_> = routing.session_headers.iter().map(HeaderName::as_str).collect();
+            writeln!(f, "headers   {} before the usual ones", names.join(", "))?;
+        }
+        if routing.session_baggage {
+            writeln!(f, "baggage   session.id, without another id in a header")?;
+        }
         if !routing.body_ids.is_empty() {
             let names: Vec<_> = routing.body_ids.iter().copied().map(identity::name).collect();
             writeln!(f, "body ids  {}", names.join(", "))?;

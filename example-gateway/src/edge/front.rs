@@ -133,7 +133,7 @@ mod tests {
                 Ok::<_, Infallible>(Response::new(Body::empty()))
             });
             let endpoints = Arc::new([Endpoint::new(path, &[Method::POST], broken)]);
-            let observer = Arc::new(Observer::new(SpanAttributes::default(), []));
+            let observer = Arc::new(Observer::new(SpanAttributes::default(), Vec::new(), []));
             let front = Front::new(endpoints, observer, &[], Router::new());
             let request = Request::post(path).body(Body::empty()).unwrap();
             let response = front.answer(request).await;

@@ -43,6 +43,8 @@ pub(crate) fn affinity(
         .expose_epoch(routing.expose_epoch)
         .warm_up(routing.warm_up_turns)
         .escalation(routing.escalation.iter().cloned())
+        .headers(routing.session_headers.iter().chain(SESSION_HEADERS).cloned())
+        .baggage_session(routing.session_baggage)
         .body_ids(routing.body_ids.iter().copied())
         .accept_models(move |model| served.serves(model) && !served.drains().moves(model));
     if upstreams.are_limited() {
@@ -113,9 +115,18 @@ pub(crate) fn withheld(config: &Config) -> Vec<HeaderName> {
         withheld.push(header::ACCEPT_ENCODING);
     }
     if !config.routing.forward_session_header {
-        withheld.extend_from_slice(SESSION_HEADERS);
-        withheld.extend_from_slice(AGENT_HEADERS);
-        withheld.extend_from_slice(AGENT_TRAIL_HEADERS);
+        withheld.extend(telling(config));
     }
     withheld
+}
+
+/// The headers that name a session or follow from its id.
+pub(crate) fn telling(config: &Config) -> Vec<HeaderName> {
+    let routing = &config.routing;
+    let mut names = [SESSION_HEADERS, AGENT_HEADERS, AGENT_TRAIL_HEADERS].concat();
+    names.extend_from_slice(&routing.session_headers);
+    if routing.session_baggage {
+        names.push(HeaderName::from_static("baggage"));
+    }
+    names
 }

@@ -1,10 +1,6 @@
 //! The span of a request, and its count.
 
-use affinity_layer::{
-    Rejection,
-    agents::{AGENT_HEADERS, AGENT_TRAIL_HEADERS},
-    headers::{MODEL_HEADER, SESSION_HEADERS},
-};
+use affinity_layer::{Rejection, headers::MODEL_HEADER};
 use http::{HeaderName, Request, Response, StatusCode};
 use tokio::time::Instant;
 use tracing::Span;
@@ -20,20 +16,69 @@ use crate::telemetry::{context, metrics};
 #[derive(Debug)]
 pub(crate) struct Observer {
     attributes: SpanAttributes,
+    /// Headers that no span shows.
+    hidden: Vec<HeaderName>,
     answers: Answers,
 }
 
 impl Observer {
-    /// Spans get `attributes`, and answers are counted by `paths`.
-    pub(crate) fn new(attributes: SpanAttributes, paths: impl IntoIterator<Item = String>) -> Self {
-        Self { attributes, answers: Answers::new(paths) }
+    /// Spans get `attributes`, without the headers `hidden`, and answers are counted by `paths`.
+    pub(crate) fn new(
+        attributes: SpanAttributes,
+        hidden: Vec<HeaderName>,
+        paths: impl IntoIterator<Item = String>,
+    ) -> Self {
+        Self { attributes, hidden, answers: Answers::new(paths) }
     }
 
     /// Begins with a request for `path`.
     pub(crate) fn begin<'a, B>(&'a self, path: &'a str, request: &mut Request<B>) -> Observed<'a> {
-        let span = span(request, path, &self.attributes);
+        let span = self.span(request, path);
         request.extensions_mut().insert(Arrived(Instant::now()));
         Observed { observer: self, path, span }
+    }
+
+    /// A span that goes on as long as one of those below it, so until the provider's answer has ended.
+    fn span<B>(&self, request: &Request<B>, path: &str) -> Span {
+        let span = tracing::debug_span!(
+            "request",
+            otel.kind = "server",
+            otel.name = Empty,
+            otel.status_code = Empty,
+            http.request.method = request.method().as_str(),
+            http.route = path,
+            http.response.status_code = Empty,
+            url.path = request.uri().path(),
+            gen_ai.request.model = Empty,
+            gen_ai.response.model = Empty,
+        );
+        if span.is_disabled() {
+            return span;
+        }
+        context::continue_from(request.headers(), &span);
+        span.record("otel.name", format!("{} {path}", request.method()));
+        for (name, value) in &self.attributes.fixed {
+            span.set_attribute(name.clone(), value.clone());
+        }
+        // After the fixed ones, which a header replaces.
+        for (name, value) in request.headers() {
+            let prefixes = self.attributes.header_prefixes.iter();
+            let rest =
+                prefixes.filter_map(|prefix| name.as_str().strip_prefix(prefix.as_str())).next();
+            if let (Some(rest), Ok(value)) = (rest.filter(|_| self.may_show(name)), value.to_str())
+            {
+                span.set_attribute(rest.replace('-', "."), value.to_owned());
+            }
+        }
+        span
+    }
+
+    /// Whether a header holds neither a credential nor a session, as far as its name tells.
+    fn may_show(&self, name: &HeaderName) -> bool {
+        const TELLING: [&str; 7] =
+            ["auth", "cookie", "key", "password", "secret", "session", "token"];
+        let has = |word: &&str| name.as_str().contains(*word);
+        !self.hidden.contains(name) && !TELLING.iter().any(has)
     }
 }
 
@@ -59,49 +104,6 @@ impl Observed<'_> {
             answered(&self.span, response);
         }
     }
-}
-
-/// A span that goes on as long as one of those below it, so until the provider's answer has ended.
-fn span<B>(request: &Request<B>, path: &str, attributes: &SpanAttributes) -> Span {
-    let span = tracing::debug_span!(
-        "request",
-        otel.kind = "server",
-        otel.name = Empty,
-        otel.status_code = Empty,
-        http.request.method = request.method().as_str(),
-        http.route = path,
-        http.response.status_code = Empty,
-        url.path = request.uri().path(),
-        gen_ai.request.model = Empty,
-        gen_ai.response.model = Empty,
-    );
-    if span.is_disabled() {
-        return span;
-    }
-    context::continue_from(request.headers(), &span);
-    span.record("otel.name", format!("{} {path}", request.method()));
-    for (name, value) in &attributes.fixed {
-        span.set_attribute(name.clone(), value.clone());
-    }
-    // After the fixed ones, which a header replaces.
-    for (name, value) in request.headers() {
-        let prefixes = attributes.header_prefixes.iter();
-        let rest = prefixes.filter_map(|prefix| name.as_str().strip_prefix(prefix.as_str())).next();
-        if let (Some(rest), Ok(value)) = (rest.filter(|_| may_be_shown(name)), value.to_str()) {
-            span.set_attribute(rest.replace('-', "."), value.to_owned());
-        }
-    }
-    span
-}
-
-/// Whether a header holds neither a credential nor a session, as far as its name tells.
-fn may_be_shown(name: &HeaderName) -> bool {
-    const TELLING: [&str; 7] = ["auth", "cookie", "key", "password", "secret", "session", "token"];
-    let session = SESSION_HEADERS.contains(name)
-        || AGENT_HEADERS.contains(name)
-        || AGENT_TRAIL_HEADERS.contains(name);
-    let name = name.as_str();
-    !session && !TELLING.iter().any(|word| name.contains(word))
 }
 
 fn answered<B>(span: &Span, response: &Response<B>) {

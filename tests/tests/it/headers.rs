@@ -174,10 +174,25 @@ async fn what_follows_from_the_session_id_is_withheld_with_it() {
         "x-dynamo-session-id",
         "x-dynamo-parent-session-id",
         "x-dynamo-session-final",
+        "agent-session-id",
+        "x-affinity",
+        "x-opencode-session",
+        "x-litellm-session-id",
+        "x-amp-thread-id",
+        "x-hermes-session-id",
+        "x-cagent-session-id",
+        "x-grok-conv-id",
+        "x-bf-session-id",
+        "x-switchyard-session-id",
+        "x-run-id",
+        "baggage",
     ];
     for forwards in [true, false] {
         let setting = format!("forward_session_header: {forwards}");
-        let (upstream, gateway) = with(|setup| setup.routing(&setting)).await;
+        let own = "session_headers: [x-run-id]";
+        let set =
+            |setup: Setup| setup.routing(&setting).routing(own).routing("session_baggage: true");
+        let (upstream, gateway) = with(set).await;
         let request = trail.iter().fold(turn(ONE), |request, name| request.header(name, "s"));
         let request = request.header("x-stainless-retry-count", "0");
         assert_eq!(gateway.ask(&request).await.status, 200);

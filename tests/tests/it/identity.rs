@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 const CHAT: &str = "/v1/chat/completions";
 const RESPONSES: &str = "/v1/responses";
 const UUID: &str = "3f1c0d52-8a77-4e0b-9c11-0123456789ab";
-const ALL: &str =
-    "body_ids: [prompt_cache_key, conversation, metadata.user_id, previous_response_id]";
+const ALL: &str = "body_ids: [session_id, metadata.session_id, prompt_cache_key, conversation, metadata.user_id, \
+    previous_response_id]";
 
 struct Served {
     gateway: Gateway,
@@ -71,6 +71,8 @@ fn turn(turn: &str, previous: Option<&str>) -> Value {
 async fn each_member_alone_holds_one_model() {
     let claude_code = json!({"session_id": UUID}).to_string();
     for (source, path, members) in [
+        ("session_id", CHAT, json!({"session_id": "run 1"})),
+        ("metadata.session_id", RESPONSES, json!({"metadata": {"session_id": "run 1"}})),
         ("prompt_cache_key", CHAT, json!({"prompt_cache_key": "any text, of the app's"})),
         ("conversation", RESPONSES, json!({"conversation": "conv_1"})),
         ("conversation", RESPONSES, json!({"conversation": {"id": "conv_1"}})),
@@ -93,6 +95,49 @@ async fn each_member_alone_holds_one_model() {
             &served.upstream.last().json()[members.as_object().unwrap().keys().next().unwrap()];
         assert_eq!(sent, members.as_object().unwrap().values().next().unwrap(), "it goes through");
     }
+}
+
+#[tokio::test]
+async fn headers_of_the_configuration_come_first() {
+    let served = start(&["session_headers: [x-run-id]", "session_baggage: true"]).await;
+    let ask = async |headers: &[(&str, &str)]| {
+        let request = asking(CHAT, &json!({}));
+        let request = headers.iter().fold(request, |request, (name, id)| request.header(name, id));
+        served.gateway.ask(&request).await
+    };
+    let own = ask(&[("x-run-id", "r"), ("x-model-affinity", "s")]).await;
+    assert_eq!(own.affinity(), ("false", "claimed", ONE));
+    let feature = ask(&[("x-model-affinity", "s")]).await;
+    assert_eq!(feature.affinity(), ("false", "claimed", TWO));
+    let again = ask(&[("x-run-id", "r"), ("x-model-affinity", "s")]).await;
+    assert_eq!(again.affinity(), ("true", "hit", ONE));
+    assert_eq!(ask(&[("baggage", "session.id=s")]).await.affinity(), ("true", "hit", TWO));
+    assert_eq!(ask(&[("x-client-request-id", "r")]).await.affinity().1, "none");
+}
+
+/// goose as it comes: a counter that strangers share, and a block with a clock in its messages.
+#[tokio::test]
+async fn a_counted_session_is_held_and_strangers_stay_apart() {
+    let served = start(&[]).await;
+    let ask = async |opening: &str, later: Option<&str>| {
+        let clock = |time| format!("<info-msg>It is {time}</info-msg>\n");
+        let mut messages = vec![json!({"role": "user", "content": opening})];
+        match later {
+            None => messages[0]["content"] = json!(clock("12:00") + opening),
+            Some(later) => {
+                messages.push(json!({"role": "assistant", "content": "yes"}));
+                messages.push(json!({"role": "user", "content": clock("12:01") + later}));
+            }
+        }
+        let request = asking(CHAT, &json!({"messages": messages}));
+        let request = request.header("agent-session-id", "20261130_1");
+        served.gateway.ask(&request).await
+    };
+    assert_eq!(ask("hello", None).await.affinity(), ("false", "claimed", ONE));
+    assert_eq!(ask("bye", None).await.affinity(), ("false", "claimed", TWO));
+    assert_eq!(ask("hello", Some("and?")).await.affinity(), ("true", "hit", ONE));
+    assert_eq!(ask("bye", Some("and?")).await.affinity(), ("true", "hit", TWO));
+    assert_eq!(served.upstream.last().all("agent-session-id"), ["20261130_1"]);
 }
 
 #[tokio::test]

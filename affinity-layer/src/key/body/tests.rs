@@ -13,6 +13,9 @@ const UUID: &str = "3f1c0d52-8a77-4e0b-9c11-0123456789ab";
 
 #[test]
 fn each_member_names_a_session_of_its_kind() {
+    assert_eq!(key(r#"{"session_id":"s"}"#), is(IdKind::SessionId, "s"));
+    let metadata = r#"{"metadata":{"session_id":"s"}}"#;
+    assert_eq!(key(metadata), is(IdKind::MetadataSessionId, "s"));
     assert_eq!(key(r#"{"prompt_cache_key":"a"}"#), is(IdKind::PromptCacheKey, "a"));
     assert_eq!(key(r#"{"conversation":"c"}"#), is(IdKind::Conversation, "c"));
     let object = r#"{"conversation":{"x":1,"id":"c"}}"#;
@@ -24,6 +27,10 @@ fn each_member_names_a_session_of_its_kind() {
 fn the_first_in_order_counts_wherever_it_stands() {
     let body = r#"{"previous_response_id":"r","conversation":"c","prompt_cache_key":"a"}"#;
     assert_eq!(key(body), is(IdKind::PromptCacheKey, "a"));
+    let metadata = body.replacen('{', r#"{"metadata":{"session_id":"m"},"#, 1);
+    assert_eq!(key(&metadata), is(IdKind::MetadataSessionId, "m"));
+    let top = metadata.replacen('{', r#"{"session_id":"s","#, 1);
+    assert_eq!(key(&top), is(IdKind::SessionId, "s"));
     let ids = BodyIds::of_body(body.as_bytes());
     let asked = ids.key(&[BodyId::PreviousResponseId, BodyId::Conversation]).unwrap();
     assert_eq!(asked.kind(), IdKind::Conversation);

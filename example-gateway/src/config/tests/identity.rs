@@ -29,6 +29,38 @@ fn the_members_of_a_body_are_named_as_they_are_written() {
 }
 
 #[test]
+fn further_headers_may_name_the_session() {
+    let config = with_model("routing: {session_headers: [X-Run-Id, x-b], session_baggage: true}");
+    assert_eq!(config.routing.session_headers, ["x-run-id", "x-b"]);
+    assert!(config.routing.session_baggage);
+    let shown = summary(&config).to_string();
+    assert!(shown.contains("headers   x-run-id, x-b") && shown.contains("session.id"), "{shown}");
+    let usual = with_model("").routing;
+    assert!(usual.session_headers.is_empty() && !usual.session_baggage);
+}
+
+#[test]
+fn what_names_something_else_names_no_session() {
+    for (name, why) in [
+        ("Authorization", "authorization holds a credential, not a session"),
+        ("api-key", "api-key holds a credential, not a session"),
+        ("User-Agent", "user-agent names a program, and strangers send the same"),
+        ("x-client-request-id", "x-client-request-id may differ with each request"),
+        ("baggage", "baggage is a list; session_baggage reads its session.id"),
+        ("x-plano-model", "x-plano-* is what the gateway itself says"),
+        ("my_id", "a header with an underscore is dropped at the door; write it with hyphens"),
+        ("a b", "is not a header name"),
+    ] {
+        let text = format!("routing: {{session_headers: ['{name}']}}");
+        refused(&[(&text, &format!("2: routing.session_headers[0]: {why}"))]);
+    }
+    refused(&[(
+        "routing: {session_headers: [x-t], session_cache: {tenant_header: x-t}}",
+        "2: routing.session_cache.tenant_header: names the session already; the tenant needs a header of its own",
+    )]);
+}
+
+#[test]
 fn a_fingerprint_over_replicas_needs_a_secret() {
     assert!(with_model("routing: {fingerprint: {}}").warnings.is_empty());
     let cache = "session_cache: {type: redis, url: 'redis://h'}";
@@ -40,7 +72,7 @@ fn a_fingerprint_over_replicas_needs_a_secret() {
 
 #[test]
 fn what_is_not_known_is_refused() {
-    let names = "prompt_cache_key, conversation, metadata.user_id, previous_response_id";
+    let names = "session_id, metadata.session_id, prompt_cache_key, conversation, metadata.user_id, previous_response_id";
     refused(&[
         (
             "routing: {body_ids: [user]}",
