@@ -4,6 +4,7 @@
 //! that every other byte reaches the provider as the client sent it.
 
 mod content;
+mod disguise;
 mod envelope;
 mod error;
 mod members;

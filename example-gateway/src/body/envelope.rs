@@ -38,7 +38,8 @@ impl Envelope {
     /// # Errors
     ///
     /// [`BodyError`] for anything else, for nesting beyond 128 levels, when one of our members stands
-    /// twice, since readers disagree on which one counts, and when `stream`, `messages` or the most
+    /// twice, since readers disagree on which one counts, when a key reads like one of ours to some
+    /// reader and is not written like it, and when `stream`, `messages` or the most
     /// tokens have a value of another kind than they can have.
     pub fn parse(bytes: Bytes) -> Result<Self, BodyError> {
         let closely = || scan::find(std::str::from_utf8(&bytes).map_err(|_| BodyError::Utf8)?);
@@ -129,7 +130,7 @@ fn member(text: &[u8], value: &Range<usize>) -> Range<usize> {
         let head = text.get(..end).unwrap_or_default();
         head.iter().rposition(|byte| wanted(*byte)).unwrap_or_default()
     };
-    // Our key holds no quote, however it is escaped, so the nearest two enclose it.
+    // Our key holds no escape, so the nearest two quotes enclose it.
     let key_end = before(value.start, &|byte| byte == b'"');
     let key = before(key_end, &|byte| byte == b'"');
     let previous = before(key, &|byte| !byte.is_ascii_whitespace());
@@ -175,8 +176,8 @@ mod tests {
                 " { \"n\" : 1.50, \"model\"\t: \"x/\\\"y\" , \"e\":\"\\u00e9\"}\n",
             ),
             (
-                r#"{"mod\u0065l":"a","b":{"model":"inner"}}"#,
-                r#"{"mod\u0065l":"x/\"y","b":{"model":"inner"}}"#,
+                r#"{"model":"a","b":{"model":"inner","Model":1,"mod\u0065l\u0000":2}}"#,
+                r#"{"model":"x/\"y","b":{"model":"inner","Model":1,"mod\u0065l\u0000":2}}"#,
             ),
             (r#"{"messages":[{"model":"inner"}]}"#, r#"{"messages":[{"model":"inner"}]}"#),
         ] {
@@ -190,7 +191,7 @@ mod tests {
             r#"{"routing_preferences":[{"name":"a"}],"model":"m","z":1}"#,
             r#"{"model":"m","routing_preferences" : [ "]}," ] ,"z":1}"#,
             r#"{"model":"m","z":1 , "routing_preferences":null }"#,
-            r#"{ "routing\u005fpreferences":{}, "model":"m","z":1}"#,
+            r#"{ "routing_preferences":{}, "model":"m","z":1}"#,
         ] {
             let sent: Value = serde_json::from_str(&sent(body, "n")).unwrap();
             assert_eq!(sent, json!({"model": "n", "z": 1}), "{body}");
@@ -261,6 +262,27 @@ mod tests {
         }
         let usual = r#"{"max_tokens":0,"max_output_tokens":null,"stream":null,"messages":[]}"#;
         assert!(Envelope::parse(Bytes::from(usual)).is_ok());
+        for (key, name) in [
+            ("Model", "model"),
+            ("mod\\u0065l", "model"),
+            ("model\\u0000x", "model"),
+            ("ſtream", "stream"),
+            ("Max_Tokens", "max_tokens"),
+            ("ROUTING_PREFERENCES", "routing_preferences"),
+            ("conver\\u017fation", "conversation"),
+        ] {
+            for body in [
+                format!(r#"{{"{key}":1}}"#),
+                format!(r#"{{"model":"m","{key}":"m"}}"#),
+                format!(r#"{{"stream":1,"{key}":{{}},"z":1}}"#),
+            ] {
+                let error = Envelope::parse(Bytes::from(body.clone())).unwrap_err();
+                let is_twice = body.contains("\"model\"") && key.contains("mod\\u0065l");
+                let twice = BodyError::Duplicate("model");
+                let expected = if is_twice { twice } else { BodyError::Disguised(name) };
+                assert_eq!(error, expected, "{body}");
+            }
+        }
         let twice = Bytes::from(r#"{"model":"a","model":"b"}"#);
         assert_eq!(Envelope::parse(twice).unwrap_err(), BodyError::Duplicate("model"));
     }

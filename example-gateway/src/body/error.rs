@@ -16,6 +16,8 @@ pub enum BodyError {
     Type,
     /// A member that we act on occurs twice.
     Duplicate(&'static str),
+    /// A key that other readers take for this one of ours.
+    Disguised(&'static str),
     /// A member has a value that no provider can mean.
     Value(&'static str),
 }

@@ -10,6 +10,7 @@ use affinity_layer::key::BodyIds;
 
 use self::tokens::Reader;
 use super::content;
+use super::disguise::passes_for;
 use super::members::Found;
 use super::values::{invalid_value, is_checked};
 
@@ -26,6 +27,9 @@ pub(super) fn find(text: &[u8]) -> Option<Found> {
     let mut is_over = reader.take(b'}').is_some();
     while !is_over {
         let key = reader.key()?;
+        if passes_for(std::str::from_utf8(key).ok()?, false).is_some() {
+            return None;
+        }
         let start = reader.at;
         // Messages are a list.
         if key == b"messages" && reader.peek() != Some(b'[') {
@@ -212,7 +216,15 @@ mod tests {
         for body in [r#"{"stream":1}"#, r#"{"max_tokens":-0}"#, r#"{"messages":{}}"#] {
             assert!(find(body.as_bytes()).is_none(), "{body}");
         }
-        for body in ["", "[]", "{", "{} {}", r#"{"mod\u0065l":1}"#, r#"{"model":1,"model":2}"#] {
+        for body in [
+            "",
+            "[]",
+            "{",
+            "{} {}",
+            r#"{"mod\u0065l":1}"#,
+            r#"{"Model":1}"#,
+            r#"{"model":1,"model":2}"#,
+        ] {
             assert!(find(body.as_bytes()).is_none(), "{body}");
         }
     }

@@ -1,5 +1,6 @@
 //! A closer look at a body: serde_json checks every byte, and positions are taken from what it lends.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use affinity_layer::key::BodyIds;
@@ -7,6 +8,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_json::value::RawValue;
 
 use super::content::Content;
+use super::disguise::passes_for;
 use super::error::BodyError;
 use super::members::{Found, Key};
 use super::values::{invalid_value, is_checked};
@@ -17,6 +19,9 @@ pub(super) fn find(text: &str) -> Result<Found, BodyError> {
     let members: Members<'_> = serde_json::from_str(text).map_err(refused)?;
     if let Some(name) = members.duplicate {
         return Err(BodyError::Duplicate(name));
+    }
+    if let Some(name) = members.disguised {
+        return Err(BodyError::Disguised(name));
     }
     if let Some(name) = members.invalid {
         return Err(BodyError::Value(name));
@@ -50,6 +55,7 @@ struct Members<'a> {
     inputs: Inputs,
     /// In the order of [`BodyIds::MEMBERS`].
     ids: [Option<&'a RawValue>; BodyIds::MEMBERS.len()],
+    disguised: Option<&'static str>,
     duplicate: Option<&'static str>,
     invalid: Option<&'static str>,
 }
@@ -72,6 +78,10 @@ impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'a>, A::Error> {
         let Self(mut members) = self;
         while let Some(Key(key)) = map.next_key()? {
+            // It is lent unless it holds escapes.
+            if let Some(ours) = passes_for(&key, matches!(key, Cow::Owned(_))) {
+                members.disguised = Some(ours);
+            }
             let (name, place) = match &*key {
                 "model" => ("model", &mut members.model),
                 "routing_preferences" => ("routing_preferences", &mut members.preferences),

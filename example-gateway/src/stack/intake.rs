@@ -86,7 +86,7 @@ impl IntakeLayer {
     where
         B: http_body::Body<Data = Bytes, Error: Into<axum::BoxError>>,
     {
-        check_type(&parts.headers)?;
+        check_type(&parts.headers, !body.is_end_stream())?;
         if !self.upstreams.have(Protocol::of(parts.uri.path())) {
             let text = "no provider here speaks the protocol of this path";
             return Err(ApiError::invalid("protocol_not_supported", text));
@@ -192,6 +192,11 @@ impl From<BodyError> for ApiError {
             BodyError::Value(name) => {
                 let text = format!("{name} has a value that it cannot have");
                 Self::invalid("invalid_value", text).param(name)
+            }
+            BodyError::Disguised(name) => {
+                let text =
+                    format!("the body has a key that may be read as {name}: write it {name}");
+                Self::invalid("ambiguous_key", text).param(name)
             }
             BodyError::Duplicate(name) => {
                 let text = format!("the body has the key {name} twice");

@@ -22,9 +22,10 @@ async fn every_byte_but_the_model_goes_through() {
                \"empty\":{ }, \"reasoning_content\":\"\" }  \n";
     let first = r#"{"model":"MODEL","stream":false,"messages":[],"x":[1,2 ,3]}"#;
     let last = r#"{"input":"hi \"model\": 1","metadata":{"b":1,"a":2},"model":"MODEL"}"#;
-    let escaped = r#"{"mod\u0065l":"MODEL","messages":[]}"#;
+    let nested =
+        r#"{"model":"MODEL","messages":[],"x":{"Model":1,"mod\u0065l":2,"model\u0000":3}}"#;
     for path in ["/v1/chat/completions", "/v1/messages", "/v1/responses"] {
-        for template in [odd, first, last, escaped] {
+        for template in [odd, first, last, nested] {
             let sent = template.replace("MODEL", ONE);
             let answer = gateway.ask(&post(path, &sent)).await;
             assert_eq!(answer.status, 200, "{path}: {}", answer.text());

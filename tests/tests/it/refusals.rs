@@ -1,6 +1,6 @@
 //! Requests that cannot be served, each with its exact answer; none of them reaches a provider.
 
-use affinity_tests::models::{DEFAULT, ONE};
+use affinity_tests::models::{DEFAULT, ONE, TWO};
 use affinity_tests::{Connection, Gateway, Request, Response, Setup, Upstream, get, post};
 use serde_json::json;
 
@@ -113,10 +113,80 @@ async fn bodies_that_are_not_json() {
         let answer = gateway.ask(&turn().header(name, value)).await;
         assert_eq!(answer.refusal(), refused(415, code), "{value}");
     }
+    // A page of any site may have a browser send a body without a type.
+    let mut connection = gateway.connect().await;
+    let bare = "POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\ncontent-length: 2\r\n\r\n{}";
+    connection.wire.write(bare.as_bytes()).await.unwrap();
+    let answer = connection.answer().await;
+    assert_eq!(answer.refusal(), refused(415, "unsupported_media_type"));
     assert_eq!(upstream.count(), 0);
-    for value in ["application/json; charset=utf-8", "Application/JSON", "application/x+json"] {
+    for value in [
+        "application/json; charset=utf-8",
+        "application/json;charset=UTF8",
+        "application/json; Charset=\"Utf-8\"; profile=x",
+        "application/json;",
+        "Application/JSON",
+        "application/x+json",
+    ] {
         assert_eq!(gateway.ask(&turn().header("content-type", value)).await.status, 200, "{value}");
     }
+}
+
+/// What the gateway reads in one way and a reader behind it in another.
+#[tokio::test]
+async fn bodies_that_two_readers_would_understand_in_two_ways() {
+    let (upstream, gateway) = start().await;
+    for (key, ours) in [
+        ("Model", "model"),
+        ("\\u004dodel", "model"),
+        ("model\\u0000", "model"),
+        ("model\\u0000x", "model"),
+        ("ſtream", "stream"),
+        ("Max_Tokens", "max_tokens"),
+        ("max_to\u{212a}ens", "max_tokens"),
+        ("Messages", "messages"),
+        ("INPUT", "input"),
+        ("Routing_preferences", "routing_preferences"),
+        ("Previous_Response_Id", "previous_response_id"),
+    ] {
+        for body in [
+            format!(r#"{{"model":"{ONE}","messages":[],"{key}":"{TWO}"}}"#),
+            format!(r#"{{"{key}":"{TWO}","model":"{ONE}","messages":[]}}"#),
+        ] {
+            for path in ["/v1/chat/completions", "/v1/responses", "/routing/v1/chat/completions"] {
+                let answer = gateway.ask(&post(path, &body).session("s")).await;
+                assert_eq!(answer.refusal(), refused(400, "ambiguous_key"), "{body}");
+                assert_eq!(answer.json()["error"]["param"], ours, "{body}");
+            }
+            let answer = gateway.ask(&post("/v1/messages", &body)).await;
+            assert_eq!((answer.status, answer.json()["type"].as_str()), (400, Some("error")));
+        }
+    }
+    let alone = format!(r#"{{"\u006dodel":"{ONE}","messages":[]}}"#);
+    let answer = gateway.ask(&post("/v1/chat/completions", alone)).await;
+    assert_eq!(answer.refusal(), refused(400, "ambiguous_key"));
+    for value in [
+        "application/json; charset=utf-7",
+        "application/json; charset=\"utf-16\"",
+        "application/json;charset = latin1",
+        "application/json; charset=utf-8; charset=utf-7",
+        "application/json; charset*=utf-8''utf-7",
+        "application/json; charset",
+        "application/json; x=\";charset=utf-7",
+    ] {
+        let answer = gateway.ask(&turn().header("content-type", value)).await;
+        assert_eq!(answer.refusal(), refused(400, "unsupported_charset"), "{value}");
+    }
+    for (name, value) in [("content-type", "application/json"), ("content-encoding", "identity")] {
+        let answer = gateway.ask(&turn().header(name, value).header(name, value)).await;
+        assert_eq!(answer.refusal(), refused(400, "repeated_header"), "{name}");
+    }
+    assert_eq!(upstream.count(), 0);
+    // Nested keys, and keys that only begin like ours.
+    let body = format!(
+        r#"{{"model":"{ONE}","messages":[{{"Model":1,"content":""}}],"models":[],"Temperature":1}}"#
+    );
+    assert_eq!(gateway.ask(&post("/v1/chat/completions", body)).await.status, 200);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 
@@ -14,25 +14,57 @@ use crate::error::ApiError;
 /// The most that a declared length makes us set aside before the bytes are there: 1 MiB.
 const RESERVED: usize = 1 << 20;
 
-/// Refuses what is not JSON, or compressed.
-pub(super) fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
+/// Refuses what is not JSON in UTF-8, or compressed, or what two readers would take for two things.
+pub(super) fn check_type(headers: &HeaderMap, has_body: bool) -> Result<(), ApiError> {
     let unsupported =
         |code, text: &'static str| ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, text);
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?").trim());
-    let encoding = text(header::CONTENT_ENCODING);
+    let encoding = only(headers, &header::CONTENT_ENCODING)?;
     if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
         return Err(unsupported("unsupported_encoding", "the body must not be compressed"));
     }
-    let media = text(header::CONTENT_TYPE).map(|value| value.split(';').next().unwrap_or(value));
-    let is_json = |media: &str| {
-        let Some((kind, form)) = media.trim().split_once('/') else { return false };
-        let suffix = form.rsplit_once('+').map_or(form, |(_, suffix)| suffix);
-        kind.eq_ignore_ascii_case("application") && suffix.eq_ignore_ascii_case("json")
+    let content_type = only(headers, &header::CONTENT_TYPE)?;
+    let (media, parameters) = match content_type {
+        Some(value) => value.split_once(';').unwrap_or((value, "")),
+        // What has no body is refused for that.
+        None if !has_body => return Ok(()),
+        None => ("", ""),
     };
-    if media.is_some_and(|media| !is_json(media)) {
+    if !is_json(media) {
+        // A page of another site may send anything without asking first, but not this.
         return Err(unsupported("unsupported_media_type", "the body must be application/json"));
     }
+    if !parameters.split(';').all(is_utf8) {
+        return Err(ApiError::invalid("unsupported_charset", "the charset must be utf-8"));
+    }
     Ok(())
+}
+
+/// The value of a field that may stand there once. `?` takes the place of one that is not text.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next().map(|value| value.to_str().unwrap_or("?").trim());
+    match values.next() {
+        Some(_) => Err(ApiError::invalid("repeated_header", format!("{name} stands there twice"))),
+        None => Ok(first),
+    }
+}
+
+fn is_json(media: &str) -> bool {
+    let Some((kind, form)) = media.trim().split_once('/') else { return false };
+    let suffix = form.rsplit_once('+').map_or(form, |(_, suffix)| suffix);
+    kind.eq_ignore_ascii_case("application") && suffix.eq_ignore_ascii_case("json")
+}
+
+/// Whether a parameter of a content type is not a charset, or one that means UTF-8. What is like a charset
+/// but not plainly UTF-8, such as `charset*=utf-8''x`, is none.
+fn is_utf8(parameter: &str) -> bool {
+    let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+    let is_charset =
+        name.trim().get(.."charset".len()).is_some_and(|name| name.eq_ignore_ascii_case("charset"));
+    let value = value.trim();
+    let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
+    let means_utf8 = ["utf-8", "utf8"].iter().any(|utf8| value.eq_ignore_ascii_case(utf8));
+    !is_charset || name.trim().len() == "charset".len() && means_utf8
 }
 
 /// Reads a body whole, within the limits of size and time.
