@@ -10,8 +10,10 @@ use crate::BoxError;
 pub enum StoreErrorKind {
     /// No answer within the time budget.
     Timeout,
-    /// The store cannot be reached, or refuses to serve.
+    /// The store cannot be reached, or is not ready to serve.
     Unavailable,
+    /// The store answered and refuses the operation: it is full, read-only, or forbids it.
+    Refused,
     /// The store answered with something that is not a pin.
     Invalid,
     /// The store cannot promise yet that the pin would outlive a failure.
@@ -38,6 +40,12 @@ impl StoreError {
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
     }
+
+    /// Whether the store answered and said no.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.kind == StoreErrorKind::Refused
+    }
 }
 
 impl From<StoreErrorKind> for StoreError {
@@ -51,6 +59,7 @@ impl fmt::Display for StoreError {
         f.write_str(match self.kind {
             StoreErrorKind::Timeout => "the session store did not answer in time",
             StoreErrorKind::Unavailable => "the session store is unavailable",
+            StoreErrorKind::Refused => "the session store refuses it",
             StoreErrorKind::Invalid => "the session store holds something that is not a pin",
             StoreErrorKind::Unconfirmed => "the session store cannot promise to keep the pin",
             StoreErrorKind::InvalidCursor => "no listing of the session store has this cursor",

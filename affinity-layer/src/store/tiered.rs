@@ -38,13 +38,16 @@ const COHERENCE: Duration = Duration::from_millis(5);
 ///   Redis is back, those decisions are claimed there, and the winner stands. With
 ///   [`RedisOptions::replicated`](crate::RedisOptions::replicated) they are never told as pins before
 ///   that, and no move is made without Redis.
+/// - Where Redis is there and refuses a write (it is full, read-only, or forbids it), a move is an error
+///   and nothing else. What a claim decided keeps the session's model on this replica as
+///   [`PinRead::Decided`], which is told as no pin, until Redis takes it or has another pin.
 /// - With [`RedisOptions::strict`](crate::RedisOptions::strict) neither is done: while Redis is away,
 ///   every call fails once the copies are not fresh any more.
 /// - When Redis comes back without its data, sessions that are known here are claimed again as they
 ///   were, by their next request.
 /// - In a cluster each node tells of its own pins. While one of them is away, no copy is served before
 ///   its pin was read.
-/// - Without client tracking (an access list that forbids it) every turn reads from Redis, and so does
+/// - Where an access list forbids client tracking or `INFO`, every turn reads from Redis, and so does
 ///   every turn of a pin that stands under the name of a previous secret; copies then only serve while
 ///   Redis is away.
 #[derive(Clone)]
@@ -139,11 +142,13 @@ impl TieredStore {
         self.shared.near.len()
     }
 
-    /// What serves when Redis does not: nothing where it must. Where pins count only once a replica
-    /// of Redis holds them, a decision of this replica is used and not told as a pin.
+    /// What serves when Redis does not: nothing where it must. A decision of this replica is used and
+    /// not told as a pin where Redis has refused it, and where pins count only once a replica of Redis
+    /// holds them.
     fn known(&self, spot: Spot, error: StoreError) -> Result<PinRead, StoreError> {
+        let is_no_pin = error.is_refusal() || self.shared.redis.is_replicated();
         match self.shared.near.get(spot).filter(|_| !self.shared.redis.is_strict()) {
-            Some(held) if self.shared.redis.is_replicated() && Near::is_own(&held) => {
+            Some(held) if is_no_pin && Near::is_own(&held) => {
                 Ok(PinRead::Decided { selection: held.pin.selection, failure: error.kind() })
             }
             Some(held) => Ok(PinRead::Pinned(held.pin)),
@@ -204,10 +209,17 @@ impl AffinityStore for TieredStore {
         let name = self.shared.redis.names().current(key);
         let (spot, asked) = (self.shared.near.spot(&name), Instant::now());
         let fetched = async {
-            if self.shared.is_there(&name) {
-                settle(&self.shared, &name).await?;
-            }
-            self.shared.redis.read_pin(key, expiry).await
+            let refusal = match self.shared.is_there(&name) {
+                true => settle(&self.shared, &name).await.err(),
+                false => None,
+            };
+            let refusal = match refusal {
+                Some(error) if !error.is_refusal() => return Err(error),
+                refusal => refusal,
+            };
+            // What Redis refuses to write it may still read, and the pin of another replica stands.
+            let found = self.shared.redis.read_pin(key, expiry).await?;
+            refusal.filter(|_| found.is_none()).map_or(Ok(found), Err)
         };
         // Whoever asks may give up before Redis' time is over, and then goes without what is known.
         let fetched = match self.shared.near.get(spot) {
@@ -273,8 +285,11 @@ impl AffinityStore for TieredStore {
                 Ok(Some(claim))
             }
             (Ok(standing), _) => Ok(standing),
-            // The session moves on this replica, and at Redis when it is back.
-            (Err(_), Some(held)) if held.pin.epoch == from && self.shared.moves_alone() => {
+            // The session moves on this replica, and at Redis when it is back. A move that Redis has
+            // refused is none: every other replica goes on with the pin that stands there.
+            (Err(error), Some(held))
+                if held.pin.epoch == from && !error.is_refusal() && self.shared.moves_alone() =>
+            {
                 let to = Pin { claimed_at: held.pin.claimed_at, ..to };
                 self.shared.near.keep_own(spot, &to, ttl);
                 self.shared.note(name, key, Kind::Move { from, to: to.clone() }, ttl);

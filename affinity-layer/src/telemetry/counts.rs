@@ -175,6 +175,7 @@ impl Call {
             Err(error) => match error.kind() {
                 StoreErrorKind::Timeout => "timeout",
                 StoreErrorKind::Unavailable => "unavailable",
+                StoreErrorKind::Refused => "refused",
                 StoreErrorKind::Invalid | StoreErrorKind::InvalidCursor => "invalid",
                 StoreErrorKind::Unconfirmed => "unconfirmed",
             },

@@ -114,11 +114,11 @@ async fn what_others_decide_is_not_hidden_by_a_lost_connection() {
 #[tokio::test]
 async fn a_flush_is_seen() {
     let (server, a, b) = two().await;
-    for command in ["FLUSHALL", "FLUSHDB"] {
+    for command in [&["FLUSHALL"][..], &["FLUSHDB"], &["SWAPDB", "0", "1"]] {
         claim(&a, "s", "a/one").await.unwrap();
         is_near(&a, "s").await;
         is_near(&b, "s").await;
-        server.run(&[command]).await;
+        server.run(command).await;
         shows(&a, "s", None).await;
         shows(&b, "s", None).await;
     }

@@ -3,11 +3,13 @@
 use std::error::Error;
 use std::time::Duration;
 
-use affinity_layer::{AffinityStore, RedisStore, StoreError, StoreErrorKind};
+use affinity_layer::{AffinityStore, PinRead, RedisStore, StoreError, StoreErrorKind, TieredStore};
 use affinity_tests::redis::RedisServer;
 use affinity_tests::until;
 
-use crate::support::{claim, get, key, options, redis, soon};
+use crate::support::{
+    CALM, LONG, claim, get, key, model, options, redis, selection, soon, tiered, turn,
+};
 
 /// All that an error says, its causes included.
 fn text(error: &StoreError) -> String {
@@ -50,7 +52,7 @@ async fn a_refused_claim_is_an_error_and_leaves_nothing() {
             .await;
         }
         let error = claim(&store, what, "a/one").await.unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{}", text(&error));
+        assert_eq!(error.kind(), StoreErrorKind::Refused, "{}", text(&error));
         assert!(text(&error).contains(what), "{}", text(&error));
         for _ in 0..20 {
             assert!(claim(&store, what, "a/one").await.is_err(), "{what}");
@@ -147,4 +149,72 @@ async fn a_server_with_no_room_for_another_client_is_an_outage_until_it_has() {
     assert!(get(&first, "s").await.is_ok());
     drop(first);
     until(async || claim(&second, "s", "a/one").await.is_ok()).await;
+}
+
+/// As many managed services allow it: a user who may do all but what is taken away.
+async fn without(server: &RedisServer, rights: &str) -> TieredStore {
+    let rights: Vec<&str> = rights.split(' ').collect();
+    let user = ["ACL", "SETUSER", "u", "on", ">hunter2", "~*", "&*", "+@all"];
+    server.run(&[&user[..], &rights].concat()).await;
+    tiered(&options(&server.url().replace("redis://", "redis://u:hunter2@"))).await
+}
+
+#[tokio::test]
+async fn a_move_that_redis_refuses_is_none_on_every_replica() {
+    let server = RedisServer::start().await;
+    let (a, b) = (tiered(&options(&server.url())).await, tiered(&options(&server.url())).await);
+    let pin = claim(&a, "s", "a/one").await.unwrap().pin;
+    assert_eq!(get(&b, "s").await.unwrap().as_ref(), Some(&pin));
+    server.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let error = a.repin(&key("s"), pin.epoch, selection("a/two"), &LONG).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Refused, "{}", text(&error));
+    for store in [&a, &b] {
+        assert_eq!(get(store, "s").await.unwrap().as_ref(), Some(&pin));
+    }
+    server.run(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    tokio::time::sleep(CALM).await;
+    assert_eq!(get(&b, "s").await.unwrap(), Some(pin), "nor is it told to Redis later");
+}
+
+#[tokio::test]
+async fn a_claim_that_redis_refuses_is_used_here_and_told_as_no_pin() {
+    let server = RedisServer::start().await;
+    let (a, b) = (tiered(&options(&server.url())).await, tiered(&options(&server.url())).await);
+    server.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    assert!(claim(&a, "s", "a/one").await.is_err());
+    for _ in 0..20 {
+        let read = Box::pin(a.get(&key("s"), &LONG)).await.unwrap();
+        let decided =
+            PinRead::Decided { selection: selection("a/one"), failure: StoreErrorKind::Refused };
+        assert_eq!(read, decided);
+    }
+    assert_eq!(get(&b, "s").await.unwrap(), None);
+    server.run(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    until(async || get(&b, "s").await.unwrap().is_some()).await;
+    assert_eq!(model(&a, "s").await.as_deref(), Some("a/one"), "it is told when Redis takes it");
+}
+
+#[tokio::test]
+async fn a_refused_claim_gives_way_to_the_pin_of_another_replica() {
+    let server = RedisServer::start().await;
+    let (a, b) = (without(&server, "-set").await, tiered(&options(&server.url())).await);
+    assert!(claim(&a, "s", "a/one").await.is_err());
+    let pin = claim(&b, "s", "a/two").await.unwrap().pin;
+    assert_eq!(get(&a, "s").await.unwrap(), Some(pin));
+}
+
+#[tokio::test]
+async fn each_right_that_is_missing_turns_off_what_needs_it_and_no_pin_is_stale() {
+    for rights in ["-client", "-client|tracking", "-client|id", "-info", "-info -client"] {
+        let server = RedisServer::start().await;
+        let (a, b) = (without(&server, rights).await, tiered(&options(&server.url())).await);
+        let pin = claim(&a, "s", "a/one").await.unwrap().pin;
+        assert_eq!(get(&a, "s").await.unwrap().as_ref(), Some(&pin), "{rights}");
+        assert!(b.release(&key("s"), None).await.unwrap());
+        until(async || turn(&a, "s", &LONG).await.is_none()).await;
+        claim(&a, "s", "a/two").await.unwrap();
+        server.run(&["FLUSHALL"]).await;
+        soon(Duration::from_secs(2), rights, async || turn(&a, "s", &LONG).await.is_none()).await;
+        assert!(a.is_ready(), "{rights}");
+    }
 }

@@ -19,6 +19,9 @@ impl fmt::Display for RedisConfigError {
 
 impl std::error::Error for RedisConfigError {}
 
+/// Answers of a server that cannot serve yet, or not at this moment.
+const NOT_NOW: [&str; 5] = ["BUSY", "LOADING", "MASTERDOWN", "TRYAGAIN", "UNKILLABLE"];
+
 /// Whether Redis answered and said no.
 pub(crate) fn is_refusal(error: &Error) -> bool {
     matches!(
@@ -34,10 +37,13 @@ pub(crate) fn is_refusal(error: &Error) -> bool {
 
 /// The failure of a store operation whose command ended with `error`.
 pub(super) fn store_error(error: Error) -> StoreError {
+    let code = error.details().split_ascii_whitespace().next().unwrap_or_default();
     let kind = match error.kind() {
         ErrorKind::Timeout => StoreErrorKind::Timeout,
-        _ if error.details().starts_with("WRONGTYPE") => StoreErrorKind::Invalid,
+        _ if code == "WRONGTYPE" => StoreErrorKind::Invalid,
         ErrorKind::Parse => StoreErrorKind::Invalid,
+        _ if NOT_NOW.contains(&code) => StoreErrorKind::Unavailable,
+        _ if is_refusal(&error) => StoreErrorKind::Refused,
         _ => StoreErrorKind::Unavailable,
     };
     StoreError::new(kind, BoxError::from(error))

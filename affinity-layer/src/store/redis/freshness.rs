@@ -58,14 +58,14 @@ impl Freshness {
         self.fresh_until.store(until, Ordering::Release);
     }
 
-    /// Notes which Redis is followed from now on; returns the previous one.
-    pub(crate) fn start_of_run(&self, run_id: &str) -> Option<String> {
-        self.run_id().replace(run_id.to_owned())
+    /// Notes which run of Redis is followed from now on, if that is told; returns the previous one.
+    pub(crate) fn start_of_run(&self, run_id: Option<String>) -> Option<String> {
+        std::mem::replace(&mut *self.run_id(), run_id)
     }
 
-    /// Whether this is the Redis that is followed.
-    pub(crate) fn is_run(&self, run_id: &str) -> bool {
-        self.run_id().as_deref() == Some(run_id)
+    /// Whether this is the run of Redis that is followed.
+    pub(crate) fn is_run(&self, run_id: Option<&str>) -> bool {
+        self.run_id().as_deref() == run_id
     }
 
     fn run_id(&self) -> MutexGuard<'_, Option<String>> {

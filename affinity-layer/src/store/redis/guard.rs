@@ -48,9 +48,11 @@ impl Guard {
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let Ok(_permit) = self.in_flight.try_acquire() else {
-            return Err(self.refused("too many calls are in flight"));
+            let why = "too many calls are in flight";
+            return Err(self.not_made(StoreErrorKind::Unavailable, why));
         };
-        let attempt = self.calls.attempt().ok_or_else(|| self.refused("the last calls failed"))?;
+        let refused = || self.not_made(StoreErrorKind::Unavailable, "the last calls failed");
+        let attempt = self.calls.attempt().ok_or_else(refused)?;
         let mut counted = Counted { attempt, counters: &self.counters };
         let result = call.await;
         counted.attempt.end = End::of(&result);
@@ -63,7 +65,8 @@ impl Guard {
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let attempt = self.claims.attempt();
-        let mut attempt = attempt.ok_or_else(|| self.refused("the last claims were refused"))?;
+        let refused = || self.not_made(StoreErrorKind::Refused, "the last claims were refused");
+        let mut attempt = attempt.ok_or_else(refused)?;
         attempt.end = End::Open;
         let claim = self.call(call).await;
         attempt.end = match End::of(&claim) {
@@ -89,9 +92,9 @@ impl Guard {
         self.calls.is_alive();
     }
 
-    fn refused(&self, why: &'static str) -> StoreError {
+    fn not_made(&self, kind: StoreErrorKind, why: &'static str) -> StoreError {
         self.counters.refused.add();
-        StoreError::new(StoreErrorKind::Unavailable, why)
+        StoreError::new(kind, why)
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::heartbeat::{Followed, sign_of_life};
+use super::heartbeat::ServerState;
 use super::shared::Shared;
 use crate::store::redis::{Node, is_refusal};
 
@@ -35,7 +35,7 @@ pub(super) async fn follow_all(shared: Arc<Shared>) {
                 followers.push((node, Follower(follower.abort_handle())));
             }
         }
-        // What a node reported that is no longer followed may have come too late.
+        // What a node told that is not followed any more may have come too late.
         shared.near.doubt_all();
         if map.changed().await.is_err() {
             return;
@@ -66,13 +66,13 @@ async fn follow(shared: Arc<Shared>, node: Arc<Node>) {
                 shared.came_up.notify_waiters();
                 tokio::select! {
                     () = invalidate(&shared, &node, invalidations) => {}
-                    () = beat(&shared, &node, &client, followed.clone()) => {}
+                    () = beat(&shared, &node, &client, followed) => {}
                     _ = clients.changed() => {}
                 }
                 node.freshness.down();
                 shared.near.doubt_all();
                 tracing::warn!(
-                    "the shared session store is away, or came back; its state is read again"
+                    "the shared session store is away, or came back; its state is read anew"
                 );
             }
             Err(error) => {
@@ -83,6 +83,13 @@ async fn follow(shared: Arc<Shared>, node: Arc<Node>) {
         // Another node may have taken its place.
         shared.redis.servers().suspect();
     }
+}
+
+/// A server from the time when it was followed.
+struct Followed {
+    state: ServerState,
+    /// Whether every change is told, so that copies can be fresh.
+    coherent: bool,
 }
 
 /// Asks for invalidations, then doubts every copy from before that.
@@ -96,33 +103,36 @@ async fn start(shared: &Shared, node: &Node, client: &Client) -> Result<Followed
         Err(error) if is_refusal(&error) => Some(error),
         Err(error) => return Err(error),
     };
-    let followed = sign_of_life(client).await?;
-    if followed.is_too_old() {
-        shared.note_version(Some(&followed.version));
+    let state = ServerState::read(client).await?;
+    shared.note_version(state.too_old());
+    if state.too_old().is_some() {
         return Err(Error::new(ErrorKind::Config, "Redis 7.0 or later is needed"));
     }
-    shared.note_version(None);
-    // Before the store counts as there: an epoch by a wall clock that is far off would be out of order.
+    // Before the store counts as there: an epoch by a wall clock that is far off would be
+    // out of order.
     shared.redis.set_clock().await;
-    let coherent = refusal.is_none() && !shared.always_read;
-    if let Some(error) = refusal {
+    if let Some(error) = &refusal {
         tracing::warn!(%error, "no client tracking: every turn reads from Redis");
+    } else if state.flushes.is_none() {
+        tracing::warn!("no right to INFO: a flush would go unseen, so every turn reads from Redis");
     }
-    // A node that was not followed before may have taken the place of one that lost data.
-    let known = node.freshness.start_of_run(&followed.run_id);
-    if known.is_none_or(|known| known.is_empty() || known != followed.run_id) {
-        shared.near.all_lost();
-    } else {
-        shared.near.doubt_all();
+    let coherent = refusal.is_none() && state.flushes.is_some() && !shared.always_read;
+    let known = node.freshness.start_of_run(state.run_id.clone());
+    match (&known, &state.run_id) {
+        // Where it is not told, an absent pin may have been released as well as lost.
+        (_, None) => shared.near.doubt_all(),
+        (Some(known), Some(run_id)) if known == run_id => shared.near.doubt_all(),
+        // A node that was not followed before may have taken the place of one that lost data.
+        _ => shared.near.all_lost(),
     }
     if coherent {
         node.freshness.renew(started);
     }
-    Ok(Followed { coherent, ..followed })
+    Ok(Followed { state, coherent })
 }
 
 async fn track(shared: &Shared, client: &Client) -> Result<(), Error> {
-    // On the previous connection it may be on already, and would be refused.
+    // It may be on since an earlier attempt on this connection, and would be refused.
     client.stop_tracking().await?;
     client.start_tracking(shared.redis.names().prefix(), true, false, false, true).await
 }
@@ -153,33 +163,35 @@ async fn beat(shared: &Shared, node: &Node, client: &Client, mut followed: Follo
     while missed < MISSED {
         ticks.tick().await;
         let asked = Instant::now();
-        let Ok(now) = sign_of_life(client).await else {
+        let Ok(now) = ServerState::read(client).await else {
             missed += 1;
             continue;
         };
         missed = 0;
         node.is_alive();
-        if now.run_id != followed.run_id {
+        // A right that came or went changes what can be relied on.
+        let same_rights = now.flushes.is_some() == followed.state.flushes.is_some();
+        if now.run_id != followed.state.run_id || !same_rights {
             return;
         }
         if !followed.coherent {
             continue;
         }
-        if now.flushes != followed.flushes {
-            followed.flushes = now.flushes;
+        if now.flushes != followed.state.flushes {
+            followed.state.flushes = now.flushes;
             shared.near.doubt_all();
         }
         node.freshness.renew(asked);
     }
 }
 
-/// Whether the server of `name` was restarted since it was first followed, and that was not noticed
+/// Whether the server of `name` was started anew since it was followed first, and that was not noticed
 /// yet.
 pub(super) async fn has_restarted(shared: &Shared, name: &str) -> bool {
     // If it cannot be asked, it cannot be believed either.
     let Some(node) = shared.redis.servers().node(name) else {
         return true;
     };
-    let now = sign_of_life(&node.followed().client()).await;
-    !now.is_ok_and(|now| node.freshness.is_run(&now.run_id))
+    let now = ServerState::read(&node.followed().client()).await;
+    !now.is_ok_and(|now| node.freshness.is_run(now.run_id.as_deref()))
 }

@@ -1,4 +1,4 @@
-//! What a server reports about itself while it is followed.
+//! What a server tells of itself while it is followed.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,57 +6,82 @@ use std::time::Duration;
 use bytes::Bytes;
 use fred::clients::WithOptions;
 use fred::error::Error;
-use fred::prelude::{Client, ClientInterface, ClientLike, Options};
+use fred::prelude::{Client, ClientLike, FromValue, Options};
 use fred::types::{ClusterHash, CustomCommand};
+
+use crate::store::redis::is_refusal;
 
 /// The longest wait for a sign of life.
 const BEAT_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// Who is followed.
+/// Commands that empty a database or exchange it for another one. The client passes no invalidation
+/// of those on.
+const FLUSHES: [&str; 3] = ["cmdstat_flushall", "cmdstat_flushdb", "cmdstat_swapdb"];
+
+/// What a server tells of itself. What an access list forbids it to tell is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Followed {
-    /// Whether it brings invalidations.
-    pub(super) coherent: bool,
-    /// Redis draws one at each start; another one means other data. Empty if it is not reported.
-    pub(super) run_id: String,
-    /// Such as `7.0.15`; empty if it is not reported. A Valkey reports which Redis it is compatible with.
-    pub(super) version: String,
-    /// How often data was flushed. The client does not pass on the invalidation of a flush.
-    pub(super) flushes: u64,
+pub(super) struct ServerState {
+    /// Redis draws one at each start; another one means other data.
+    pub(super) run_id: Option<String>,
+    /// Such as `7.0.15`. A Valkey tells which Redis it can stand in for.
+    pub(super) version: Option<String>,
+    /// How often data was flushed or exchanged.
+    pub(super) flushes: Option<u64>,
 }
 
-pub(super) async fn sign_of_life(client: &Client) -> Result<Followed, Error> {
-    let client = client.with_options(&Options {
-        fail_fast: true,
-        timeout: Some(BEAT_TIMEOUT),
-        ..Options::default()
-    });
-    client.client_id::<i64>().await?;
-    let info = info(&client).await.unwrap_or_default();
-    let calls = |name| info.get(name).and_then(|stats| calls(stats)).unwrap_or_default();
-    Ok(Followed {
-        coherent: false,
-        run_id: info.get("run_id").cloned().unwrap_or_default(),
-        version: info.get("redis_version").cloned().unwrap_or_default(),
-        flushes: calls("cmdstat_flushall") + calls("cmdstat_flushdb"),
-    })
-}
+impl ServerState {
+    /// Asks the server over `client`. Any answer is a sign of life, and so is a refusal.
+    pub(super) async fn read(client: &Client) -> Result<Self, Error> {
+        let client = client.with_options(&Options {
+            fail_fast: true,
+            timeout: Some(BEAT_TIMEOUT),
+            ..Options::default()
+        });
+        // Redis before 7.0 knows no second section.
+        let (server, commands) = tokio::try_join!(
+            biased;
+            section(&client, "server"),
+            section(&client, "commandstats"),
+        )?;
+        let calls = |name: &&str| commands.as_ref()?.get(*name).and_then(|stats| calls(stats));
+        let field = |name: &str| server.as_ref()?.get(name).cloned();
+        Ok(Self {
+            run_id: field("run_id"),
+            version: field("redis_version"),
+            flushes: commands.as_ref().map(|_| FLUSHES.iter().filter_map(calls).sum()),
+        })
+    }
 
-impl Followed {
-    /// Whether it is known to lack what pins need: `SET` with `NX` and `GET` came with 7.0.
-    pub(super) fn is_too_old(&self) -> bool {
-        let major = self.version.split('.').next().and_then(|major| major.parse::<u32>().ok());
-        major.is_some_and(|major| major < 7)
+    /// The version, if it is known to lack what pins need: `SET` with `NX` and `GET` came with 7.0.
+    pub(super) fn too_old(&self) -> Option<&str> {
+        let version = self.version.as_deref()?;
+        let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+        (major? < 7).then_some(version)
     }
 }
 
-/// Nothing where an access list forbids it.
-async fn info(client: &WithOptions<Client>) -> Result<HashMap<String, String>, Error> {
-    let command = CustomCommand::new_static("INFO", ClusterHash::Random, false);
-    let text: Bytes = client.custom(command, vec!["server", "commandstats"]).await?;
+/// A section of `INFO`; nothing where an access list forbids it.
+async fn section(
+    client: &WithOptions<Client>,
+    name: &'static str,
+) -> Result<Option<HashMap<String, String>>, Error> {
+    let text = match custom::<Bytes>(client, "INFO", name).await {
+        Ok(text) => text,
+        Err(error) if is_refusal(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let text = String::from_utf8_lossy(&text);
     let pairs = text.lines().filter_map(|line| line.split_once(':'));
-    Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    Ok(Some(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+}
+
+async fn custom<T: FromValue>(
+    client: &WithOptions<Client>,
+    command: &'static str,
+    arg: &'static str,
+) -> Result<T, Error> {
+    let command = CustomCommand::new_static(command, ClusterHash::Random, false);
+    client.custom(command, vec![arg]).await
 }
 
 /// The count in `calls=1,usec=...`.
@@ -73,10 +98,10 @@ mod tests {
         for (version, too_old) in
             [("6.2.14", true), ("5.0", true), ("7.0.0", false), ("8.2.1", false), ("10.0", false)]
         {
-            let followed = Followed { version: version.to_owned(), ..Followed::default() };
-            assert_eq!(followed.is_too_old(), too_old, "{version}");
+            let state = ServerState { version: Some(version.to_owned()), ..ServerState::default() };
+            assert_eq!(state.too_old(), too_old.then_some(version));
         }
-        // Where it is not told, it is taken for good.
-        assert!(!Followed::default().is_too_old());
+        // Where it is not told, the probe has to find out.
+        assert_eq!(ServerState::default().too_old(), None);
     }
 }
