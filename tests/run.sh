@@ -65,6 +65,14 @@ check_dependencies() {
     fi
 }
 
+# Each example of the layer checks itself and ends.
+run_examples() {
+    local example
+    for example in axum own_router own_store reverse_proxy; do
+        timeout 120 cargo run --quiet -p affinity-layer --all-features --example "$example" || return
+    done
+}
+
 # Cargo keeps what it unpacks under the path of the target directory and the version. At a path that was
 # used before, the client would be checked against an older state of the layer.
 check_packages() {
@@ -99,6 +107,7 @@ export AFFINITY_AGENT_BIN="$target/debug/examples/agent_server"
 step "dependencies" check_dependencies
 step "promtool" get_promtool
 step "tests" cargo test --workspace --all-features --all-targets
+step "examples of the layer" run_examples
 step "live clients" tests/live/run.sh
 step "live page" tests/ui.sh
 step "what a request costs" cargo bench -p affinity-benches --bench cost -- --check

@@ -2,9 +2,6 @@
 
 mod baggage;
 mod body;
-#[cfg(feature = "redis")]
-mod decoded;
-mod encoded;
 mod extract;
 #[cfg(feature = "fingerprint")]
 mod fingerprint;
@@ -13,10 +10,12 @@ mod part;
 mod seen;
 mod session;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 use http::HeaderValue;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use self::part::{parse, part, text};
 use crate::ModelName;
@@ -28,6 +27,9 @@ pub use fingerprint::Fingerprint;
 pub use kind::IdKind;
 pub use part::{InvalidPart, Scope};
 pub(crate) use seen::Seen;
+
+/// What would let one part run into the next, or act as a Redis Cluster hash tag.
+const KEY_ESCAPES: &AsciiSet = &CONTROLS.add(b'%').add(b':').add(b'{').add(b'}');
 
 /// Scope, session id and lane of one agentic loop: the name of a pin.
 ///
@@ -156,6 +158,74 @@ impl AffinityKey {
         self
     }
 
+    /// The key as text, after a prefix: the name under which a shared store keeps the pin.
+    ///
+    /// It is `{prefix}{session}` without scope and lane, else `{prefix}{scope}:{session}[:{lane}]`.
+    /// Inside a part `%`, `:`, `{` and `}` are percent-encoded, so that two different keys never give
+    /// the same name. A session id that did not come from a header is preceded by its kind, as in
+    /// `%prompt_cache_key=my-task`. A store that keeps the parts apart must keep the
+    /// [`kind`](Self::kind) too.
+    ///
+    /// ```
+    /// use affinity_layer::{AffinityKey, Scope};
+    ///
+    /// let key = AffinityKey::new("task:1")?.with_scope(Some(Scope::new("acme")?));
+    /// assert_eq!(key.encode("pins:"), "pins:acme:task%3A1");
+    /// assert_eq!(AffinityKey::decode(&key.encode("")), Some(key));
+    /// # Ok::<(), affinity_layer::key::InvalidPart>(())
+    /// ```
+    #[must_use]
+    pub fn encode(&self, prefix: &str) -> String {
+        let mut name = prefix.to_owned();
+        self.encode_into(&mut |piece| name.push_str(piece));
+        name
+    }
+
+    /// What comes after the prefix, piece by piece.
+    pub(crate) fn encode_into(&self, out: &mut impl FnMut(&str)) {
+        let (scope, lane) = (self.scope(), self.lane());
+        if scope.is_some() || lane.is_some() {
+            escape(scope.unwrap_or_default(), out);
+            out(":");
+        }
+        out(self.kind.marker());
+        escape(self.session(), out);
+        if let Some(lane) = lane {
+            out(":");
+            escape(lane, out);
+        }
+    }
+
+    /// The key of which [`encode`](Self::encode) makes `name`, without a prefix; `None` when there is
+    /// none.
+    #[must_use]
+    pub fn decode(name: &str) -> Option<Self> {
+        let mut parts = name.splitn(3, ':');
+        let (first, second, lane) = (parts.next()?, parts.next(), parts.next());
+        let (scope, session) = second.map_or(("", first), |session| (first, session));
+        let marked = |kind: &IdKind| Some((*kind, session.strip_prefix(kind.marker())?));
+        let marked = IdKind::MARKED.iter().find_map(marked);
+        let (kind, id) = marked.unwrap_or((IdKind::Header, session));
+        let scope = match scope {
+            "" => None,
+            scope => Some(Scope::new(&unescape(scope)?).ok()?),
+        };
+        let key = Self::new(&unescape(id)?).ok()?.of_kind(kind).with_scope(scope);
+        let key = match lane {
+            Some(lane) => key.of_any_lane(&unescape(lane)?)?,
+            None => key,
+        };
+        // A name that is written otherwise is another name.
+        (key.encode("") == name).then_some(key)
+    }
+
+    /// Sets the lane to what one may have become: those of agents and models are joined by a comma.
+    fn of_any_lane(mut self, lane: &str) -> Option<Self> {
+        let whole = lane.split(',').all(|part| parse(part).is_ok_and(|part| !part.is_empty()));
+        self.lane = Some(parse(lane).ok().filter(|_| whole)?);
+        Some(self)
+    }
+
     /// What named the session.
     #[must_use]
     pub fn kind(&self) -> IdKind {
@@ -198,6 +268,20 @@ impl fmt::Debug for AffinityKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AffinityKey").finish_non_exhaustive()
     }
+}
+
+fn escape(part: &str, out: &mut impl FnMut(&str)) {
+    // A part is visible ASCII, so these are all that may have to be escaped. Most have none.
+    let is_escaped = |b: u8| (b == b'%') | (b == b':') | (b == b'{') | (b == b'}');
+    if part.bytes().fold(false, |any, b| any | is_escaped(b)) {
+        utf8_percent_encode(part, KEY_ESCAPES).for_each(out);
+    } else {
+        out(part);
+    }
+}
+
+fn unescape(part: &str) -> Option<Cow<'_, str>> {
+    percent_decode_str(part).decode_utf8().ok()
 }
 
 #[cfg(test)]

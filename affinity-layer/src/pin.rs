@@ -40,21 +40,23 @@ impl Selection {
     /// The best candidate of `decision`, `None` when no route matched. Of the candidates the first
     /// [`MAX_CANDIDATES`](Self::MAX_CANDIDATES) are kept: they stay in memory as long as the pin.
     #[must_use]
-    pub fn best(mut decision: RouteDecision) -> Option<Self> {
-        decision.models.truncate(Self::MAX_CANDIDATES);
+    pub fn best(decision: RouteDecision) -> Option<Self> {
         let model = decision.models.first()?.clone();
-        let candidates = decision.models.into();
-        Some(Self { model, route: decision.route, candidates, warm_up: 0 })
+        Some(Self::new(model, decision.route, decision.models))
     }
 
-    /// A choice as a store kept it.
-    #[cfg(feature = "redis")]
-    pub(crate) fn stored(
+    /// The choice of `model` with what else a store has kept of it: the inverse of
+    /// [`model`](Self::model), [`route`](Self::route) and [`candidates`](Self::candidates), of which
+    /// the first [`MAX_CANDIDATES`](Self::MAX_CANDIDATES) count. A store that keeps it field by field
+    /// also needs [`with_warm_up`](Self::with_warm_up).
+    #[must_use]
+    pub fn new(
         model: ModelName,
         route: Option<RouteName>,
-        candidates: Vec<ModelName>,
+        candidates: impl IntoIterator<Item = ModelName>,
     ) -> Self {
-        Self { model, route, candidates: candidates.into(), warm_up: 0 }
+        let candidates = candidates.into_iter().take(Self::MAX_CANDIDATES).collect();
+        Self { model, route, candidates, warm_up: 0 }
     }
 
     /// The same route and candidates with another model in use.

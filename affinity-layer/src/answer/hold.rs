@@ -1,7 +1,8 @@
 //! What a piece of an answer waits for before it is passed on.
 
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -23,9 +24,17 @@ pub(super) type Hold = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// A wait for both.
 pub(super) fn both(one: Option<Hold>, other: Option<Hold>) -> Option<Hold> {
     match (one, other) {
-        (Some(one), Some(other)) => Some(Box::pin(async {
-            tokio::join!(one, other);
-        })),
+        (Some(one), Some(other)) => {
+            let mut holds = [Some(one), Some(other)];
+            Some(Box::pin(poll_fn(move |cx| {
+                for hold in &mut holds {
+                    if hold.as_mut().is_some_and(|hold| hold.as_mut().poll(cx).is_ready()) {
+                        *hold = None;
+                    }
+                }
+                if holds.iter().all(Option::is_none) { Poll::Ready(()) } else { Poll::Pending }
+            })))
+        }
         (one, other) => one.or(other),
     }
 }

@@ -30,7 +30,6 @@ pub enum IdKind {
 
 impl IdKind {
     /// Those with a marker.
-    #[cfg(feature = "redis")]
     pub(super) const MARKED: [Self; 8] = [
         Self::SessionId,
         Self::MetadataSessionId,

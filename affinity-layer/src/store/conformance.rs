@@ -24,6 +24,7 @@ use std::time::Duration;
 
 pub use self::inspection::inspect;
 use super::{AffinityStore, Claim};
+use crate::key::IdKind;
 use crate::{AffinityKey, Epoch, Expiry, ModelName, Pin, RouteDecision, RouteName, Selection};
 
 const LONG: Expiry = Expiry::fixed(Duration::from_secs(600));
@@ -59,8 +60,12 @@ fn key(namespace: &str, name: &str) -> AffinityKey {
     AffinityKey::new(&format!("{namespace}-{name}")).expect("a valid session id")
 }
 
+fn name(model: &str) -> ModelName {
+    ModelName::new(model).expect("a model name")
+}
+
 fn selection(model: &str) -> Arc<Selection> {
-    let models = [model, "other/fallback"].map(|name| ModelName::new(name).expect("a model name"));
+    let models = [model, "other/fallback"].map(name);
     let route = RouteName::new("it's a route").expect("a route name");
     let decision = RouteDecision::new(models).with_route(route);
     Arc::new(Selection::best(decision).expect("a candidate"))
@@ -97,6 +102,17 @@ async fn a_claim_is_found_whole<St: AffinityStore>(store: &St, namespace: &str) 
     if let Some(near) = store.peek(&key, &LONG) {
         assert_eq!(near, made.pin);
     }
+    // Each part that the layer relies on differs from what a store could make up for it.
+    let warming = selection("a/two").with_model(name("other/fallback")).with_warm_up(3);
+    let moved = store.repin(&key, made.pin.epoch, Arc::new(warming.clone()), &LONG).await;
+    assert_eq!(*moved.expect("repin").expect("a pin").pin.selection, warming);
+    let kept = get(store, &key).await.expect("a pin");
+    assert_eq!(*kept.selection, warming, "model, route, candidates and warm-up are kept");
+    assert!(store.release(&key, None).await.expect("release"));
+    let warming = Arc::new(Selection::of(name("a/three")).with_warm_up(1));
+    store.claim(&key, warming.clone(), &LONG).await.expect("claim");
+    let kept = get(store, &key).await.expect("a pin");
+    assert_eq!(kept.selection, warming, "a pin without a route or other candidates has none");
 }
 
 async fn the_first_claim_wins<St: AffinityStore>(store: &St, namespace: &str) {
@@ -182,6 +198,10 @@ async fn keys_do_not_meet<St: AffinityStore>(store: &St, namespace: &str) {
         scoped("a", "b").with_lane("c").expect("a lane"),
         key(namespace, "a:b:c"),
         key(namespace, "a").with_lane("b:c").expect("a lane"),
+        // The same id from a header, a body, and of a response is that of three sessions.
+        key(namespace, "a"),
+        key(namespace, "a").of_kind(IdKind::PromptCacheKey),
+        key(namespace, "a").of_kind(IdKind::Response),
     ];
     for (n, key) in keys.iter().enumerate() {
         assert!(claim(store, key, &format!("a/m{n}")).await.won, "{n}");

@@ -127,7 +127,7 @@ fn pin(read: Read) -> Pin {
         candidates.insert(0, model.clone());
     }
     let warm_up = read.warm_up.as_u64().and_then(|turns| turns.try_into().ok());
-    let selection = Selection::stored(model, route, candidates);
+    let selection = Selection::new(model, route, candidates);
     Pin {
         selection: Arc::new(selection.with_warm_up(warm_up.unwrap_or_default())),
         epoch: Epoch(read.epoch.as_u64().unwrap_or_default()),
