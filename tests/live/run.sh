@@ -67,3 +67,14 @@ models=$(timeout 60 "$folder/venv/bin/python" "$folder/readme.py" | sort | uniq 
 [[ $models =~ ^\ *3\ [^[:space:]]+$ ]] ||
     { echo "the program of the README saw other models than one: $models" >&2; exit 1; }
 echo "   the README's program: $models"
+
+# What the README shows with two real keys, but for the addresses: each vendor is a stand-in of its own.
+for vendor in openai anthropic; do
+    serve "$vendor" provider
+    export "${vendor^^}_URL=http://$address"
+done
+sed -n '/^```yaml$/,/^```$/{/^```/d;p}' "$here/../../README.md" |
+    sed "s|access_key: \$OPENAI_API_KEY|&, base_url: \"$OPENAI_URL\"|
+        s|access_key: \$ANTHROPIC_API_KEY|&, base_url: \"$ANTHROPIC_URL\"|" >"$folder/quickstart.yaml"
+ANTHROPIC_API_KEY=unused OPENAI_API_KEY=unused serve quickstart serve --config "$folder/quickstart.yaml"
+QUICKSTART_URL="http://$address" timeout 300 "$folder/venv/bin/python" "$here/python/readme.py"
