@@ -4,7 +4,7 @@
 //!
 //! With an address it serves, and without it asks itself twice and checks the answers.
 
-// What it found is for the one who ran it.
+// An example prints what it found.
 #![allow(clippy::print_stdout)]
 
 use affinity_layer::{

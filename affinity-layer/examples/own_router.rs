@@ -1,4 +1,4 @@
-//! A router of one's own that asks a service over the network, within a time limit and a bound on
+//! A custom router that asks a service over the network, within a time limit and a bound on
 //! concurrent calls. Both are tower layers around it.
 //!
 //!     cargo run -p affinity-layer --features axum --example own_router
@@ -6,7 +6,7 @@
 //! It starts the service that it asks on a free port of this machine, runs one session, and checks that
 //! the service was asked once.
 
-// What it found is for the one who ran it.
+// An example prints what it found.
 #![allow(clippy::print_stdout)]
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! A store of one's own, which keeps pins in rows as a database would, and passes the suite that every
-//! store must pass.
+//! A custom store, which keeps pins in rows as a database would, and passes the suite that every store
+//! must pass.
 //!
 //!     cargo run -p affinity-layer --features conformance --example own_store
 //!
@@ -7,7 +7,7 @@
 //! `INSERT ... ON CONFLICT DO NOTHING`, `repin` an `UPDATE ... WHERE epoch = ?`, `release` a
 //! `DELETE ... WHERE epoch = ?`.
 
-// What it found is for the one who ran it.
+// An example prints what it found.
 #![allow(clippy::print_stdout)]
 
 use std::collections::HashMap;

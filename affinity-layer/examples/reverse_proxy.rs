@@ -6,7 +6,7 @@
 //! It starts two simulated providers on free ports of this machine, of which one fails half way, runs a
 //! session through the proxy and checks who answered.
 
-// What it found is for the one who ran it.
+// An example prints what it found.
 #![allow(clippy::print_stdout)]
 
 use std::collections::HashMap;

@@ -86,7 +86,7 @@ impl AffinityKey {
         Self::ours(IdKind::Begun, (u128::from(random()) << 64) | u128::from(random()))
     }
 
-    /// The key under a number of our own.
+    /// The key under a number that we drew.
     fn ours(kind: IdKind, id: u128) -> Self {
         // Digits are a valid part.
         let session = HeaderValue::try_from(format!("{id:032x}"));

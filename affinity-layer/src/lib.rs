@@ -109,7 +109,7 @@
 //!   `previous_response_id`.
 //! - An inner layer that changes the *response* body type needs `MapResponseBodyLayer` between, or
 //!   [`with_rejection_response`](AffinityLayer::with_rejection_response): a refusal is a response
-//!   with a body of our own. In an axum router this is done already.
+//!   with a body of its own. An axum router does this already.
 //! - Limits on the router's time, retries and concurrency are tower layers around the router.
 //!
 //! # Security

@@ -118,8 +118,8 @@ impl Stamp {
     }
 }
 
-/// Whether an upstream may have spoken in our name. To look at a few headers costs less than to ask
-/// for two or three names, each of which has to be hashed.
+/// Whether an upstream may have set one of our headers. Looking at a few headers costs less than
+/// looking up two or three names, each of which has to be hashed.
 fn may_hold_ours(headers: &HeaderMap) -> bool {
     const FEW: usize = 12;
     headers.len() > FEW || headers.keys().any(|name| name.as_str().starts_with("x-plano-"))

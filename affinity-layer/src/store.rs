@@ -102,7 +102,7 @@ impl From<Option<Pin>> for PinRead {
 ///
 /// A call may take as long as it takes: the layer bounds all calls of one request together. Once a
 /// caller has dropped the future, the operation must not be applied much later; a write that is
-/// delivered after an outage would bring back a decision that nobody remembers.
+/// delivered after an outage would bring back a forgotten decision.
 pub trait AffinityStore: Send + Sync + 'static {
     /// The pin of `key` if it is at hand without waiting.
     ///

@@ -10,7 +10,7 @@
 //!   -d '{"messages":[{"role":"user","content":"PostgreSQL or MongoDB? Write benchmarks."}]}'
 //! ```
 //!
-//! The answer's `turns` field tells which model did what.
+//! The answer's `turns` field says which model did what.
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;

@@ -9,11 +9,11 @@ use mimalloc::MiMalloc;
 
 // A request takes some sixty pieces of memory, the body in one. With this they cost a tenth of its
 // processor time less at 1 KiB and a third less at 256 KiB than with that of the C library, which
-// gives large pieces back to the system and takes them anew, page by page.
+// returns large pieces to the system and takes them again, page by page.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-// Clients are served by threads of their own, so this one accepts them and talks to Redis.
+// Other threads serve clients, so this one accepts them and talks to Redis.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     match Cli::parse().run().await {

@@ -38,7 +38,7 @@ pub(crate) enum Exchange {
     Refused(StatusCode, Bytes),
 }
 
-/// The error for a status that is no answer.
+/// The error for a status that is not an answer.
 pub(crate) fn refused(status: StatusCode) -> RouterError {
     RouterError::new(ErrorKind::Status(status.as_u16()))
 }

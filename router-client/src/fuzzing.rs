@@ -8,7 +8,7 @@ use crate::{Preferences, RouterError, llm, plano};
 ///
 /// # Errors
 ///
-/// When it is none.
+/// When it is not one.
 pub fn routing_model(
     completion: &[u8],
     preferences: &Preferences,
@@ -20,7 +20,7 @@ pub fn routing_model(
 ///
 /// # Errors
 ///
-/// When it is none.
+/// When it is not one.
 pub fn gateway(answer: &[u8]) -> Result<RouteDecision, RouterError> {
     plano::decision(answer)
 }

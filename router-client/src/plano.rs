@@ -21,7 +21,7 @@ const MAX_CANDIDATES: usize = 32;
 /// `chat/completions`, `messages` or `responses`, as the client's path ends; any other path counts as
 /// `chat/completions`.
 ///
-/// 1. The client's body is sent whole and as it came, preferences inside it included.
+/// 1. The client's body is sent whole and unchanged, including preferences inside it.
 /// 2. `x-request-id` and the trace context (`traceparent`, `tracestate`) go with it. The session
 ///    and the tenant do not, so the other gateway pins nothing: the pin is made on this side. Nor
 ///    do the client's credentials.

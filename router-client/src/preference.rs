@@ -6,7 +6,7 @@ use std::sync::Arc;
 use affinity_layer::{ModelName, RouteDecision, RouteName, RouteRequest};
 use serde::Deserialize;
 
-/// What a route is for, and who serves it.
+/// What a route is for, and which models serve it.
 ///
 /// It can be deserialized from an entry of `routing_preferences`; fields that are not listed here
 /// are skipped.

@@ -53,7 +53,7 @@ pub(crate) async fn decided(
     result
 }
 
-/// Notes on the current span who is asked.
+/// Notes on the current span which server is asked.
 pub(crate) fn asked(base: &Uri, path: &str) {
     let span = Span::current();
     span.record("http.request.method", "POST");

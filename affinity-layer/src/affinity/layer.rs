@@ -85,8 +85,8 @@ where
         self.set(|settings| settings.keys.baggage(read))
     }
 
-    /// Whether each model that an agent client asks for under one session id has a pin of its own,
-    /// so that a side call to a small model does not take the main loop over. It needs a
+    /// Whether each model that an agent client asks for under one session id has a pin of its own, so
+    /// that a side call to a small model does not move the main loop. It needs a
     /// [`RequestedModel`](crate::ext::RequestedModel) in the request's extensions, and counts for clients
     /// of the agents' preset only; a request with [`AnyModel`](crate::ext::AnyModel) has the session's own
     /// pin. Default: no.
@@ -134,8 +134,8 @@ where
         self.set(|settings| settings.waiters = most.max(1))
     }
 
-    /// The time that one request may wait for the store, all calls together. When it is used up the
-    /// request goes on without. Default: 50 ms.
+    /// The time that one request may wait for the store, all calls together. When it is used up, the
+    /// request goes on without the store. Default: 50 ms.
     pub fn store_budget(self, budget: Duration) -> Self {
         self.set(|settings| settings.store_budget = budget)
     }
@@ -167,12 +167,12 @@ where
         self.set(|settings| settings.accepts = Some(Arc::new(accepts)))
     }
 
-    /// Chooses another model for a request that the model of its session cannot take, such as one
-    /// with an image: given the request and the selection in use, `None` where that will do. Only
-    /// this request goes to the other model, and says `x-plano-pinned: false`; the pin stays.
-    /// Default: no request is sent elsewhere.
+    /// Chooses another model for a request that the session's model does not accept, such as one with
+    /// an image. The function gets the request and the selection in use, and returns `None` if the
+    /// selection will do. Only this request goes to the other model, with `x-plano-pinned: false`; the
+    /// pin stays. Default: no request takes a detour.
     ///
-    /// What the session is first given is for the router to choose with the request in view.
+    /// The router chooses the first model of a session with the request in view.
     pub fn detour<F>(self, detour: F) -> Self
     where
         F: Fn(&Parts, &Selection) -> Option<ModelName> + Send + Sync + 'static,
@@ -181,7 +181,7 @@ where
     }
 
     /// How many turns at the beginning of a session are a warm-up, so that a trivial first one does
-    /// not bind the rest: each is decided anew, and so is the first turn after them, whose model then
+    /// not bind the rest: each is decided again, and so is the first turn after them, whose model then
     /// holds. Every request counts as a turn, unless it has a [`MidTurn`](crate::ext::MidTurn) in its
     /// extensions. Default: 0, the first turn decides.
     pub fn warm_up(self, turns: u8) -> Self {
@@ -195,8 +195,8 @@ where
         self.set(|settings| settings.escalation = Escalation::new(models))
     }
 
-    /// Whether responses tell the generation of the pin behind them, as `x-plano-epoch`. For tests
-    /// of consistency: with it, an observer can tell a pin that was moved from one that was split.
+    /// Whether responses carry the epoch of the pin behind them, as `x-plano-epoch`. For tests of
+    /// consistency: with it, an observer can distinguish a pin that was moved from one that was split.
     /// Default: no.
     pub fn expose_epoch(self, expose: bool) -> Self {
         self.set(|settings| settings.expose_epoch = expose)

@@ -9,11 +9,11 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::{BoxError, Rejection};
 
-/// A request body that the affinity layer can read and hand on whole.
+/// A request body that the affinity layer can read and pass on whole.
 ///
-/// Every body of `Bytes` that can be made of `Bytes` is one, such as `Full<Bytes>` or axum's `Body`: it
-/// is collected, and made anew of what was read. Implement this for a body that knows more than its
-/// bytes (where a member stands in it, say) and is not to lose that on a request that has to be routed.
+/// Every body of `Bytes` that can be made from `Bytes` is one, such as `Full<Bytes>` or axum's `Body`: it
+/// is collected, and rebuilt from what was read. Implement this for a body that knows more than its bytes
+/// (the place of a member in it, say) and must not lose that on a request that has to be routed.
 ///
 /// A pinned request's body is never read.
 ///
@@ -21,7 +21,7 @@ use crate::{BoxError, Rejection};
 /// use affinity_layer::{Rejection, affinity::ReadBody};
 /// use bytes::Bytes;
 ///
-/// /// A body that was checked, and where its model stands.
+/// /// A checked body, and where `model` is in it.
 /// struct Checked {
 ///     bytes: Bytes,
 ///     model: std::ops::Range<usize>,
@@ -68,7 +68,7 @@ where
     }
 }
 
-/// A body as it came, and its bytes once they were read.
+/// The unchanged body, and its bytes once they were read.
 pub(super) struct Payload<B> {
     body: B,
     bytes: Option<Bytes>,
@@ -85,7 +85,7 @@ impl<B: ReadBody> Payload<B> {
         if let Some(bytes) = &self.bytes {
             return Ok(bytes.clone());
         }
-        // Boxed, so that the future of a request that nobody reads stays small.
+        // Boxed, so that the future of a request whose body is not read stays small.
         let bytes = Box::pin(self.body.read(self.limit)).await?;
         Ok(self.bytes.insert(bytes).clone())
     }

@@ -1,7 +1,7 @@
 //! How a request is decided whose pin is not at hand: it may have to wait for its body, the store,
 //! another request of its session, or the router.
 //!
-//! [`Protocol::decide`] is the whole of it. [`Protocol::verdict`] tells the cases apart, and each has
+//! [`Protocol::decide`] is the whole of it. [`Protocol::verdict`] distinguishes the cases, and each has
 //! a function of its own; [`Protocol::pinned`] is the usual one. Requests of one session that need a
 //! decision at the same time make it in one [flight](crate::coalesce), so that the router is asked
 //! once and all of them go on with one model.

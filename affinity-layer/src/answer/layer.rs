@@ -42,7 +42,7 @@ impl AnswerLayer {
     /// Tells an observer of each answer. Default: none.
     ///
     /// `begin` is called with the extensions of each request, before it goes to the inner service.
-    /// It returns `None` for a request that is not to be observed.
+    /// It returns `None` for a request that should not be observed.
     pub fn observe<F>(mut self, begin: F) -> Self
     where
         F: Fn(&Extensions) -> Option<Box<dyn AnswerObserver>> + Send + Sync + 'static,

@@ -15,7 +15,7 @@
 //! 4. An answer has ended when it says so: a stream with `[DONE]`, `message_stop` or
 //!    `response.completed`, `.incomplete` or `.failed`, a plain one with the end of its JSON. An
 //!    answer that does not say so, or that cannot be read, ends with its body.
-//! 5. The release begins before the piece with the end is handed on, and that piece waits until the
+//! 5. The release begins before the piece with the end is passed on, and that piece waits until the
 //!    store has done it and, over near copies, until
 //!    [other replicas know](crate::AffinityStore::coherence). A slower release goes on beside the
 //!    answer, for 1 s in all; a turn that is sent meanwhile may still get the old pin.

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use super::*;
 
-/// What becomes of a request.
+/// How a request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fate {
     /// It waits for its answer.

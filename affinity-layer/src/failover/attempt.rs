@@ -61,16 +61,16 @@ impl<B, E> Attempt<B, E> {
         Some(Duration::from_secs(seconds)).filter(|wait| *wait <= patience)
     }
 
-    /// Which of two failures the client is told of: the first that passes, so that a client that
-    /// tries again later is not kept from it by a candidate that would never do; else the first.
+    /// Which of two failures the client gets: the first transient one, so that a candidate that would
+    /// never serve does not keep the client from retrying; else the first.
     pub(super) fn or_better(self, later: Self) -> Self {
         let is_better = self.finding != Finding::Passing && later.finding == Finding::Passing;
         if is_better { later } else { self }
     }
 }
 
-/// Whether a status tells of a failure of the model or its provider that may pass. Of the statuses
-/// of servers, 501 and 505 speak of the request.
+/// Whether a status means a transient failure of the model or its provider. Of the 5xx, 501 and 505
+/// concern the request.
 fn is_passing(status: StatusCode) -> bool {
     let of_the_request =
         [StatusCode::NOT_IMPLEMENTED, StatusCode::HTTP_VERSION_NOT_SUPPORTED].contains(&status);

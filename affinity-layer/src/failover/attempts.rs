@@ -98,7 +98,7 @@ impl Attempts {
             Ok(Ok(Some(_))) => PinnedModel { outcome: Outcome::Repinned, ..serving },
             // There is no pin to move.
             Ok(Ok(None)) => serving,
-            // Nobody knows whether the session has moved.
+            // Whether the session has moved is unknown.
             Ok(Err(_)) | Err(_) => PinnedModel { outcome: Outcome::StoreUnavailable, ..serving },
         }
     }
@@ -120,14 +120,14 @@ impl Attempts {
         told(failure.result, PinnedModel { expose_epoch: false, ..model })
     }
 
-    /// The longest wait for the store when a session moves or its pin is released. A store that ends
-    /// its calls within the budget may still decide what becomes of the move, so it has as long again.
+    /// The longest wait for the store when a session moves or its pin is released: twice the budget, so
+    /// that a store whose calls end within the budget can still decide the move.
     fn store_limit(&self) -> Duration {
         self.model.store_budget.saturating_mul(2)
     }
 }
 
-/// The failure that the client is told of, after one more.
+/// The failure that the client gets, after one more.
 fn kept<B, E>(failure: Option<Attempt<B, E>>, later: Attempt<B, E>) -> Attempt<B, E> {
     match failure {
         Some(failure) => failure.or_better(later),
@@ -135,7 +135,7 @@ fn kept<B, E>(failure: Option<Attempt<B, E>>, later: Attempt<B, E>) -> Attempt<B
     }
 }
 
-/// The answer with what the layers above tell the client of it.
+/// The answer, with what the layers above report about it.
 fn told<B, E>(result: Result<Response<B>, E>, model: PinnedModel) -> Result<Response<B>, E> {
     result.map(|mut response| {
         response.extensions_mut().insert(model);

@@ -14,9 +14,9 @@ use super::{AffinityKey, IdKind};
 /// What a part of a key cannot hold. With `%` among it, two ids never become one.
 const ID_ESCAPES: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
 
-/// A member of a request's body that may tell the session.
+/// A member of a request's body that may name the session.
 ///
-/// Where several are there, the first in this order counts.
+/// If several are present, the first in this order counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BodyId {
@@ -68,11 +68,11 @@ impl BodyId {
 pub struct BodyIds {
     /// In the order of [`BodyId::ALL`].
     found: [Option<HeaderValue>; BodyId::ALL.len()],
-    /// The body goes on with a conversation of this API, by whatever id.
+    /// The body continues a conversation of this API, by whatever id.
     pub(super) in_conversation: bool,
-    /// The body goes on with a response.
+    /// The body continues a response.
     pub(super) follows: bool,
-    /// Somebody may go on with the answer to this request.
+    /// A later request may continue the answer to this one.
     pub(super) is_kept: bool,
 }
 
@@ -115,7 +115,7 @@ impl BodyIds {
         }
     }
 
-    /// The same for a request whose answer nobody can go on with.
+    /// The same for a request whose answer no later request can continue.
     #[must_use]
     pub fn not_kept(self) -> Self {
         Self { is_kept: false, ..self }

@@ -17,8 +17,8 @@ use crate::{
 ///
 /// 1. The first header of the list that is present names the session; the others are not looked at.
 ///    With the agents' preset, the headers of agent clients come after them. A sub-agent that names
-///    the session of its parent inherits it, where that is asked for.
-///    Where it is asked for, the member `session.id` of `baggage` names the session when none of
+///    the session of its parent inherits it, if that is enabled.
+///    If enabled, the member `session.id` of `baggage` names the session when none of
 ///    these headers does.
 /// 2. The scope is the [`Scope`] in the request's extensions, else the value of the tenant header
 ///    if one is configured. With a tenant header configured, a session without a scope is refused.

@@ -42,8 +42,8 @@ impl Fingerprint {
         Self(hasher.finalize().into())
     }
 
-    /// For openings that a counter of the client stands beside. The key is no secret: the id is as
-    /// hard to guess as both together, and every replica finds it.
+    /// For openings that come with a counter of the client. The key is not secret: the id is as hard to
+    /// guess as both together, and every replica finds it.
     pub(super) fn beside_counter() -> Self {
         Self(blake3::derive_key("affinity-layer 2026-11-30 openings beside a counter", &[]))
     }

@@ -18,13 +18,14 @@ pub enum IdKind {
     Conversation,
     /// The session in `metadata.user_id` in the body.
     UserId,
-    /// Nobody: a conversation in Responses that began without an id, and is found again by
-    /// `previous_response_id`. The id was drawn at random.
+    /// Not sent: a conversation in Responses that began without an id, and is found again by
+    /// `previous_response_id`. The id is random.
     Begun,
-    /// Nobody: the id is a hash of the conversation's opening, together with the counter of a client
+    /// Not sent: the id is a hash of the conversation's opening, together with the counter of a client
     /// that sends one.
     Fingerprint,
-    /// A response's id. It names no session; under it stands to which one the response belongs.
+    /// A response's id. It names no session; what is stored under it says to which session the response
+    /// belongs.
     Response,
 }
 
@@ -41,8 +42,8 @@ impl IdKind {
         Self::Response,
     ];
 
-    /// What stands before an id of this kind in the name of its pin. A `%` in an id is encoded as
-    /// `%25`, so that no id of a header can begin like this; and none of these begins another.
+    /// The prefix of an id of this kind in the name of its pin. A `%` in an id is encoded as `%25`, so
+    /// no id of a header can begin like this, and no prefix begins another.
     pub(super) const fn marker(self) -> &'static str {
         match self {
             Self::Header => "",

@@ -34,7 +34,7 @@ enum Role {
 /// What a request has of them.
 #[derive(Debug, Default)]
 pub(crate) struct Seen<'a> {
-    /// Headers in our name.
+    /// Headers with our names.
     pub(crate) ours: bool,
     pub(super) upgrade: bool,
     pub(super) agent: bool,
@@ -120,7 +120,7 @@ impl<'a> Seen<'a> {
     pub(super) fn inherit(&mut self, headers: &'a HeaderMap) {
         let Some(named) = &mut self.session else { return };
         for (child, parent) in CHILD_HEADERS.iter().zip(&PARENT_HEADERS) {
-            // OpenCode sends its id under a name of ours too; any other id there is meant as it is.
+            // OpenCode sends its id under one of our names too; any other id there is taken as it is.
             if headers.get(child) == Some(named.value)
                 && let Some(value) = headers.get(parent)
             {
@@ -144,7 +144,7 @@ impl<'a> Seen<'a> {
 /// One of 64 bits.
 type Mark = u64;
 
-/// By the length of a name and its end, which tell common headers apart.
+/// By the length of a name and its end, which distinguish common headers.
 #[inline]
 fn mark(name: &HeaderName) -> Mark {
     let name = name.as_str().as_bytes();

@@ -12,17 +12,17 @@ use crate::Rejection;
 use crate::agents::COUNTER_HEADER;
 
 impl KeySource {
-    /// Whether a body may tell what the headers do not.
+    /// Whether a body may name the session that the headers do not.
     pub(crate) fn reads_bodies(&self) -> bool {
         !self.body_ids.is_empty() || self.has_fingerprint()
     }
 
-    /// Whether the body of a request with `headers` may tell what they do not.
+    /// Whether the body of a request with `headers` may name the session that they do not.
     pub(crate) fn reads_body_of(&self, headers: &HeaderMap) -> bool {
         self.reads_bodies() || self.counter(headers).is_some()
     }
 
-    /// The key by the ids of a body. One of [`IdKind::Response`] leads to the key and is none itself.
+    /// The key by the ids of a body. One of [`IdKind::Response`] leads to the key and is not the key.
     ///
     /// # Errors
     ///
@@ -40,8 +40,8 @@ impl KeySource {
         Ok(Some(self.with_lane(key, extensions)))
     }
 
-    /// The key of a conversation that nothing names: a guess by its opening, or a new one. `None`
-    /// also when the scope that it would need is missing: nobody has asked for a session.
+    /// The key of a conversation that nothing names: a guess by its opening, or a new one. `None` also
+    /// when the scope that it would need is missing: the request did not ask for a session.
     pub(crate) fn unnamed(
         &self,
         ids: &BodyIds,

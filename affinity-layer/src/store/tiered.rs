@@ -28,28 +28,27 @@ const COHERENCE: Duration = Duration::from_millis(5);
 
 /// Pins in Redis, answered from this process where it is sure of them. Cloning shares it.
 ///
-/// - A pinned turn costs no round trip. Redis itself tells of every change (client tracking, RESP3),
+/// - A pinned turn costs no round trip. Redis itself reports every change (client tracking, RESP3),
 ///   and a copy is served only while the connection that brings the news is alive: at most
 ///   1 s can pass until a change by another replica is seen, and usually less than a millisecond
 ///   does. A copy never outlives its pin in Redis.
 /// - When that connection breaks, no copy is served until Redis has confirmed it.
 /// - While Redis is away, what this replica knows keeps serving, and what it decides is kept as its
 ///   own: the deciding request reports `store-unavailable`, later ones on this replica hit. When
-///   Redis is back, those decisions are claimed there, and the winner stands. With
-///   [`RedisOptions::replicated`](crate::RedisOptions::replicated) they are never told as pins before
-///   that, and no move is made without Redis.
+///   Redis is back, those decisions are claimed there, and the winner counts. With
+///   [`RedisOptions::replicated`](crate::RedisOptions::replicated) they are never reported as pins
+///   before that, and no move is made without Redis.
 /// - Where Redis is there and refuses a write (it is full, read-only, or forbids it), a move is an error
 ///   and nothing else. What a claim decided keeps the session's model on this replica as
-///   [`PinRead::Decided`], which is told as no pin, until Redis takes it or has another pin.
-/// - With [`RedisOptions::strict`](crate::RedisOptions::strict) neither is done: while Redis is away,
+///   [`PinRead::Decided`], which is not reported as a pin, until Redis takes it or has another pin.
+/// - With [`RedisOptions::strict`](crate::RedisOptions::strict) neither happens: while Redis is away,
 ///   every call fails once the copies are not fresh any more.
 /// - When Redis comes back without its data, sessions that are known here are claimed again as they
 ///   were, by their next request.
-/// - In a cluster each node tells of its own pins. While one of them is away, no copy is served before
-///   its pin was read.
-/// - Where an access list forbids client tracking or `INFO`, every turn reads from Redis, and so does
-///   every turn of a pin that stands under the name of a previous secret; copies then only serve while
-///   Redis is away.
+/// - In a cluster each node reports changes of its own pins. While one of them is away, no copy is
+///   served before its pin was read.
+/// - If an ACL forbids client tracking or `INFO`, every turn reads from Redis, and so does every turn of
+///   a pin under the name of a previous secret; copies then serve only while Redis is away.
 #[derive(Clone)]
 pub struct TieredStore {
     shared: Arc<Shared>,
@@ -130,7 +129,7 @@ impl TieredStore {
         self.shared.redis.stats()
     }
 
-    /// The store behind the copies, for what is no pin.
+    /// The store behind the copies, for anything that is not a pin.
     #[must_use]
     pub fn redis(&self) -> &RedisStore {
         &self.shared.redis
@@ -142,8 +141,8 @@ impl TieredStore {
         self.shared.near.len()
     }
 
-    /// What serves when Redis does not: nothing where it must. A decision of this replica is used and
-    /// not told as a pin where Redis has refused it, and where pins count only once a replica of Redis
+    /// What serves when Redis does not: nothing if Redis is required. A decision of this replica is used
+    /// but not reported as a pin if Redis has refused it, or if pins count only once a replica of Redis
     /// holds them.
     fn known(&self, spot: Spot, error: StoreError) -> Result<PinRead, StoreError> {
         let is_no_pin = error.is_refusal() || self.shared.redis.is_replicated();
@@ -217,7 +216,7 @@ impl AffinityStore for TieredStore {
                 Some(error) if !error.is_refusal() => return Err(error),
                 refusal => refusal,
             };
-            // What Redis refuses to write it may still read, and the pin of another replica stands.
+            // A Redis that refuses writes may still be read, and another replica's pin counts.
             let found = self.shared.redis.read_pin(key, expiry).await?;
             refusal.filter(|_| found.is_none()).map_or(Ok(found), Err)
         };
@@ -277,16 +276,16 @@ impl AffinityStore for TieredStore {
         drop(withheld);
         let spot = self.shared.near.spot(&name);
         match (moved, held) {
-            // Not fresh, as it may have been moved again before the copy could be told of it. Little
-            // is lost: Redis tells of a script's changes to its caller, too.
+            // Not fresh, because it may have been moved again before an invalidation could reach the copy.
+            // Little is lost: Redis reports a script's changes to its caller, too.
             (Ok(Some(claim)), _) if claim.won => {
                 let left = ttl.saturating_sub(asked.elapsed());
                 self.shared.near.keep_known(spot, &claim.pin, left);
                 Ok(Some(claim))
             }
             (Ok(standing), _) => Ok(standing),
-            // The session moves on this replica, and at Redis when it is back. A move that Redis has
-            // refused is none: every other replica goes on with the pin that stands there.
+            // The session moves on this replica, and in Redis when it is back. A move that Redis has
+            // refused is not a move: every other replica continues with the pin in Redis.
             (Err(error), Some(held))
                 if held.pin.epoch == from && !error.is_refusal() && self.shared.moves_alone() =>
             {

@@ -1,4 +1,4 @@
-//! Top-level keys that another reader takes for one of ours.
+//! Top-level keys that another parser takes for one that we act on.
 //!
 //! Go's reader ignores case, also that of `ſ` and of the Kelvin sign; readers in C end a key at a NUL; and
 //! some compare keys without resolving escapes. A provider behind such a reader would serve another
@@ -18,10 +18,10 @@ const ACTED_ON: [&str; 8] = [
     "routing_preferences",
 ];
 
-/// The key of ours that `key`, a key of the top level, may be taken for without being written like it;
-/// `is_escaped` where it was written with escapes.
+/// The key that we act on and that `key`, a key of the top level, may be taken for without being
+/// spelled like it; `is_escaped` if it was written with escapes.
 pub(super) fn passes_for(key: &str, is_escaped: bool) -> Option<&'static str> {
-    // What folds to itself either is one of ours or looks like none.
+    // A key that folds to itself either is one of our keys or looks like none.
     let is_plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase() && byte != 0;
     if !is_escaped && key.bytes().all(is_plain) {
         return None;

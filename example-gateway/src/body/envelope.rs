@@ -37,8 +37,8 @@ impl Envelope {
     ///
     /// # Errors
     ///
-    /// [`BodyError`] for anything else, for nesting beyond 128 levels, when one of our members stands
-    /// twice, since readers disagree on which one counts, when a key reads like one of ours to some
+    /// [`BodyError`] for anything else, for nesting beyond 128 levels, when one of our members occurs
+    /// twice, since parsers disagree on which one counts, when a key reads like one of ours to some
     /// reader and is not written like it, and when `stream`, `messages` or the most
     /// tokens have a value of another kind than they can have.
     pub fn parse(bytes: Bytes) -> Result<Self, BodyError> {

@@ -16,7 +16,7 @@ pub enum BodyError {
     Type,
     /// A member that we act on occurs twice.
     Duplicate(&'static str),
-    /// A key that other readers take for this one of ours.
+    /// A key that other parsers take for this one of ours.
     Disguised(&'static str),
     /// A member has a value that no provider can mean.
     Value(&'static str),

@@ -67,7 +67,7 @@ pub(super) fn find(text: &[u8]) -> Option<Found> {
     is_whole.then_some(found)
 }
 
-/// Where in a body a value stands, as [`content`] tells it.
+/// Where a value is in a body, as [`content`] defines it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// Where messages or their parts may be.

@@ -116,7 +116,7 @@ fn by_route(row: &Row) -> [String; 7] {
     ]
 }
 
-/// A part of a hundred, rounded; a dash where there is no whole.
+/// A percentage, rounded; a dash if there is no whole.
 fn share(part: u64, whole: u64) -> String {
     let half = u128::from(whole / 2);
     let share = (u128::from(part) * 100 + half).checked_div(u128::from(whole));

@@ -43,7 +43,7 @@ impl Protocols {
     }
 }
 
-/// Kinds of input beside text: those that a model takes, or those that stand in a request.
+/// Kinds of input other than text: those that a model accepts, or those in a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Inputs {
     /// Pictures.

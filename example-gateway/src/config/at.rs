@@ -4,7 +4,7 @@
 //!    read, and reads as `None`, so that the rest of the file is still checked.
 //! 2. A key exists because a reader asks for it: there is no list of keys beside the readers. So a
 //!    reader asks for all the keys of its section, whatever their values turn out to be, and
-//!    [`At::report_unknown_keys`] then reports the keys that nobody asked for.
+//!    [`At::report_unknown_keys`] then reports the keys that no reader asked for.
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;

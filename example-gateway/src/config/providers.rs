@@ -58,7 +58,7 @@ impl Provider {
         self.model.as_str() == name || self.is_wildcard() && id.is_some_and(|id| !id.is_empty())
     }
 
-    /// Whether this entry stands for every model of its provider.
+    /// Whether this entry means every model of its provider.
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
         self.id() == "*"
@@ -74,7 +74,7 @@ pub enum Interface {
     Anthropic,
 }
 
-/// Stands where no address is needed, because `--upstream` replaces it.
+/// Used if no address is needed, because `--upstream` replaces it.
 const UNUSED_BASE: &str = "http://upstream.invalid";
 
 /// Headers that the proxy must set itself.
@@ -111,9 +111,9 @@ pub(super) fn read(root: &At<'_>) -> Vec<Provider> {
 /// Gives providers that declare no protocols those that their vendor documents, and all of them
 /// where the vendor is unknown.
 ///
-/// At an address of the user's own, there may be a gateway or a server that speaks more than the
-/// vendor does. So a provider there also speaks what no provider at another address does: nobody
-/// else could serve it.
+/// The user's own address may be that of a gateway or a server that speaks more than the vendor does.
+/// So a provider there also speaks what no provider at another address does, because no other could
+/// serve it.
 pub(super) fn settle_protocols(providers: &mut [Provider]) {
     for provider in providers.iter_mut() {
         provider.protocols = provider.declared_protocols.unwrap_or_else(|| {
@@ -191,7 +191,7 @@ fn read_one(at: &At<'_>) -> Option<Provider> {
 fn access_key(at: &At<'_>) -> Option<SecretString> {
     let key = at.provider_secret()?;
     if HeaderValue::from_str(key.expose_secret()).is_err() {
-        at.error("holds a character that cannot stand in a header");
+        at.error("holds a character that a header cannot hold");
     }
     Some(key)
 }

@@ -16,7 +16,7 @@ const REQUESTED_MODEL: &str = "openai/gpt-4o-mini";
 
 const RULE_WIDTH: usize = 60;
 
-/// Prompts of different intent, so that a router that is asked again would change its mind.
+/// Prompts of different intent, so that a router that is asked again would decide differently.
 const PROMPTS: [&str; 4] = [
     "Write a short, simple poem about the ocean.",
     "Explain quantum entanglement in detail, with multi-step reasoning and math.",

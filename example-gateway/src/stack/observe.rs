@@ -38,7 +38,7 @@ impl Observer {
         Observed { observer: self, path, span }
     }
 
-    /// A span that goes on as long as one of those below it, so until the provider's answer has ended.
+    /// A span that lasts as long as any below it, so until the provider's answer has ended.
     fn span<B>(&self, request: &Request<B>, path: &str) -> Span {
         let span = tracing::debug_span!(
             "request",
@@ -73,7 +73,7 @@ impl Observer {
         span
     }
 
-    /// Whether a header holds neither a credential nor a session, as far as its name tells.
+    /// Whether a header holds neither a credential nor a session, judging by its name.
     fn may_show(&self, name: &HeaderName) -> bool {
         const TELLING: [&str; 7] =
             ["auth", "cookie", "key", "password", "secret", "session", "token"];

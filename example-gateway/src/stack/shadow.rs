@@ -5,7 +5,7 @@
 //!   those beyond are not made.
 //! - It asks a router of the same kind and limits, not the one of real requests: it takes no place from
 //!   them, and is in none of their counts.
-//! - It leaves no span and no log line, and tells the router nothing of the client but the body: a
+//! - It leaves no span and no log line, and sends the router nothing of the client but the body: a
 //!   pinned request has no router in its trace.
 
 use std::collections::BTreeSet;

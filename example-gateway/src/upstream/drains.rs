@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use affinity_layer::ModelName;
 use serde::{Deserialize, Serialize};
 
-/// What becomes of the sessions that have the model.
+/// What happens to the sessions that have the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Live {

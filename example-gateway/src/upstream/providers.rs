@@ -140,7 +140,7 @@ impl Upstreams {
         self.providers.get(self.place(model)?)
     }
 
-    /// The place of who serves `model` among [`providers`](Self::providers).
+    /// The index of the provider of `model` among [`providers`](Self::providers).
     fn place(&self, model: &ModelName) -> Option<usize> {
         let name = model.as_str();
         self.by_model.get(name).copied().or_else(|| {
@@ -149,7 +149,7 @@ impl Upstreams {
         })
     }
 
-    /// The model that the layers above have given, and who serves it.
+    /// The model that the layers above chose, and its provider.
     pub(crate) fn target<'a>(
         &'a self,
         request: &'a Extensions,
@@ -180,12 +180,11 @@ impl Upstreams {
         self.providers.iter().any(|provider| (provider.protocols, provider.input) != all)
     }
 
-    /// Where a request goes that `model` cannot take: to the first of `candidates` that can, else to
-    /// the model that the client asks for, else to any configured one. Where nobody can, one that
-    /// speaks the protocol will do. `None` leaves the request where it is.
+    /// Where a request goes that `model` does not accept: to the first of `candidates` that does, else to
+    /// the requested model, else to any configured one. If none does, one that speaks the protocol will
+    /// do. `None` leaves the request where it is.
     ///
-    /// A client that names a model and a protocol which that model does not speak is told so, and is
-    /// not answered by another.
+    /// A client that names a model which does not speak its protocol gets an error, not another model.
     pub(crate) fn elsewhere(
         &self,
         request: &Parts,
@@ -206,7 +205,7 @@ impl Upstreams {
         able.or_else(|| std::iter::once(model).chain(others()).find(speaks)).cloned()
     }
 
-    /// Whether anybody speaks `protocol`.
+    /// Whether any provider speaks `protocol`.
     pub(crate) fn have(&self, protocol: Protocol) -> bool {
         self.providers.iter().any(|provider| provider.speaks(protocol))
     }

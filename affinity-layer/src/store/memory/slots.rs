@@ -8,8 +8,8 @@ use super::slot::Slot;
 /// Places of a table of a large store, of which seven eighths can be taken before it doubles.
 const TABLE_PLACES: usize = 2048;
 
-/// Entries for which a table is meant: with five sevenths of its places taken it has room for chance,
-/// and for the marks that entries leave behind until it has to be made anew.
+/// Entries for which a table is meant: with five sevenths of its places taken, it has room for chance,
+/// and for the marks that entries leave behind until it has to be rebuilt.
 const TABLE_SIZE: usize = TABLE_PLACES * 5 / 7;
 
 /// Tables in which a small store is kept, so that two threads seldom want the same one.

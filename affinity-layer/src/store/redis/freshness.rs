@@ -58,7 +58,7 @@ impl Freshness {
         self.fresh_until.store(until, Ordering::Release);
     }
 
-    /// Notes which run of Redis is followed from now on, if that is told; returns the previous one.
+    /// Notes which run of Redis is followed from now on, if it is known; returns the previous one.
     pub(crate) fn start_of_run(&self, run_id: Option<String>) -> Option<String> {
         std::mem::replace(&mut *self.run_id(), run_id)
     }

@@ -12,7 +12,7 @@ use crate::StoreError;
 /// that write to Redis must not fill our memory.
 const LIMITS: [i64; 3] = [1024, 256, 1024];
 
-/// Reads the fields of a hash, names and values in turns, but none that is longer than any of ours.
+/// Reads the fields of a hash, names and values in turns, except those longer than ours can be.
 ///
 /// `KEYS[1]` the name; `ARGV` the most fields, the longest name and the longest value in bytes. A hash
 /// with more fields is an error.

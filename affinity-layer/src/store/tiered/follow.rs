@@ -35,7 +35,7 @@ pub(super) async fn follow_all(shared: Arc<Shared>) {
                 followers.push((node, Follower(follower.abort_handle())));
             }
         }
-        // What a node told that is not followed any more may have come too late.
+        // What a node reported that is no longer followed may have come too late.
         shared.near.doubt_all();
         if map.changed().await.is_err() {
             return;
@@ -72,7 +72,7 @@ async fn follow(shared: Arc<Shared>, node: Arc<Node>) {
                 node.freshness.down();
                 shared.near.doubt_all();
                 tracing::warn!(
-                    "the shared session store is away, or came back; its state is read anew"
+                    "the shared session store is away, or came back; its state is read again"
                 );
             }
             Err(error) => {
@@ -88,7 +88,7 @@ async fn follow(shared: Arc<Shared>, node: Arc<Node>) {
 /// A server from the time when it was followed.
 struct Followed {
     state: ServerState,
-    /// Whether every change is told, so that copies can be fresh.
+    /// Whether every change is reported, so that copies can be fresh.
     coherent: bool,
 }
 
@@ -119,7 +119,7 @@ async fn start(shared: &Shared, node: &Node, client: &Client) -> Result<Followed
     let coherent = refusal.is_none() && state.flushes.is_some() && !shared.always_read;
     let known = node.freshness.start_of_run(state.run_id.clone());
     match (&known, &state.run_id) {
-        // Where it is not told, an absent pin may have been released as well as lost.
+        // If it is unknown, an absent pin may have been released or lost.
         (_, None) => shared.near.doubt_all(),
         (Some(known), Some(run_id)) if known == run_id => shared.near.doubt_all(),
         // A node that was not followed before may have taken the place of one that lost data.
@@ -185,7 +185,7 @@ async fn beat(shared: &Shared, node: &Node, client: &Client, mut followed: Follo
     }
 }
 
-/// Whether the server of `name` was started anew since it was followed first, and that was not noticed
+/// Whether the server of `name` was restarted since it was first followed, and that was not noticed
 /// yet.
 pub(super) async fn has_restarted(shared: &Shared, name: &str) -> bool {
     // If it cannot be asked, it cannot be believed either.

@@ -1,4 +1,4 @@
-//! What a server tells of itself while it is followed.
+//! What a server reports about itself while it is followed.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,12 +18,12 @@ const BEAT_TIMEOUT: Duration = Duration::from_millis(250);
 /// of those on.
 const FLUSHES: [&str; 3] = ["cmdstat_flushall", "cmdstat_flushdb", "cmdstat_swapdb"];
 
-/// What a server tells of itself. What an access list forbids it to tell is missing.
+/// What a server reports about itself. What an ACL forbids is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ServerState {
     /// Redis draws one at each start; another one means other data.
     pub(super) run_id: Option<String>,
-    /// Such as `7.0.15`. A Valkey tells which Redis it can stand in for.
+    /// Such as `7.0.15`. A Valkey reports which Redis it is compatible with.
     pub(super) version: Option<String>,
     /// How often data was flushed or exchanged.
     pub(super) flushes: Option<u64>,

@@ -58,7 +58,7 @@ pub(super) fn response(events: Vec<Event>, delay: Duration) -> Response {
     (headers, Body::from_stream(frames)).into_response()
 }
 
-/// Cuts `text` into pieces for events of their own.
+/// Cuts `text` into pieces, one for each event.
 pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {

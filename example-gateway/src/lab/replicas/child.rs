@@ -1,4 +1,4 @@
-//! A process of ours and the lines that it writes.
+//! A child process and the lines that it writes.
 
 use std::io;
 use std::time::Duration;

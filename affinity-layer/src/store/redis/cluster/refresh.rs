@@ -20,8 +20,8 @@ const GAP: Duration = Duration::from_millis(50);
 /// Between two looks, at most.
 const PERIOD: Duration = Duration::from_secs(30);
 
-/// Asks the nodes who serves what: at the start, whenever an answer or its absence gives reason to, and
-/// periodically. `seeds` are asked first, and again when no known node answers.
+/// Asks the nodes which of them serves what: at the start, whenever an answer or its absence gives
+/// reason to, and periodically. `seeds` are asked first, and again when no known node answers.
 pub(crate) async fn keep_topology(servers: Arc<Servers>, seeds: Vec<Server>) {
     let mut seeded = Vec::new();
     loop {

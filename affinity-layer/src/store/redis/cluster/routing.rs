@@ -3,7 +3,7 @@
 //! The client library only supplies single connections. Commands are redirected here, because a claim
 //! is only as good as the node that runs it. While a slot moves, both nodes serve it: the old one runs
 //! commands for keys that it still holds and redirects the others (`ASK`), and the new one runs what
-//! `ASKING` announces. A claim announced by mistake would win there although the pin stands on the old
+//! `ASKING` announces. A claim announced by mistake would win there although the pin is on the old
 //! node. Therefore:
 //!
 //! 1. A command goes to the node that serves its slot as far as is known, and on to another one only

@@ -136,7 +136,7 @@ impl Commands {
         self.custom("TIME", vec![]).await
     }
 
-    /// What the server knows of its cluster: its epoch, and who serves which slots.
+    /// What the server knows of its cluster: its epoch, and which node serves which slots.
     pub(crate) async fn cluster(&self) -> Result<(String, Value), Error> {
         let info = self.custom("CLUSTER", vec!["INFO".into()]);
         let slots = self.custom("CLUSTER", vec!["SLOTS".into()]);

@@ -22,8 +22,8 @@ const UNDER_WAY: Duration = Duration::from_secs(1);
 /// The connections to one server that belong to single threads.
 ///
 /// A call over another thread's connection wakes that thread and is woken by it, which takes longer
-/// than the call. Changes go over the shared connections all the same: near copies follow one of
-/// these, and Redis does not tell a connection of its own changes.
+/// than the call. Changes still go over the shared connections: near copies follow one of these, and
+/// Redis does not report to a connection its own changes.
 pub(crate) struct ThreadConnections {
     options: RedisOptions,
     server: Option<Server>,

@@ -85,7 +85,7 @@ pub(super) async fn read_name(
         Box::pin(servers.run(name, expire)).await.map_err(store_error)?;
         left = Some(ttl);
     }
-    // A near copy of a foreign value lives no longer than one of ours.
+    // A near copy of a foreign value lives no longer than a copy of our own value.
     Ok(left.map(|left| FoundPin { pin, left: left.min(expiry.initial()), is_current: true }))
 }
 

@@ -4,8 +4,8 @@
 ///
 /// `KEYS[1]` the name; `ARGV` idle time, maximum age, both in milliseconds. A pin without the time of
 /// its claim, as the older system wrote, keeps its expiry. So does one that was used within the last
-/// eighth of the idle time: each change invalidates every near copy, also that of who made it, since
-/// Redis tells a script's changes to its caller too. Returns value and milliseconds left.
+/// eighth of the idle time: each change invalidates every near copy, also that of its maker, because
+/// Redis reports a script's changes to its caller too. Returns value and milliseconds left.
 pub(super) const TOUCH: &str = r#"
 local value = redis.call('GETRANGE', KEYS[1], 0, 65536)
 if value == '' then return false end
