@@ -26,7 +26,7 @@ async fn route(request: RouteRequest) -> Result<RouteDecision, BoxError> {
 
 /// Takes the model as an extractor. A real handler would call it.
 async fn chat(model: PinnedModel, Json(body): Json<Value>) -> Json<Value> {
-    let turns = body["messages"].as_array().map_or(0, Vec::len);
+    let turns = body.get("messages").and_then(Value::as_array).map_or(0, Vec::len);
     Json(json!({"model": model.model(), "content": format!("an answer to {turns} messages")}))
 }
 

@@ -58,8 +58,8 @@ impl RemoteRouter {
 
     async fn ask(self, request: RouteRequest) -> Result<RouteDecision, BoxError> {
         let body: Value = serde_json::from_slice(&request.body)?;
-        let last = body["messages"].as_array().and_then(|messages| messages.last());
-        let text = last.and_then(|message| message["content"].as_str()).unwrap_or_default();
+        let last = body.pointer("/messages").and_then(|messages| messages.as_array()?.last());
+        let text = last.and_then(|message| message.get("content")?.as_str()).unwrap_or_default();
         let question = serde_json::to_vec(&Question { text: text.to_owned() })?;
         let question = Request::post(self.service)
             .header("content-type", "application/json")

@@ -25,7 +25,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
 /// Sends each request to the provider of its model.
@@ -57,8 +57,8 @@ impl Proxy {
 /// The body with another `model`.
 async fn with_model(body: Full<Bytes>, model: &str) -> Result<Full<Bytes>, BoxError> {
     let bytes = body.collect().await?.to_bytes();
-    let mut body: Value = serde_json::from_slice(&bytes)?;
-    body["model"] = model.into();
+    let mut body: Map<String, Value> = serde_json::from_slice(&bytes)?;
+    body.insert("model".to_owned(), model.into());
     Ok(Full::from(serde_json::to_vec(&body)?))
 }
 
@@ -68,7 +68,7 @@ async fn start_provider(name: &'static str, down: Arc<AtomicBool>) -> Result<Uri
         if down.load(Ordering::Relaxed) {
             return Err(StatusCode::SERVICE_UNAVAILABLE);
         }
-        Ok(Json(json!({"provider": name, "model": body["model"]})))
+        Ok(Json(json!({"provider": name, "model": body.get("model")})))
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let uri = format!("http://{}", listener.local_addr()?).parse()?;
@@ -109,8 +109,9 @@ async fn main() -> Result<(), BoxError> {
             .body(Full::from(r#"{"model":"auto","messages":[]}"#))?;
         let response = proxy.clone().oneshot(request).await?;
         assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(response.headers()["x-plano-affinity"], how, "turn {turn}");
-        assert_eq!(response.headers()["x-plano-model"], model, "turn {turn}");
+        let headers = response.headers();
+        assert_eq!(headers.get("x-plano-affinity").ok_or("no outcome")?, how, "turn {turn}");
+        assert_eq!(headers.get("x-plano-model").ok_or("no model")?, model, "turn {turn}");
     }
     println!("the session moved once, when its provider failed, and stayed there");
     Ok(())
