@@ -15,8 +15,8 @@ pub static SESSION_HEADERS: &[HeaderName] = {
     &NAMES
 };
 
-/// `x-plano-pinned`: `true` when the model came from a pin that stood before this request's own
-/// routing decision.
+/// `x-plano-pinned`: `true` when a pin that was there before this request's own decision gave the
+/// model, see [`Outcome::is_pinned`](crate::Outcome::is_pinned).
 pub const PINNED_HEADER: HeaderName = HeaderName::from_static("x-plano-pinned");
 /// `x-plano-model`: the selected model as configured.
 pub const MODEL_HEADER: HeaderName = HeaderName::from_static("x-plano-model");

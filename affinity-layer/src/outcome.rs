@@ -38,6 +38,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether a pin that was there before decided the request, and the pin is known to stand: the
+    /// value of `x-plano-pinned`, but for a [detour](crate::PinnedModel::detour).
+    #[must_use]
+    pub const fn is_pinned(self) -> bool {
+        matches!(self, Self::Hit | Self::Joined)
+    }
+
     /// The value of the header.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -329,20 +329,18 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         let current = current.filter(|pin| settings.accepts(pin.selection.model()));
         Ok(match (agreement, current) {
             (Agreement::Pinned(claim), _) => match made.filter(|_| claim.won) {
-                Some(made) => Verdict::by_pin(claim.pin, made, made == Outcome::Hit),
-                None => Verdict::by_pin(claim.pin, Outcome::Joined, true),
+                Some(made) => Verdict::by_pin(claim.pin, made),
+                None => Verdict::by_pin(claim.pin, Outcome::Joined),
             },
             (Agreement::Unstored(_), _) if settings.require_store => {
                 return Err(Rejection::StoreUnavailable);
             }
-            (Agreement::Unstored(_), Some(pin)) => {
-                Verdict::by_pin(pin, Outcome::StoreUnavailable, true)
-            }
+            (Agreement::Unstored(_), Some(pin)) => Verdict::by_pin(pin, Outcome::StoreUnavailable),
             (Agreement::Unstored(selection), None) => {
                 Verdict::unpinned(Some(selection), Outcome::StoreUnavailable)
             }
             (Agreement::RouterUnavailable, Some(pin)) => {
-                Verdict::by_pin(pin, Outcome::RouterUnavailable, true)
+                Verdict::by_pin(pin, Outcome::RouterUnavailable)
             }
             (Agreement::RouterUnavailable, None) => {
                 let requested = settings.requested(parts, body);

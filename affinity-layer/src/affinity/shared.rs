@@ -211,9 +211,9 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
         key: Option<AffinityKey>,
         is_final: bool,
     ) -> Option<PinnedModel> {
-        let Verdict { selection, epoch, outcome, pinned } = verdict;
+        let Verdict { selection, epoch, outcome } = verdict;
         let hit = self.hit(selection?, epoch, key);
-        Some(PinnedModel { outcome, pinned, is_final, ..hit })
+        Some(PinnedModel { outcome, pinned: outcome.is_pinned(), is_final, ..hit })
     }
 
     /// What a request gets if its pin was found.

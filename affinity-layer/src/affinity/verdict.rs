@@ -24,23 +24,21 @@ pub(super) struct Verdict {
     /// The epoch of the pin behind the model, if there is one.
     pub(super) epoch: Option<Epoch>,
     pub(super) outcome: Outcome,
-    /// The value of `x-plano-pinned`.
-    pub(super) pinned: bool,
 }
 
 impl Verdict {
     /// The pin that the session had.
     pub(super) fn hit(pin: Pin) -> Self {
-        Self::by_pin(pin, Outcome::Hit, true)
+        Self::by_pin(pin, Outcome::Hit)
     }
 
-    /// A pin; `pinned` unless this request made it.
-    pub(super) fn by_pin(pin: Pin, outcome: Outcome, pinned: bool) -> Self {
-        Self { selection: Some(pin.selection), epoch: Some(pin.epoch), outcome, pinned }
+    /// A pin, whoever made it.
+    pub(super) fn by_pin(pin: Pin, outcome: Outcome) -> Self {
+        Self { selection: Some(pin.selection), epoch: Some(pin.epoch), outcome }
     }
 
     /// A model without a pin behind it.
     pub(super) fn unpinned(selection: Option<Arc<Selection>>, outcome: Outcome) -> Self {
-        Self { selection, epoch: None, outcome, pinned: false }
+        Self { selection, epoch: None, outcome }
     }
 }

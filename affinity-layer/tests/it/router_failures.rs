@@ -40,7 +40,7 @@ async fn a_refresh_without_an_answer_leaves_the_session_where_it_is() {
     let service = stack(layer(router));
     turn(&service, "s").await;
     let refresh = post(&[("x-model-affinity", "s"), ("x-plano-affinity", "refresh")]);
-    let expected = said("vendor/routed", true, "router-unavailable");
+    let expected = said("vendor/routed", false, "router-unavailable");
     assert_eq!(send(&service, refresh).await, expected);
     assert_eq!(turn(&service, "s").await, said("vendor/routed", true, "hit"));
 }

@@ -121,7 +121,7 @@ fn sticky(selection: Selection) -> Stack {
 /// Which model would be right for the next request, if the move was not made after all?
 #[tokio::test(start_paused = true)]
 async fn a_move_that_cannot_be_stored_leaves_the_session_where_it_is() {
-    let stays = said("vendor/pinned", true, "store-unavailable");
+    let stays = said("vendor/pinned", false, "store-unavailable");
     let warm = sticky(Selection::of(model("vendor/pinned")).with_warm_up(1));
     assert_eq!(turn(&warm, "s").await, stays);
     let settled = sticky(Selection::of(model("vendor/pinned")));

@@ -80,7 +80,7 @@ async fn a_router_that_fails_leaves_the_session_where_it_is() {
     assert_eq!(turn(&service, "s").await, said("vendor/m1", false, "claimed"));
     failing.store(true, Ordering::SeqCst);
     for _ in 0..2 {
-        assert_eq!(turn(&service, "s").await, said("vendor/m1", true, "router-unavailable"));
+        assert_eq!(turn(&service, "s").await, said("vendor/m1", false, "router-unavailable"));
     }
     failing.store(false, Ordering::SeqCst);
     assert_eq!(turn(&service, "s").await, said("vendor/m2", false, "refreshed"), "still warm");
