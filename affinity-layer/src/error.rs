@@ -23,6 +23,15 @@ pub enum StoreErrorKind {
 }
 
 /// A store operation failed. A missing pin is not a failure.
+///
+/// ```
+/// use affinity_layer::{StoreError, StoreErrorKind};
+///
+/// let cause = std::io::Error::other("connection reset");
+/// let error = StoreError::new(StoreErrorKind::Unavailable, cause);
+/// assert_eq!(error.to_string(), "the session store is unavailable");
+/// assert!(std::error::Error::source(&error).is_some(), "the cause is kept for the log");
+/// ```
 #[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,

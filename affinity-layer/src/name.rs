@@ -1,4 +1,7 @@
 //! Names of models and routes, checked once and ready to be sent as a header value.
+//!
+//! A model need not be one of a language model: whatever a session is to stay with, such as a shard, a
+//! region or a backend, can be named by a [`ModelName`].
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -162,7 +165,16 @@ name! {
     /// A model as configured, for example `openai/gpt-4o`: 1 to [`MAX_LEN`](Self::MAX_LEN) visible ASCII
     /// bytes, so that it fits unchanged into a header, a log line and a store.
     ///
-    /// Cloning shares the text.
+    /// Cloning shares the text. Two names are the same when their bytes are.
+    ///
+    /// ```
+    /// use affinity_layer::ModelName;
+    ///
+    /// let model: ModelName = "openai/gpt-4o".parse()?;
+    /// assert_eq!(model.as_str().split_once('/'), Some(("openai", "gpt-4o")));
+    /// assert!(ModelName::new("two words").is_err());
+    /// # Ok::<(), affinity_layer::name::InvalidName>(())
+    /// ```
     ModelName, |c: char| c.is_ascii_graphic()
 }
 

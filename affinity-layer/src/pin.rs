@@ -18,6 +18,19 @@ impl fmt::Display for Epoch {
 }
 
 /// A model that was chosen, and what the choice was made from.
+///
+/// ```
+/// use affinity_layer::{ModelName, RouteDecision, Selection};
+///
+/// let ranked = ["openai/gpt-4o", "openai/gpt-4o-mini"].map(ModelName::new);
+/// let ranked = ranked.into_iter().collect::<Result<Vec<_>, _>>()?;
+/// let best = Selection::best(RouteDecision::new(ranked)).expect("a candidate");
+/// assert_eq!(best.model().as_str(), "openai/gpt-4o");
+/// // After a failover, another candidate is in use, of the same ranking.
+/// let other = best.with_model(best.candidates()[1].clone());
+/// assert_eq!(other.candidates(), best.candidates());
+/// # Ok::<(), affinity_layer::name::InvalidName>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Selection {
     model: ModelName,
@@ -118,6 +131,23 @@ impl Pin {
 }
 
 /// How long a pin lives.
+///
+/// It is the store that lets pins end, on its own clock: tokio's in memory, the server's in Redis.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use affinity_layer::Expiry;
+///
+/// let (idle, age) = (Duration::from_secs(600), Duration::from_secs(86_400));
+/// let sliding = Expiry::sliding(idle, age);
+/// assert_eq!(sliding.initial(), idle);
+/// // A use a minute before the maximum age gives it that minute.
+/// let old = age - Duration::from_secs(60);
+/// assert_eq!(sliding.after_use(old), Some(Duration::from_secs(60)));
+/// // A fixed one is not changed by its use.
+/// assert_eq!(Expiry::fixed(idle).after_use(old), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expiry {
     ttl: Duration,

@@ -15,6 +15,24 @@ use crate::{AffinityKey, Epoch, Expiry, ModelName, Pin, RouteName, Selection, St
 ///
 /// With the feature `axum` it is also an extractor. A handler takes the model from
 /// [`model`](Self::model); a layer that fails over moves the pin with [`repin`](Self::repin).
+///
+/// ```
+/// use affinity_layer::{BoxError, ModelName, PinnedModel};
+/// use http::{Request, Response};
+///
+/// /// A handler that knows better than the router: it moves the session and says so.
+/// async fn handle(request: Request<String>) -> Result<Response<String>, BoxError> {
+///     let given = request.extensions().get::<PinnedModel>().ok_or("not below the layer")?;
+///     let larger = ModelName::new("openai/gpt-4o")?;
+///     let mut response = Response::new(format!("an answer of {larger}"));
+///     if request.body().len() > 100_000 && *given.model() != larger {
+///         // Without a session there is no pin to move, and the request alone goes elsewhere.
+///         let moved = given.repin(larger.clone()).await?;
+///         response.extensions_mut().insert(moved.unwrap_or_else(|| given.detour(larger)));
+///     }
+///     Ok(response)
+/// }
+/// ```
 #[derive(Clone)]
 pub struct PinnedModel {
     pub(crate) selection: Arc<Selection>,

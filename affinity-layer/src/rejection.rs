@@ -85,6 +85,21 @@ impl std::error::Error for Rejection {}
 ///
 /// Implemented for every `Fn(&Rejection, &Parts) -> Response<B> + Clone`, so you can pass a closure
 /// to [`AffinityLayer::with_rejection_response`](crate::AffinityLayer::with_rejection_response).
+///
+/// ```
+/// use affinity_layer::rejection::{Rejection, ResponseForRejection};
+/// use http::{Request, Response, request::Parts};
+///
+/// let plain = |rejection: &Rejection, _: &Parts| {
+///     let mut response = Response::new(rejection.to_string());
+///     *response.status_mut() = rejection.status();
+///     response
+/// };
+/// let (parts, ()) = Request::new(()).into_parts();
+/// let response = plain.response_for_rejection(&Rejection::InvalidControl, &parts);
+/// assert_eq!(response.status(), 400);
+/// assert!(response.body().starts_with("x-plano-affinity takes one of"));
+/// ```
 pub trait ResponseForRejection<B>: Clone {
     /// Makes the response; `parts` are those of the refused request.
     fn response_for_rejection(&self, rejection: &Rejection, parts: &Parts) -> Response<B>;

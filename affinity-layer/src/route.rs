@@ -76,6 +76,32 @@ impl RouteDecision {
 /// and concurrency belong into tower layers around it, and a boxed stack is a
 /// `BoxCloneSyncService`. Each miss clones the service and drives the
 /// clone to readiness, so a permit is never held by a request that was pinned.
+///
+/// A router that fails fails no request: that one goes on with the model that it asks for, and nothing
+/// is pinned. Give the router a time limit; the layer has none for it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use affinity_layer::{
+///     AffinityLayer, BoxError, MemoryStore, ModelName, RouteDecision, RouteName, RouteRequest,
+/// };
+/// use tower::util::BoxCloneSyncService;
+/// use tower::{ServiceBuilder, service_fn};
+///
+/// let decide = service_fn(|request: RouteRequest| async move {
+///     if request.body.is_empty() {
+///         return Ok(RouteDecision::none());
+///     }
+///     let model = ModelName::new("openai/gpt-4o")?;
+///     Ok::<_, BoxError>(RouteDecision::new([model]).with_route(RouteName::new("code")?))
+/// });
+/// let router = ServiceBuilder::new().timeout(Duration::from_secs(2)).service(decide);
+/// // Boxed, it has a name that a struct or a function can spell.
+/// let router: BoxCloneSyncService<RouteRequest, RouteDecision, BoxError> =
+///     BoxCloneSyncService::new(router);
+/// let affinity = AffinityLayer::new(MemoryStore::default(), router);
+/// ```
 pub trait RouterService:
     Service<RouteRequest, Response = RouteDecision, Error: Into<BoxError>, Future: Send>
     + Clone

@@ -13,6 +13,9 @@ type Boxed<B, E> = Pin<Box<dyn Future<Output = Result<Response<B>, E>> + Send>>;
 
 pin_project! {
     /// Response future of [`Affinity`](super::Affinity).
+    ///
+    /// For a request whose pin was at hand it is the inner service's, and nothing is allocated for it.
+    /// Any other is boxed. Dropping it at any time leaves nothing behind.
     pub struct ResponseFuture<F, B, E> {
         #[pin]
         kind: Kind<F, B, E>,

@@ -23,7 +23,8 @@ use crate::{
 
 /// Middleware that gives every request of a session the model of the first one.
 ///
-/// See the [crate docs](crate) for an example.
+/// The model is in the extensions of the request, as a [`PinnedModel`]. Made by an
+/// [`AffinityLayer`](super::AffinityLayer), which has all settings; see the [module docs](super).
 #[must_use]
 pub struct Affinity<S, St, R, Rej> {
     inner: S,

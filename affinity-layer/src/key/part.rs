@@ -66,6 +66,16 @@ pub(super) fn parse(text: &str) -> Result<HeaderValue, InvalidPart> {
 /// The tenant that a session belongs to: 1 to [`MAX_LEN`](Self::MAX_LEN) visible ASCII bytes without comma.
 ///
 /// Put one into the request's extensions to set the scope from an authentication layer.
+///
+/// ```
+/// use affinity_layer::Scope;
+///
+/// // What authentication found out about the caller, and no client can choose.
+/// let tenant = Scope::new("acme")?;
+/// let mut request = http::Request::new(());
+/// request.extensions_mut().insert(tenant);
+/// # Ok::<(), affinity_layer::key::InvalidPart>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scope(HeaderValue);
 
