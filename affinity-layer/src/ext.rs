@@ -8,7 +8,8 @@
 //! | [`RequestedModel`] | request | the configured name of the requested model | the body is not read for it |
 //! | [`AnyModel`] | request | that any model will do | the session has no model lane |
 //! | [`FallbackModel`] | request | that the requested model is not for new sessions | what stands in for it |
-//! | [`LastingFailure`] | response | that the model failed whatever the status | the next candidate is asked |
+//! | [`PassingFailure`] | response | that the model failed whatever the status | the next candidate is asked |
+//! | [`LastingFailure`] | response | that the model failed and will again | the next candidate is asked |
 //! | [`SecondChance`] | response | that a failure is not the model's own | the model is asked again |
 //!
 //! In addition, a [`Scope`](crate::Scope) in a request's extensions sets the tenant, and
@@ -88,3 +89,9 @@ pub struct SecondChance;
 /// is asked at once, and a failure of another that may pass is returned rather than this one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LastingFailure;
+
+/// In the extensions of a response by which a model has failed for a reason that may pass, whatever the
+/// status says: such as a 200 whose answer [never began](crate::first_event). The next candidate is
+/// asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PassingFailure;

@@ -154,6 +154,7 @@ pub mod ext;
 #[cfg(feature = "axum")]
 mod extractor;
 pub mod failover;
+pub mod first_event;
 pub mod headers;
 pub mod key;
 pub mod name;

@@ -88,6 +88,7 @@
 //! # }
 //! ```
 
+mod beginning;
 mod body;
 mod hold;
 mod json;
@@ -102,6 +103,7 @@ mod tests;
 
 use http::response::Parts;
 
+pub(crate) use beginning::{Beginning, BeginningReader};
 pub use body::AnswerBody;
 pub use layer::AnswerLayer;
 pub(crate) use link::Link;

@@ -52,7 +52,7 @@ impl Observers {
 }
 
 /// Whether the answer has said that it is over.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ending {
     over: bool,
     /// The current document is the last one of the answer.
@@ -63,7 +63,7 @@ pub(super) struct Ending {
 
 impl Ending {
     /// An answer that is not a stream has one document, which is the last.
-    fn new(is_stream: bool) -> Self {
+    pub(super) fn new(is_stream: bool) -> Self {
         Self { over: false, last: !is_stream, done: Some(0) }
     }
 

@@ -63,12 +63,20 @@ pub struct AnswerReader {
 
 /// How the JSON of an answer is wrapped.
 #[derive(Debug)]
-enum Framing {
+pub(super) enum Framing {
     Plain,
     Stream(EventScanner),
 }
 
 impl Framing {
+    /// That of an uncompressed answer; `None` when it cannot be read.
+    pub(super) fn of_head(head: &Parts) -> Option<Self> {
+        if is_compressed(head) {
+            return None;
+        }
+        Self::of(text(head, &header::CONTENT_TYPE)?)
+    }
+
     fn of(content_type: &str) -> Option<Self> {
         let media = content_type.split(';').next().unwrap_or_default().trim();
         if media.eq_ignore_ascii_case("text/event-stream") {
@@ -86,19 +94,22 @@ impl AnswerReader {
     /// a stream of events.
     #[must_use]
     pub fn new(content_type: &str) -> Option<Self> {
-        let framing = Framing::of(content_type)?;
-        let observers = Observers::new(matches!(framing, Framing::Stream(_)));
-        Some(Self { framing, json: JsonScanner::default(), observers })
+        Framing::of(content_type).map(Self::with)
     }
 
     /// A reader for the body below `head`; `None` when it cannot be read: its status is not 2xx, its
     /// content type is not that of an answer, or it is compressed.
     #[must_use]
     pub fn of(head: &Parts) -> Option<Self> {
-        if !head.status.is_success() || is_compressed(head) {
+        if !head.status.is_success() {
             return None;
         }
-        Self::new(text(head, &header::CONTENT_TYPE)?)
+        Framing::of_head(head).map(Self::with)
+    }
+
+    fn with(framing: Framing) -> Self {
+        let observers = Observers::new(matches!(framing, Framing::Stream(_)));
+        Self { framing, json: JsonScanner::default(), observers }
     }
 
     /// Reads on.

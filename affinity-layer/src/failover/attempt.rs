@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Response, StatusCode, header};
 
 use crate::PinnedModel;
-use crate::ext::{LastingFailure, SecondChance};
+use crate::ext::{LastingFailure, PassingFailure, SecondChance};
 
 /// The answer of one candidate.
 pub(super) struct Attempt<B, E> {
@@ -40,6 +40,9 @@ impl<B, E> Attempt<B, E> {
             Err(_) => Finding::Passing,
             Ok(response) if response.extensions().get::<LastingFailure>().is_some() => {
                 Finding::Lasting
+            }
+            Ok(response) if response.extensions().get::<PassingFailure>().is_some() => {
+                Finding::Passing
             }
             Ok(response) => match response.status() {
                 status if is_passing(status) => Finding::Passing,

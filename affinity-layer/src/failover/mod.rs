@@ -49,8 +49,8 @@
 //! # Rules
 //!
 //! 1. A candidate has failed when it answers 429 or any 5xx but 501 and 505, when the inner service
-//!    returns an error, or when a response has a [`LastingFailure`](crate::ext::LastingFailure) in its
-//!    extensions. The next candidate of the [`PinnedModel`](crate::PinnedModel) gets the request, as
+//!    returns an error, or when a response has a [`PassingFailure`](crate::ext::PassingFailure) or a
+//!    [`LastingFailure`](crate::ext::LastingFailure) in its extensions. The next candidate of the [`PinnedModel`](crate::PinnedModel) gets the request, as
 //!    long as there is one, within [a number](FailoverLayer::attempts) and
 //!    [a time](FailoverLayer::time_limit).
 //! 2. With a `Retry-After` no longer than [the patience](FailoverLayer::patience), or a
@@ -64,7 +64,9 @@
 //!    the first: a later candidate's 400 never takes the place of a 429. The response names the model
 //!    whose answer it is, and says `x-plano-affinity: failed`. A pin that the request found stays; one
 //!    that it made or moved is released by its epoch, for it never served.
-//! 6. An accepted head is final. A stream that breaks is not restarted.
+//! 6. An accepted head is final. A stream that breaks is not restarted. With a
+//!    [`FirstEventLayer`](crate::first_event::FirstEventLayer) below, the head of a 200 is accepted only
+//!    once the answer has begun.
 //!
 //! # Caveats
 //!

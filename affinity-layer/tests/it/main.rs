@@ -20,6 +20,7 @@ mod epochs;
 mod escalation;
 mod failover;
 mod fingerprint;
+mod first_event;
 mod giving_up;
 mod invariants;
 mod key_settings;

@@ -1,5 +1,6 @@
 //! What is read of an answer, whole and in pieces.
 
+mod beginning;
 mod link;
 mod random;
 mod stops;

@@ -1,0 +1,41 @@
+use std::time::Duration;
+
+use tower_layer::Layer;
+
+use super::service::FirstEvent;
+
+/// Layer that applies the [`FirstEvent`] middleware; it belongs below the failover layer.
+///
+/// See the [module docs](super).
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct FirstEventLayer {
+    limit: Duration,
+}
+
+impl FirstEventLayer {
+    /// A layer with the default limit.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The longest that a head is held; zero holds none. Default: 2 s.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+}
+
+impl Default for FirstEventLayer {
+    fn default() -> Self {
+        Self { limit: Duration::from_secs(2) }
+    }
+}
+
+impl<S> Layer<S> for FirstEventLayer {
+    type Service = FirstEvent<S>;
+
+    fn layer(&self, inner: S) -> FirstEvent<S> {
+        FirstEvent::new(inner, self.limit)
+    }
+}
