@@ -36,6 +36,8 @@ pub struct Limits {
     pub max_waiters: usize,
     /// Time for a provider to begin its answer; 300 s by default.
     pub upstream_timeout: Duration,
+    /// Time for which the head of a provider's answer is held until the answer begins; 2 s by default.
+    pub first_event: Duration,
     /// Time for a provider to go on with its answer; 300 s by default.
     pub upstream_idle_timeout: Duration,
 }
@@ -56,6 +58,7 @@ impl Default for Limits {
             max_requests: 4096,
             max_waiters: 2048,
             upstream_timeout: Duration::from_secs(300),
+            first_event: Duration::from_secs(2),
             upstream_idle_timeout: Duration::from_secs(300),
         }
     }
@@ -70,7 +73,7 @@ enum Limit<'a> {
 impl Limits {
     /// Every limit by its name in the file, times in milliseconds.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u128); 14] {
+    pub fn named(&self) -> [(&'static str, u128); 15] {
         let mut limits = *self;
         limits.places().map(|(key, limit)| match limit {
             Limit::Number(number, ..) => (key, *number as u128),
@@ -79,7 +82,7 @@ impl Limits {
     }
 
     /// Every limit by its key: the one list from which they are read and shown.
-    fn places(&mut self) -> [(&'static str, Limit<'_>); 14] {
+    fn places(&mut self) -> [(&'static str, Limit<'_>); 15] {
         use Limit::{Number, Time};
 
         let bytes = " of bytes";
@@ -98,6 +101,7 @@ impl Limits {
             ("max_requests", Number(&mut self.max_requests, 1..=1_000_000, "")),
             ("max_waiters", Number(&mut self.max_waiters, 1..=1_000_000, "")),
             ("upstream_timeout_ms", Time(&mut self.upstream_timeout)),
+            ("first_event_ms", Time(&mut self.first_event)),
             ("upstream_idle_timeout_ms", Time(&mut self.upstream_idle_timeout)),
         ]
     }

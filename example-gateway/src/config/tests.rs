@@ -212,7 +212,7 @@ router    lexical
 sessions  memory, at most 10000 in memory
 limits    body_bytes 33554432, body_timeout_ms 60000, header_bytes 131072, h2_header_bytes 16384, header_count 100
 limits    header_timeout_ms 10000, idle_timeout_ms 90000, send_timeout_ms 60000, drain_timeout_ms 30000, max_connections 10000
-limits    max_requests 4096, max_waiters 2048, upstream_timeout_ms 300000, upstream_idle_timeout_ms 300000
+limits    max_requests 4096, max_waiters 2048, upstream_timeout_ms 300000, first_event_ms 2000, upstream_idle_timeout_ms 300000
 pins      end 600 s after the claim, failover on"
     );
 }

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use affinity_layer::ext::PassingFailure;
+use affinity_layer::first_event::{Held, HeldBody, hold};
 use axum::body::Body;
 use http::request::Parts;
 use http::{HeaderName, Request, Response, StatusCode, Version, header};
@@ -105,7 +107,7 @@ impl Shared {
         &self,
         pool: &Arc<Pool>,
         mut request: Request<Slices>,
-    ) -> Result<Response<Lent>, ApiError> {
+    ) -> Result<Response<HeldBody<Lent>>, ApiError> {
         context::pass_on(request.headers_mut());
         let answer = tokio::time::timeout(self.limits.upstream_timeout, pool.send(request)).await;
         let answer = answer.map_err(|_| {
@@ -116,6 +118,18 @@ impl Shared {
         check_head(&response)?;
         hop::strip(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
+        let (mut response, held) = hold(response, self.limits.first_event).await;
+        match held {
+            Held::Ended | Held::Broken => {
+                tracing::warn!(broken = held == Held::Broken, "upstream sent a head and no answer");
+                return Err(upstream_error());
+            }
+            Held::Error => {
+                tracing::warn!("upstream answered 200 with an error");
+                response.extensions_mut().insert(PassingFailure);
+            }
+            _ => {}
+        }
         Ok(response)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use affinity_layer::PinnedModel;
+use affinity_layer::ext::PassingFailure;
 use bytes::Bytes;
 use http::{Extensions, Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -60,6 +61,8 @@ impl Call {
                 self.span.record("http.response.status_code", status.as_u16());
                 if status.is_client_error() || status.is_server_error() {
                     failed(&self.span, status.as_str());
+                } else if response.extensions().get::<PassingFailure>().is_some() {
+                    failed(&self.span, "upstream_error");
                 }
                 let (span, awaited) = (self.span, Some(self.first_byte));
                 Ok(response.map(|inner| Watched { inner, span, awaited }))

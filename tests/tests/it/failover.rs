@@ -1,7 +1,8 @@
 //! A provider that fails: the session moves to the next candidate, once.
 
 use affinity_tests::models::{DEFAULT, ONE, TWO};
-use affinity_tests::{Answer, ModelRouter, Refusing, Request, Setup, Upstream, post};
+use affinity_tests::{Answer, ModelRouter, Piece, Refusing, Request, Setup, Upstream, post};
+use serde_json::json;
 
 use crate::chat;
 
@@ -13,8 +14,10 @@ fn turn(session: &str) -> Request {
 async fn failing(id: &'static str, status: &'static str) -> Upstream {
     Upstream::start(move |seen| {
         let body = String::from_utf8_lossy(&seen.body).into_owned();
-        let status = if body.contains(id) { status } else { "200 OK" };
-        let body = r#"{"error":{"code":"by the provider"}}"#;
+        let (status, body) = match body.contains(id) {
+            true => (status, r#"{"error":{"code":"by the provider"}}"#),
+            false => ("200 OK", r#"{"choices":[{"finish_reason":"stop"}]}"#),
+        };
         Answer::Bytes(
             format!(
                 "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -68,4 +71,88 @@ async fn with_nobody_left_the_last_answer_is_returned_and_the_pin_is_gone() {
         assert_eq!((answer.status, router.calls()), (502, calls), "routed afresh each time");
         assert_eq!(answer.json()["error"]["code"], "upstream_unreachable");
     }
+}
+
+const SSE_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+    transfer-encoding: chunked\r\n\r\n";
+
+fn chunk(data: &str) -> String {
+    format!("{:x}\r\n{data}\r\n", data.len())
+}
+
+/// Sends this for TWO after the head of a stream, and then cuts the connection; serves other models.
+async fn beginning_badly(sent: String, cut: bool) -> Upstream {
+    Upstream::start(move |seen| {
+        if !String::from_utf8_lossy(&seen.body).contains("claude") {
+            return affinity_tests::ok_json(&json!({"choices": [{"finish_reason": "stop"}]}));
+        }
+        match cut {
+            true => Answer::Cut(format!("{SSE_HEAD}{sent}").into()),
+            false => Answer::Bytes(format!("{SSE_HEAD}{sent}0\r\n\r\n").into()),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_200_that_never_begins_to_answer_moves_the_session_unseen() {
+    let start = chunk("data: {\"type\":\"message_start\",\"message\":{}}\n\n");
+    let created = chunk("data: {\"type\":\"response.created\",\"response\":{\"error\":null}}\n\n");
+    let error = chunk("data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n");
+    for (sent, cut) in [
+        (String::new(), true),
+        (String::new(), false),
+        (chunk(": comment\n\n"), true),
+        (start.clone(), true),
+        (created, false),
+        (format!("{start}{error}"), false),
+        (chunk("data: {\"error\":{\"message\":\"x\"}}\n\n"), false),
+    ] {
+        for path in ["/v1/chat/completions", "/v1/messages", "/v1/responses"] {
+            let upstream = beginning_badly(sent.clone(), cut).await;
+            let router = ModelRouter::start().await;
+            let gateway = on_the_second_route(Setup::routed(&upstream, &router), &router).await;
+            let body = json!({"model": DEFAULT, "input": "hello",
+                "messages": [{"role": "user", "content": "hello"}]});
+            let turn = || post(path, body.to_string()).session("s");
+            let answer = gateway.ask(&turn()).await;
+            assert_eq!(answer.affinity(), ("false", "repinned", ONE), "{path} {sent:?}");
+            assert_eq!((answer.status, answer.complete), (200, true), "{path} {sent:?}");
+            assert_eq!(gateway.ask(&turn()).await.affinity(), ("true", "hit", ONE));
+        }
+    }
+}
+
+#[tokio::test]
+async fn with_nobody_left_a_200_that_never_begins_is_a_502_and_an_error_passes() {
+    let upstream = Upstream::start(|_| Answer::Cut(SSE_HEAD.into())).await;
+    let gateway = Setup::new(&upstream.url()).start().await;
+    let answer = gateway.ask(&turn("s")).await;
+    assert_eq!(answer.refusal(), (502, "upstream_error".to_owned()));
+    assert_eq!(answer.affinity().1, "failed");
+
+    let error = "data: {\"error\":{\"message\":\"x\"}}\n\n";
+    let sent = format!("{SSE_HEAD}{}0\r\n\r\n", chunk(error));
+    let upstream = Upstream::fixed(sent).await;
+    let gateway = Setup::new(&upstream.url()).start().await;
+    let answer = gateway.ask(&turn("s")).await;
+    assert_eq!((answer.status, answer.text()), (200, error.to_owned()));
+    assert_eq!(answer.affinity().1, "failed");
+}
+
+#[tokio::test]
+async fn a_head_goes_out_after_first_event_ms() {
+    let (steps, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let receiver = std::sync::Mutex::new(Some(receiver));
+    let upstream =
+        Upstream::start(move |_| Answer::Steps(receiver.lock().unwrap().take().unwrap())).await;
+    let setup = Setup::new(&upstream.url()).line("limits: {first_event_ms: 50}");
+    let gateway = setup.start().await;
+    let mut connection = gateway.connect().await;
+    connection.write(&turn("s")).await;
+    steps.send(SSE_HEAD.into()).unwrap();
+    assert_eq!(connection.head().await.all("x-plano-affinity"), ["claimed"]);
+    let late = "data: {\"error\":{}}\n\n";
+    steps.send(chunk(late).into()).unwrap();
+    assert_eq!(connection.piece().await, Piece::Data(late.into()), "failover is over");
 }

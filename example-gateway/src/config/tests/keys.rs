@@ -109,6 +109,7 @@ limits:
   max_requests: 8192
   max_waiters: 8192
   upstream_timeout_ms: 8192
+  first_event_ms: 8192
   upstream_idle_timeout_ms: 8192
 tracing:
   random_sampling: 5
