@@ -1,5 +1,6 @@
 //! The command line.
 
+mod check;
 mod demo;
 pub mod report;
 
@@ -10,12 +11,15 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use http::Uri;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
+use uuid::Uuid;
 
+use self::check::Check;
 use self::demo::Demo;
-use crate::config::{Config, Mode, http_base, summary};
+use crate::config::{Config, Mode, http_base, socket_address};
 use crate::edge::shutdown;
 use crate::gateway::Gateway;
 use crate::lab::exit::{USAGE, code};
@@ -27,7 +31,7 @@ use crate::telemetry::{self, LogFormat, Traces};
 
 /// An LLM gateway that keeps one session on one model.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version = env!("AFFINITY_VERSION"))]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -52,15 +56,31 @@ enum Command {
     Check(Check),
     /// Print what pins have saved and what turns have cost, from a gateway's admin listener.
     Report(Report),
+    /// Print a script that completes commands and options in a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// The variable that names the configuration where no argument does.
+const CONFIG_VARIABLE: &str = "AFFINITY_CONFIG";
+
+/// The file that is `named`, else that of the environment. An empty variable names none.
+fn configured_file(named: Option<PathBuf>) -> Option<PathBuf> {
+    // Not by clap: the variable would count as an option of serve before another command.
+    let variable = || std::env::var_os(CONFIG_VARIABLE).filter(|file| !file.is_empty());
+    named.or_else(|| variable().map(PathBuf::from))
 }
 
 #[derive(Args, Debug, Default, PartialEq)]
 struct Serve {
-    /// The configuration; without it, an embedded one with the simulated provider.
+    /// The configuration; without it, that of AFFINITY_CONFIG, else an embedded one with the
+    /// simulated provider.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where to listen, instead of the configured listeners.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = socket_address)]
     listen: Option<SocketAddr>,
     /// Send the calls of all providers to one base URL; no keys are needed then.
     #[arg(long, value_name = "URL", value_parser = http_base)]
@@ -78,22 +98,19 @@ struct Verify {
     /// Requests in each session.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
+    /// The model to ask for.
+    #[arg(long, default_value = verify::MODEL)]
+    model: String,
+    /// A client key of the gateway, sent as a bearer token.
+    #[arg(long, value_name = "KEY", env = "AFFINITY_CLIENT_KEY", hide_env_values = true)]
+    key: Option<SecretString>,
 }
 
 #[derive(Args, Debug)]
 struct Provider {
     /// Where to listen.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:12001")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:12001", value_parser = socket_address)]
     listen: SocketAddr,
-}
-
-#[derive(Args, Debug)]
-struct Check {
-    /// The file.
-    file: PathBuf,
-    /// Check it for use with `serve --upstream`: the providers' keys may be missing.
-    #[arg(long, value_name = "URL", value_parser = http_base)]
-    upstream: Option<Uri>,
 }
 
 #[derive(Args, Debug)]
@@ -107,11 +124,6 @@ struct Report {
     /// Print the answer unchanged.
     #[arg(long)]
     json: bool,
-}
-
-/// What has to be there when `upstream` takes the place of the providers.
-fn mode(upstream: Option<&Uri>) -> Mode {
-    upstream.map_or(Mode::Full, |_| Mode::UpstreamOverride)
 }
 
 impl Cli {
@@ -139,27 +151,36 @@ impl Cli {
             Command::Serve(_) => {}
             Command::Demo(_) | Command::Verify(_) | Command::Report(_) => log("warn")?,
             Command::Provider(_) | Command::Check(_) => log(telemetry::LINES)?,
+            Command::Completions { .. } => {}
         }
         match command {
             Command::Serve(serve) => serve.run(self.log_format).await,
             Command::Demo(demo) => demo.run().await,
-            Command::Verify(Verify { url, sessions, rounds }) => {
-                let mut out = Terminal::stdio();
-                let held = verify::run(&url, sessions.into(), rounds.into(), &mut out).await?;
-                Ok(code(held))
-            }
+            Command::Verify(verify) => verify.run().await,
             Command::Provider(provider) => provider.run().await,
-            Command::Check(check) => check.run(),
+            Command::Check(check) => {
+                let Some(file) = check.named() else {
+                    let text = "name a configuration: check FILE, --config or AFFINITY_CONFIG";
+                    Self::command().error(ErrorKind::MissingRequiredArgument, text).exit()
+                };
+                check.run(&file)
+            }
             Command::Report(Report { url, token, json }) => {
                 Ok(code(report::run(&url, &token, json, &mut Terminal::stdio()).await?))
+            }
+            Command::Completions { shell } => {
+                let name = env!("CARGO_PKG_NAME");
+                clap_complete::generate(shell, &mut Self::command(), name, &mut io::stdout());
+                Ok(ExitCode::SUCCESS)
             }
         }
     }
 }
 
 impl Serve {
-    async fn run(self, log_format: LogFormat) -> io::Result<ExitCode> {
+    async fn run(mut self, log_format: LogFormat) -> io::Result<ExitCode> {
         let stop = shutdown::on_signal()?;
+        self.config = configured_file(self.config);
         let mut config = match self.load() {
             Ok(config) => config,
             Err(error) => {
@@ -180,6 +201,9 @@ impl Serve {
         }
         for warning in &config.warnings {
             tracing::warn!("{warning}");
+        }
+        for advice in config.advice() {
+            tracing::warn!("{advice}");
         }
         if self.listen.is_some_and(|address| config.listen_on(address)) {
             tracing::warn!(
@@ -211,10 +235,25 @@ impl Serve {
 
     fn load(&self) -> Result<Config, String> {
         match &self.config {
-            Some(file) => Config::load(file, mode(self.upstream.as_ref()))
+            Some(file) => Config::load(file, Mode::with(self.upstream.as_ref()))
                 .map_err(|errors| errors.to_string()),
             None => Ok(Config::embedded()),
         }
+    }
+}
+
+impl Verify {
+    async fn run(self) -> io::Result<ExitCode> {
+        let plan = verify::Plan {
+            url: self.url,
+            model: self.model,
+            key: self.key,
+            sessions: self.sessions.into(),
+            rounds: self.rounds.into(),
+            // A session of an earlier run would be pinned from its first round on.
+            suffix: format!("-{:08x}", Uuid::new_v4().as_fields().0),
+        };
+        Ok(code(verify::run(&plan, &mut Terminal::stdio()).await?))
     }
 }
 
@@ -226,27 +265,6 @@ impl Provider {
         })?;
         tracing::info!(address = %socket.local_addr()?, "listening");
         provider::serve(socket, provider::Options::default(), stop.cancelled_owned()).await;
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-impl Check {
-    fn run(self) -> io::Result<ExitCode> {
-        let mut out = Terminal::stdio();
-        let mut config = match Config::load(&self.file, mode(self.upstream.as_ref())) {
-            Ok(config) => config,
-            Err(errors) => {
-                out.error(&errors.to_string())?;
-                return Ok(ExitCode::FAILURE);
-            }
-        };
-        for warning in &config.warnings {
-            out.error(&format!("warning: {warning}"))?;
-        }
-        if let Some(upstream) = &self.upstream {
-            config.replace_upstreams(upstream);
-        }
-        out.line(&summary(&config).to_string())?;
         Ok(ExitCode::SUCCESS)
     }
 }

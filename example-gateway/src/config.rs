@@ -8,7 +8,9 @@
 //! 4. No error, warning, `Debug` form or [`summary`] shows a secret.
 
 mod abilities;
+mod address;
 mod admin;
+mod advice;
 mod at;
 mod cache;
 mod env;
@@ -38,6 +40,7 @@ use http::Uri;
 use router_client::Preference;
 
 pub use abilities::{Inputs, Protocols};
+pub use address::socket_address;
 pub use admin::Admin;
 pub use cache::{Durability, RedisCache, SessionCache};
 pub use finding::{ConfigErrors, Finding};
@@ -82,6 +85,14 @@ pub enum Mode {
     /// `--upstream`: one address replaces those of all providers, so that their keys and addresses
     /// may be missing. Call [`Config::replace_upstreams`] before use.
     UpstreamOverride,
+}
+
+impl Mode {
+    /// What has to be there when `upstream`, if it is given, takes the place of the providers.
+    #[must_use]
+    pub fn with(upstream: Option<&Uri>) -> Self {
+        upstream.map_or(Self::Full, |_| Self::UpstreamOverride)
+    }
 }
 
 impl Config {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Listener;
+use super::address::socket_address;
 use super::at::At;
 
 /// The address of the admin API, and who may call it.
@@ -28,8 +29,7 @@ pub(super) fn read(root: &At<'_>, listeners: &[Listener]) -> Option<Admin> {
         visible.then_some(secret)
     });
     let address = at.require("address").and_then(|address| {
-        let shape = "must be an IP address and a port, for example 127.0.0.1:12002";
-        let read: SocketAddr = address.parsed(|text| text.parse().map_err(|_| shape))?;
+        let read = address.parsed(socket_address)?;
         if listeners.iter().any(|listener| meet(read, listener)) {
             address.error("is the address of a listener");
         }

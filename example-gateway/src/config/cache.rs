@@ -1,6 +1,7 @@
 //! Where pins are kept.
 
 use std::fmt;
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -107,7 +108,7 @@ fn read_redis(at: &At<'_>, is_redis: bool) -> Option<RedisCache> {
         durability: get("durability").and_then(|level| level.one_of(&levels)).unwrap_or_default(),
         near_copies: flag("near_copies").unwrap_or(true),
         require_store: flag("require_store").unwrap_or(false),
-        ca_file: get("ca_file").and_then(|file| file.text()).map(PathBuf::from),
+        ca_file: get("ca_file").and_then(|file| ca_file(&file)),
         key_secret: key_secret.and_then(|secret| secret.secret()),
         previous_key_secret: previous_key_secret.and_then(|secret| secret.secret()),
         key_prefix: prefix?,
@@ -122,4 +123,13 @@ fn key_prefix(at: &At<'_>) -> Option<String> {
         at.error(format!("must be at most {MAX_PREFIX_LEN} visible ASCII bytes"));
     }
     Some(prefix)
+}
+
+/// Whether it holds certificates is for the store to tell.
+fn ca_file(at: &At<'_>) -> Option<PathBuf> {
+    let file = PathBuf::from(at.text()?);
+    if let Err(why) = File::open(&file) {
+        at.error(format!("cannot be read: {why}"));
+    }
+    Some(file)
 }

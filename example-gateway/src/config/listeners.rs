@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use affinity_layer::Scope;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::address::ip_address;
 use super::at::At;
 
 const DEFAULT_PORT: u16 = 12_000;
@@ -83,9 +84,7 @@ fn read_one(at: &At<'_>) -> Listener {
     let name = at.get("name").and_then(|name| name.text());
     let mut listener = Listener::named(name.as_deref().unwrap_or("model"));
     if let Some(address) = at.get("address") {
-        let parse =
-            |text: &str| text.parse().map_err(|_| "must be an IP address, for example 127.0.0.1");
-        listener.address = address.parsed(parse).unwrap_or(DEFAULT_ADDRESS);
+        listener.address = address.parsed(ip_address).unwrap_or(DEFAULT_ADDRESS);
     }
     if let Some(port) = at.get("port").and_then(|port| port.integer(1..=65_535, "")) {
         listener.port = u16::try_from(port).unwrap_or(DEFAULT_PORT);

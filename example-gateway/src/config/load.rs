@@ -14,6 +14,9 @@ use super::{
 /// The largest file that is read, in bytes.
 const MAX_FILE_LEN: u64 = 1024 * 1024;
 
+/// The versions of the older system's files.
+const VERSIONS: [&str; 6] = ["v0.1", "v0.1.0", "0.1-beta", "v0.2.0", "v0.3.0", "v0.4.0"];
+
 const EMBEDDED: &str = include_str!("../../config/default.yaml");
 
 impl Config {
@@ -88,8 +91,10 @@ fn read(path: &Path) -> Result<String, (Option<u64>, String)> {
 }
 
 pub(super) fn build(root: &At<'_>) -> Config {
-    // Every version of the older system's files is read in the same way.
-    root.get("version");
+    // All versions are read in the same way.
+    if let Some(version) = root.get("version") {
+        version.one_of(&VERSIONS.map(|version| (version, ())));
+    }
     root.not_served(&[
         "agents",
         "endpoints",

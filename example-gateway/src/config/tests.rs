@@ -1,6 +1,7 @@
 //! The files that must be read, and what is made of them.
 
 mod admin;
+mod advice;
 mod errors;
 mod identity;
 mod keys;
@@ -157,6 +158,17 @@ model_aliases: {fast: {target: llama}, smart: {target: anthropic/claude-x}}
 }
 
 #[test]
+fn localhost_is_an_address() {
+    let config = with_model(
+        "listeners: [{address: localhost, port: 1}]\n\
+         admin: {address: 'localhost:12002', token: t}\n",
+    );
+    assert_eq!(config.listeners[0].address, IpAddr::from([127, 0, 0, 1]));
+    assert_eq!(config.admin.unwrap().address.to_string(), "127.0.0.1:12002");
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
 fn a_listener_beyond_loopback_without_keys_warns() {
     for address in ["0.0.0.0", "'::'", "192.168.0.7"] {
         let config = with_model(&format!("listeners: [{{address: {address}}}]\n"));
@@ -206,8 +218,8 @@ fn the_summary_says_what_is_served() {
 model     openai/gpt-4o-mini (default): https://api.openai.com/v1, without a key, speaks chat, responses
 model     openai/gpt-4o: https://api.openai.com/v1, without a key, speaks chat, responses
 model     anthropic/claude-sonnet-4-20250514: https://api.anthropic.com/v1, without a key, speaks chat, messages
-route     complex_reasoning: openai/gpt-4o
-route     code_generation: anthropic/claude-sonnet-4-20250514
+route     complex_reasoning: openai/gpt-4o, anthropic/claude-sonnet-4-20250514
+route     code_generation: anthropic/claude-sonnet-4-20250514, openai/gpt-4o
 router    lexical
 sessions  memory, at most 10000 in memory
 limits    body_bytes 33554432, body_timeout_ms 60000, header_bytes 131072, h2_header_bytes 16384, header_count 100

@@ -83,7 +83,15 @@ impl Replicas {
         let held = demo::run(&[&url], self.turns, Without::Session, out).await?;
         out.line("")?;
         out.line("")?;
-        let passed = verify::run(&url, SESSIONS, ROUNDS, out).await?;
+        let plan = verify::Plan {
+            url,
+            model: verify::MODEL.to_owned(),
+            key: None,
+            sessions: SESSIONS,
+            rounds: ROUNDS,
+            suffix: String::new(),
+        };
+        let passed = verify::run(&plan, out).await?;
         let stored = show_pin(&settings, out).await?;
         let spread = show_answers(&balancer, out)?;
         let good = conclude([held, passed, stored, spread], self.count, out)?;

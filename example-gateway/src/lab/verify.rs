@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use crate::lab::client::{Answer, ClientError, GatewayClient};
@@ -12,7 +13,8 @@ use crate::lab::term::{Style, Terminal};
 /// Requests without a session.
 const UNPINNED_REQUESTS: usize = 3;
 
-const REQUESTED_MODEL: &str = "openai/gpt-4o-mini";
+/// The model that is asked for where none is named.
+pub(crate) const MODEL: &str = "openai/gpt-4o-mini";
 
 const RULE_WIDTH: usize = 60;
 
@@ -24,8 +26,32 @@ const PROMPTS: [&str; 4] = [
     "Give a detailed analysis of the trade-offs between SQL and NoSQL.",
 ];
 
-/// Sends three requests without a session, then `rounds` requests in each of `sessions` sessions,
-/// `demo-session-001` and so on, and prints which model answered.
+/// What to check, and how much.
+#[derive(Debug)]
+pub struct Plan {
+    /// The gateway.
+    pub url: String,
+    /// The model to ask for.
+    pub model: String,
+    /// The client key to show, if the gateway asks for one.
+    pub key: Option<SecretString>,
+    /// Sessions to check.
+    pub sessions: usize,
+    /// Requests in each session.
+    pub rounds: usize,
+    /// What follows `demo-session-001` and so on in the ids of the sessions.
+    pub suffix: String,
+}
+
+impl Plan {
+    /// All requests that are sent.
+    fn requests(&self) -> usize {
+        UNPINNED_REQUESTS + self.sessions * self.rounds
+    }
+}
+
+/// Says what it is going to send, sends three requests without a session, then those of each
+/// session, and prints which model answered.
 ///
 /// Gives whether every session saw one model and was pinned, as the gateway's `x-plano-pinned`
 /// says, from its second round on. A request that fails makes the check fail.
@@ -33,22 +59,22 @@ const PROMPTS: [&str; 4] = [
 /// # Errors
 ///
 /// Those of the output stream.
-pub async fn run(
-    url: &str,
-    sessions: usize,
-    rounds: usize,
-    out: &mut Terminal,
-) -> io::Result<bool> {
-    let client = match GatewayClient::new(url) {
+pub async fn run(plan: &Plan, out: &mut Terminal) -> io::Result<bool> {
+    let client = match Asking::new(plan) {
         Ok(client) => client,
         Err(error) => return refuse(out, &error.to_string()),
     };
+    let Plan { sessions, rounds, .. } = *plan;
     if sessions == 0 || rounds == 0 {
         return refuse(out, "nothing to check: at least one session and one round are needed");
     }
-    out.line(&format!("Plano endpoint : {}", client.endpoint()))?;
+    out.line(&format!("Plano endpoint : {}", client.gateway.endpoint()))?;
     out.line(&format!("Sessions       : {sessions}"))?;
     out.line(&format!("Rounds/session : {rounds}"))?;
+    let (requests, model) = (plan.requests(), &plan.model);
+    out.line(&format!(
+        "Requests       : {requests} short questions to {model}, charged by its provider as usual"
+    ))?;
 
     if let Err(error) = without_session(&client, out).await? {
         return refuse(out, &error.to_string());
@@ -62,7 +88,7 @@ pub async fn run(
     )?;
     let mut findings = Vec::new();
     for number in 1..=sessions {
-        findings.push(session(&client, number, rounds, out).await?);
+        findings.push(session(&client, number, out).await?);
     }
     results(&findings, out)
 }
@@ -83,23 +109,41 @@ fn section(out: &mut Terminal, lines: &[&str]) -> io::Result<()> {
     out.line(&rule)
 }
 
-async fn ask(
-    client: &GatewayClient,
-    session: Option<&str>,
-    round: usize,
-) -> Result<Answer, ClientError> {
-    let headers = session.and_then(|id| HeaderValue::from_str(id).ok());
-    let headers = headers.into_iter().map(|id| (HeaderName::from_static("x-model-affinity"), id));
-    let prompt = PROMPTS.get((round - 1) % PROMPTS.len());
-    let body = json!({
-        "model": REQUESTED_MODEL,
-        "messages": [{"role": "user", "content": prompt}]
-    });
-    client.chat(&headers.collect::<HeaderMap>(), &body).await
+/// A client that asks as planned.
+struct Asking<'a> {
+    gateway: GatewayClient,
+    plan: &'a Plan,
+    headers: HeaderMap,
+}
+
+impl<'a> Asking<'a> {
+    fn new(plan: &'a Plan) -> Result<Self, ClientError> {
+        let mut headers = HeaderMap::new();
+        if let Some(key) = &plan.key {
+            let bearer = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()));
+            let mut bearer = bearer.map_err(|_| ClientError::Token)?;
+            bearer.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, bearer);
+        }
+        Ok(Self { gateway: GatewayClient::new(&plan.url)?, plan, headers })
+    }
+
+    async fn ask(&self, session: Option<&str>, round: usize) -> Result<Answer, ClientError> {
+        let mut headers = self.headers.clone();
+        if let Some(id) = session.and_then(|id| HeaderValue::from_str(id).ok()) {
+            headers.insert(HeaderName::from_static("x-model-affinity"), id);
+        }
+        let prompt = PROMPTS.get((round - 1) % PROMPTS.len());
+        let body = json!({
+            "model": self.plan.model,
+            "messages": [{"role": "user", "content": prompt}]
+        });
+        self.gateway.chat(&headers, &body).await
+    }
 }
 
 async fn without_session(
-    client: &GatewayClient,
+    client: &Asking<'_>,
     out: &mut Terminal,
 ) -> io::Result<Result<(), ClientError>> {
     section(
@@ -112,7 +156,7 @@ async fn without_session(
     let mut models = BTreeSet::new();
     for number in 1..=UNPINNED_REQUESTS {
         out.progress(&format!("  Request {number} …"))?;
-        let answer = match ask(client, None, number).await {
+        let answer = match client.ask(None, number).await {
             Ok(answer) => answer,
             Err(error) => return Ok(Err(error)),
         };
@@ -134,21 +178,16 @@ struct Finding {
     failed: usize,
 }
 
-async fn session(
-    client: &GatewayClient,
-    number: usize,
-    rounds: usize,
-    out: &mut Terminal,
-) -> io::Result<Finding> {
-    let session = format!("demo-session-{number:03}");
+async fn session(client: &Asking<'_>, number: usize, out: &mut Terminal) -> io::Result<Finding> {
+    let session = format!("demo-session-{number:03}{}", client.plan.suffix);
     out.line("")?;
     out.line(&format!("Session '{session}':"))?;
     let (models, answered_by) = (BTreeSet::new(), BTreeSet::new());
     let mut finding = Finding { session, models, answered_by, unpinned: 0, failed: 0 };
-    for round in 1..=rounds {
+    for round in 1..=client.plan.rounds {
         out.progress(&format!("  Round {round} …"))?;
         // Sessions begin with different prompts, so that they may land on different models.
-        let answer = match ask(client, Some(&finding.session), number + round - 1).await {
+        let answer = match client.ask(Some(&finding.session), number + round - 1).await {
             Ok(answer) => answer,
             Err(error) => {
                 out.error(&format!("verify: {} round {round}: {error}", finding.session))?;

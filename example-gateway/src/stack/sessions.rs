@@ -169,6 +169,18 @@ pub(crate) fn budget(config: &Config) -> Duration {
     }
 }
 
+/// Whether the store can be set up as configured; nothing is connected to.
+///
+/// # Errors
+///
+/// When certificates cannot be read, or the address has options that are not known.
+pub(crate) fn check(config: &Config) -> io::Result<()> {
+    match &config.routing.cache {
+        SessionCache::Memory => Ok(()),
+        SessionCache::Redis(redis) => options(redis).map(drop),
+    }
+}
+
 fn options(redis: &RedisCache) -> io::Result<RedisOptions> {
     let mut options = RedisOptions::from_url(redis.url.expose_secret())
         .map_err(io::Error::other)?

@@ -130,7 +130,8 @@ async fn the_log_format_may_stand_before_the_command() {
 
 #[tokio::test]
 async fn the_shipped_files_pass() {
-    for (file, warnings) in [("default.yaml", 0), ("pinning-demo.yaml", 0), ("redis-demo.yaml", 1)]
+    // The routes of the older demos have models of one vendor each, so none speaks all protocols.
+    for (file, warnings) in [("default.yaml", 0), ("pinning-demo.yaml", 2), ("redis-demo.yaml", 3)]
     {
         let output = run(&["check", &shipped(file)], &KEYS).await;
         assert_eq!(output.code, Some(0), "{file}: {output:?}");
@@ -178,6 +179,103 @@ async fn a_typo_is_told_with_its_line_and_the_nearest_key() {
         let lines = output.err.lines().filter(|line| line.contains(file)).collect::<Vec<_>>();
         assert_eq!(lines, expected, "{}", output.err);
     }
+}
+
+#[tokio::test]
+async fn the_file_may_be_named_as_an_argument_an_option_or_by_the_environment() {
+    let file = shipped("default.yaml");
+    for (arguments, variable) in [
+        (&["check", &file][..], "/no/such/file"),
+        (&["check", "--config", &file], "/no/such/file"),
+        (&["check"], &file),
+    ] {
+        let variables = [KEYS[0], KEYS[1], ("AFFINITY_CONFIG", variable)];
+        let output = run(arguments, &variables).await;
+        assert_eq!(output.code, Some(0), "{arguments:?}: {output:?}");
+    }
+    let output = run(&["serve"], &[("AFFINITY_CONFIG", "/no/such/file")]).await;
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.err.contains("/no/such/file: cannot be read"), "{output:?}");
+    // Other commands have no use for it.
+    let output = run(&["completions", "bash"], &[("AFFINITY_CONFIG", "/no/such/file")]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.out.contains("-o default example-gateway"), "{}", output.out);
+}
+
+#[tokio::test]
+async fn check_finds_what_serve_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    let pem = folder.path().join("not-a.pem");
+    std::fs::write(&pem, "no certificate").unwrap();
+    let model = "model_providers:\n  - {model: openai/gpt-4o, access_key: k}\n";
+    let pem = pem.display();
+    for (rest, expected) in [
+        // TEST-NET-1: no machine has an address of it.
+        (
+            "listeners: [{name: l, address: 192.0.2.1, client_keys: [{name: a, key: k}]}]"
+                .to_owned(),
+            "listener l: cannot listen on 192.0.2.1:12000",
+        ),
+        (
+            format!(
+                "routing: {{session_cache: {{type: redis, url: 'rediss://h', ca_file: '{pem}'}}}}"
+            ),
+            "routing.session_cache: ",
+        ),
+        ("version: v7".to_owned(), "version: must be one of"),
+    ] {
+        std::fs::write(&file, format!("{model}{rest}\n")).unwrap();
+        let file = file.to_str().unwrap();
+        let output = run(&["check", file], &[]).await;
+        assert_eq!(output.code, Some(1), "{rest}: {output:?}");
+        assert!(output.err.contains(file) && output.err.contains(expected), "{output:?}");
+        let output = run(&["serve", "--config", file], &[]).await;
+        assert!(matches!(output.code, Some(1 | 2)), "{rest}: {output:?}");
+    }
+    std::fs::write(&file, "model_providers:\n  - {model: openai/gpt-4o}\n").unwrap();
+    let output = run(&["check", file.to_str().unwrap()], &[]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.err.contains("warning: openai/gpt-4o has neither access_key"), "{output:?}");
+    assert!(output.out.contains("https://api.openai.com/v1, without a key"), "{output:?}");
+}
+
+#[tokio::test]
+async fn localhost_is_an_address_to_listen_on() {
+    let gateway = Gateway::command(&["serve", "--listen", "localhost:0"]).await;
+    let output = run(&["verify", "--url", &gateway.url(), "--sessions", "1"], &[]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+}
+
+#[tokio::test]
+async fn verify_shows_a_key_and_asks_for_a_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    let provider = Gateway::command(&["provider", "--listen", "127.0.0.1:0"]).await;
+    let text = format!(
+        "listeners: [{{name: l, client_keys: [{{name: a, key: team-secret}}]}}]
+model_providers: [{{model: mine/one, base_url: '{}'}}]\n",
+        provider.url()
+    );
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let gateway = Gateway::command(&["serve", "--listen", "127.0.0.1:0", "--config", file]).await;
+    let url = gateway.url();
+    let ask = ["verify", "--url", &url, "--sessions", "1", "--rounds", "2", "--model", "mine/one"];
+    let refused = run(&ask, &[]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    let expected = "Requests       : 5 short questions to mine/one";
+    assert!(refused.out.contains(expected), "{refused:?}");
+    // Twice: no session of the first run is met again.
+    for _ in 0..2 {
+        let output = run(&ask, &[("AFFINITY_CLIENT_KEY", "team-secret")]).await;
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert!(output.out.contains("[FIRST — sets affinity]"), "{output:?}");
+        assert!(!output.out.contains("team-secret"), "{output:?}");
+    }
+    let mut keyed = ask.to_vec();
+    keyed.extend(["--key", "team-secret"]);
+    assert_eq!(run(&keyed, &[]).await.code, Some(0));
 }
 
 #[tokio::test]

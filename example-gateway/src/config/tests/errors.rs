@@ -58,6 +58,10 @@ fn values_out_of_range_name_the_range() {
             "listeners: [{address: here}]",
             "2: listeners[0].address: must be an IP address, for example 127.0.0.1",
         ),
+        (
+            "version: v9.9",
+            "2: version: must be one of: v0.1, v0.1.0, 0.1-beta, v0.2.0, v0.3.0, v0.4.0",
+        ),
         ("listeners: [{type: tcp}]", "2: listeners[0].type: must be one of: model, prompt, agent"),
         (
             "tracing: {random_sampling: 101}",
@@ -132,6 +136,18 @@ model_providers:
             "config.yaml:6: model_providers[0].access_key: environment variable NOT_SET is not set",
         ]
     );
+}
+
+#[test]
+fn a_file_that_the_file_names_must_be_there() {
+    let cache = |file: &str| {
+        let redis = format!("type: redis, url: 'rediss://h', ca_file: {file}");
+        format!("routing: {{session_cache: {{{redis}}}}}")
+    };
+    let missing = "2: routing.session_cache.ca_file: cannot be read: \
+                   No such file or directory (os error 2)";
+    refused(&[(&cache("/no/such/file.pem"), missing)]);
+    assert!(read(&format!("{MODEL}{}\n", cache("Cargo.toml"))).is_ok());
 }
 
 #[test]

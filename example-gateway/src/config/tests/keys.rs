@@ -60,7 +60,7 @@ routing:
   session_cache:
     type: redis
     url: redis://h
-    ca_file: /ca
+    ca_file: Cargo.toml
     key_secret: s
     previous_key_secret: t
     tenant_header: x-tenant

@@ -6,6 +6,7 @@ const MODELS: [&str; 2] = ["openai/gpt-4o-mini", "openai/gpt-5.2"];
 const PINNED: &str = "\
 Sessions       : 2
 Rounds/session : 3
+Requests       : 9 short questions to openai/gpt-4o-mini, charged by its provider as usual
 
 ============================================================
 Phase 1: Requests WITHOUT X-Model-Affinity header
@@ -40,10 +41,15 @@ PASS demo-session-002 -> always routed to 'openai/gpt-4o-mini'
 All sessions were pinned consistently.
 ";
 
+fn plan(url: &str, sessions: usize, rounds: usize) -> Plan {
+    let (url, model) = (url.to_owned(), MODEL.to_owned());
+    Plan { url, model, key: None, sessions, rounds, suffix: String::new() }
+}
+
 async fn check(manner: Manner, sessions: usize, rounds: usize) -> (bool, String) {
     let url = gateway(manner, MODELS).await;
     let (mut terminal, out, _) = terminal();
-    let passed = run(&url, sessions, rounds, &mut terminal).await.unwrap();
+    let passed = run(&plan(&url, sessions, rounds), &mut terminal).await.unwrap();
     (passed, out.text())
 }
 
@@ -51,13 +57,13 @@ async fn check(manner: Manner, sessions: usize, rounds: usize) -> (bool, String)
 async fn a_gateway_that_pins_passes_also_when_asked_again() {
     let url = gateway(Manner::Pins, MODELS).await;
     let (mut terminal, out, err) = terminal();
-    assert!(run(&url, 2, 3, &mut terminal).await.unwrap());
+    assert!(run(&plan(&url, 2, 3), &mut terminal).await.unwrap());
     let endpoint = format!("Plano endpoint : {url}/v1/chat/completions\n");
     assert_eq!(out.text(), format!("{endpoint}{PINNED}"));
     assert_eq!(err.text(), "");
 
     let (mut terminal, out, _) = crate::lab::testing::terminal();
-    assert!(run(&url, 2, 3, &mut terminal).await.unwrap());
+    assert!(run(&plan(&url, 2, 3), &mut terminal).await.unwrap());
     assert!(out.text().contains("Round 1: model = openai/gpt-5.2 [PINNED]"), "{}", out.text());
     assert!(!out.text().contains("FIRST"), "{}", out.text());
 }
@@ -98,6 +104,6 @@ async fn a_gateway_that_refuses_fails_with_its_message() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
     let (mut terminal, _, err) = terminal();
-    assert!(!run(&url, 1, 2, &mut terminal).await.unwrap());
+    assert!(!run(&plan(&url, 1, 2), &mut terminal).await.unwrap());
     assert_eq!(err.text(), "verify: the gateway answered 401 Unauthorized: no [31mkey\n");
 }

@@ -1,0 +1,69 @@
+//! What is worth a word once the addresses of the providers are settled.
+
+use http::{HeaderName, header};
+
+use super::vendors::Vendor;
+use super::{Config, Protocols, Provider};
+
+/// Headers that may carry a provider's key.
+const CREDENTIALS: [HeaderName; 3] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+
+impl Config {
+    /// What the file can hardly mean: routes whose models do not speak every protocol, and providers
+    /// that will refuse every call for want of a key. Ask after
+    /// [`replace_upstreams`](Self::replace_upstreams).
+    #[must_use]
+    pub fn advice(&self) -> Vec<String> {
+        let keyless = self.providers.iter().filter(|provider| lacks_key(provider));
+        let keyless = keyless.map(|provider| {
+            let host = provider.base_url.host().unwrap_or_default();
+            let model = &provider.model;
+            format!("{model} has neither access_key nor passthrough_auth: {host} will refuse it")
+        });
+        keyless.chain(self.unspoken_routes()).collect()
+    }
+
+    fn unspoken_routes(&self) -> Vec<String> {
+        let none = Protocols::default().missing();
+        let spoken_by = |names: &[&Provider]| {
+            names.iter().map(|provider| provider.protocols).fold(none, Protocols::or)
+        };
+        let all = spoken_by(&self.providers.iter().collect::<Vec<_>>());
+        let mut advice = Vec::new();
+        for preference in &self.preferences {
+            let models = preference.models.iter();
+            let providers = models.filter_map(|model| self.provider_of(model.as_str()));
+            let missing = spoken_by(&providers.collect::<Vec<_>>()).missing();
+            let missing = missing.named().into_iter().zip(all.named());
+            for ((protocol, _), (_, elsewhere)) in missing.filter(|((_, missing), _)| *missing) {
+                let fate = if elsewhere { "go to other models" } else { "are refused" };
+                let route = &preference.name;
+                advice.push(format!(
+                    "route {route}: none of its models speaks {protocol}; requests in it {fate}"
+                ));
+            }
+        }
+        advice
+    }
+
+    /// The entry of a model; its own goes before a wildcard.
+    fn provider_of(&self, model: &str) -> Option<&Provider> {
+        let own = self.providers.iter().find(|provider| provider.model.as_str() == model);
+        own.or_else(|| self.providers.iter().find(|provider| provider.serves(model)))
+    }
+}
+
+/// Whether the provider is a vendor that asks for a key, and none is going to be sent.
+fn lacks_key(provider: &Provider) -> bool {
+    let is_public = Vendor::named(provider.prefix()).is_some_and(|vendor| {
+        vendor.base() == provider.base_url && provider.base_url.scheme_str() == Some("https")
+    });
+    let has_key = provider.access_key.is_some()
+        || provider.passthrough_auth
+        || CREDENTIALS.iter().any(|name| provider.headers.contains_key(name));
+    is_public && !has_key
+}
