@@ -45,7 +45,7 @@ pub use admin::Admin;
 pub use cache::{Durability, RedisCache, SessionCache};
 pub use finding::{ConfigErrors, Finding};
 pub use limits::Limits;
-pub use listeners::{ClientKey, Listener};
+pub use listeners::{ClientKey, Hosts, Listener, Origins};
 pub(crate) use providers::of_wildcard;
 pub use providers::{Interface, Provider};
 pub use router::Router;

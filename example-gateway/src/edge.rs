@@ -2,6 +2,7 @@
 
 mod activity;
 pub(crate) mod auth;
+pub(crate) mod browsers;
 pub(crate) mod connection;
 pub(crate) mod door;
 pub(crate) mod front;

@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::config::{ClientKey, Config, Limits};
+use crate::config::{Config, Limits, Listener};
+use crate::edge::browsers::Browsers;
 use crate::edge::connection::{self, Server};
 use crate::edge::door::Door;
 use crate::edge::workers::Workers;
@@ -26,7 +27,7 @@ const ADMIN_PLACES: usize = 64;
 pub struct Gateway {
     app: App,
     limits: Limits,
-    listeners: Vec<(TcpListener, Vec<ClientKey>)>,
+    listeners: Vec<(TcpListener, Listener)>,
     admin: Option<TcpListener>,
     workers: Arc<Workers>,
 }
@@ -44,7 +45,7 @@ impl Gateway {
         let mut listeners = Vec::new();
         for listener in &config.listeners {
             let address = listen.unwrap_or((listener.address, listener.port).into());
-            listeners.push((listen_on(address).await?, listener.client_keys.clone()));
+            listeners.push((listen_on(address).await?, listener.clone()));
             if listen.is_some() {
                 break;
             }
@@ -93,15 +94,22 @@ impl Gateway {
         if let Some(live) = app.live() {
             loops.spawn(live.clone().follow(stop.clone()));
         }
-        let served = listeners.into_iter().map(|(socket, keys)| (socket, app.front(&keys), false));
-        let steered = admin.zip(app.admin()).map(|(socket, front)| (socket, front, true));
-        for (socket, front, tells_peer) in served.chain(steered) {
+        let served = listeners.into_iter().map(|(socket, listener)| {
+            // Without its address, which no system refuses to tell, it is checked as on loopback.
+            let address = socket.local_addr().map_or(listener.address, |address| address.ip());
+            let browsers = Browsers::new(&listener, address);
+            (socket, app.front(&listener.client_keys), browsers, false)
+        });
+        let steered = admin.zip(app.admin());
+        let steered = steered.map(|(socket, front)| (socket, front, Browsers::of_keys(), true));
+        for (socket, front, browsers, tells_peer) in served.chain(steered) {
             let (door, requests) = match tells_peer {
                 true => (door.apart(ADMIN_PLACES), Arc::new(Semaphore::new(ADMIN_PLACES))),
                 false => (door.clone(), requests.clone()),
             };
             let server = Arc::new(Server {
                 front,
+                browsers,
                 tells_peer,
                 limits,
                 http: connection::http(&limits),

@@ -66,7 +66,7 @@ impl Request {
     /// The request as it is written.
     #[must_use]
     pub fn wire(&self) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nhost: gateway\r\n", self.method, self.target);
+        let mut head = format!("{} {} HTTP/1.1\r\nhost: localhost\r\n", self.method, self.target);
         if self.is_json {
             head.push_str("content-type: application/json\r\n");
         }

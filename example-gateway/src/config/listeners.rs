@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use affinity_layer::Scope;
+use http::uri::Authority;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::address::ip_address;
@@ -22,6 +23,39 @@ pub struct Listener {
     pub port: u16,
     /// The keys of which a request needs one; with none, every request is taken.
     pub client_keys: Vec<ClientKey>,
+    /// The hosts by which it may be called without client keys, beside those of this machine.
+    pub hosts: Hosts,
+    /// The web pages that may call it from other sites; `None` without the section.
+    pub cors_origins: Option<Origins>,
+}
+
+/// Names by which a listener may be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hosts {
+    /// Any name.
+    Any,
+    /// These, in lower case and without port.
+    These(Vec<String>),
+}
+
+/// Origins of web pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// Any origin.
+    Any,
+    /// These, as browsers send them.
+    These(Vec<String>),
+}
+
+impl Origins {
+    /// Whether `origin` is one of them, as it stands in a header.
+    #[must_use]
+    pub fn hold(&self, origin: &[u8]) -> bool {
+        match self {
+            Self::Any => true,
+            Self::These(origins) => origins.iter().any(|known| known.as_bytes() == origin),
+        }
+    }
 }
 
 /// A key that a client may show.
@@ -36,9 +70,15 @@ pub struct ClientKey {
 }
 
 impl Listener {
-    fn named(name: &str) -> Self {
-        let client_keys = Vec::new();
-        Self { name: name.to_owned(), address: DEFAULT_ADDRESS, port: DEFAULT_PORT, client_keys }
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            address: DEFAULT_ADDRESS,
+            port: DEFAULT_PORT,
+            client_keys: Vec::new(),
+            hosts: Hosts::These(Vec::new()),
+            cors_origins: None,
+        }
     }
 }
 
@@ -111,7 +151,55 @@ fn read_one(at: &At<'_>) -> Listener {
             listener.address
         ));
     }
+    let has_keys = !listener.client_keys.is_empty();
+    if let Some(hosts) = at.get("hosts") {
+        if has_keys {
+            hosts.warn("has no effect beside client_keys");
+        }
+        listener.hosts = read_hosts(&hosts);
+    }
+    if let Some(origins) = at.get("cors").and_then(|cors| cors.require("origins")) {
+        listener.cors_origins = Some(read_origins(&origins, has_keys));
+    }
     listener
+}
+
+fn read_hosts(at: &At<'_>) -> Hosts {
+    let mut names = Vec::new();
+    for item in at.items() {
+        let name = item.parsed(|text| {
+            let host = text.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
+            let is_address = host.parse::<IpAddr>().is_ok();
+            let is_name = text.parse::<Authority>().is_ok_and(|name| name.as_str() == name.host());
+            let is_host = text == "*" || is_address || is_name && !text.contains(['@', '*']);
+            is_host.then(|| host.to_ascii_lowercase()).ok_or("must be a host without a port, or *")
+        });
+        names.extend(name);
+    }
+    if names.iter().any(|name| name == "*") { Hosts::Any } else { Hosts::These(names) }
+}
+
+fn read_origins(at: &At<'_>, has_keys: bool) -> Origins {
+    let mut origins = Vec::new();
+    for item in at.items() {
+        let shape = "must be an origin, for example https://app.example or http://localhost:3000";
+        let origin = item.parsed(|text| match text.split_once("://") {
+            None if text == "*" && has_keys => Ok(text.to_owned()),
+            None if text == "*" => {
+                Err("* needs client_keys: every page could spend the provider keys")
+            }
+            Some((scheme, rest)) => {
+                let is_scheme = !scheme.is_empty()
+                    && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+                let is_host = rest.parse::<Authority>().is_ok() && !rest.contains('@');
+                let origin = is_scheme && is_host;
+                origin.then(|| text.to_ascii_lowercase()).ok_or(shape)
+            }
+            None => Err(shape),
+        });
+        origins.extend(origin);
+    }
+    if origins.iter().any(|origin| origin == "*") { Origins::Any } else { Origins::These(origins) }
 }
 
 fn client_keys(at: &At<'_>) -> Vec<ClientKey> {

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Look, Running};
+use super::browsers::Browsers;
 use super::gate;
 use super::noting::Noting;
 use crate::config::Limits;
@@ -40,6 +41,7 @@ enum Seen {
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) front: Front,
+    pub(crate) browsers: Browsers,
     /// Whether requests carry their origin, as [`Peer`].
     pub(crate) tells_peer: bool,
     pub(crate) limits: Limits,
@@ -125,9 +127,14 @@ impl Server {
         }
     }
 
-    /// A place for a request that may enter; what asks after our health needs none.
-    fn admit(&self, parts: &mut Parts) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
-        gate::enter(parts, &self.limits).inspect_err(|error| metrics::refused(error.code()))?;
+    /// Lets a request in that some path may see.
+    fn admit(&self, parts: &mut Parts) -> Result<(), ApiError> {
+        let entered = gate::enter(parts, &self.limits).and_then(|()| self.browsers.check(parts));
+        entered.inspect_err(|error| metrics::refused(error.code()))
+    }
+
+    /// A place for a request; what asks after our health needs none.
+    fn place(&self, parts: &Parts) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
         if matches!(parts.uri.path(), "/healthz" | "/readyz" | "/metrics") {
             return Ok(None);
         }
@@ -144,16 +151,26 @@ impl Server {
     ) -> Result<Response<Guarded<Body, (Running, Option<OwnedSemaphorePermit>)>>, Infallible> {
         let (mut parts, body) = request.into_parts();
         let protocol = Protocol::of(parts.uri.path());
-        let (response, place) = match self.admit(&mut parts) {
-            Ok(place) => {
-                let request = Request::from_parts(parts, Body::new(body));
-                (self.front.answer(request).await, place)
-            }
-            Err(error) => {
-                tracing::debug!(?error, "request refused");
-                (error.response(protocol), None)
-            }
+        let admitted = self.admit(&mut parts);
+        let reader = self.browsers.reader(&parts.headers);
+        let refused = |error: ApiError| {
+            tracing::debug!(?error, "request refused");
+            (error.response(protocol), None)
         };
+        let (mut response, place) = match admitted {
+            Err(error) => refused(error),
+            Ok(()) => match self.browsers.preflight(&parts, reader.as_ref()) {
+                Some(allowed) => (allowed, None),
+                None => match self.place(&parts) {
+                    Err(error) => refused(error),
+                    Ok(place) => {
+                        let request = Request::from_parts(parts, Body::new(body));
+                        (self.front.answer(request).await, place)
+                    }
+                },
+            },
+        };
+        self.browsers.share(reader, &mut response);
         Ok(response.map(|body| Guarded::new(body, (running, place))))
     }
 }

@@ -35,9 +35,47 @@ pub(crate) fn strip_and(headers: &mut HeaderMap, is_withheld: impl Fn(&HeaderNam
     }
 }
 
+/// Removes what a provider's answer may not say to our client: hop-by-hop fields, leave for web pages to
+/// read it, which is ours to give, and names that some readers take for others (`X_Plano_Model`).
+pub(crate) fn strip_answer(headers: &mut HeaderMap) {
+    strip_and(headers, |name| {
+        let name = name.as_str();
+        name.starts_with("access-control-") || name.contains('_')
+    });
+}
+
+/// Removes from a provider's trailers what [`strip_answer`] removes, and what only a head may say: how
+/// the message is framed, and what this gateway did.
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
+    strip_answer(trailers);
+    strip_and(trailers, |name| {
+        name.as_str().starts_with("x-plano-") || name == header::CONTENT_LENGTH
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_gives_no_page_leave_and_its_trailers_say_nothing_of_ours() {
+        let all = [
+            "access-control-allow-origin",
+            "x_plano_model",
+            "te",
+            "x-plano-model",
+            "content-length",
+            "x-kept",
+        ];
+        let left = |strip: fn(&mut HeaderMap)| {
+            let fields = all.map(|name| (HeaderName::from_static(name), "1".parse().unwrap()));
+            let mut headers = HeaderMap::from_iter(fields);
+            strip(&mut headers);
+            all.into_iter().filter(|name| headers.contains_key(*name)).collect::<Vec<_>>()
+        };
+        assert_eq!(left(strip_answer), ["x-plano-model", "content-length", "x-kept"]);
+        assert_eq!(left(strip_trailers), ["x-kept"]);
+    }
 
     #[test]
     fn what_connection_names_goes_too() {

@@ -17,7 +17,7 @@ use affinity_layer::ext::PassingFailure;
 use affinity_layer::first_event::{Held, HeldBody, hold};
 use axum::body::Body;
 use http::request::Parts;
-use http::{HeaderName, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::crypto::ring::default_provider;
@@ -115,8 +115,8 @@ impl Shared {
             ApiError::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", text)
         })?;
         let mut response = answer.map_err(|failure| broken(&failure))?;
-        check_head(&response)?;
-        hop::strip(response.headers_mut());
+        check_head(&mut response)?;
+        hop::strip_answer(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
         let (mut response, held) = hold(response, self.limits.first_event).await;
         match held {
@@ -179,17 +179,37 @@ fn upstream_error() -> ApiError {
 
 /// Refuses an answer whose end the client would see elsewhere than we do, or whose status is invalid: a
 /// status beyond 599 counts as a failure of the server (RFC 9110, section 15).
-fn check_head<B>(answer: &Response<B>) -> Result<(), ApiError> {
+fn check_head<B>(answer: &mut Response<B>) -> Result<(), ApiError> {
     let headers = answer.headers();
     let both = headers.contains_key(header::TRANSFER_ENCODING)
         && headers.contains_key(header::CONTENT_LENGTH);
     let status = answer.status();
+    let has_length = one_length(answer.headers_mut());
     // An upgrade is never requested.
-    if both || status == StatusCode::SWITCHING_PROTOCOLS || status.as_u16() >= 600 {
+    if both || !has_length || status == StatusCode::SWITCHING_PROTOCOLS || status.as_u16() >= 600 {
         tracing::warn!(status = status.as_u16(), "upstream answered with a broken head");
         return Err(upstream_error());
     }
     Ok(())
+}
+
+/// Writes a length that stands there several times, as in `2, 2`, once. Whether there is none, or one.
+fn one_length(headers: &mut HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return true };
+    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    if lengths.next().is_none() && is_number(first.as_bytes()) {
+        return true;
+    }
+    let lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut lengths = lengths.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let first = lengths.next().unwrap_or_default().trim_ascii();
+    let are_one = is_number(first) && lengths.all(|length| length.trim_ascii() == first);
+    let Some(length) = HeaderValue::from_bytes(first).ok().filter(|_| are_one) else {
+        return false;
+    };
+    headers.insert(header::CONTENT_LENGTH, length);
+    true
 }
 
 /// An error with its causes, on one line.
@@ -238,11 +258,33 @@ mod tests {
             for name in names {
                 answer.headers_mut().insert(name, "3".parse().unwrap());
             }
-            check_head(&answer).is_ok()
+            check_head(&mut answer).is_ok()
         };
         assert!(answer(200, &[header::CONTENT_LENGTH]));
         assert!(answer(200, &[header::TRANSFER_ENCODING]));
         assert!(!answer(200, &[header::CONTENT_LENGTH, header::TRANSFER_ENCODING]));
+        for (lengths, expected) in [
+            (&["2"][..], Some("2")),
+            (&["2, 2"], Some("2")),
+            (&["2", "2"], Some("2")),
+            (&["2,2", " 2"], Some("2")),
+            (&["2, 3"], None),
+            (&["2", "02"], None),
+            (&["2,"], None),
+            (&["+2"], None),
+            (&[""], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for length in lengths {
+                headers.append(header::CONTENT_LENGTH, length.parse().unwrap());
+            }
+            let is_one = one_length(&mut headers);
+            assert_eq!(is_one, expected.is_some(), "{lengths:?}");
+            if let Some(expected) = expected {
+                let all: Vec<_> = headers.get_all(header::CONTENT_LENGTH).iter().collect();
+                assert_eq!(all, [expected], "{lengths:?}");
+            }
+        }
         assert!(!answer(101, &[]));
         assert!(answer(599, &[]) && !answer(600, &[]) && !answer(999, &[]));
     }

@@ -12,6 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
+use super::hop;
+
 pin_project! {
     /// Breaks off with [`Stalled`] when nothing has arrived for `limit`. The time that the client takes is
     /// not counted: whatever is there when it reads again is passed on.
@@ -44,6 +46,17 @@ impl fmt::Display for Stalled {
 
 impl std::error::Error for Stalled {}
 
+/// A frame whose trailers, if it is one of those, say only what a provider may.
+fn without_ours(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            hop::strip_trailers(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    }
+}
+
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for Stall<B> {
     type Data = Bytes;
     type Error = BoxError;
@@ -55,7 +68,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for Stall<B> {
         let mut this = self.project();
         if let Poll::Ready(frame) = this.body.poll_frame(cx) {
             *this.waiting = false;
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            return Poll::Ready(frame.map(|frame| frame.map(without_ours).map_err(Into::into)));
         }
         if !std::mem::replace(this.waiting, true) {
             match this.wait.as_mut().as_pin_mut() {

@@ -71,7 +71,9 @@ impl Client {
     /// Begins a request and falls silent.
     pub(super) async fn fall_silent(&self) {
         if let Ok(mut stream) = TcpStream::connect(self.gateway).await {
-            let _ = stream.write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nx-").await;
+            let _ = stream
+                .write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nx-")
+                .await;
             sleep(Duration::from_secs(1)).await;
         }
     }

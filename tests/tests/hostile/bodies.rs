@@ -59,7 +59,7 @@ async fn a_body_that_stops_is_a_408_at_its_time_limit() {
     for path in ["/v1/chat/completions", "/v1/messages"] {
         let mut connection = gateway.connect().await;
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: g\r\ncontent-type: application/json\r\n\
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
              x-model-affinity: s\r\ncontent-length: 100\r\n\r\n{{\"model\""
         );
         let began = Instant::now();
@@ -125,7 +125,7 @@ async fn eighty_mebibytes_are_refused_and_not_held() {
     let before = gateway.resident();
     let length = 80 << 20;
     let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-type: application/json\r\n\
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: {length}\r\n\r\n"
     );
     let mut connection = gateway.connect().await;

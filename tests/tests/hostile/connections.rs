@@ -37,7 +37,7 @@ async fn expectations_and_upgrades() {
 #[tokio::test]
 async fn a_websocket_gets_no_pin_and_sends_nothing_on() {
     let (upstream, gateway) = start().await;
-    let handshake = "GET /v1/responses HTTP/1.1\r\nhost: g\r\nconnection: upgrade\r\n\
+    let handshake = "GET /v1/responses HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\n\
                      upgrade: websocket\r\nx-model-affinity: s\r\nsec-websocket-version: 13\r\n\
                      sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nbytes of another protocol";
     let (status, _) = told(&gateway, handshake.as_bytes()).await;

@@ -5,7 +5,7 @@ use affinity_tests::models::ONE;
 
 use crate::{chat, is, serves, start, told, turn, with};
 
-const HEAD: &str = "POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\n";
+const HEAD: &str = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n";
 const JSON: &str = "content-type: application/json\r\n";
 
 /// A request with these fields and this body, as it stands.
@@ -34,7 +34,7 @@ async fn bytes_that_cannot_stand_in_a_head() {
         let shown = String::from_utf8_lossy(fields).into_owned();
         assert_eq!(told(&gateway, &served_but_for(fields)).await, is(400, ""), "{shown:?}");
     }
-    let path = b"GET /v1/\xffmodels HTTP/1.1\r\nhost: g\r\n\r\n";
+    let path = b"GET /v1/\xffmodels HTTP/1.1\r\nhost: localhost\r\n\r\n";
     assert_eq!(told(&gateway, path).await, is(400, ""));
     assert!(!gateway.log().contains('\u{1b}') && !gateway.log().contains("u001b"));
     assert_eq!(upstream.count(), 0);
@@ -64,7 +64,8 @@ async fn a_host_is_there_once() {
         ("host: a\r\nhost: a\r\n", is(400, "invalid_host")),
         ("host: a, b\r\n", is(400, "invalid_host")),
         ("host: user@a\r\n", is(400, "invalid_host")),
-        ("host: a:1\r\n", is(200, "")),
+        ("host: a:1\r\n", is(403, "host_not_allowed")),
+        ("host: localhost:1\r\n", is(200, "")),
     ] {
         let request = format!("GET /v1/models HTTP/1.1\r\n{hosts}connection: close\r\n\r\n");
         assert_eq!(told(&gateway, request.as_bytes()).await, answer, "{hosts:?}");
@@ -83,7 +84,8 @@ async fn a_host_is_there_once() {
 #[tokio::test]
 async fn request_lines_of_other_kinds() {
     let (upstream, gateway) = start().await;
-    let line = |line: &str| format!("{line}\r\nhost: g\r\nconnection: close\r\n\r\n").into_bytes();
+    let line =
+        |line: &str| format!("{line}\r\nhost: localhost\r\nconnection: close\r\n\r\n").into_bytes();
     for (request, answer) in [
         (line(&format!("GET /{} HTTP/1.1", "a".repeat(70_000))), is(414, "")),
         (line("GET http://169.254.169.254/latest/meta-data HTTP/1.1"), is(400, "invalid_target")),
@@ -159,7 +161,8 @@ async fn a_length_beside_chunks_smuggles_nothing() {
     let (upstream, gateway) = start().await;
     let body = chat();
     let chunk = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
-    let smuggled = "POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: 0\r\n\r\n";
+    let smuggled =
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
     let mut connection = gateway.connect().await;
     let both = "content-length: 4\r\ntransfer-encoding: chunked\r\n";
     connection.wire.write(&with_fields(both, &format!("{chunk}{smuggled}"))).await.unwrap();

@@ -5,7 +5,7 @@ use affinity_tests::h2::{END_HEADERS, END_STREAM, Frames, Reply, fields, frame, 
 use crate::{chat, serves, start, with};
 
 const GET: [(&str, &str); 4] =
-    [(":method", "GET"), (":scheme", "http"), (":path", "/v1/models"), (":authority", "g")];
+    [(":method", "GET"), (":scheme", "http"), (":path", "/v1/models"), (":authority", "localhost")];
 const WHOLE: u8 = END_HEADERS | END_STREAM;
 
 /// A GET with further fields.
@@ -127,9 +127,10 @@ async fn session_ids_come_over_http2_as_well() {
 async fn the_host_of_a_request_is_one() {
     let (_upstream, gateway) = start().await;
     for (head, reply) in [
-        (&[GET[0], GET[1], GET[2], GET[3], ("host", "g")][..], 200),
+        (&[GET[0], GET[1], GET[2], GET[3], ("host", "localhost")][..], 200),
         (&[GET[0], GET[1], GET[2], GET[3], ("host", "other")], 400),
-        (&[GET[0], GET[1], GET[2], ("host", "g")], 200),
+        (&[GET[0], GET[1], GET[2], ("host", "localhost")], 200),
+        (&[GET[0], GET[1], GET[2], ("host", "evil.example")], 403),
         (&[GET[0], GET[1], GET[2]], 400),
     ] {
         let mut frames = Frames::open(gateway.address()).await;

@@ -27,7 +27,7 @@ async fn slow_heads(gateway: &Gateway) -> Vec<Connection> {
             0 => b"",
             1 => b"P",
             2 => b"PRI * HTTP/2.0\r\n\r\nS",
-            _ => b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nx-slow: ",
+            _ => b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nx-slow: ",
         };
         connection.wire.write(first).await.unwrap();
         slow.push(connection);

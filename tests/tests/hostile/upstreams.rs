@@ -66,6 +66,27 @@ async fn heads_that_are_none_or_too_many() {
 }
 
 #[tokio::test]
+async fn a_length_that_is_repeated_is_one_and_a_folded_field_moves_no_session() {
+    for (fields, what) in [
+        ("content-length: 2, 2\r\n", "a list"),
+        ("content-length: 2\r\ncontent-length: 2\r\n", "two fields"),
+        ("content-length: 2\r\nx-folded: a\r\n b\r\n", "a fold"),
+    ] {
+        let (_upstream, gateway) =
+            answering(format!("HTTP/1.1 200 OK\r\n{fields}\r\n{{}}"), "").await;
+        let mut last = ("true".to_owned(), String::new());
+        for outcome in ["claimed", "hit"] {
+            let answer = within(gateway.ask(&turn().session("s"))).await;
+            assert_eq!((answer.status, answer.affinity().1), (200, outcome), "{what}");
+            assert_eq!(answer.header("content-length"), Some("2"), "{what}");
+            assert!(answer.header("x-folded").is_none_or(|value| !value.contains('\n')), "{what}");
+            last = (answer.affinity().0.to_owned(), answer.affinity().2.to_owned());
+        }
+        assert_eq!(last, ("true".to_owned(), ONE.to_owned()), "{what}");
+    }
+}
+
+#[tokio::test]
 async fn a_line_feed_in_a_field_makes_no_field_of_ours() {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-a: b\nx-plano-pinned: true\n\
                 x-plano-model: evil\r\n\r\n{}";

@@ -94,7 +94,7 @@ async fn a_chunked_body_of_a_mebibyte_arrives_with_one_framing() {
     let text = "0123456789abcdef".repeat(64 * 1024);
     let body = chat(ONE, &text);
     let mut connection = gateway.connect().await;
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\n\
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n\
                 content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     connection.wire.write(head.as_bytes()).await.unwrap();
     for chunk in body.as_bytes().chunks(100_000) {

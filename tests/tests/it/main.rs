@@ -10,6 +10,7 @@
 mod agents;
 mod answers;
 mod bodies;
+mod browsers;
 mod commands;
 mod connections;
 mod decision;

@@ -115,7 +115,8 @@ async fn bodies_that_are_not_json() {
     }
     // A page of any site may have a browser send a body without a type.
     let mut connection = gateway.connect().await;
-    let bare = "POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\ncontent-length: 2\r\n\r\n{}";
+    let bare =
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}";
     connection.wire.write(bare.as_bytes()).await.unwrap();
     let answer = connection.answer().await;
     assert_eq!(answer.refusal(), refused(415, "unsupported_media_type"));
@@ -194,7 +195,7 @@ async fn a_length_over_the_limit_is_refused_before_the_body() {
     let (upstream, gateway) = start().await;
     let mut connection = gateway.connect().await;
     let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\n\
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n",
         LIMIT + 1
     );
@@ -206,7 +207,7 @@ async fn a_length_over_the_limit_is_refused_before_the_body() {
 
 /// Writes an endless chunked body until the server answers.
 async fn endless(mut connection: Connection) -> Response {
-    let head = "POST /v1/messages HTTP/1.1\r\nhost: gateway\r\n\
+    let head = "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\n\
                 content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     connection.wire.write(head.as_bytes()).await.unwrap();
     let data = " ".repeat(1 << 20);
@@ -232,7 +233,7 @@ async fn a_chunked_body_is_refused_when_it_crosses_the_limit() {
 async fn a_body_with_a_broken_chunk_is_refused() {
     let (upstream, gateway) = start().await;
     let mut connection = gateway.connect().await;
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\n\
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n\
                 content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
     connection.wire.write(head.as_bytes()).await.unwrap();
     assert_eq!(connection.answer().await.refusal(), refused(400, "invalid_body"));

@@ -17,6 +17,9 @@ listeners:
       - name: a
         key: k
         scope: s
+    hosts: [h]
+    cors:
+      origins: ['https://app.example']
     agents: x
     filter_chain: x
     input_filters: x

@@ -121,3 +121,24 @@ fn models_and_routes_must_fit_together() {
         assert_eq!(errors(text), [expected], "{text}");
     }
 }
+
+#[test]
+fn hosts_and_origins_are_refused_where_no_browser_sends_them() {
+    let hosts = |hosts: &str| format!("listeners: [{{hosts: [{hosts}]}}]");
+    let cors = |origins: &str, keys: &str| {
+        format!("listeners: [{{{keys}cors: {{origins: [{origins}]}}}}]")
+    };
+    let shape = "must be an origin, for example https://app.example or http://localhost:3000";
+    for host in ["'gw.example:80'", "'http://gw.example'", "'*.example'", "'u@h'", "'a b'"] {
+        let why = "2: listeners[0].hosts[0]: must be a host without a port, or *";
+        refused(&[(&hosts(host), why)]);
+    }
+    for origin in ["app.example", "'null'", "'https://app.example/'", "'https://u@h'", "'://h'"] {
+        refused(&[(&cors(origin, ""), &format!("2: listeners[0].cors.origins[0]: {shape}"))]);
+    }
+    let why = "2: listeners[0].cors.origins[0]: * needs client_keys: every page could spend the \
+               provider keys";
+    refused(&[(&cors("'*'", ""), why)]);
+    let missing = "2: listeners[0].cors: origins is missing";
+    refused(&[("listeners: [{cors: {}}]", missing)]);
+}

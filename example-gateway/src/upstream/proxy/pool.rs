@@ -143,7 +143,10 @@ impl Pool {
             self.kept().shared = Some(shared.clone());
             return Ok(Connection::Http2(shared));
         }
-        let handshake = http1::handshake(stream).await;
+        // Refused, a folded field would count as a failure of the model, and move the session.
+        let mut builder = http1::Builder::new();
+        builder.allow_obsolete_multiline_headers_in_responses(true);
+        let handshake = builder.handshake(stream).await;
         let (connection, driven) = handshake.map_err(Failure::Exchange)?;
         tokio::spawn(driven);
         Ok(Connection::Http1(connection))
