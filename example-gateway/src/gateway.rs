@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,10 @@ use crate::telemetry::log;
 /// Connections to the admin listener, and requests there, at a time. They are separate from those of
 /// clients, so that an overload on either side does not shut out the other.
 const ADMIN_PLACES: usize = 64;
+
+/// Connections that may wait to be accepted; the system may allow fewer (`net.core.somaxconn`). Those beyond
+/// are dropped without a word, and try again a second later.
+const BACKLOG: u32 = 4096;
 
 /// A gateway whose sockets are open and that does not serve yet.
 #[derive(Debug)]
@@ -45,13 +49,13 @@ impl Gateway {
         let mut listeners = Vec::new();
         for listener in &config.listeners {
             let address = listen.unwrap_or((listener.address, listener.port).into());
-            listeners.push((listen_on(address).await?, listener.clone()));
+            listeners.push((listen_on(address)?, listener.clone()));
             if listen.is_some() {
                 break;
             }
         }
         let admin = match &config.admin {
-            Some(admin) => Some(listen_on(admin.address).await?),
+            Some(admin) => Some(listen_on(admin.address)?),
             None => None,
         };
         app.sessions().start().await?;
@@ -127,8 +131,15 @@ impl Gateway {
     }
 }
 
-async fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // As the listeners of tokio and std do, so that a restart finds its port free.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|error| {
         io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
     })
 }

@@ -4,12 +4,15 @@
 //! has come or not, and none before it knows the version. Here each wait has its own limit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::config::Limits;
+
+/// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Shared by a connection's socket, its requests, and the task that looks after it.
 #[derive(Debug)]
@@ -23,8 +26,9 @@ pub(super) struct Activity {
     since: AtomicU64,
     /// When the client was first found not to read what is sent, plus one; 0 while it reads.
     stuck: AtomicU64,
-    /// HTTP/2 has frames that belong to no request, such as pings: they begin no head.
-    is_h2: AtomicBool,
+    /// How much of the preface of HTTP/2 the connection began with; beyond its length once another byte
+    /// came. HTTP/2 has frames that belong to no request, such as pings: they begin no head.
+    preface: AtomicUsize,
 }
 
 /// What a look at a connection found.
@@ -47,7 +51,7 @@ impl Activity {
             in_head: AtomicBool::new(true),
             since: AtomicU64::new(0),
             stuck: AtomicU64::new(0),
-            is_h2: AtomicBool::new(false),
+            preface: AtomicUsize::new(0),
         })
     }
 
@@ -84,14 +88,26 @@ impl Activity {
 
     /// Notes bytes that came from the client.
     pub(super) fn received(&self, bytes: &[u8]) {
-        if self.running.load(Ordering::Relaxed) > 0 || self.is_h2.load(Ordering::Relaxed) {
+        if self.is_h2(bytes) || self.running.load(Ordering::Relaxed) > 0 {
             return;
         }
-        if bytes.starts_with(b"PRI") {
-            self.is_h2.store(true, Ordering::Relaxed);
-        } else if !self.in_head.swap(true, Ordering::Relaxed) {
+        if !self.in_head.swap(true, Ordering::Relaxed) {
             self.since.store(self.now(), Ordering::Relaxed);
         }
+    }
+
+    /// Whether the connection, of which `bytes` are the next, speaks HTTP/2. Only its first bytes say so:
+    /// later, a head may begin with `PRI` too.
+    fn is_h2(&self, bytes: &[u8]) -> bool {
+        let before = self.preface.load(Ordering::Relaxed);
+        let Some(rest) = PREFACE.get(before..).filter(|rest| !rest.is_empty()) else {
+            return before == PREFACE.len();
+        };
+        let length = rest.len().min(bytes.len());
+        let goes_on = rest.get(..length) == bytes.get(..length);
+        let seen = if goes_on { before + length } else { usize::MAX };
+        self.preface.store(seen, Ordering::Relaxed);
+        seen == PREFACE.len()
     }
 
     /// Notes whether the client read some of what is sent.
@@ -178,6 +194,22 @@ mod tests {
         let preface_only = Activity::begin();
         preface_only.received(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         assert_eq!(after(10, &preface_only).await, SLOW_HEAD);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_first_bytes_of_a_connection_make_it_http2() {
+        let in_pieces = Activity::begin();
+        PREFACE.chunks(5).for_each(|piece| in_pieces.received(piece));
+        drop(Running::begin(&in_pieces));
+        in_pieces.received(b"\x00\x00\x08\x06\x00");
+        assert_eq!(after(89, &in_pieces).await, again(1));
+        for first in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"PRI / HTTP/1.1\r\n\r\n"] {
+            let activity = Activity::begin();
+            activity.received(first);
+            drop(Running::begin(&activity));
+            activity.received(PREFACE);
+            assert_eq!(after(10, &activity).await, SLOW_HEAD, "a head like any other");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,7 +33,7 @@ async fn refuses_connections(gateway: &Gateway) {
 
 #[tokio::test]
 async fn a_request_under_way_may_end_after_the_signal() {
-    for signal in ["TERM", "INT"] {
+    for signal in ["TERM", "INT", "HUP"] {
         let (_upstream, mut gateway, steps) = by_hand().await;
         let mut idle = gateway.connect().await;
         assert_eq!(idle.ask(&get("/healthz")).await.status, 200);
@@ -163,6 +163,42 @@ async fn without_requests_it_ends_at_the_first_signal() {
         gateway.signal("TERM").await;
         assert_eq!(gateway.ended().await.code(), Some(0), "{arguments:?}");
     }
+}
+
+#[tokio::test]
+async fn signals_that_mean_nothing_here_do_not_end_it() {
+    let upstream = Upstream::echo().await;
+    let yaml = Setup::new(&upstream.url()).yaml();
+    for (prepared, signals) in
+        [("true", &["USR1", "USR2"][..]), ("trap '' HUP", &["HUP", "USR1", "HUP"])]
+    {
+        let mut gateway = Gateway::prepared(&yaml, prepared).await;
+        for signal in signals {
+            gateway.signal(signal).await;
+        }
+        // The signals are delivered before the process can answer this.
+        assert_eq!(gateway.ask(&turn()).await.status, 200, "{prepared}");
+        assert!(gateway.runs(), "{prepared}");
+        gateway.signal("TERM").await;
+        assert_eq!(gateway.ended().await.code(), Some(0), "{prepared}");
+    }
+}
+
+#[tokio::test]
+async fn many_may_connect_while_it_does_not_accept() {
+    let upstream = Upstream::echo().await;
+    let gateway = Setup::new(&upstream.url()).start().await;
+    gateway.signal("STOP").await;
+    let mut waiting = Vec::new();
+    let second = std::time::Duration::from_secs(1);
+    for number in 0..1500 {
+        // One for which there is no room is dropped, and tried again after a second.
+        let stream = tokio::time::timeout(second, TcpStream::connect(gateway.address())).await;
+        waiting.push(stream.unwrap_or_else(|_| panic!("number {number}")).unwrap());
+    }
+    gateway.signal("CONT").await;
+    drop(waiting);
+    assert_eq!(gateway.ask(&turn()).await.status, 200);
 }
 
 #[tokio::test]
