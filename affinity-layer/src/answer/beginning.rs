@@ -2,8 +2,8 @@
 
 use http::response::Parts;
 
+use super::facts::Ending;
 use super::json::{JsonScanner, JsonValue, Step};
-use super::observers::Ending;
 use super::reader::Framing;
 
 /// Events of a stream that say nothing yet: a provider sends them before its model has begun.

@@ -7,7 +7,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::hold::{self, Hold};
-use super::{AnswerObserver, AnswerReader};
+use super::observer::AnswerObserver;
+use super::reader::AnswerReader;
 use crate::PinnedModel;
 
 pin_project! {

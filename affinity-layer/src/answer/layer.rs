@@ -4,16 +4,9 @@ use std::sync::Arc;
 use http::Extensions;
 use tower_layer::Layer;
 
-use super::AnswerObserver;
+use super::observer::AnswerObserver;
 use super::service::Answer;
-
-type Observe = dyn Fn(&Extensions) -> Option<Box<dyn AnswerObserver>> + Send + Sync;
-
-#[derive(Clone, Default)]
-pub(super) struct Settings {
-    pub(super) final_answer: bool,
-    pub(super) observe: Option<Arc<Observe>>,
-}
+use super::settings::Settings;
 
 /// Layer that applies the [`Answer`] middleware; it belongs below the affinity layer.
 ///

@@ -90,46 +90,26 @@
 
 mod beginning;
 mod body;
+mod facts;
 mod hold;
 mod json;
 mod layer;
 mod link;
-mod observers;
+mod observer;
 mod reader;
 mod service;
+mod settings;
 mod sse;
 #[cfg(test)]
 mod tests;
-
-use http::response::Parts;
+mod usage;
 
 pub(crate) use beginning::{Beginning, BeginningReader};
 pub use body::AnswerBody;
 pub use layer::AnswerLayer;
 pub(crate) use link::Link;
-pub use reader::{AnswerReader, Usage};
+pub use observer::AnswerObserver;
+pub(crate) use observer::ReleasedAtEnd;
+pub use reader::AnswerReader;
 pub use service::{Answer, ResponseFuture};
-
-/// Observes how one answer passes.
-///
-/// An observer begins with its request. If it is dropped without [`on_end`](Self::on_end), there was
-/// no answer, the answer broke off, or the client abandoned it.
-pub trait AnswerObserver: Send {
-    /// The head of the answer is there.
-    fn on_head(&mut self, head: &Parts) {
-        let _ = head;
-    }
-
-    /// A piece of data is passed on. `usage` holds the tokens counted so far; an answer that cannot be
-    /// read counts none.
-    fn on_data(&mut self, usage: Usage) {
-        let _ = usage;
-    }
-
-    /// The answer has ended, because it says so or with its body. Nothing after that is reported.
-    fn on_end(self: Box<Self>) {}
-}
-
-/// In the extensions of a response whose body releases the pin, for the affinity layer to see.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ReleasedAtEnd;
+pub use usage::Usage;

@@ -3,21 +3,10 @@
 use http::response::Parts;
 use http::{HeaderName, header};
 
+use super::facts::Facts;
 use super::json::JsonScanner;
-use super::observers::Observers;
 use super::sse::EventScanner;
-
-/// Tokens of one answer; `None` for what the answer does not report.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Usage {
-    /// Tokens of the request, cached ones included.
-    pub prompt_tokens: Option<u64>,
-    /// Those of the prompt that the provider had in its cache. `None` whenever `prompt_tokens` is.
-    pub cached_tokens: Option<u64>,
-    /// Tokens of the answer.
-    pub output_tokens: Option<u64>,
-}
+use super::usage::Usage;
 
 /// Reads one answer in pieces of any size, without HTTP around it.
 ///
@@ -58,7 +47,7 @@ pub struct Usage {
 pub struct AnswerReader {
     framing: Framing,
     json: JsonScanner,
-    observers: Observers,
+    facts: Facts,
 }
 
 /// How the JSON of an answer is wrapped.
@@ -108,26 +97,26 @@ impl AnswerReader {
     }
 
     fn with(framing: Framing) -> Self {
-        let observers = Observers::new(matches!(framing, Framing::Stream(_)));
-        Self { framing, json: JsonScanner::default(), observers }
+        let facts = Facts::new(matches!(framing, Framing::Stream(_)));
+        Self { framing, json: JsonScanner::default(), facts }
     }
 
     /// Reads on.
     pub fn feed(&mut self, bytes: &[u8]) {
-        let Self { framing, json, observers } = self;
-        if observers.ending.is_over() {
+        let Self { framing, json, facts } = self;
+        if facts.ending.is_over() {
             return;
         }
         match framing {
-            Framing::Plain => json.feed(bytes, |path, value| observers.note(path, value)),
+            Framing::Plain => json.feed(bytes, |path, value| facts.note(path, value)),
             Framing::Stream(events) => events.feed(bytes, |data| match data {
-                _ if observers.ending.is_over() => {}
+                _ if facts.ending.is_over() => {}
                 Some(data) => {
-                    observers.ending.note_data(data);
-                    json.feed(data, |path, value| observers.note(path, value));
+                    facts.ending.note_data(data);
+                    json.feed(data, |path, value| facts.note(path, value));
                 }
                 None => {
-                    observers.ending.next_document();
+                    facts.ending.next_document();
                     json.restart();
                 }
             }),
@@ -143,26 +132,26 @@ impl AnswerReader {
     /// Whether the answer has said that it is over. Its body may continue for a while.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.observers.ending.is_over()
+        self.facts.ending.is_over()
     }
 
     /// Whether the model is done with the task, by what was read so far: there is a reason to stop, and
     /// nothing is left for the client to do. Valid once the answer has ended.
     #[must_use]
     pub fn ends_task(&self) -> bool {
-        self.observers.task.is_ended()
+        self.facts.task.is_ended()
     }
 
     /// The `id` of a plain answer, or the first `response.id` of a stream of Responses.
     #[must_use]
     pub fn response_id(&self) -> Option<&str> {
-        self.observers.id.get()
+        self.facts.id.get()
     }
 
     /// The tokens that were counted so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        self.observers.tokens.usage()
+        self.facts.tokens.usage()
     }
 }
 

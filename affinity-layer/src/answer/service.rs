@@ -10,10 +10,10 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::body::{Reading, Release};
-use super::layer::Settings;
-use super::reader::is_compressed;
-use super::{AnswerBody, AnswerObserver, AnswerReader, ReleasedAtEnd};
+use super::body::{AnswerBody, Reading, Release};
+use super::observer::{AnswerObserver, ReleasedAtEnd};
+use super::reader::{AnswerReader, is_compressed};
+use super::settings::Settings;
 use crate::PinnedModel;
 use crate::ext::Guest;
 

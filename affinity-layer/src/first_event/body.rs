@@ -9,6 +9,8 @@ use http_body::{Body, Frame, SizeHint};
 /// Response body of [`FirstEvent`](super::FirstEvent): what was held, and then the rest.
 pub struct HeldBody<B: Body> {
     held: VecDeque<Frame<Bytes>>,
+    /// How many bytes are held.
+    len: usize,
     /// What broke the body while it was held.
     broken: Option<B::Error>,
     rest: B,
@@ -17,7 +19,7 @@ pub struct HeldBody<B: Body> {
 impl<B: Body> HeldBody<B> {
     /// A body of which nothing is held.
     pub(super) fn untouched(rest: B) -> Self {
-        Self { held: VecDeque::new(), broken: None, rest }
+        Self { held: VecDeque::new(), len: 0, broken: None, rest }
     }
 
     pub(super) fn rest(&mut self) -> &mut B {
@@ -25,6 +27,7 @@ impl<B: Body> HeldBody<B> {
     }
 
     pub(super) fn push(&mut self, frame: Frame<Bytes>) {
+        self.len += len(&frame);
         self.held.push_back(frame);
     }
 
@@ -32,10 +35,14 @@ impl<B: Body> HeldBody<B> {
         self.broken = Some(error);
     }
 
-    /// How many bytes are held.
-    pub(super) fn len(&self) -> usize {
-        self.held.iter().filter_map(Frame::data_ref).map(Bytes::len).sum()
+    /// About how much memory the held pieces take.
+    pub(super) fn cost(&self) -> usize {
+        self.len + self.held.len() * size_of::<Frame<Bytes>>()
     }
+}
+
+fn len(frame: &Frame<Bytes>) -> usize {
+    frame.data_ref().map_or(0, Bytes::len)
 }
 
 impl<B: Body + Default> Default for HeldBody<B> {
@@ -62,6 +69,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for HeldBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         if let Some(frame) = self.held.pop_front() {
+            self.len -= len(&frame);
             return Poll::Ready(Some(Ok(frame)));
         }
         match self.broken.take() {
@@ -75,7 +83,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for HeldBody<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (rest, held) = (self.rest.size_hint(), u64::try_from(self.len()).unwrap_or(u64::MAX));
+        let (rest, held) = (self.rest.size_hint(), u64::try_from(self.len).unwrap_or(u64::MAX));
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(held));
         if let Some(upper) = rest.upper() {

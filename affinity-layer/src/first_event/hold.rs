@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::HeldBody;
 use crate::answer::{Beginning, BeginningReader};
 
-/// The most bytes that are held. A `response.created` repeats the instructions and tools of its
+/// The most memory that held pieces take. A `response.created` repeats the instructions and tools of its
 /// request.
 const MOST_BYTES: usize = 256 * 1024;
 
@@ -63,7 +63,7 @@ where
         match found {
             Some(Beginning::Served) => break Held::Served,
             Some(Beginning::Error) => break Held::Error,
-            Some(Beginning::Open) | None if body.len() > MOST_BYTES => break Held::Served,
+            Some(Beginning::Open) | None if body.cost() > MOST_BYTES => break Held::Served,
             Some(Beginning::Open) | None => {}
         }
     };

@@ -223,6 +223,18 @@ async fn a_head_that_goes_on_for_ever_fills_no_memory() {
 }
 
 #[tokio::test]
+async fn a_head_in_tiny_pieces_fills_no_memory_either() {
+    let (pieces, response) = stream();
+    for _ in 0..100_000 {
+        pieces.send(Ok("\n")).unwrap();
+    }
+    let (response, held) = hold(response, Duration::from_secs(60)).await;
+    assert_eq!(held, Held::Served);
+    drop(pieces);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), 100_000);
+}
+
+#[tokio::test]
 async fn what_is_held_counts_for_the_length_of_the_body() {
     let whole = "{\"choices\":[{}]}";
     let response = Response::builder().header("content-type", JSON);

@@ -2,6 +2,7 @@
 //! with serde_json. `PROPTEST_CASES` makes it run for longer.
 
 mod answers;
+mod beginning;
 mod style;
 mod usage;
 
@@ -13,7 +14,7 @@ use serde_json::Value;
 use self::answers::{key, shaped, text};
 use self::style::Style;
 use crate::answer::AnswerReader;
-use crate::answer::observers::{HOSTED_CALLS, LAST_EVENTS};
+use crate::answer::facts::{HOSTED_CALLS, LAST_EVENTS};
 
 fn config() -> ProptestConfig {
     let default = ProptestConfig::default();

@@ -28,7 +28,11 @@ pub(super) fn text() -> impl Strategy<Value = String> {
         "response.function_call_arguments.delta",
         "web_search_call",
         "mcp_approval_request",
+        "message_start",
         "message_stop",
+        "ping",
+        "error",
+        "response.created",
         "response.failed",
         "",
         "x_call",
@@ -58,6 +62,8 @@ pub(super) fn key() -> impl Strategy<Value = String> {
         "output",
         "type",
         "item",
+        "error",
+        "object",
         "content",
         "content_block",
         "message",
@@ -134,8 +140,11 @@ pub(super) fn shaped() -> impl Strategy<Value = Value> {
         true => json!({"type": "response.completed", "response": whole}),
         false => whole,
     });
+    let error = (anything(), one_of(&["error", "ping", "response.failed"]))
+        .prop_map(|(error, kind)| json!({"error": error, "type": kind}));
     prop_oneof![
         4 => chat,
+        1 => error,
         2 => message,
         1 => begun,
         2 => delta,

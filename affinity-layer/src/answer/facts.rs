@@ -1,7 +1,7 @@
-//! What is learnt from an answer. Each observer sees every value of the one pass over it.
+//! What is learnt from an answer. Each fact sees every value of the one pass over it.
 
-use super::Usage;
 use super::json::{JsonValue, Step};
+use super::usage::Usage;
 
 /// The last events of a stream, by their `type`.
 pub(super) const LAST_EVENTS: [&str; 4] =
@@ -26,14 +26,14 @@ const CALL_EVENTS: [&str; 2] =
 
 /// Everything that is learnt from one answer.
 #[derive(Debug)]
-pub(super) struct Observers {
+pub(super) struct Facts {
     pub(super) ending: Ending,
     pub(super) task: Task,
     pub(super) tokens: Tokens,
     pub(super) id: ResponseId,
 }
 
-impl Observers {
+impl Facts {
     pub(super) fn new(is_stream: bool) -> Self {
         let (ending, id) = (Ending::new(is_stream), ResponseId::new(is_stream));
         Self { ending, task: Task::default(), tokens: Tokens::default(), id }
