@@ -44,7 +44,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve; what happens without a command.
+    /// Serve requests; the default without a command.
     Serve(Serve),
     /// Run an agent twice, without and with affinity, against the simulated provider.
     Demo(Demo),
@@ -63,7 +63,7 @@ enum Command {
     },
 }
 
-/// The variable that names the configuration where no argument does.
+/// The variable that names the configuration if no argument does.
 const CONFIG_VARIABLE: &str = "AFFINITY_CONFIG";
 
 /// The file that is `named`, else that of the environment. An empty variable names none.
@@ -75,21 +75,21 @@ fn configured_file(named: Option<PathBuf>) -> Option<PathBuf> {
 
 #[derive(Args, Debug, Default, PartialEq)]
 struct Serve {
-    /// The configuration; without it, that of AFFINITY_CONFIG, else an embedded one with the
-    /// simulated provider.
+    /// The configuration file; without it, the one that AFFINITY_CONFIG names, else an embedded
+    /// configuration with the simulated provider.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where to listen, instead of the configured listeners.
     #[arg(long, value_name = "ADDR", value_parser = socket_address)]
     listen: Option<SocketAddr>,
-    /// Send the calls of all providers to one base URL; no keys are needed then.
+    /// Send the calls of all providers to one base URL, without keys.
     #[arg(long, value_name = "URL", value_parser = http_base)]
     upstream: Option<Uri>,
 }
 
 #[derive(Args, Debug)]
 struct Verify {
-    /// The gateway.
+    /// The gateway to check.
     #[arg(long, default_value = "http://127.0.0.1:12000")]
     url: String,
     /// Sessions to check.
@@ -98,7 +98,7 @@ struct Verify {
     /// Requests in each session.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// The model to ask for.
+    /// The requested model.
     #[arg(long, default_value = verify::MODEL)]
     model: String,
     /// A client key of the gateway, sent as a bearer token.
@@ -115,7 +115,7 @@ struct Provider {
 
 #[derive(Args, Debug)]
 struct Report {
-    /// The admin listener of the gateway.
+    /// The gateway's admin listener.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:12002", value_parser = http_base)]
     url: Uri,
     /// Its token.
