@@ -23,13 +23,47 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A router within limits. Clones share the limits and the connections.
 ///
-/// The time limit is for the whole decision: the wait for a free place, every try, and the pauses
-/// between.
+/// 1. The time limit is for the whole decision: the wait for a free place, every try, and the pauses
+///    between. A decision that takes longer is [`ErrorKind::Timeout`].
+/// 2. Only a failure that [is retryable](RouterError::is_retryable) is tried again. The pause before
+///    it starts at 50 ms and doubles.
+/// 3. Decisions beyond the limit on concurrency wait for a place, and the time limit counts the wait.
+/// 4. Each decision is one `tracing` span, `router`, however often it is tried.
+///
+/// It wraps any router, also one of your own: a [`Service`] from [`RouteRequest`] to
+/// [`RouteDecision`] whose error is [`RouterError`].
+///
+/// ```
+/// use affinity_layer::{ModelName, RouteDecision, RouteRequest};
+/// use router_client::{ErrorKind, RouterClient, RouterError};
+/// use std::time::Duration;
+/// use tower::{ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let by_length = service_fn(|request: RouteRequest| async move {
+///     let name = if request.body.len() > 10_000 { "openai/gpt-4o" } else { "openai/gpt-4o-mini" };
+///     let model = ModelName::new(name).map_err(|_| RouterError::new(ErrorKind::Malformed))?;
+///     Ok(RouteDecision::new([model]))
+/// });
+/// let router = RouterClient::builder(by_length)
+///     .timeout(Duration::from_millis(200))
+///     .retries(0)
+///     .concurrency(16)
+///     .in_process()
+///     .build();
+///
+/// let (parts, ()) = http::Request::post("/v1/chat/completions").body(())?.into_parts();
+/// let decision = router.oneshot(RouteRequest::new(parts, "{}".into())).await?;
+/// assert_eq!(decision.models[0].as_str(), "openai/gpt-4o-mini");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct RouterClient(BoxCloneSyncService<RouteRequest, RouteDecision, RouterError>);
 
 impl RouterClient {
-    /// Sets limits around `router`.
+    /// Starts to set limits around `router`: 2 s in all, one retry, 64 decisions at once.
     pub fn builder<R>(router: R) -> RouterClientBuilder<R> {
         let timeout = Duration::from_secs(2);
         RouterClientBuilder { router, timeout, retries: 1, concurrency: 64, in_process: false }
@@ -56,7 +90,7 @@ impl Service<RouteRequest> for RouterClient {
     }
 }
 
-/// Collects the limits of a [`RouterClient`].
+/// Collects the limits of a [`RouterClient`]. Made by [`RouterClient::builder`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RouterClientBuilder<R> {
@@ -69,13 +103,16 @@ pub struct RouterClientBuilder<R> {
 
 impl<R> RouterClientBuilder<R> {
     /// How long one decision may take in all. 2 s by default.
+    ///
+    /// The affinity layer lets a request go on without a decision when it fails, so this is the most
+    /// that a router adds to a request. A routing model that reasons needs more than the default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
     /// How often a failure that [is retryable](RouterError::is_retryable) is tried again, after
-    /// 50 ms and then twice as long each time. Once by default.
+    /// 50 ms and then twice as long each time. Once by default; the time limit ends it earlier.
     pub fn retries(mut self, retries: usize) -> Self {
         self.retries = retries;
         self
@@ -87,7 +124,8 @@ impl<R> RouterClientBuilder<R> {
         self
     }
 
-    /// Marks the router as one that calls no server, so that its spans are not those of a client.
+    /// Marks the router as one that makes no network call, so that its spans are `internal` and not
+    /// those of a client.
     pub fn in_process(mut self) -> Self {
         self.in_process = true;
         self

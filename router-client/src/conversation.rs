@@ -1,4 +1,9 @@
 //! The conversation out of a request's body: Chat Completions, Messages and Responses.
+//!
+//! 1. Only the texts of user and assistant count. System prompts are the same for every turn of an
+//!    agent, and calls and results of tools do not say what the user wants.
+//! 2. What an agent's harness puts into a user message is taken out: it would decide every route.
+//! 3. Messages are looked at from the newest on, and only as far as they are needed.
 
 use std::borrow::Cow;
 
@@ -9,6 +14,7 @@ use serde_json::value::RawValue;
 /// The JSON around a message's text, in bytes; roughly `{"role":"assistant","content":""},`.
 const MESSAGE_FRAME: usize = 34;
 
+/// Who speaks. Anybody but user and assistant is [`Other`](Self::Other), and is not listened to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
@@ -74,6 +80,7 @@ pub(crate) fn ends(text: &str, limit: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{head} … {tail}"))
 }
 
+/// The messages of a body as they came, the oldest first; none if the body is not understood.
 pub(crate) fn items<'a>(path: &str, body: &'a [u8]) -> Vec<&'a RawValue> {
     #[derive(Deserialize)]
     struct Body<'a> {
@@ -99,6 +106,7 @@ pub(crate) fn items<'a>(path: &str, body: &'a [u8]) -> Vec<&'a RawValue> {
     serde_json::from_str(list.get()).unwrap_or_default()
 }
 
+/// The message in `item`; `None` where neither user nor assistant says anything.
 pub(crate) fn message(item: &RawValue) -> Option<Message> {
     #[derive(Deserialize)]
     struct Item<'a> {

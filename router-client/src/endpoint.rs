@@ -1,4 +1,9 @@
 //! One HTTP exchange with a router: what is sent, how much is read, what its failures are called.
+//!
+//! 1. A request is a POST of JSON with the headers of [`PASSED_ON`] and, if there is one, the
+//!    router's own credential. The credentials of a client never leave the process here.
+//! 2. At most 64 KiB of an answer are read, so that a broken router costs no memory.
+//! 3. Redirects are not followed: the credential would go with them.
 
 use affinity_layer::BoxError;
 use bytes::Bytes;
@@ -51,6 +56,8 @@ enum HttpClient {
 }
 
 impl Endpoint {
+    /// An endpoint at `base`, to which nothing is connected yet.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Config`] unless `base` is an absolute http or https URL without credentials, and when the system's
@@ -69,6 +76,8 @@ impl Endpoint {
         Ok(Self { base, client, authorization: None })
     }
 
+    /// Sends `secret` as the bearer token of every request.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Config`] when a header cannot hold `secret`.

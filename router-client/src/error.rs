@@ -7,6 +7,12 @@ use std::sync::Arc;
 use affinity_layer::BoxError;
 
 /// What kind of failure a [`RouterError`] is.
+///
+/// | kind | tried again by [`RouterClient`](crate::RouterClient) |
+/// |---|---|
+/// | [`Connect`](Self::Connect) | yes |
+/// | [`Status`](Self::Status) | 429, 500, 502, 503 and 504 |
+/// | any other | no: the next answer would be the same, or there is no time left |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -27,7 +33,18 @@ pub enum ErrorKind {
 
 /// A router failed. This is never a decision: nothing may be stored for it.
 ///
-/// Neither the message nor the sources hold any text of the request or the answer.
+/// Neither the message nor the sources hold any text of the request or the answer, so it may be
+/// logged as it is.
+///
+/// ```
+/// use router_client::{ErrorKind, RouterError};
+/// use std::error::Error;
+///
+/// let error = RouterError::new(ErrorKind::Status(503)).with_source("the queue is full");
+/// assert!(error.is_retryable());
+/// assert_eq!(error.kind(), ErrorKind::Status(503));
+/// assert_eq!(error.source().unwrap().to_string(), "the queue is full");
+/// ```
 #[derive(Clone, Debug)]
 pub struct RouterError {
     kind: ErrorKind,

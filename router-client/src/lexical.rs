@@ -32,6 +32,33 @@ const NAME_WEIGHT: f64 = 2.0;
 ///    route matches.
 /// 4. Of a message longer than 16 KiB the first and the last 8 KiB are looked at.
 ///
+/// ```
+/// use affinity_layer::{ModelName, RouteName, RouteRequest};
+/// use router_client::{LexicalRouter, Preference, Preferences};
+/// use tower::ServiceExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let route = |name, description: &str, model| {
+///     Ok::<_, Box<dyn std::error::Error>>(Preference {
+///         name: RouteName::new(name)?,
+///         description: description.into(),
+///         models: vec![ModelName::new(model)?],
+///     })
+/// };
+/// let router = LexicalRouter::new(Preferences::new([
+///     route("code", "writing functions and tests", "anthropic/claude-opus-4-8")?,
+///     route("poetry", "poems and songs", "openai/gpt-4o")?,
+/// ]));
+///
+/// let (parts, ()) = http::Request::post("/v1/responses").body(())?.into_parts();
+/// let body = r#"{"input": "Write a poem about functional programming"}"#;
+/// let decision = router.oneshot(RouteRequest::new(parts, body.into())).await?;
+/// assert_eq!(decision.route.unwrap().as_str(), "poetry");
+/// # Ok(())
+/// # }
+/// ```
+///
 /// It knows no synonyms: a route is found by the words of its description, so write into the
 /// description what users will say. Stemming is for English; other languages match by whole words,
 /// and languages written without spaces hardly match at all.

@@ -9,7 +9,18 @@
 //! | [`LlmRouter`] | a routing model behind an OpenAI-compatible endpoint |
 //! | [`PlanoRouter`] | another gateway, by its decision API |
 //!
-//! [`RouterClient`] puts limits on time, retries and concurrency around any of them.
+//! [`RouterClient`] puts limits on time, retries and concurrency around any of them, and around a
+//! router of your own.
+//!
+//! # Rooms
+//!
+//! | module | holds |
+//! |---|---|
+//! | `client` | the limits around a router |
+//! | `lexical`, `llm`, `plano` | one router each; `llm::dialect` is how a model is asked, `llm::format` what it is asked, `llm::answer` how its answer is read |
+//! | `conversation`, `turn` | the texts of a request's body, in three protocols, and where a turn of the user begins |
+//! | `endpoint` | one HTTP exchange: what is sent, how much is read, what its failures are called |
+//! | `preference`, `error`, `span` | the routes to choose from, the errors, the span of a decision |
 //!
 //! # Rules
 //!

@@ -48,6 +48,38 @@ use dialect::Dialect;
 /// It has no limits of its own on time, retries and concurrency: see
 /// [`RouterClient`](crate::RouterClient).
 ///
+/// ```
+/// use affinity_layer::{ModelName, RouteName, RouteRequest};
+/// use router_client::{LlmRouter, Preference, Preferences, RouterClient};
+/// use std::time::Duration;
+/// use tower::ServiceExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # // A routing model that thinks before it answers.
+/// # let app = axum::Router::new().fallback(|| async { axum::Json(serde_json::json!({
+/// #     "choices": [{"message": {"content": "<think>Code?</think>{\"route\": \"code\"}"}}]
+/// # })) });
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// # let url = format!("http://{}", listener.local_addr()?).parse()?;
+/// # tokio::spawn(async { axum::serve(listener, app).await });
+/// let preferences = Preferences::new([Preference {
+///     name: RouteName::new("code")?,
+///     description: "writing functions and tests".into(),
+///     models: vec![ModelName::new("anthropic/claude-opus-4-8")?],
+/// }]);
+/// // `url` is the base address, for example http://localhost:8000/v1
+/// let model = LlmRouter::new(url, "Arch-Router", preferences).bearer("router-key");
+/// let router = RouterClient::builder(model).timeout(Duration::from_secs(10)).build();
+///
+/// let (parts, ()) = http::Request::post("/v1/chat/completions").body(())?.into_parts();
+/// let body = r#"{"messages": [{"role": "user", "content": "Write a sort function"}]}"#;
+/// let decision = router.oneshot(RouteRequest::new(parts, body.into())).await?;
+/// assert_eq!(decision.models[0].as_str(), "anthropic/claude-opus-4-8");
+/// # Ok(())
+/// # }
+/// ```
+///
 /// [`ErrorKind::Malformed`]: crate::ErrorKind::Malformed
 #[derive(Clone)]
 pub struct LlmRouter {

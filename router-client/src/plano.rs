@@ -31,6 +31,31 @@ const MAX_CANDIDATES: usize = 32;
 ///
 /// It has no limits of its own on time, retries and concurrency: see
 /// [`RouterClient`](crate::RouterClient).
+///
+/// ```
+/// use affinity_layer::RouteRequest;
+/// use router_client::PlanoRouter;
+/// use tower::ServiceExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # // Another gateway.
+/// # let app = axum::Router::new().fallback(|| async { axum::Json(serde_json::json!({
+/// #     "models": ["openai/gpt-4o", "openai/gpt-4o-mini"], "route": "code"
+/// # })) });
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// # let url = format!("http://{}", listener.local_addr()?).parse()?;
+/// # tokio::spawn(async { axum::serve(listener, app).await });
+/// // `url` is the address of the gateway, for example http://localhost:12000
+/// let router = PlanoRouter::new(url);
+///
+/// let (parts, ()) = http::Request::post("/v1/chat/completions").body(())?.into_parts();
+/// let decision = router.oneshot(RouteRequest::new(parts, "{}".into())).await?;
+/// assert_eq!(decision.models.len(), 2);
+/// assert_eq!(decision.route.unwrap().as_str(), "code");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct PlanoRouter {
     endpoint: Result<Endpoint, RouterError>,

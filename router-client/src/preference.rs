@@ -25,6 +25,27 @@ pub struct Preference {
 ///
 /// A `Preferences` in the extensions of [`RouteRequest::parts`] takes the place of the configured
 /// ones for that request; this is how preferences inside a request's body are honoured.
+///
+/// ```
+/// use affinity_layer::RouteRequest;
+/// use router_client::{LexicalRouter, Preferences};
+/// use tower::ServiceExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let inline: Preferences = serde_json::from_str(
+///     r#"[{"name": "poetry", "description": "poems", "models": ["openai/gpt-4o"]}]"#,
+/// )?;
+/// let (mut parts, ()) = http::Request::post("/v1/chat/completions").body(())?.into_parts();
+/// parts.extensions.insert(inline);
+///
+/// let router = LexicalRouter::new(Preferences::default());
+/// let body = r#"{"messages": [{"role": "user", "content": "A poem, please"}]}"#;
+/// let decision = router.oneshot(RouteRequest::new(parts, body.into())).await?;
+/// assert_eq!(decision.models[0].as_str(), "openai/gpt-4o");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "Vec<Preference>")]
 pub struct Preferences(Arc<[Preference]>);

@@ -25,6 +25,19 @@ const ATTACHMENTS: [&str; 8] = [
 ///
 /// `path` is that of the request; it distinguishes Chat Completions, Messages and Responses. A body
 /// that is not understood opens no turn.
+///
+/// ```
+/// use router_client::opens_user_turn;
+///
+/// let path = "/v1/chat/completions";
+/// let asked = br#"{"messages": [{"role": "user", "content": "What is 2 + 2?"}]}"#;
+/// assert!(opens_user_turn(path, asked));
+///
+/// let tool = br#"{"messages": [{"role": "user", "content": "What is 2 + 2?"},
+///     {"role": "assistant", "content": null, "tool_calls": []},
+///     {"role": "tool", "content": "4"}]}"#;
+/// assert!(!opens_user_turn(path, tool));
+/// ```
 #[must_use]
 pub fn opens_user_turn(path: &str, body: &[u8]) -> bool {
     for item in conversation::items(path, body).into_iter().rev() {

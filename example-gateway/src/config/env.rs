@@ -1,4 +1,7 @@
 //! `$NAME` and `${NAME}` in values.
+//!
+//! By hand, because the well-kept crate for it (shellexpand) leaves an unclosed `${NAME` as it is, which
+//! would be sent as a key, and takes the `$5` of a description for a variable.
 
 /// Why a value could not be expanded.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! YAML as a tree that remembers its lines.
 //!
 //! The file is read into a tree first and understood afterwards, so that every error of a file is
-//! found in one run and each names its line.
+//! found in one run and each names its line. Types that serde derives, and the crates that load
+//! configurations with them (figment, config), stop at the first error and know few lines.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -1,4 +1,7 @@
 //! What the command line's programs print, plain in a pipe and with colour on a terminal.
+//!
+//! By hand: it is one condition and one escape sequence. `anstream`, which clap brings, takes colours
+//! out of what is written to a stream; here, tests write to streams of their own.
 
 use std::io::{self, IsTerminal, Write};
 

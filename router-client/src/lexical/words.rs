@@ -1,4 +1,8 @@
 //! Words and their stems.
+//!
+//! A stem is what is left of a word without its endings, so that the forms of a word meet. It need not
+//! be a word itself: `generating`, `generation` and `generator` all become `gener`. Crates for stemming
+//! (rust-stemmers) follow Porter, which keeps `analysis` and `analyze` apart.
 
 use std::borrow::Cow;
 

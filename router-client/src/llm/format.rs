@@ -36,11 +36,38 @@ Answer with one JSON object and nothing else:
 
 /// How a model is asked for a route.
 ///
-/// Both formats put the routes, at most 4 KiB or 8 KiB of them, between `<routes>` and `</routes>` and the conversation, as a JSON
-/// array of `{"role", "content"}`, between `<conversation>` and `</conversation>`. The conversation
-/// is made of the texts of user and assistant; the newest messages that fit are kept in their
-/// order, and of the newest the beginning and the end, should it not fit alone. The budget is for
-/// the whole prompt, at an estimated four bytes for a token.
+/// The prompt is one user message:
+///
+/// ```text
+/// You choose who serves a conversation. …
+///
+/// <routes>
+/// [{"name":"code","description":"writing functions and tests"}]
+/// </routes>
+///
+/// This is the conversation, the oldest message first.
+///
+/// <conversation>
+/// [{"role":"user","content":"Write a sort function"}]
+/// </conversation>
+///
+/// Find the route that fits the newest user message, …
+/// Answer with one JSON object and nothing else:
+/// {"route": "the name of the route"}
+/// ```
+///
+/// - The routes take up at most 4 KiB, or 8 KiB for the [`Orchestrator`](Self::Orchestrator). Where
+///   they are longer, descriptions are shortened, then the last routes are left out.
+/// - The conversation is made of the texts of user and assistant. The newest messages that fit are
+///   kept in their order; of the newest alone, should it not fit, the beginning and the end.
+/// - The budget is for the whole prompt, at an estimated four bytes for a token.
+///
+/// ```
+/// use router_client::PromptFormat;
+///
+/// assert_eq!(PromptFormat::for_model("Plano-Orchestrator"), PromptFormat::Orchestrator);
+/// assert_eq!(PromptFormat::for_model("gpt-5-mini"), PromptFormat::ArchRouter);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PromptFormat {
@@ -127,6 +154,7 @@ impl PromptFormat {
         }
     }
 
+    /// The prompt about `messages`, the oldest first.
     pub(crate) fn prompt(self, routes: &str, messages: &[Message]) -> String {
         let conversation = json(&messages);
         let task = self.task();
