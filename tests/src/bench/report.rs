@@ -30,7 +30,7 @@ pub fn section(outcome: &Outcome, setup: &Setup, plot: &str) -> String {
     let Outcome { plan, plain, decisions, streams, .. } = outcome;
     let _ = writeln!(
         text,
-        "Made by `tests/bench.sh`, which anybody can run. Each server has {} turns of {} ms in each \
+        "Made by `tests/bench.sh`, which anyone can run. Each server has {} turns of {} ms in each \
          case, in turns with the others; a ratio is the median of the ratios of such pairs. \
          **direct** is the provider stand-in without a proxy, **floor** a proxy on hyper-util that \
          forwards and does nothing else, **whole** one that in addition holds each body until it is \
