@@ -7,7 +7,7 @@
 //! | [`Probe`] | request | that no model has to answer | a pin is used, none is made |
 //! | [`RequestedModel`] | request | the configured name of the requested model | the body is not read for it |
 //! | [`AnyModel`] | request | that any model will do | the session has no model lane |
-//! | [`FallbackModel`] | request | that the requested model is not for new sessions | what stands in for it |
+//! | [`FallbackModel`] | request | that the requested model is not for new sessions | the model to use instead |
 //! | [`PassingFailure`] | response | that the model failed whatever the status | the next candidate is asked |
 //! | [`LastingFailure`] | response | that the model failed and will again | the next candidate is asked |
 //! | [`SecondChance`] | response | that a failure is not the model's own | the model is asked again |

@@ -38,8 +38,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether a pin that was there before decided the request, and the pin is known to stand: the
-    /// value of `x-plano-pinned`, but for a [detour](crate::PinnedModel::detour).
+    /// Whether an earlier pin decided the request, and the pin is known to be stored: the value of
+    /// `x-plano-pinned`, except for a [detour](crate::PinnedModel::detour).
     #[must_use]
     pub const fn is_pinned(self) -> bool {
         matches!(self, Self::Hit | Self::Joined)

@@ -27,7 +27,7 @@ const NAME_WEIGHT: f64 = 2.0;
 /// 1. Words are compared by their stems, so that `write` and `writing` or `analyze` and `analysis`
 ///    meet. Words that say nothing about the topic are left out.
 /// 2. A word that several preferences share counts less than one that only a single one has; a word
-///    of the name counts more than one of the description; a long description is no advantage.
+///    of the name counts more than one of the description; a long description has no advantage.
 /// 3. The highest positive score wins, and the first of equal ones. Without a positive score no
 ///    route matches.
 /// 4. Of a message longer than 16 KiB the first and the last 8 KiB are looked at.

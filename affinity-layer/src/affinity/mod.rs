@@ -58,11 +58,11 @@
 //! 4. All calls of the store by one request together take [`store_budget`](AffinityLayer::store_budget)
 //!    at most; a read takes at most half of what is left. The router's time is not counted.
 //! 5. Of a body at most [`body_limit`](AffinityLayer::body_limit) bytes are held; a larger one that has
-//!    to be held is refused with 413. A body that nobody has to read is handed on as it came.
+//!    to be held is refused with 413. A body that does not have to be read is passed on unchanged.
 //! 6. The layer invents no errors: what it refuses is a response, made by
 //!    [`OpenAiErrors`](crate::rejection::OpenAiErrors) or by
 //!    [a function of yours](AffinityLayer::with_rejection_response).
-//! 7. Where other replicas hold near copies, a response that tells of a new pin is held back until
+//! 7. If other replicas hold near copies, a response that reports a new pin is held back until
 //!    they know of it ([`coherence`](crate::AffinityStore::coherence)), so that the client finds the same
 //!    pin wherever it asks next.
 //!

@@ -17,13 +17,13 @@ pub(crate) enum Beginning {
     Open,
     /// Something of an answer.
     Served,
-    /// An error in the place of an answer.
+    /// An error instead of an answer.
     Error,
 }
 
 /// Reads the beginning of an answer in pieces of any size.
 ///
-/// - A stream begins with its first event that is none of [`EMPTY_EVENTS`]; comments and blank bytes
+/// - A stream begins with its first event that is not one of [`EMPTY_EVENTS`]; comments and blank bytes
 ///   say nothing. An event is an error by its `type` (`error`, `response.failed`), or by an `error`
 ///   that is not `null`.
 /// - A plain answer is an error in the same way. It is none with its end, or as soon as an object in a
@@ -70,7 +70,7 @@ impl BeginningReader {
                 _ if *found != Beginning::Open || ending.is_over() => {}
                 Some(data) => {
                     ending.note_data(data);
-                    // `[DONE]` alone is no answer.
+                    // `[DONE]` alone is not an answer.
                     if !ending.is_over() {
                         document.read(json, data, found, true);
                     }

@@ -17,8 +17,8 @@
 //!    answer that does not say so, or that cannot be read, ends with its body.
 //! 5. The release begins before the piece with the end is passed on, and that piece waits until the
 //!    store has done it and, over near copies, until
-//!    [other replicas know](crate::AffinityStore::coherence). A slower release goes on beside the
-//!    answer, for 1 s in all; a turn that is sent meanwhile may still get the old pin.
+//!    [other replicas know](crate::AffinityStore::coherence). A slower release continues while the
+//!    answer goes on, for 1 s in all; a turn that is sent meanwhile may still get the old pin.
 //! 6. A body that fails, or that the client stops reading before the model is done, has not ended:
 //!    the pin stays. So does a pin that was made after the request was served.
 //! 7. Where the affinity layer follows [`PreviousResponseId`](crate::BodyId::PreviousResponseId), the

@@ -181,7 +181,7 @@ fn in_every_order_one_decides_all_are_answered_and_nothing_is_left() {
     for one in [Stays, MayLeave, Panics] {
         for other in [Stays, MayLeave, Panics] {
             for third in [Stays, MayLeave, Panics] {
-                // Requests are alike but for their fates.
+                // Requests differ only in their fates.
                 if one <= other && other <= third {
                     count += every_order(&[one, other, third]);
                 }

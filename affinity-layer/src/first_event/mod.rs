@@ -9,12 +9,12 @@
 //! # Rules
 //!
 //! 1. A response of status 200 is held until its answer begins. Comments, blank bytes, `ping`,
-//!    `message_start`, `response.created`, `response.queued` and `response.in_progress` are no
-//!    beginning; nor is `[DONE]`.
+//!    `message_start`, `response.created`, `response.queued` and `response.in_progress` do not begin
+//!    it; nor does `[DONE]`.
 //! 2. An answer has failed that ends or breaks before it begins, or that begins with an error: a first
 //!    event, or a JSON body, with the type `error` or `response.failed`, or with an `error` that is not
-//!    `null`. The response gets a [`PassingFailure`](crate::ext::PassingFailure) and is otherwise as it
-//!    came: whoever reads its body reads the same bytes, and the same break.
+//!    `null`. The response gets a [`PassingFailure`](crate::ext::PassingFailure) and is otherwise
+//!    unchanged: a reader of its body gets the same bytes, and the same break.
 //! 3. After [a time](FirstEventLayer::limit), or with more than 256 KiB, what is held goes out and
 //!    counts as an answer.
 //! 4. No byte waits for another once the answer has begun, and none is changed.

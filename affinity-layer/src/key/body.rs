@@ -30,7 +30,7 @@ pub enum BodyId {
     /// `conversation`: the id, or an object with `id`.
     Conversation,
     /// `metadata.user_id` as Claude Code fills it: JSON with `session_id`, or a text that ends in
-    /// `_session_` and a UUID. Anything else there names a person and is no session.
+    /// `_session_` and a UUID. Any other value names a person, not a session.
     UserId,
     /// `previous_response_id`: the conversation that the response belongs to, however long and
     /// whatever branches off where. It needs an [`AnswerLayer`](crate::AnswerLayer) below, which learns

@@ -6,7 +6,7 @@
 
 use affinity_layer::key::BodyIds;
 
-/// The keys that the gateway acts on, beside those that name a session.
+/// The keys that the gateway acts on, apart from those that name a session.
 const ACTED_ON: [&str; 8] = [
     "model",
     "stream",

@@ -16,7 +16,7 @@ pub(super) fn ip_address(text: &str) -> Result<IpAddr, &'static str> {
     text.parse().map_err(|_| "must be an IP address, for example 127.0.0.1")
 }
 
-/// Reads an IP address and a port, for example `127.0.0.1:12000`; `localhost` stands for 127.0.0.1.
+/// Reads an IP address and a port, for example `127.0.0.1:12000`; `localhost` means 127.0.0.1.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What is worth a word once the addresses of the providers are settled.
+//! Warnings that need the final addresses of the providers.
 
 use http::{HeaderName, header};
 
@@ -13,8 +13,8 @@ const CREDENTIALS: [HeaderName; 3] = [
 ];
 
 impl Config {
-    /// What the file can hardly mean: routes whose models do not speak every protocol, and providers
-    /// that will refuse every call for want of a key. Ask after
+    /// Likely mistakes: routes whose models do not speak every protocol, and providers that will refuse
+    /// every call because there is no key. Call it after
     /// [`replace_upstreams`](Self::replace_upstreams).
     #[must_use]
     pub fn advice(&self) -> Vec<String> {

@@ -2,7 +2,7 @@
 //!
 //! 1. Reading never stops at an error. A value that is not usable is reported once, where it is
 //!    read, and reads as `None`, so that the rest of the file is still checked.
-//! 2. A key exists because a reader asks for it: there is no list of keys beside the readers. So a
+//! 2. A key exists because a reader asks for it: there is no separate list of keys. So a
 //!    reader asks for all the keys of its section, whatever their values turn out to be, and
 //!    [`At::report_unknown_keys`] then reports the keys that no reader asked for.
 

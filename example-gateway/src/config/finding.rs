@@ -1,4 +1,4 @@
-//! What is wrong, or worth a word, in a configuration file.
+//! Errors and warnings of a configuration file.
 
 use std::fmt;
 

@@ -23,7 +23,7 @@ pub struct Listener {
     pub port: u16,
     /// The keys of which a request needs one; with none, every request is taken.
     pub client_keys: Vec<ClientKey>,
-    /// The hosts by which it may be called without client keys, beside those of this machine.
+    /// The hosts by which it may be called without client keys, in addition to those of this machine.
     pub hosts: Hosts,
     /// The web pages that may call it from other sites; `None` without the section.
     pub cors_origins: Option<Origins>,
@@ -48,7 +48,7 @@ pub enum Origins {
 }
 
 impl Origins {
-    /// Whether `origin` is one of them, as it stands in a header.
+    /// Whether `origin`, as a header holds it, is one of them.
     #[must_use]
     pub fn hold(&self, origin: &[u8]) -> bool {
         match self {
@@ -154,7 +154,7 @@ fn read_one(at: &At<'_>) -> Listener {
     let has_keys = !listener.client_keys.is_empty();
     if let Some(hosts) = at.get("hosts") {
         if has_keys {
-            hosts.warn("has no effect beside client_keys");
+            hosts.warn("has no effect with client_keys");
         }
         listener.hosts = read_hosts(&hosts);
     }

@@ -34,7 +34,7 @@ pub struct Provider {
     pub protocols: Protocols,
     /// What the file says of it.
     pub(super) declared_protocols: Option<Protocols>,
-    /// What the model takes beside text.
+    /// What the model accepts besides text.
     pub input: Inputs,
 }
 

@@ -30,7 +30,7 @@ const ALLOWS_PRIVATE: HeaderName = HeaderName::from_static("access-control-allow
 /// Seconds for which a browser may remember the answer to a preflight.
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// What a page may read of an answer beside what every page may.
+/// The headers that a page may read in addition to those that every page may.
 const EXPOSED: [HeaderName; 7] = [
     PINNED_HEADER,
     MODEL_HEADER,
@@ -152,7 +152,7 @@ impl Browsers {
         Some(response)
     }
 
-    /// Lets `reader` read an answer; caches are told that answers differ by origin.
+    /// Lets `reader` read an answer, and tells caches that answers differ by origin.
     pub(super) fn share<B>(&self, reader: Option<HeaderValue>, response: &mut Response<B>) {
         if self.origins.is_none() {
             return;

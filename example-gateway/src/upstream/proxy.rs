@@ -193,7 +193,7 @@ fn check_head<B>(answer: &mut Response<B>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Writes a length that stands there several times, as in `2, 2`, once. Whether there is none, or one.
+/// Writes a repeated length, as in `2, 2`, once. Whether there is none, or one.
 fn one_length(headers: &mut HeaderMap) -> bool {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else { return true };

@@ -74,7 +74,7 @@ fn singular(word: &str) -> Cow<'_, str> {
     if let Some(start) = word.strip_suffix("ies").filter(|start| start.len() >= 2) {
         return Cow::Owned(format!("{start}y"));
     }
-    // `class`, `status` and `analysis` are no plurals.
+    // `class`, `status` and `analysis` are not plurals.
     let plural = word.strip_suffix('s').filter(|start| start.len() >= 3);
     Cow::Borrowed(plural.filter(|start| !start.ends_with(['s', 'u', 'i'])).unwrap_or(word))
 }

@@ -39,7 +39,7 @@ pub(super) fn check_type(headers: &HeaderMap, has_body: bool) -> Result<(), ApiE
     Ok(())
 }
 
-/// The value of a field that may stand there once. `?` takes the place of one that is not text.
+/// The value of a field that may occur once. `?` replaces a value that is not text.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, ApiError> {
     let mut values = headers.get_all(name).iter();
     let first = values.next().map(|value| value.to_str().unwrap_or("?").trim());
@@ -55,8 +55,8 @@ fn is_json(media: &str) -> bool {
     kind.eq_ignore_ascii_case("application") && suffix.eq_ignore_ascii_case("json")
 }
 
-/// Whether a parameter of a content type is not a charset, or one that means UTF-8. What is like a charset
-/// but not plainly UTF-8, such as `charset*=utf-8''x`, is none.
+/// Whether a parameter of a content type is not a charset, or one that means UTF-8. A parameter that
+/// resembles a charset but is not plainly UTF-8, such as `charset*=utf-8''x`, is refused.
 fn is_utf8(parameter: &str) -> bool {
     let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
     let is_charset =
