@@ -16,5 +16,5 @@ mod slices;
 mod values;
 
 pub use envelope::Envelope;
-pub use error::BodyError;
+pub use error::{BodyError, Fault};
 pub use slices::Slices;

@@ -161,6 +161,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::body::Fault;
 
     fn sent(body: &str, model: &str) -> String {
         let envelope = Envelope::parse(Bytes::copy_from_slice(body.as_bytes())).unwrap();
@@ -230,6 +231,20 @@ mod tests {
             let error = Envelope::parse(Bytes::from(body)).unwrap_err();
             assert!(matches!(error, BodyError::Syntax { .. }), "{body}: {error:?}");
         }
+        for (body, expected) in [
+            ("\u{feff}{}".to_owned(), Fault::ByteOrderMark),
+            ("{\"a\":1e400}".to_owned(), Fault::Number),
+            (format!("{{\"a\":{}{}}}", "[".repeat(127), "]".repeat(127)), Fault::Nesting),
+            ("{\"a\":\"\\ud800\"}".to_owned(), Fault::Json),
+        ] {
+            let error = Envelope::parse(Bytes::from(body)).unwrap_err();
+            assert!(
+                matches!(error, BodyError::Syntax { fault, .. } if fault == expected),
+                "{error:?} is not {expected:?}"
+            );
+        }
+        let deepest = format!("{{\"a\":{}{}}}", "[".repeat(126), "]".repeat(126));
+        assert!(Envelope::parse(Bytes::from(deepest)).is_ok());
         for body in ["{\"a\":\"\\ud800\"}", "{\"a\":1e400}", "{\"\\ud800\":1}"] {
             let error = Envelope::parse(Bytes::from(body)).unwrap_err();
             assert!(matches!(error, BodyError::Syntax { .. }), "{body}: {error:?}");
@@ -259,6 +274,14 @@ mod tests {
         ] {
             let body = Bytes::from(format!("{{\"model\":\"m\",{member}}}"));
             assert_eq!(Envelope::parse(body).unwrap_err(), BodyError::Value(name), "{member}");
+        }
+        for number in ["-1", "4096.0", "1e3", "-0.5", "18446744073709551615", "0.0"] {
+            let body = format!("{{\"max_tokens\":{number},\"max_completion_tokens\":{number}}}");
+            assert!(Envelope::parse(Bytes::from(body)).is_ok(), "{number}");
+        }
+        for number in ["-0", "-0.0", "1e400", "-1e400", "18446744073709551616", "true", "\"7\""] {
+            let body = Bytes::from(format!("{{\"max_tokens\":{number}}}"));
+            assert_eq!(Envelope::parse(body).unwrap_err(), BodyError::Value("max_tokens"));
         }
         let usual = r#"{"max_tokens":0,"max_output_tokens":null,"stream":null,"messages":[]}"#;
         assert!(Envelope::parse(Bytes::from(usual)).is_ok());

@@ -5,8 +5,10 @@
 pub enum BodyError {
     /// Not UTF-8.
     Utf8,
-    /// Not JSON, or nested too deeply.
+    /// Not JSON, or JSON that not every parser reads.
     Syntax {
+        /// What is wrong there.
+        fault: Fault,
         /// Counted from 1.
         line: usize,
         /// Counted from 1, in bytes.
@@ -20,4 +22,17 @@ pub enum BodyError {
     Disguised(&'static str),
     /// A member has a value that no provider can mean.
     Value(&'static str),
+}
+
+/// What a parser of JSON stumbles over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No JSON.
+    Json,
+    /// More levels of lists and objects than 127.
+    Nesting,
+    /// A number beyond what a double can hold.
+    Number,
+    /// A byte order mark before the first byte, which RFC 8259 forbids.
+    ByteOrderMark,
 }

@@ -9,13 +9,16 @@ use serde_json::value::RawValue;
 
 use super::content::Content;
 use super::disguise::passes_for;
-use super::error::BodyError;
+use super::error::{BodyError, Fault};
 use super::members::{Found, Key};
 use super::values::{invalid_value, is_checked};
 use crate::config::Inputs;
 
 /// Where our members are in `text`, or why it is refused.
 pub(super) fn find(text: &str) -> Result<Found, BodyError> {
+    if text.starts_with('\u{feff}') {
+        return Err(BodyError::Syntax { fault: Fault::ByteOrderMark, line: 1, column: 1 });
+    }
     let members: Members<'_> = serde_json::from_str(text).map_err(refused)?;
     if let Some(name) = members.duplicate {
         return Err(BodyError::Duplicate(name));
@@ -45,7 +48,16 @@ fn refused(error: serde_json::Error) -> BodyError {
     if error.is_data() {
         return BodyError::Type;
     }
-    BodyError::Syntax { line: error.line(), column: error.column() }
+    // serde_json names its errors only in their text.
+    let text = error.to_string();
+    let fault = if text.starts_with("recursion limit exceeded") {
+        Fault::Nesting
+    } else if text.starts_with("number out of range") {
+        Fault::Number
+    } else {
+        Fault::Json
+    };
+    BodyError::Syntax { fault, line: error.line(), column: error.column() }
 }
 
 #[derive(Default)]

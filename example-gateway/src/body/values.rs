@@ -14,5 +14,16 @@ pub(super) fn invalid_value(key: &str, text: &str) -> Option<&'static str> {
         return (!matches!(text, "true" | "false" | "null")).then_some("stream");
     }
     let count = COUNTS.into_iter().find(|name| *name == key)?;
-    (text != "null" && text.parse::<u64>().is_err()).then_some(count)
+    (text != "null" && !is_number(text)).then_some(count)
+}
+
+/// Whether every parser reads the same number in `text`. What it may be, such as -1 or 4096.0, is the
+/// provider's to judge.
+fn is_number(text: &str) -> bool {
+    if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+        return text != "-0" && (text.parse::<u64>().is_ok() || text.parse::<i64>().is_ok());
+    }
+    let begins = text.starts_with(|first: char| first.is_ascii_digit() || first == '-');
+    let is_usual = |number: f64| number.is_finite() && (number != 0.0 || number.is_sign_positive());
+    begins && text.parse().is_ok_and(is_usual)
 }

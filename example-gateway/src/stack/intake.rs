@@ -1,6 +1,6 @@
 //! The outermost part of the stack: a request becomes one that the rest can rely on.
 //!
-//! 1. The body is JSON, whole, within the limits of size and time, and not compressed.
+//! 1. The body is JSON, whole, within the limits of size and time, and inflated if it was compressed.
 //! 2. The model that it asks for is one that is served, and stands in the extensions as
 //!    [`RequestedModel`], by its configured name; for `auto` it is the default, with [`AnyModel`].
 //! 3. Inline `routing_preferences` are checked, and stand there as [`Preferences`].
@@ -9,6 +9,7 @@
 //! 5. The body goes on as an [`Envelope`], which knows where the proxy has to cut it.
 
 mod arrival;
+mod coding;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -24,14 +25,14 @@ use affinity_layer::{
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header};
 use router_client::{Preference, Preferences, opens_user_turn};
 use tower::{Layer, Service};
 use tracing::Span;
 
-use self::arrival::check_type;
 pub(crate) use self::arrival::collect;
-use crate::body::{BodyError, Envelope};
+use self::arrival::{check_type, collect_inflated};
+use crate::body::{BodyError, Envelope, Fault};
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::protocol::Protocol;
@@ -84,14 +85,16 @@ impl IntakeLayer {
 
     async fn read<B>(&self, parts: &mut Parts, body: B) -> Result<Envelope, ApiError>
     where
-        B: http_body::Body<Data = Bytes, Error: Into<axum::BoxError>>,
+        B: http_body::Body<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
     {
-        check_type(&parts.headers, !body.is_end_stream())?;
+        let coding = check_type(&parts.headers, !body.is_end_stream())?;
         if !self.upstreams.have(Protocol::of(parts.uri.path())) {
             let text = "no provider here speaks the protocol of this path";
             return Err(ApiError::invalid("protocol_not_supported", text));
         }
-        let envelope = envelope(collect(body, &self.limits).await?).await?;
+        let envelope = envelope(collect_inflated(coding, body, &self.limits).await?).await?;
+        // It goes on as it is now.
+        parts.headers.remove(header::CONTENT_ENCODING);
         let requested = self.requested(&envelope)?;
         if requested == Requested::Auto {
             parts.extensions.insert(AnyModel);
@@ -184,9 +187,14 @@ impl From<BodyError> for ApiError {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::Utf8 => Self::invalid("invalid_json", "the body is not UTF-8"),
-            BodyError::Syntax { line, column } => {
-                let text = format!("the body is not JSON: line {line}, column {column}");
-                Self::invalid("invalid_json", text)
+            BodyError::Syntax { fault, line, column } => {
+                let what = match fault {
+                    Fault::Json => "the body is not JSON",
+                    Fault::Nesting => "the body nests lists and objects in more than 127 levels",
+                    Fault::Number => "the body has a number that is out of range",
+                    Fault::ByteOrderMark => "the body begins with a byte order mark; leave it out",
+                };
+                Self::invalid("invalid_json", format!("{what}: line {line}, column {column}"))
             }
             BodyError::Type => Self::invalid("invalid_json_type", "the body must be a JSON object"),
             BodyError::Value(name) => {

@@ -14,7 +14,7 @@ async fn values_that_cannot_be_meant() {
         (r#""max_tokens":1e400"#, "max_tokens"),
         (r#""max_tokens":-0"#, "max_tokens"),
         (r#""max_tokens":18446744073709551616"#, "max_tokens"),
-        (r#""max_tokens":-1"#, "max_tokens"),
+        (r#""max_tokens":-0.0"#, "max_tokens"),
         (r#""max_completion_tokens":"7""#, "max_completion_tokens"),
         (r#""max_output_tokens":[]"#, "max_output_tokens"),
         (r#""stream":"yes""#, "stream"),

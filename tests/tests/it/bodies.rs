@@ -3,6 +3,9 @@
 use affinity_tests::models::{DEFAULT, ONE, TWO};
 use affinity_tests::{Gateway, Setup, Upstream, get, post, within};
 
+use async_compression::tokio::write::{BrotliEncoder, GzipEncoder, ZlibEncoder, ZstdEncoder};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
 use crate::chat;
 
 /// A gateway whose provider is the test, at `base_url` below the upstream's address.
@@ -174,4 +177,95 @@ async fn two_requests_in_one_packet_are_two_requests() {
     assert_eq!(within(connection.answer()).await.affinity().2, DEFAULT);
     let bodies = upstream.seen().into_iter().map(|seen| String::from_utf8(seen.body).unwrap());
     assert!(bodies.eq([chat("gpt-4o", "first"), chat("gpt-4o-mini", "second")]));
+}
+
+async fn written<W: AsyncWrite + Unpin>(mut encoder: W, text: &[u8]) -> W {
+    encoder.write_all(text).await.unwrap();
+    encoder.shutdown().await.unwrap();
+    encoder
+}
+
+async fn compressed(coding: &str, text: &[u8]) -> Vec<u8> {
+    match coding {
+        "gzip" => written(GzipEncoder::new(Vec::new()), text).await.into_inner(),
+        "deflate" => written(ZlibEncoder::new(Vec::new()), text).await.into_inner(),
+        "br" => written(BrotliEncoder::new(Vec::new()), text).await.into_inner(),
+        "zstd" => written(ZstdEncoder::new(Vec::new()), text).await.into_inner(),
+        _ => text.to_vec(),
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_inflated_and_goes_on_as_it_was_meant() {
+    let (upstream, gateway) = at("").await;
+    let text = chat(ONE, &"hello ".repeat(50_000)).to_string();
+    for coding in ["gzip", "deflate", "br", "zstd", "", "identity", "utf-8"] {
+        for path in ["/v1/chat/completions", "/v1/messages", "/v1/responses"] {
+            let sent = compressed(coding, text.as_bytes()).await;
+            let request = post(path, "").bytes(sent).header("content-encoding", coding);
+            let answer = gateway.ask(&request.session(&format!("s{coding}"))).await;
+            assert_eq!(answer.status, 200, "{coding}: {}", answer.text());
+            let seen = upstream.last();
+            let expected = text.replace(ONE, "gpt-4o");
+            assert_eq!(String::from_utf8(seen.body.clone()).unwrap(), expected, "{coding}");
+            assert_eq!(seen.all("content-length"), [expected.len().to_string()]);
+            assert!(!seen.has("content-encoding"), "{coding}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_compressed_as_it_says_is_refused() {
+    let (upstream, gateway) = at("").await;
+    let text = chat(ONE, "hello").to_string();
+    for coding in ["gzip", "deflate", "br", "zstd"] {
+        let mut cut = compressed(coding, text.as_bytes()).await;
+        cut.truncate(cut.len() - 3);
+        for sent in [text.clone().into_bytes(), cut] {
+            let request = post("/v1/chat/completions", "").bytes(sent);
+            let answer = gateway.ask(&request.header("content-encoding", coding)).await;
+            assert_eq!(answer.refusal(), (400, "invalid_body".to_owned()), "{coding}");
+            assert!(answer.text().contains("content-encoding"), "{}", answer.text());
+        }
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn a_body_may_not_be_inflated_beyond_the_limit() {
+    let upstream = Upstream::echo().await;
+    let setup = Setup::new(&upstream.url()).line("limits: {body_bytes: 1048576}");
+    let gateway = setup.start().await;
+    let bomb = chat(ONE, &" ".repeat(64 << 20)).to_string();
+    for coding in ["gzip", "br", "zstd"] {
+        let sent = compressed(coding, bomb.as_bytes()).await;
+        assert!(sent.len() < 1 << 20);
+        let request = post("/v1/chat/completions", "").bytes(sent);
+        let answer = gateway.ask(&request.header("content-encoding", coding)).await;
+        assert_eq!(answer.refusal(), (413, "request_too_large".to_owned()), "{coding}");
+    }
+    assert_eq!(upstream.count(), 0);
+    assert_eq!(gateway.ask(&post("/v1/chat/completions", chat(ONE, "hello"))).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_body_is_said() {
+    let (upstream, gateway) = at("").await;
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(127), "]".repeat(127));
+    for (body, told) in [
+        ("\u{feff}{}", "byte order mark"),
+        ("{\"temperature\":1e400}", "number that is out of range"),
+        (&deep, "more than 127 levels"),
+        ("{", "not JSON"),
+    ] {
+        let answer = gateway.ask(&post("/v1/chat/completions", body)).await;
+        assert_eq!(answer.refusal(), (400, "invalid_json".to_owned()), "{told}");
+        assert!(answer.text().contains(told), "{}", answer.text());
+    }
+    assert_eq!(upstream.count(), 0);
+    for count in ["-1", "4096.0"] {
+        let body = format!(r#"{{"model":"{ONE}","messages":[],"max_tokens":{count}}}"#);
+        assert_eq!(gateway.ask(&post("/v1/chat/completions", &body)).await.status, 200, "{count}");
+        assert!(upstream.last().body.ends_with(format!("{count}}}").as_bytes()));
+    }
 }

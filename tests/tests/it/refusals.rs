@@ -107,8 +107,8 @@ async fn bodies_that_are_not_json() {
     for (name, value, code) in [
         ("content-type", "text/plain", "unsupported_media_type"),
         ("content-type", "multipart/form-data; boundary=x", "unsupported_media_type"),
-        ("content-encoding", "gzip", "unsupported_encoding"),
-        ("content-encoding", "br", "unsupported_encoding"),
+        ("content-encoding", "compress", "unsupported_encoding"),
+        ("content-encoding", "gzip, br", "unsupported_encoding"),
     ] {
         let answer = gateway.ask(&turn().header(name, value)).await;
         assert_eq!(answer.refusal(), refused(415, code), "{value}");

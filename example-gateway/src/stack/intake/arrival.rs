@@ -2,41 +2,40 @@
 
 use std::pin::pin;
 
+use axum::BoxError;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use http_body::Body;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 
+use super::coding::{self, Coding};
 use crate::config::Limits;
 use crate::error::ApiError;
 
 /// The most that a declared length makes us set aside before the bytes are there: 1 MiB.
 const RESERVED: usize = 1 << 20;
 
-/// Refuses what is not JSON in UTF-8, or compressed, or what two readers would take for two things.
-pub(super) fn check_type(headers: &HeaderMap, has_body: bool) -> Result<(), ApiError> {
-    let unsupported =
-        |code, text: &'static str| ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, text);
-    let encoding = only(headers, &header::CONTENT_ENCODING)?;
-    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-        return Err(unsupported("unsupported_encoding", "the body must not be compressed"));
-    }
+/// How the body is compressed. Refuses what is not JSON in UTF-8, or what two readers would take for two
+/// things.
+pub(super) fn check_type(headers: &HeaderMap, has_body: bool) -> Result<Option<Coding>, ApiError> {
+    let coding = only(headers, &header::CONTENT_ENCODING)?.map_or(Ok(None), Coding::of)?;
     let content_type = only(headers, &header::CONTENT_TYPE)?;
     let (media, parameters) = match content_type {
         Some(value) => value.split_once(';').unwrap_or((value, "")),
         // What has no body is refused for that.
-        None if !has_body => return Ok(()),
+        None if !has_body => return Ok(None),
         None => ("", ""),
     };
     if !is_json(media) {
         // A page of another site may send anything without asking first, but not this.
-        return Err(unsupported("unsupported_media_type", "the body must be application/json"));
+        let (code, text) = ("unsupported_media_type", "the body must be application/json");
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, text));
     }
     if !parameters.split(';').all(is_utf8) {
         return Err(ApiError::invalid("unsupported_charset", "the charset must be utf-8"));
     }
-    Ok(())
+    Ok(coding)
 }
 
 /// The value of a field that may occur once. `?` replaces a value that is not text.
@@ -67,19 +66,42 @@ fn is_utf8(parameter: &str) -> bool {
     !is_charset || name.trim().len() == "charset".len() && means_utf8
 }
 
+/// Reads a body whole and inflated. The limit of size holds for what is sent as for what comes out.
+pub(super) async fn collect_inflated<B>(
+    coding: Option<Coding>,
+    body: B,
+    limits: &Limits,
+) -> Result<Bytes, ApiError>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let Some(coding) = coding else { return collect(body, limits).await };
+    check_length(&body, limits)?;
+    let inflated = coding.inflate(Limited::new(body, limits.body_bytes));
+    let told = |error: ApiError| match error.code() {
+        "invalid_body" => coding::broken(),
+        _ => error,
+    };
+    collect(inflated, limits).await.map_err(told)
+}
+
+/// Refuses a declared length before anything is read.
+fn check_length<B: Body>(body: &B, limits: &Limits) -> Result<(), ApiError> {
+    let is_long = body.size_hint().lower() > limits.body_bytes as u64;
+    if is_long { Err(too_large(limits)) } else { Ok(()) }
+}
+
+fn too_large(limits: &Limits) -> ApiError {
+    let text = format!("the body is larger than {} bytes", limits.body_bytes);
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", text)
+}
+
 /// Reads a body whole, within the limits of size and time.
 pub(crate) async fn collect<B>(body: B, limits: &Limits) -> Result<Bytes, ApiError>
 where
     B: Body<Data = Bytes>,
 {
-    let too_large = || {
-        let text = format!("the body is larger than {} bytes", limits.body_bytes);
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", text)
-    };
-    // A declared length is refused before anything is read.
-    if body.size_hint().lower() > limits.body_bytes as u64 {
-        return Err(too_large());
-    }
+    check_length(&body, limits)?;
     let mut whole = pin!(whole(body, limits.body_bytes));
     // The body usually arrives with its head, and no timer is needed.
     let read = match whole.as_mut().now_or_never() {
@@ -88,7 +110,7 @@ where
     };
     match read {
         Ok(Ok(Some(whole))) => Ok(whole),
-        Ok(Ok(None)) => Err(too_large()),
+        Ok(Ok(None)) => Err(too_large(limits)),
         Ok(Err(_)) => {
             Err(ApiError::invalid("invalid_body", "the body could not be read to its end"))
         }
