@@ -46,7 +46,7 @@ fn calls(conversation: &Conversation) -> Vec<Call> {
         }
         Choice::Forced(_) => Vec::new(),
         Choice::Auto if *rounds >= TOOL_ROUNDS => Vec::new(),
-        Choice::Auto if is_demo(tools) => demo_calls(*rounds),
+        Choice::Auto if is_demo(tools) => demo_calls(tools, *rounds),
         Choice::Auto => tools.iter().cycle().nth(*rounds).map(synthesised).into_iter().collect(),
     }
 }
@@ -59,14 +59,25 @@ fn is_demo(tools: &[Tool]) -> bool {
     DEMO_TOOLS.iter().all(|name| tools.iter().any(|tool| tool.name == *name))
 }
 
-fn demo_calls(round: usize) -> Vec<Call> {
-    let arguments = match round {
+/// The calls of the demo's script. Its agents differ in what else their tools require, which is filled in.
+fn demo_calls(tools: &[Tool], round: usize) -> Vec<Call> {
+    let scripted = match round {
         0 | 1 => vec![json!({"database": "postgresql"}), json!({"database": "mongodb"})],
         _ => vec![json!({"database": "postgresql", "feature": "acid_transactions"})],
     };
     let name = DEMO_TOOLS.get(round);
-    name.map(|name| arguments.into_iter().map(|arguments| Call::new(name, arguments)).collect())
-        .unwrap_or_default()
+    let Some(tool) = name.and_then(|name| tools.iter().find(|tool| tool.name == *name)) else {
+        return Vec::new();
+    };
+    let call = |scripted: Value| {
+        let mut arguments = schema::example(&tool.schema);
+        match (arguments.as_object_mut(), scripted) {
+            (Some(arguments), Value::Object(scripted)) => arguments.extend(scripted),
+            (_, scripted) => arguments = scripted,
+        }
+        Call::new(&tool.name, arguments)
+    };
+    scripted.into_iter().map(call).collect()
 }
 
 fn text(conversation: &Conversation) -> String {

@@ -39,6 +39,9 @@ async fn the_demo_tools_follow_their_script_to_the_recommendation() {
             break body;
         }
         let calls = body["content"].as_array().unwrap().clone();
+        for call in &calls {
+            assert!(call["input"]["database"].is_string() && call["input"]["q"] == "example");
+        }
         called
             .push(calls.iter().map(|c| c["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>());
         let results = calls
