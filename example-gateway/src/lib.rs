@@ -5,6 +5,7 @@ mod app;
 pub mod body;
 pub mod cli;
 pub mod config;
+mod credentials;
 mod edge;
 mod error;
 mod extensions;

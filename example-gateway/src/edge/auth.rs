@@ -1,10 +1,12 @@
 //! Who may come in: the client keys of a listener.
 
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret;
 use subtle::ConstantTimeEq;
 
 use crate::config::ClientKey;
+use crate::credentials::{is_credential, without_pairs};
 use crate::error::ApiError;
 
 /// Lets a request in if it carries one of the `keys`, and sets the scope of that key; without keys,
@@ -25,17 +27,43 @@ pub(crate) fn check<B>(keys: &[ClientKey], request: &mut Request<B>) -> Result<(
         }
     }
     let Some(key) = found else {
-        let text = "a valid key is needed: Authorization: Bearer KEY, or x-api-key: KEY";
+        let text = "a valid key is needed, as one of Authorization: Bearer KEY, x-api-key: KEY and \
+                    api-key: KEY";
         return Err(ApiError::new(StatusCode::UNAUTHORIZED, "invalid_api_key", text));
     };
     if let Some(scope) = key.scope.clone() {
         request.extensions_mut().insert(scope);
     }
+    forget(key.key.expose_secret(), request);
     Ok(())
 }
 
+/// The keys that a request shows, where the SDKs of OpenAI, Anthropic and Azure put them.
 fn shown(headers: &HeaderMap) -> Vec<&[u8]> {
-    bearer(headers).chain(headers.get_all("x-api-key").iter().map(HeaderValue::as_bytes)).collect()
+    let plain = ["x-api-key", "api-key"].into_iter().flat_map(|name| headers.get_all(name));
+    bearer(headers).chain(plain.map(HeaderValue::as_bytes)).collect()
+}
+
+/// Removes our own key from places where no provider expects a credential: other headers and the query.
+fn forget<B>(key: &str, request: &mut Request<B>) {
+    let is_apart = |byte: &u8| matches!(byte, b' ' | b'\t' | b',' | b';' | b'=');
+    let holds =
+        |value: &HeaderValue| value.as_bytes().split(is_apart).any(|part| part == key.as_bytes());
+    let headers = request.headers_mut();
+    let odd = |(name, value): (&HeaderName, &HeaderValue)| {
+        (holds(value) && !is_credential(name)).then(|| name.clone())
+    };
+    let odd: Vec<_> = headers.iter().filter_map(odd).collect();
+    for name in odd {
+        headers.remove(name);
+    }
+    let is_key = |pair: &str| {
+        let (_, value) = pair.split_once('=').unwrap_or(("", pair));
+        percent_decode_str(value).eq(key.bytes())
+    };
+    if let Some(uri) = without_pairs(request.uri(), is_key) {
+        *request.uri_mut() = uri;
+    }
 }
 
 /// What the request shows as `Authorization: Bearer`.

@@ -44,6 +44,36 @@ async fn the_provider_gets_its_own_key_and_not_the_clients() {
 }
 
 #[tokio::test]
+async fn no_credential_of_a_client_reaches_a_provider() {
+    let names = [
+        "cookie",
+        "api-key",
+        "x-api-key",
+        "x-goog-api-key",
+        "x-amz-security-token",
+        "cf-aig-authorization",
+        "x-portkey-api-key",
+        "x-litellm-api-key",
+        "ocp-apim-subscription-key",
+    ];
+    let path = "/v1/messages?a=1&key=client-secret&api_key=client-secret&beta=true";
+    for (passes, target) in [(false, "/v1/messages?a=1&beta=true"), (true, path)] {
+        let setting = format!("passthrough_auth: {passes}");
+        let (upstream, gateway) = with(|setup| setup.provider(&setting)).await;
+        let request = post(path, chat(ONE, "hello")).header("x-kept", "1");
+        let request =
+            names.iter().fold(request, |request, name| request.header(name, "client-secret"));
+        assert_eq!(gateway.ask(&request).await.status, 200);
+        let seen = upstream.last();
+        for name in names {
+            assert_eq!(seen.has(name), passes, "{name}");
+        }
+        assert_eq!(seen.line, format!("POST {target} HTTP/1.1"));
+        assert!(seen.has("x-kept"));
+    }
+}
+
+#[tokio::test]
 async fn passthrough_auth_sends_the_clients_credential_instead() {
     let (upstream, gateway) = with(|setup| setup.provider("passthrough_auth: true")).await;
     let request = turn(ONE).header("authorization", "Bearer client-secret");

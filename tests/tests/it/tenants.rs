@@ -119,3 +119,23 @@ async fn the_key_of_a_client_is_its_tenant_and_stays_here() {
     }
     assert!(!gateway.log().contains("key-of-"), "{}", gateway.log());
 }
+
+#[tokio::test]
+async fn a_key_is_taken_where_each_sdk_puts_it_and_goes_nowhere_else() {
+    let (upstream, _, gateway) = with(by_key).await;
+    for (name, value) in
+        [("authorization", "Bearer key-of-a"), ("x-api-key", "key-of-a"), ("api-key", "key-of-a")]
+    {
+        let target = "/v1/chat/completions?x=1&token=key%2Dof-a&key-of-a";
+        let request = post(target, chat(ONE, "hello")).header(name, value);
+        let odd = request.header("x-proxy", "token key-of-a").header("x-kept", "key-of-all");
+        assert_eq!(gateway.ask(&odd).await.status, 200, "{name}");
+        let seen = upstream.last();
+        assert_eq!(seen.line, "POST /v1/chat/completions?x=1 HTTP/1.1", "{name}");
+        assert!(seen.has("x-kept") && !seen.has("x-proxy") && !seen.has("api-key"), "{name}");
+        let fields = format!("{:?}", seen.fields);
+        assert!(!fields.contains("key-of-a\""), "{name}: {fields}");
+    }
+    let wrong = turn().header("api-key", "key-of-nobody");
+    assert_eq!(gateway.ask(&wrong).await.refusal(), (401, "invalid_api_key".to_owned()));
+}

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Uri};
 use secrecy::ExposeSecret;
 
 use crate::config::{Interface, Provider};
+use crate::credentials::{is_credential, is_credential_pair, without_pairs};
 use crate::protocol::Protocol;
 use crate::telemetry::metrics::Upstream;
 use crate::upstream::hop;
@@ -49,7 +50,8 @@ impl Target {
 
     /// The target of a request for `uri`, in the form for a server.
     pub(super) fn uri(&self, uri: &Uri) -> Option<Uri> {
-        let asked = uri.path_and_query()?;
+        let own = if self.passes_auth { None } else { without_pairs(uri, is_credential_pair) };
+        let asked = own.as_ref().unwrap_or(uri).path_and_query()?;
         let Some(base) = &self.path else {
             return Some(asked.clone().into());
         };
@@ -65,11 +67,10 @@ impl Target {
         withheld: &[HeaderName],
         mut headers: HeaderMap,
     ) -> HeaderMap {
-        let is_auth = |name: &HeaderName| *name == header::AUTHORIZATION || *name == "x-api-key";
         hop::strip_and(&mut headers, |name| {
             // The length may change with the name of the model; hyper writes it again.
             [header::HOST, header::CONTENT_LENGTH, header::EXPECT].contains(name)
-                || !self.passes_auth && is_auth(name)
+                || !self.passes_auth && is_credential(name)
                 || withheld.contains(name)
         });
         let anthropic = self.speaks_anthropic && protocol == Protocol::Messages;
