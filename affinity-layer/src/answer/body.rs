@@ -7,6 +7,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::hold::{self, Hold};
+use super::in_use::InUse;
 use super::observer::AnswerObserver;
 use super::reader::AnswerReader;
 use crate::PinnedModel;
@@ -55,6 +56,8 @@ pub(super) struct Reading {
     /// The session that the response's id is to lead back to.
     pub(super) link: Option<PinnedModel>,
     pub(super) observer: Option<Box<dyn AnswerObserver>>,
+    /// The pin that must not expire meanwhile.
+    pub(super) in_use: Option<InUse>,
 }
 
 /// A pin that ends with its answer.
@@ -115,7 +118,13 @@ impl<B: Body<Data = Bytes>> Body for AnswerBody<B> {
                     (frame.take(), *ended)
                 }
                 State::Reading(reading) => {
-                    let frame = match ready!(this.inner.as_mut().poll_frame(cx)).transpose() {
+                    let Poll::Ready(frame) = this.inner.as_mut().poll_frame(cx) else {
+                        if let Some(in_use) = &mut reading.in_use {
+                            in_use.wait(cx);
+                        }
+                        return Poll::Pending;
+                    };
+                    let frame = match frame.transpose() {
                         Err(error) => {
                             *this.state = State::Passing;
                             return Poll::Ready(Some(Err(error)));
@@ -214,13 +223,16 @@ impl Reading {
             if let Some(observer) = self.observer.take() {
                 observer.on_end();
             }
-            self.link = None;
+            (self.link, self.in_use) = (None, None);
         }
     }
 
     /// Whether nothing is left to be done.
     fn is_idle(&self) -> bool {
-        self.release.is_none() && self.link.is_none() && self.observer.is_none()
+        self.release.is_none()
+            && self.link.is_none()
+            && self.observer.is_none()
+            && self.in_use.is_none()
     }
 
     /// Whether a client that stops reading may have all that it wants.

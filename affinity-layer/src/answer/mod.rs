@@ -27,6 +27,9 @@
 //!    the id waits for it. A link lives as long as a pin may, counts as one in the store, and holds
 //!    within the scope of its conversation. When it cannot be stored, the next turn begins a new
 //!    conversation.
+//! 8. A sliding pin does not expire while its answer runs: from the request to the last byte it is in
+//!    use, however long the model is silent. The store hears of it in the background, once in a quarter
+//!    of the idle time, and at the end. The maximum age counts meanwhile.
 //!
 //! # Caveats
 //!
@@ -92,6 +95,7 @@ mod beginning;
 mod body;
 mod facts;
 mod hold;
+mod in_use;
 mod json;
 mod layer;
 mod link;

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Once};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::response::Parts;
@@ -11,11 +11,12 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::body::{AnswerBody, Reading, Release};
+use super::in_use::InUse;
 use super::observer::{AnswerObserver, ReleasedAtEnd};
 use super::reader::{AnswerReader, is_compressed};
 use super::settings::Settings;
 use crate::PinnedModel;
-use crate::ext::Guest;
+use crate::ext::{Guest, Probe};
 
 /// Middleware that reads an answer as it passes.
 ///
@@ -67,6 +68,8 @@ struct Wanted {
     /// The response's id is to lead back to the session.
     link: bool,
     observer: Option<Box<dyn AnswerObserver>>,
+    /// The pin that must not expire before the answer has ended.
+    in_use: Option<InUse>,
 }
 
 impl Wanted {
@@ -76,13 +79,15 @@ impl Wanted {
         let model = request.get::<PinnedModel>();
         let when_done = settings.final_answer && request.get::<Guest>().is_none();
         let link = model.is_some_and(|model| model.links) && path.ends_with("/responses");
+        let is_probe = request.get::<Probe>().is_some();
+        let in_use = model.filter(|_| !is_probe).and_then(InUse::begin);
         let model = model.filter(|model| when_done || link || model.is_final()).cloned();
-        let wanted = model.is_some() || observer.is_some();
-        wanted.then_some(Self { model, when_done, link, observer })
+        let wanted = model.is_some() || observer.is_some() || in_use.is_some();
+        wanted.then_some(Self { model, when_done, link, observer, in_use })
     }
 
     fn begin(self, head: &mut Parts) -> Reading {
-        let Self { model, when_done, link, mut observer } = self;
+        let Self { model, when_done, link, mut observer, in_use } = self;
         if let Some(observer) = &mut observer {
             observer.on_head(head);
         }
@@ -90,9 +95,11 @@ impl Wanted {
         if is_final {
             head.extensions.insert(ReleasedAtEnd);
         }
-        let reader = AnswerReader::of(head);
+        let is_needed = model.is_some() || observer.is_some();
+        let reader = if is_needed { AnswerReader::of(head) } else { None };
         let is_read = reader.is_some();
-        if !is_read && (!is_final || link || observer.is_some()) {
+        let is_missed = (model.is_some() && !is_final) || link || observer.is_some();
+        if is_missed && !is_read {
             warn_if_compressed(head);
         }
         // An inner layer that moved the pin says so, and the moved one is to be released.
@@ -103,7 +110,7 @@ impl Wanted {
             Some(model) if when_done && is_read => Some(Release::WhenDone(model)),
             _ => None,
         };
-        Reading { reader, release, link, observer }
+        Reading { reader, release, link, observer, in_use }
     }
 }
 
@@ -144,7 +151,13 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = ready!(this.inner.poll(cx))?;
+        let Poll::Ready(response) = this.inner.poll(cx) else {
+            if let Some(Wanted { in_use: Some(in_use), .. }) = this.wanted {
+                in_use.wait(cx);
+            }
+            return Poll::Pending;
+        };
+        let response = response?;
         let Some(wanted) = this.wanted.take() else {
             return Poll::Ready(Ok(response.map(AnswerBody::untouched)));
         };

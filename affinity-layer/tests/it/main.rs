@@ -30,6 +30,7 @@ mod refusals;
 mod release;
 mod request_bodies;
 mod router_failures;
+mod running_answers;
 mod semantics;
 mod slow_links;
 mod slow_moves;

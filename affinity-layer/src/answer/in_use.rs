@@ -1,0 +1,87 @@
+//! A pin that is in use for as long as its answer runs.
+
+use std::pin::Pin;
+use std::task::Context;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use crate::store::SharedStore;
+use crate::telemetry::Call;
+use crate::{AffinityKey, AffinityStore, Expiry, PinRead, PinnedModel};
+
+/// The longest that one renewal may take.
+const LONGEST_RENEWAL: Duration = Duration::from_secs(1);
+
+/// The shortest time between two renewals.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+
+/// Keeps a sliding pin from expiring. A use that the store has to hear of goes there in the
+/// background, once in a quarter of the idle time. The end is a use too, however it comes.
+#[derive(Debug)]
+pub(super) struct InUse {
+    key: AffinityKey,
+    store: SharedStore,
+    expiry: Expiry,
+    pause: Duration,
+    last: Instant,
+    /// Made when something is waited for; most answers of a model are there sooner.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl InUse {
+    /// `None` for a request without a pin, and for a pin whose lifetime no use changes.
+    pub(super) fn begin(model: &PinnedModel) -> Option<Self> {
+        let (idle, _) = model.expiry.limits()?;
+        model.epoch?;
+        Some(Self {
+            key: model.key.clone()?,
+            store: model.store.clone(),
+            expiry: model.expiry,
+            pause: (idle / 4).max(SHORTEST_PAUSE),
+            last: Instant::now(),
+            timer: None,
+        })
+    }
+
+    /// To be called whenever the answer lets one wait; it wakes the task of `cx` in time.
+    pub(super) fn wait(&mut self, cx: &mut Context<'_>) {
+        let next = self.last + self.pause;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
+        while timer.as_mut().poll(cx).is_ready() {
+            use_now(&self.store, &self.key, self.expiry, true);
+            self.last = Instant::now();
+            timer.as_mut().reset(self.last + self.pause);
+        }
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let is_due = self.last.elapsed() >= self.pause;
+        use_now(&self.store, &self.key, self.expiry, is_due);
+    }
+}
+
+/// Uses a pin: at hand if the store can, else in the background, if that `is_due`.
+fn use_now(store: &SharedStore, key: &AffinityKey, expiry: Expiry, is_due: bool) {
+    if store.peek(key, &expiry).is_some() || !is_due {
+        return;
+    }
+    let Ok(runtime) = Handle::try_current() else { return };
+    let (store, key) = (store.clone(), key.clone());
+    runtime.spawn(async move {
+        let call = Call::store("renew");
+        let Ok(read) = timeout(LONGEST_RENEWAL, store.get(&key, &expiry)).await else {
+            return;
+        };
+        call.answered(&read, |read| match read {
+            PinRead::Pinned(_) => "found",
+            PinRead::Absent | PinRead::Decided { .. } => "absent",
+        });
+        if let Err(error) = read {
+            tracing::debug!(%error, "a pin could not be renewed while its answer runs");
+        }
+    });
+}
