@@ -1,4 +1,4 @@
-//! A client that shows an answer as it came.
+//! A client that shows an answer unchanged.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::wire::{Framing, Head, Piece, Wire, field};
 use crate::within;
 
-/// A request to be written as it stands.
+/// A request to be written unchanged.
 #[derive(Clone, Debug)]
 pub struct Request {
     method: String,
@@ -83,7 +83,7 @@ impl Request {
 /// A connection to a server, for one request after the other.
 #[derive(Debug)]
 pub struct Connection {
-    /// The socket, for bytes that are no request.
+    /// The socket, for bytes that are not a request.
     pub wire: Wire,
     framing: Framing,
 }
@@ -162,7 +162,7 @@ impl Response {
     ///
     /// # Panics
     ///
-    /// When the field stands there twice.
+    /// When the field occurs twice.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let values = self.all(name);
@@ -186,7 +186,7 @@ impl Response {
     ///
     /// # Panics
     ///
-    /// When it is none.
+    /// When it is not one.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))

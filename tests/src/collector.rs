@@ -34,7 +34,7 @@ pub struct Span {
     pub parent: String,
     /// Its attributes, as text.
     pub attributes: BTreeMap<String, String>,
-    /// Whether it tells of an error.
+    /// Whether it reports an error.
     pub failed: bool,
     /// The service that it is from.
     pub service: String,

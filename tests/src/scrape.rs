@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::{Gateway, get, within};
 
-/// What `/metrics` told at one moment.
+/// What `/metrics` showed at one moment.
 #[derive(Clone, Debug)]
 pub struct Scrape(String);
 
@@ -23,7 +23,7 @@ impl Scrape {
         Self(answer.text())
     }
 
-    /// What was told by other means.
+    /// What is reported elsewhere.
     #[must_use]
     pub fn read(text: String) -> Self {
         Self(text)

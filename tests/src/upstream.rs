@@ -1,4 +1,4 @@
-//! A provider that answers as it is told and keeps what it was sent.
+//! A provider that answers as configured and keeps what it was sent.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -191,7 +191,7 @@ async fn serve(mut wire: Wire, record: Arc<Mutex<Vec<Seen>>>, script: Arc<Script
                 return;
             }
             Answer::Cut(bytes) => {
-                // The client may be gone already; then there is nobody to cut off.
+                // The client may be gone already; then there is nothing to cut off.
                 let _ = wire.write(&bytes).await;
                 return wire.reset();
             }

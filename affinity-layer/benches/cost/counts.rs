@@ -77,7 +77,7 @@ pub(crate) fn table(counts: &[Count]) -> String {
 
 /// The cost of one request of a case.
 fn of(case: Case) -> Result<Cost, Failure> {
-    // A copy that a busy machine let grow stale is no hit, and the case fails.
+    // A copy that grew stale on a busy machine is not a hit, and the case fails.
     (1..ATTEMPTS).find_map(|_| counted(case).ok()).map_or_else(|| counted(case), Ok)
 }
 

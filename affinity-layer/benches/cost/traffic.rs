@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::measured;
 
-/// Requests of one session, unless it is told otherwise.
+/// Requests of one session, by default.
 pub(crate) struct Traffic {
     template: Request<Body>,
     /// The ids of distinct sessions.

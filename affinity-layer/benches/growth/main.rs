@@ -1,4 +1,4 @@
-//! How the memory store grows: bytes per session, pauses while pins expire, and who is evicted.
+//! How the memory store grows: bytes per session, pauses while pins expire, and what is evicted.
 //!
 //! ```sh
 //! cargo bench -p affinity-benches --bench growth

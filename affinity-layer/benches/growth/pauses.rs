@@ -17,9 +17,8 @@ const LONG: Expiry = Expiry::fixed(Duration::from_secs(3_600));
 /// Each row is the median of so many, measured in turns.
 const ROUNDS: usize = 5;
 
-/// Another thread claims new sessions all the time: by that, expired ones are dropped. The first row is
-/// what the machine does to hits on a store that nobody else uses, while that thread works on one of
-/// its own.
+/// Another thread claims new sessions all the time, which drops expired ones. The first row shows what
+/// the machine does to hits on a store without other users, while that thread works on its own store.
 pub(crate) fn table(sessions: u32) -> Result<String, Failure> {
     let short = Expiry::fixed(Duration::from_secs(1));
     let store = MemoryStore::new;

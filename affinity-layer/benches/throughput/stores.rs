@@ -1,4 +1,4 @@
-//! The read of a pin in one store beside the others.
+//! The read of a pin, compared between stores.
 
 use std::fmt::Write;
 use std::sync::Arc;

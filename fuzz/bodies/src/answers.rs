@@ -14,8 +14,8 @@ static PREFERENCES: LazyLock<Preferences> = LazyLock::new(|| {
     }))
 });
 
-/// Answers of routers: of a routing model only a configured route comes out, of another gateway only
-/// models that it names; and of JSON with distinct keys just what stands there.
+/// Answers of routers: a routing model yields only a configured route, another gateway only models that
+/// it names; and JSON with distinct keys yields exactly what it says.
 pub fn answers(data: &[u8]) {
     of_a_routing_model(data);
     if let Ok(content) = std::str::from_utf8(data) {

@@ -9,7 +9,7 @@ pub fn config(data: &[u8]) {
     let value = format!("{:016x}", BuildHasherDefault::<DefaultHasher>::default().hash_one(data));
     let secret = |name: &str| (name != "MISSING").then(|| value.clone());
     match Config::parse(text, "fuzz.yaml", &secret, Mode::Full) {
-        // A variable may stand in any place, so it may be shown where it is no secret.
+        // A variable may be used in any place, so it may be shown where it is not a secret.
         Ok(config) => assert!(!summary(&config).to_string().is_empty()),
         Err(errors) => {
             let shown = errors.to_string();

@@ -3,8 +3,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// JSON in which no object has a key twice. Where one has, who reads it as it passes and who reads it
-/// whole may differ.
+/// JSON in which no object has a key twice. If one has, a reader of the stream and a reader of the whole
+/// may differ.
 pub(crate) fn parse(data: &[u8]) -> Option<Value> {
     serde_json::from_slice(data).ok().map(|Distinct(value)| value)
 }
@@ -62,7 +62,7 @@ impl<'de> Visitor<'de> for Reader {
         let mut members = Map::new();
         while let Some((key, Distinct(value))) = entries.next_entry::<String, _>()? {
             if members.insert(key, value).is_some() {
-                return Err(A::Error::custom("a key stands twice"));
+                return Err(A::Error::custom("a key occurs twice"));
             }
         }
         Ok(members.into())

@@ -1,6 +1,6 @@
 //! The bodies of the fuzz targets: each takes any bytes and panics when something does not hold.
 //!
-//! They stand apart from the targets so that a plain test can run them, on the stable toolchain, with
+//! They are separate from the targets so that a plain test can run them, on the stable toolchain, with
 //! the inputs that were kept (`tests/replay.rs`).
 
 mod answers;

@@ -29,8 +29,8 @@ thread_local! {
     static STACK: LazyCell<Stack> = const { LazyCell::new(Stack::new) };
 }
 
-/// The release of pins: an answer passes byte by byte as it came, whether it ends its session does not
-/// depend on how it is cut, and is for a plain one what stands there.
+/// The release of pins: an answer passes byte by byte unchanged; whether it ends its session does not
+/// depend on how it is cut, and for a plain answer is what its JSON says.
 pub fn release(data: &[u8]) {
     let Some((how, answer)) = crate::input::<(u8, &[u8])>(data) else { return };
     STACK.with(|stack| {
@@ -59,7 +59,7 @@ fn agreed(stack: &Stack, kind: &'static str, answer: &[u8], cut: usize) -> bool 
     whole
 }
 
-/// A session whose provider answers what it is told to.
+/// A session whose provider answers as configured.
 struct Stack {
     runtime: Runtime,
     store: MemoryStore,

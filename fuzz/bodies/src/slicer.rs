@@ -16,8 +16,8 @@ pub fn slicer(data: &[u8]) {
             assert!(members.keys().any(|key| reads_as(key, name)), "nothing reads as {name}");
             return;
         }
-        // JSON that we do not take, and say so. In what is refused, a number that nobody can read, such
-        // as 1e999, is not looked for.
+        // JSON that we refuse by choice. In what is refused, unreadable numbers such as 1e999 are not
+        // looked for.
         Err(BodyError::Duplicate(_) | BodyError::Value(_)) => {
             let text: &RawValue = serde_json::from_slice(data).expect("JSON");
             assert!(text.get().starts_with('{'));

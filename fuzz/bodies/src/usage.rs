@@ -9,8 +9,8 @@ fn read<'a>(kind: &str, pieces: impl Iterator<Item = &'a [u8]>) -> Usage {
     reader.usage()
 }
 
-/// Answers: what is read of them does not depend on how they are cut, and of a plain one it is what
-/// stands there. The release of pins reads by the same machine.
+/// Answers: what is read of them does not depend on how they are cut, and for a plain answer is what its
+/// JSON says. The release of pins uses the same reader.
 pub fn usage(data: &[u8]) {
     let Some((cut, data)) = crate::input::<(u8, &[u8])>(data) else { return };
     for kind in ["application/json", "text/event-stream"] {
@@ -23,7 +23,7 @@ pub fn usage(data: &[u8]) {
         assert_eq!(read(kind, data.chunks(1)), whole, "{kind}");
     }
     let Ok(Value::Object(members)) = serde_json::from_slice(data) else { return };
-    // A key that stands twice is the provider's mistake, and which one counts is open.
+    // A key that occurs twice is the provider's mistake, and which one counts is open.
     if data.windows(7).filter(|seven| *seven == b"\"usage\"").count() > 1 || data.contains(&b'\\') {
         return;
     }

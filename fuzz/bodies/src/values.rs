@@ -19,8 +19,8 @@ const FIELDS: [&str; 8] = [
     "claimed_at",
 ];
 
-/// Stored values: one that names a model is honoured, whoever wrote it, as far as it is understood; it
-/// can be written and read again. Anything else is no pin.
+/// Stored values: one that names a model is honoured, whatever program wrote it, as far as it is
+/// understood; it can be written and read again. Anything else is not a pin.
 pub fn values(data: &[u8]) {
     let read = decode(data, NAME);
     if let Ok(Some((pin, unconfirmed))) = &read {
@@ -74,7 +74,7 @@ fn check(pin: &Pin, fields: &[Option<Value>; 8]) {
     assert!(kept.ends_with(&given) || kept.len() == Selection::MAX_CANDIDATES);
 }
 
-/// The fields of ours; `None` when this is no object, is too long, or has one of them twice.
+/// Our fields; `None` if this is not an object, is too long, or has one of them twice.
 fn fields(data: &[u8]) -> Option<[Option<Value>; 8]> {
     use serde_json::value::RawValue;
 
@@ -118,7 +118,7 @@ fn fields(data: &[u8]) -> Option<[Option<Value>; 8]> {
     Some(fields)
 }
 
-/// The hash that stands in values under [`NAME`].
+/// The hash that is in values under [`NAME`].
 fn own_hash() -> String {
     let (pin, _) = decode(br#"{"model_name":"m"}"#, NAME).unwrap().unwrap();
     let written: Value = serde_json::from_str(&encode(&pin, NAME, false)).unwrap();

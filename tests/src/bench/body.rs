@@ -13,7 +13,7 @@ use super::connection::micros;
 use super::process;
 
 /// A conversation of about `bytes` bytes: prose, code with its quotes and line ends, calls of tools
-/// and their results. The model stands at the end, where the SDKs put it.
+/// and their results. The model is at the end, where the SDKs put it.
 #[must_use]
 pub(super) fn conversation(bytes: usize) -> String {
     let turns = [

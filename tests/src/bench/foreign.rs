@@ -126,7 +126,7 @@ impl Drop for Foreign {
     }
 }
 
-/// A free address, and a folder for the files of who will listen there.
+/// A free address, and a folder for the files of the server that will listen there.
 async fn place() -> io::Result<(SocketAddr, TempDir)> {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     Ok((taken.local_addr()?, tempfile::tempdir()?))

@@ -1,8 +1,8 @@
-//! The end-to-end benchmark: the gateway beside a floor, nginx and HAProxy, with one load generator
-//! and one provider stand-in, all on loopback.
+//! The end-to-end benchmark: the gateway compared with a floor, nginx and HAProxy, with one load
+//! generator and one provider stand-in, all on loopback.
 //!
-//! 1. Every figure that is judged is a ratio of two servers that were measured in turns, forth and
-//!    back, and the median of at least five such pairs. Absolute figures are shown beside them.
+//! 1. Every figure that is judged is a ratio of two servers that were measured in turns, back and
+//!    forth, and the median of at least five such pairs. Absolute figures are shown too.
 //! 2. The floor is a proxy that reads and forwards bodies and does nothing else; *whole* is one that
 //!    does what a gateway must do with a body, and nothing else.
 //! 3. Load generator and stand-in run on one thread each and share the machine with the server, as

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::report::kib;
 use super::run::{Outcome, Table};
 
-/// What is shown, each in a colour that is told apart by most eyes.
+/// What is shown, each in a colour that most people can distinguish.
 const SHOWN: [(&str, &str); 6] = [
     ("whole", "#999999"),
     ("memory", "#0072b2"),

@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 
-/// Measures the gateway beside a floor, nginx and HAProxy, and writes the figures down.
+/// Compares the gateway with a floor, nginx and HAProxy, and writes the figures down.
 #[derive(Debug, Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -19,10 +19,10 @@ struct Arguments {
     /// A first impression within a minute; nothing is written but to stdout.
     #[arg(long)]
     quick: bool,
-    /// The document whose part about the gateway is replaced; the plot goes into docs/ beside it.
+    /// The document whose part about the gateway is replaced; the plot goes into docs/ next to it.
     #[arg(long, value_name = "FILE", default_value = "BENCHMARKS.md")]
     output: PathBuf,
-    /// The gateway's program; by default the one beside this one.
+    /// The gateway's program; by default the one next to this one.
     #[arg(long, value_name = "FILE")]
     gateway: Option<PathBuf>,
     /// A Python environment in which LiteLLM is installed, to measure it too.
@@ -74,7 +74,7 @@ fn main() -> io::Result<ExitCode> {
     })
 }
 
-/// A socket on loopback whose address is told to who started this program.
+/// A socket on loopback whose address is printed for the parent process.
 async fn listen() -> io::Result<TcpListener> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     writeln!(io::stderr(), "listens address={}", listener.local_addr()?)?;

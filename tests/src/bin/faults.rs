@@ -14,10 +14,10 @@ struct Arguments {
     /// How long Redis is healthy and how long it is sick, in seconds each.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(3..=3600))]
     seconds: u64,
-    /// What is wrong with Redis; all, one after the other, unless told.
+    /// What is wrong with Redis; by default all faults, one after the other.
     #[arg(long, value_enum)]
     fault: Option<Sick>,
-    /// The gateway's program; by default the one beside this one.
+    /// The gateway's program; by default the one next to this one.
     #[arg(long, value_name = "FILE")]
     gateway: Option<PathBuf>,
 }

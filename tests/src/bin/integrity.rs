@@ -8,7 +8,7 @@ use std::time::Duration;
 use affinity_tests::integrity::{Fault, Plan, run, table};
 use clap::Parser;
 
-/// Runs many sessions over several gateways and one Redis, and checks what their clients were told.
+/// Runs many sessions over several gateways and one Redis, and checks what their clients saw.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Sessions in total, spread evenly over the faults.
@@ -29,7 +29,7 @@ struct Arguments {
     /// The longest that one fault's sessions may go on beginning, in seconds.
     #[arg(long, default_value_t = 600)]
     limit: u64,
-    /// The gateway's program; by default the one beside this one.
+    /// The gateway's program; by default the one next to this one.
     #[arg(long, value_name = "FILE")]
     gateway: Option<PathBuf>,
 }

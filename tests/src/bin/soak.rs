@@ -17,7 +17,7 @@ struct Arguments {
     /// From one fault to the next, in seconds.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(8..=600))]
     every: u64,
-    /// The gateway's program; by default the one beside this one.
+    /// The gateway's program; by default the one next to this one.
     #[arg(long, value_name = "FILE")]
     gateway: Option<PathBuf>,
 }

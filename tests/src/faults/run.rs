@@ -43,7 +43,7 @@ async fn row(plan: &Plan, sick: Sick) -> Row {
     let config = Setup::new(&provider.url()).routing(&cache).yaml();
     let gateway = Gateway::serve_by(&plan.gateway, &config, &[]).await;
     until(async || gateway.ask(&get("/readyz")).await.json()["status"] == "ready").await;
-    // What is made at the first requests is none of either half.
+    // What is allocated at the first requests belongs to neither half.
     load(gateway.address(), Duration::from_secs(2), "first").await;
     let healthy = half(&gateway, plan.half, "healthy", sleep(plan.half)).await;
     let ill = sick.strike(&patient, plan.half);

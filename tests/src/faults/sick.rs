@@ -39,7 +39,7 @@ pub enum Sick {
     Locked,
     /// `LOADING`, as while it reads its data after a start.
     Loading,
-    /// `WRONGTYPE`, as where somebody else uses our names.
+    /// `WRONGTYPE`, as if another program used our keys.
     WrongType,
 }
 

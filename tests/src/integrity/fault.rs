@@ -103,7 +103,7 @@ impl FromStr for Fault {
 #[derive(Debug)]
 pub(super) enum Backend {
     Single(RedisServer),
-    /// The proxy stands before the first gateway.
+    /// The proxy is in front of the first gateway.
     Proxied(RedisServer, Proxy),
     Sentinel(SentinelSet),
     /// The first gateway is on the left side.

@@ -47,7 +47,7 @@ pub enum Told {
 pub struct Answer {
     /// `x-plano-model`.
     pub model: Arc<str>,
-    /// `x-plano-epoch`; none where no pin stands behind the answer.
+    /// `x-plano-epoch`; none if there is no pin behind the answer.
     pub epoch: Option<u64>,
     /// `x-plano-affinity`.
     pub how: How,
@@ -112,7 +112,7 @@ impl Event {
         Some((answer.epoch?, &answer.model))
     }
 
-    /// Whether it may have changed something that its client was not told of.
+    /// Whether it may have changed something that its client did not learn.
     #[must_use]
     pub fn is_unheard(&self) -> bool {
         self.answer().is_none_or(|answer| answer.how == How::StoreUnavailable)

@@ -1,5 +1,5 @@
 //! The integrity checker: many sessions over several gateways and one Redis, and whether what the
-//! clients were told fits together.
+//! clients saw is consistent.
 //!
 //! 1. Gateways are processes of the real binary, Redis is a real server, Sentinel set or cluster.
 //!    The provider and the routing model are stand-ins in this process; the routing model names

@@ -16,7 +16,7 @@ const RELEASE: Duration = Duration::from_millis(250);
 pub enum Rule {
     /// One epoch names one model.
     Split,
-    /// A request sent after an answer is not told of an older pin than that answer.
+    /// A request sent after an answer does not get an older pin than that answer.
     StepBack,
     /// Every pin that is hit or joined was made by a request of the session.
     Unclaimed,
@@ -28,13 +28,13 @@ pub enum Rule {
     Changed,
 }
 
-/// Why something that breaks a rule is no violation. It is counted all the same.
+/// Why something that breaks a rule is not a violation. It is counted all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Excuse {
     /// It happened within the time that a near copy may be out of date.
     Lease,
-    /// A request before it was told `store-unavailable`, or was not answered: its decision is kept
-    /// by one replica until Redis confirms or overrules it.
+    /// An earlier request got `store-unavailable`, or no answer: one replica keeps its decision until
+    /// Redis confirms or overrules it.
     Provisional,
     /// The session was asked while Redis was cut off, or just after.
     Fault,
@@ -72,7 +72,7 @@ pub struct Circumstances {
     pub parts: bool,
     /// Whether a fault may lose what Redis acknowledged.
     pub loses: bool,
-    /// Whether nothing may be told that could be lost: then no fault excuses a pin too many.
+    /// Whether nothing may be reported that could be lost: then no fault excuses a pin too many.
     pub replicated: bool,
 }
 

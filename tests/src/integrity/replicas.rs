@@ -20,7 +20,7 @@ const STORE_BUDGET_MS: u32 = 250;
 /// One hash slot holds every session, so that moving it moves all of them.
 pub(super) const KEY_PREFIX: &str = "{integrity}:";
 
-/// Gateways with equal configurations, but for where they find Redis.
+/// Gateways with equal configurations, except for the address of Redis.
 #[derive(Debug)]
 pub(super) struct Replicas {
     program: PathBuf,
@@ -75,7 +75,7 @@ impl Replicas {
         }
     }
 
-    /// Starts a replica, in the place of the one that runs.
+    /// Starts a replica that replaces the running one.
     pub(super) async fn restart(&self, replica: usize) {
         let config = self.replicas[replica].config.to_str().expect("a path in UTF-8");
         let arguments =

@@ -8,7 +8,7 @@ use super::fault::Fault;
 use super::history::{Event, How, Told};
 use super::oracle::{Excuse, Finding, Rule};
 
-/// How many violations are told in full.
+/// How many violations are reported in full.
 const TOLD: usize = 20;
 
 /// How often something was found, and how late at the latest.

@@ -142,7 +142,7 @@ impl RedisCluster {
     /// The node that the first running node takes for the primary of `slot`.
     ///
     /// # Panics
-    /// When no node runs, or nobody serves the slot.
+    /// When no node runs, or none serves the slot.
     pub async fn owner(&self, slot: u16) -> usize {
         self.owner_seen_by(self.any(), slot).await.expect("every slot has an owner")
     }

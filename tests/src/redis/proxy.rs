@@ -27,7 +27,7 @@ pub enum Mode {
     /// Accepts bytes and loses them. A connection that lost some is reset when the mode changes,
     /// since TCP never delivers a stream with a hole in it.
     BlackHole,
-    /// New connections are refused; those that stand go on.
+    /// New connections are refused; existing ones continue.
     Refuse,
     /// Hands each read of the server's bytes on this much later.
     Delay(Duration),
@@ -84,7 +84,7 @@ impl Proxy {
         }
     }
 
-    /// Resets all connections that stand (RST, without the rest of their bytes).
+    /// Resets all existing connections (RST, without the rest of their bytes).
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
@@ -214,7 +214,7 @@ async fn pump(
 async fn lose(mut from: impl AsyncRead + Unpin, mut mode: watch::Receiver<Mode>) -> io::Result<()> {
     let swallow = async {
         tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
-        // After the end there is nothing more to swallow, and nobody may learn of it.
+        // After the end there is nothing more to swallow, and the other side must not notice.
         std::future::pending::<io::Result<()>>().await
     };
     tokio::select! {

@@ -65,7 +65,7 @@ impl RedisCluster {
     /// every node that runs says so, and gives the new primary.
     ///
     /// # Panics
-    /// When the node owns no slot, or nobody takes over within 30 s.
+    /// When the node owns no slot, or no node takes over within 30 s.
     pub async fn failover(&self, primary: usize) -> usize {
         let slot = self.a_slot_of(primary).await;
         self.node(primary).kill();

@@ -8,7 +8,7 @@ use rcgen::{
     SanType,
 };
 
-/// A certificate authority that nobody trusts until told to.
+/// A certificate authority that is not trusted by default.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A server's certificate and its private key, both in PEM.
