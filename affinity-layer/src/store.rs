@@ -19,7 +19,7 @@ pub use memory::MemoryStore;
 #[doc(hidden)]
 pub use redis::fuzzing;
 #[cfg(feature = "redis")]
-pub use redis::{NameSecret, RedisConfigError, RedisOptions, RedisStore, StoreStats};
+pub use redis::{NameSecret, RedisConfigError, RedisOptions, RedisStore, StoreStats, Unready};
 pub use shared::SharedStore;
 #[cfg(feature = "redis")]
 pub use tiered::TieredStore;

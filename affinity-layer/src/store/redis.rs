@@ -1,6 +1,7 @@
 //! Pins in Redis, shared by all replicas.
 
 mod cluster;
+mod condition;
 mod connection;
 mod epochs;
 mod errors;
@@ -16,6 +17,7 @@ mod options;
 mod protocol;
 #[cfg(feature = "redis-rustls")]
 mod tls;
+mod unready;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use tokio::task::AbortHandle;
 
 use self::cluster::Servers;
 pub(crate) use self::cluster::Topology;
+pub(crate) use self::connection::echo;
 use self::epochs::EpochClock;
 pub use self::errors::RedisConfigError;
 pub(crate) use self::errors::is_refusal;
@@ -36,6 +39,7 @@ pub(crate) use self::node::Node;
 pub use self::options::RedisOptions;
 pub(crate) use self::protocol::FoundPin;
 use self::protocol::Protocol;
+pub use self::unready::Unready;
 use super::{AffinityStore, Claim, PinRead};
 use crate::admin::StoredKey;
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
@@ -190,6 +194,11 @@ impl RedisStore {
                 tracing::debug!(%error, "the shared session store does not report its time");
             }
         }
+    }
+
+    /// Why pins cannot be read and written at `node`, if so.
+    pub(crate) async fn probe(&self, node: &Node) -> Option<Unready> {
+        protocol::probe(self.protocol(), node).await
     }
 
     /// The pin of `key` and its time left, in one round trip. Counts as a use.

@@ -18,7 +18,7 @@ use self::near::{Near, Spot};
 use self::pending::Kind;
 use self::settle::{Ending, Unconfirmed, Withheld, settle};
 use self::shared::Shared;
-use super::redis::{RedisStore, StoreStats};
+use super::redis::{RedisStore, StoreStats, Unready};
 use super::{AffinityStore, Claim, PinRead};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError, StoreErrorKind};
 
@@ -90,25 +90,27 @@ impl TieredStore {
         Self { shared, _tasks: Arc::new(tasks) }
     }
 
-    /// Whether Redis is there and followed, in a cluster each node.
+    /// Whether pins can be read and written, in a cluster at each node.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.shared.is_followed()
+        self.unready().is_none_or(|cause| cause.only_degrades())
     }
 
-    /// The version of a Redis that is too old to be used, if one was found and is not replaced. It
-    /// counts as away.
+    /// Why Redis cannot be used as it should, if so: what was found by the commands of the protocol,
+    /// tried at the start of each connection, after each refusal, and twice a minute. `None` means that
+    /// pins can be read and written, and that Redis tells of every change.
     #[must_use]
-    pub fn too_old(&self) -> Option<String> {
-        self.shared.too_old()
+    pub fn unready(&self) -> Option<Unready> {
+        self.shared.unready()
     }
 
-    /// Waits until Redis is there and followed, at most `limit`; says whether it is.
+    /// Waits until Redis is there and followed, in a cluster each node, at most `limit`; says whether it
+    /// is. It may still refuse to write, see [`unready`](Self::unready).
     pub async fn wait_ready(&self, limit: Duration) -> bool {
         let ready = async {
             loop {
                 let came_up = self.shared.came_up.notified();
-                if self.is_ready() {
+                if self.shared.is_followed() {
                     break;
                 }
                 came_up.await;

@@ -28,21 +28,24 @@ pub(crate) async fn models(State(upstreams): State<Arc<Upstreams>>) -> Json<Valu
 
 /// A gateway whose Redis is away still serves, on what it knows; taking every replica out of service for
 /// it would turn a loss of memory into an outage. So this is 200, and says what is missing. If the store
-/// is required, this replica can serve no session, but another one perhaps can: 503.
+/// is required and cannot be read, this replica can serve no session, but another one perhaps can: 503.
 pub(crate) async fn ready(State(sessions): State<Sessions>) -> (StatusCode, Json<Value>) {
-    let away = sessions.too_old().map_or_else(
-        || "redis is away".to_owned(),
-        |version| format!("redis {version} is too old, 7.0 or later is needed"),
-    );
-    let (code, status, store) = match (sessions.are_shared(), sessions.are_required()) {
-        (true, _) => (StatusCode::OK, "ready", "ready".to_owned()),
-        (false, false) => {
-            let store = format!("not ready: {away}, sessions are kept in this replica");
+    let (code, status, store) = match sessions.unready() {
+        None => (StatusCode::OK, "ready", "ready".to_owned()),
+        Some(cause) if cause.only_degrades() => {
+            (StatusCode::OK, "degraded", format!("not ready: {cause}"))
+        }
+        Some(cause) if sessions.are_required() && !cause.can_read() => {
+            let store = format!("not ready: {cause}; sessions are refused until it is ready");
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready", store)
+        }
+        Some(cause) if sessions.are_required() => {
+            let store = format!("not ready: {cause}; new sessions are refused until it is ready");
             (StatusCode::OK, "degraded", store)
         }
-        (false, true) => {
-            let store = format!("not ready: {away}, sessions are refused until it is back");
-            (StatusCode::SERVICE_UNAVAILABLE, "not ready", store)
+        Some(cause) => {
+            let store = format!("not ready: {cause}; new sessions are kept in this replica");
+            (StatusCode::OK, "degraded", store)
         }
     };
     let calls = sessions.stats().map(|stats| {
@@ -61,7 +64,7 @@ pub(crate) async fn ready(State(sessions): State<Sessions>) -> (StatusCode, Json
 pub(crate) async fn scrape(
     State((metrics, sessions)): State<(Metrics, Sessions)>,
 ) -> Response<Body> {
-    metrics::sessions(sessions.place(), sessions.len(), sessions.are_shared());
+    metrics::sessions(sessions.place(), sessions.len(), sessions.unready().as_ref());
     let mut response = Response::new(Body::from(metrics.render()));
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);

@@ -6,7 +6,7 @@ use std::{fmt, io};
 use affinity_layer::{
     MemoryStore, RedisOptions, RedisStore, SharedStore, TieredStore,
     admin::Inspect,
-    store::{NameSecret, StoreStats},
+    store::{NameSecret, StoreStats, Unready},
 };
 use secrecy::ExposeSecret;
 
@@ -99,11 +99,11 @@ impl Sessions {
         }
     }
 
-    /// The version of a Redis that is too old to be used.
-    pub(crate) fn too_old(&self) -> Option<String> {
+    /// Why the shared store cannot be used as it should, if so.
+    pub(crate) fn unready(&self) -> Option<Unready> {
         match self {
             Self::Own(_) => None,
-            Self::Shared(store) => store.too_old(),
+            Self::Shared(store) => store.unready(),
         }
     }
 
@@ -122,24 +122,19 @@ impl Sessions {
             Self::Own(_) => {}
             Self::Shared(store) if store.is_strict() => {
                 if !store.wait_ready(REQUIRED_START).await {
-                    return Err(io::Error::other(StoreMissing));
+                    return Err(io::Error::other(StoreMissing(store.unready())));
                 }
             }
-            Self::Shared(store) => {
-                if !store.wait_ready(START).await {
-                    tracing::warn!(
-                        "redis is away; sessions are kept in this replica until it is back"
-                    );
-                }
-            }
+            // The store logs the cause itself.
+            Self::Shared(store) => drop(store.wait_ready(START).await),
         }
         Ok(())
     }
 }
 
-/// The store that is required has not answered at the start.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct StoreMissing;
+/// The store that is required cannot be used at the start.
+#[derive(Clone, Debug)]
+pub(crate) struct StoreMissing(Option<Unready>);
 
 impl StoreMissing {
     /// Whether this is why a start has failed.
@@ -150,12 +145,9 @@ impl StoreMissing {
 
 impl fmt::Display for StoreMissing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let limit = REQUIRED_START.as_secs();
-        write!(
-            f,
-            "redis did not answer within {limit} s, or refused us, and \
-             routing.session_cache.require_store is set"
-        )
+        let (limit, cause) = (REQUIRED_START.as_secs(), self.0.as_ref());
+        let cause = cause.map_or_else(|| "redis is not ready".to_owned(), ToString::to_string);
+        write!(f, "{cause} (after {limit} s), and routing.session_cache.require_store is set")
     }
 }
 
@@ -181,13 +173,20 @@ pub(crate) fn check(config: &Config) -> io::Result<()> {
     }
 }
 
+/// What `CLIENT LIST` shows: which replica this is.
+fn client_name() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_default();
+    format!("example-gateway:{host}:{}", std::process::id())
+}
+
 fn options(redis: &RedisCache) -> io::Result<RedisOptions> {
     let mut options = RedisOptions::from_url(redis.url.expose_secret())
         .map_err(io::Error::other)?
         .key_prefix(&redis.key_prefix)
         .command_timeout(redis.command_timeout)
         .replicated(redis.durability == Durability::Replicated)
-        .strict(redis.require_store);
+        .strict(redis.require_store)
+        .client_name(&client_name());
     if let Some(file) = &redis.ca_file {
         let pem = std::fs::read(file).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot read {}: {error}", file.display()))

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use affinity_layer::store::Unready;
 use affinity_layer::{ModelName, describe_metrics};
 use http::StatusCode;
 use metrics::{
@@ -28,6 +29,7 @@ const VERDICTS: &str = "gateway_pin_verdicts_total";
 const SESSIONS: &str = "gateway_sessions";
 const LOST_LINES: &str = "gateway_log_lines_lost_total";
 const STORE_READY: &str = "gateway_store_ready";
+const STORE_UNREADY: &str = "gateway_store_unready";
 
 /// Seconds. A model's first byte takes milliseconds from a cache and minutes of thought.
 const FIRST_BYTE_BUCKETS: [f64; 14] =
@@ -108,6 +110,7 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
     let what = "Log lines not written: nobody read the log, or too many of one kind.";
     describe_counter!(LOST_LINES, Unit::Count, what);
     describe_gauge!(SESSIONS, Unit::Count, "Pins in this process, by store.");
+    describe_gauge!(STORE_UNREADY, "1 for the cause why gateway_store_ready is 0.");
     describe_gauge!(STORE_READY, "1 while sessions are kept where the configuration says, else 0.");
     Ok(handle)
 }
@@ -150,9 +153,14 @@ pub(crate) fn refused(code: &'static str) {
 
 /// How many pins this process holds, in which kind of store, and whether they are kept where the
 /// configuration says.
-pub(crate) fn sessions(store: &'static str, count: usize, ready: bool) {
+pub(crate) fn sessions(store: &'static str, count: usize, unready: Option<&Unready>) {
     gauge!(SESSIONS, "store" => store).set(as_f64(count));
-    gauge!(STORE_READY).set(if ready { 1.0 } else { 0.0 });
+    let flag = |is: bool| if is { 1.0 } else { 0.0 };
+    gauge!(STORE_READY).set(flag(unready.is_none()));
+    for cause in Unready::LABELS {
+        let is_this = unready.is_some_and(|unready| unready.label() == *cause);
+        gauge!(STORE_UNREADY, "cause" => *cause).set(flag(is_this));
+    }
 }
 
 /// Tokens of `models` are going to be counted.

@@ -1,7 +1,7 @@
 //! A Redis that evicts pins for want of memory.
 
 use affinity_tests::redis::RedisServer;
-use affinity_tests::{Connection, until};
+use affinity_tests::{Connection, get, until};
 use tokio::task::JoinSet;
 
 use crate::{Replicas, ids, turn};
@@ -96,7 +96,16 @@ async fn a_full_redis_that_evicts_fails_no_request() {
 async fn a_full_redis_that_keeps_all_is_noticed() {
     let redis = full("noeviction").await;
     let cache = ", command_timeout_ms: 5000, require_store: true";
-    let replicas = Replicas::start(&redis, cache).await;
+    let replicas = Replicas::start_anyway(&redis, cache).await;
+    for gateway in [&replicas.a, &replicas.b] {
+        until(async || {
+            let ready = gateway.ask(&get("/readyz")).await;
+            let said = ready.json()["parts"]["store"].as_str().unwrap().to_owned();
+            // Pins that stand can be read.
+            ready.status == 200 && said.starts_with("not ready: redis is full")
+        })
+        .await;
+    }
     let told = turns(&replicas).await;
     assert_eq!(redis.stat("evicted_keys").await, 0);
     assert!(told.failed > CLIENTS * SESSIONS, "{told:?}");

@@ -51,7 +51,7 @@ async fn while_redis_is_away_sessions_are_refused_and_then_hold() {
         let ready = gateway.ask(&get("/readyz")).await.json();
         assert_eq!(ready["status"], "not ready");
         let said = ready["parts"]["store"].as_str().unwrap();
-        assert!(said.ends_with("sessions are refused until it is back"), "{said}");
+        assert!(said.ends_with("sessions are refused until it is ready"), "{said}");
     }
     let (asked, served) = (replicas.router.calls(), replicas.upstream.count());
     for session in known.iter().chain(&new) {
@@ -108,7 +108,11 @@ async fn without_redis_at_the_start_it_ends_and_says_why() {
         let said: Vec<_> =
             output.err.lines().filter(|line| line.contains("require_store")).collect();
         assert_eq!(said.len(), 1, "{}", output.err);
-        assert!(said[0].starts_with("redis did not answer within 3 s"), "{}", said[0]);
+        let cause = match away {
+            true => "redis is away: it cannot be connected to (after 3 s)",
+            false => "redis refuses the user or the password (after 3 s)",
+        };
+        assert!(said[0].starts_with(cause), "{}", said[0]);
         assert!(!output.err.contains("hush") && !output.err.contains("hasty"), "{}", output.err);
         assert!(!output.err.contains("listening"), "{}", output.err);
     }

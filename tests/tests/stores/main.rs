@@ -10,9 +10,11 @@
 mod away;
 mod cluster;
 mod cluster_near;
+mod conditions;
 mod conformance;
 mod faults;
 mod formats;
+mod in_step;
 mod late;
 mod near;
 mod partition;

@@ -197,7 +197,8 @@ async fn a_claim_that_redis_refuses_is_used_here_and_told_as_no_pin() {
 #[tokio::test]
 async fn a_refused_claim_gives_way_to_the_pin_of_another_replica() {
     let server = RedisServer::start().await;
-    let (a, b) = (without(&server, "-set").await, tiered(&options(&server.url())).await);
+    let (a, b) = (without(&server, "-info").await, tiered(&options(&server.url())).await);
+    server.run(&["ACL", "SETUSER", "u", "-set"]).await;
     assert!(claim(&a, "s", "a/one").await.is_err());
     let pin = claim(&b, "s", "a/two").await.unwrap().pin;
     assert_eq!(get(&a, "s").await.unwrap(), Some(pin));

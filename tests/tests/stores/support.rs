@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use affinity_layer::store::Unready;
 use affinity_layer::{
     AffinityKey, AffinityStore, Claim, Expiry, ModelName, Pin, PinRead, RedisOptions, RedisStore,
     Selection, StoreError, TieredStore,
@@ -55,6 +56,12 @@ pub(crate) async fn tiered(options: &RedisOptions) -> TieredStore {
     let store = TieredStore::new(Box::pin(redis(options)).await, CAPACITY);
     until(async || store.is_ready()).await;
     store
+}
+
+/// Waits until the store says that this is why it is not ready.
+pub(crate) async fn until_unready(store: &TieredStore, cause: Option<Unready>) {
+    let what = format!("{cause:?}");
+    soon(Duration::from_secs(10), &what, async || store.unready() == cause).await;
 }
 
 /// Waits until the store answers, on each connection if it has several.

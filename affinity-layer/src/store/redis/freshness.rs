@@ -14,6 +14,7 @@ pub(crate) const LEASE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Freshness {
     followed: AtomicBool,
+    coherent: AtomicBool,
     /// Milliseconds since `born`.
     fresh_until: AtomicU64,
     born: Instant,
@@ -25,6 +26,7 @@ impl Default for Freshness {
     fn default() -> Self {
         Self {
             followed: AtomicBool::new(false),
+            coherent: AtomicBool::new(false),
             fresh_until: AtomicU64::new(0),
             born: Instant::now(),
             run_id: Mutex::new(None),
@@ -41,6 +43,15 @@ impl Freshness {
     /// Whether every change of up to a lease ago is known here.
     pub(crate) fn is_fresh(&self) -> bool {
         self.millis(Instant::now()) < self.fresh_until.load(Ordering::Acquire)
+    }
+
+    /// Whether the server tells of changes, or nobody wants to hear of them.
+    pub(crate) fn is_coherent(&self) -> bool {
+        self.coherent.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_coherent(&self, coherent: bool) {
+        self.coherent.store(coherent, Ordering::Release);
     }
 
     pub(crate) fn up(&self) {

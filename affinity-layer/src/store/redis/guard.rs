@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use self::breaker::{Attempt, Breaker, End};
 pub(super) use self::counters::Counters;
 pub use self::counters::StoreStats;
+use super::condition::Condition;
 use super::errors::is_refusal;
 use crate::{StoreError, StoreErrorKind};
 
@@ -27,16 +28,22 @@ pub(super) struct Guard {
     /// it. Here only answers to claims count: the other breaker knows whether the server is there.
     claims: Breaker,
     counters: Arc<Counters>,
+    condition: Arc<Condition>,
 }
 
 impl Guard {
     /// A call that is dropped before `patience` is over only shows that a client went away.
-    pub(super) fn new(counters: Arc<Counters>, patience: Duration) -> Self {
+    pub(super) fn new(
+        counters: Arc<Counters>,
+        condition: Arc<Condition>,
+        patience: Duration,
+    ) -> Self {
         Self {
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             calls: Breaker::new(patience),
             claims: Breaker::new(patience),
             counters,
+            condition,
         }
     }
 
@@ -56,6 +63,9 @@ impl Guard {
         let mut counted = Counted { attempt, counters: &self.counters };
         let result = call.await;
         counted.attempt.end = End::of(&result);
+        if result.as_ref().is_err_and(StoreError::is_refusal) {
+            self.condition.has_refused();
+        }
         result
     }
 

@@ -4,14 +4,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use fred::prelude::ClientLike;
 use fred::types::config::Server;
 use tokio::time::Instant;
 
+use super::condition::Condition;
 use super::connection::{Commands, ReplicaWait, SupervisedConnection, ThreadConnections};
 use super::errors::RedisConfigError;
 use super::freshness::Freshness;
 use super::guard::{Counters, Guard};
 use super::options::RedisOptions;
+use super::unready::Unready;
 
 /// How long a node that no list names is remembered after a redirection to it.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -37,6 +40,7 @@ pub(crate) struct Node {
     named: Mutex<Option<Instant>>,
     pub(super) guard: Guard,
     pub(crate) freshness: Freshness,
+    pub(crate) condition: Arc<Condition>,
 }
 
 impl Node {
@@ -53,6 +57,7 @@ impl Node {
             (1..options.connections).map(|_| connection()).collect::<Result<_, _>>()?;
         let waits = options.replicated.then_some(&waiting);
         [&first].into_iter().chain(&more).chain(waits).for_each(SupervisedConnection::start);
+        let condition = Arc::new(Condition::default());
         let per_thread = ThreadConnections::new(options, server.as_ref());
         Ok(Arc::new(Self {
             server,
@@ -64,9 +69,15 @@ impl Node {
             waiting,
             replica_wait: ReplicaWait::default(),
             named: Mutex::new(None),
-            guard: Guard::new(counters.clone(), options.command_timeout / 4),
+            guard: Guard::new(counters.clone(), condition.clone(), options.command_timeout / 4),
             freshness: Freshness::default(),
+            condition,
         }))
+    }
+
+    /// Whether it was found as a node of a cluster.
+    pub(crate) fn is_of_cluster(&self) -> bool {
+        self.server.is_some()
     }
 
     pub(super) fn server(&self) -> Option<&Server> {
@@ -81,13 +92,13 @@ impl Node {
 
     /// One of the shared connections.
     pub(super) fn commands(&self, limit: Duration) -> Commands {
-        Commands::new(&self.shared().client(), limit)
+        over(self.shared(), limit)
     }
 
     /// This thread's own connection for reads, else a shared one.
     pub(super) fn reader(&self, limit: Duration) -> Commands {
         match self.per_thread.here(&self.first.client()) {
-            Some(own) => Commands::new(&own, limit),
+            Some((own, doubt)) => Commands::new(&own, limit).doubting(&doubt),
             None => self.commands(limit),
         }
     }
@@ -95,18 +106,36 @@ impl Node {
     /// A connection for commands that another node has redirected here by `ASK`.
     pub(super) fn asking(&self, limit: Duration) -> Commands {
         self.asking.start();
-        Commands::asking(&self.asking.client(), limit)
+        Commands::asking(&self.asking.client(), limit).doubting(self.asking.doubt())
     }
 
     /// The connection that waits for replicas of Redis. It is started only where pins wait for them.
     pub(super) fn waiting(&self, limit: Duration) -> Commands {
-        Commands::new(&self.waiting.client(), limit)
+        over(&self.waiting, limit)
     }
 
     /// The connection that near copies follow. If it is the only one, Redis does not report to it the
     /// changes that are made here.
     pub(crate) fn followed(&self) -> &SupervisedConnection {
         &self.first
+    }
+
+    /// Why the server cannot be used as it should, if so. Before the first attempt to connect has
+    /// ended, nothing is known.
+    pub(crate) fn unready(&self) -> Option<Unready> {
+        if self.first.client().is_connected() {
+            self.condition.unready()
+        } else {
+            self.first.doubt().failure()
+        }
+    }
+
+    /// Leaves a read-only server for the one that the address, Sentinel or cluster names now.
+    pub(crate) fn leave(&self) {
+        if self.condition.leaves() {
+            let all = [&self.first, &self.asking, &self.waiting].into_iter().chain(&self.more);
+            all.for_each(|connection| connection.doubt().replace());
+        }
     }
 
     /// The server was seen to answer: calls do not have to wait for the breaker to try it.
@@ -134,4 +163,8 @@ impl Node {
         let named = *self.named.lock().unwrap_or_else(PoisonError::into_inner);
         named.is_some_and(|named| named.elapsed() < REMEMBERED)
     }
+}
+
+fn over(connection: &SupervisedConnection, limit: Duration) -> Commands {
+    Commands::new(&connection.client(), limit).doubting(connection.doubt())
 }

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use fred::prelude::{Config, Server};
+use fred::prelude::{Config, Server, ServerConfig};
 use fred::types::RespVersion;
+use percent_encoding::percent_decode_str;
 
 use super::errors::RedisConfigError;
 use super::names::{NameSecret, Names, Scheme};
@@ -19,12 +20,14 @@ pub struct RedisOptions {
     pub(super) replicated: bool,
     pub(super) strict: bool,
     pub(super) connections: usize,
+    pub(super) client_name: String,
 }
 
 impl RedisOptions {
     /// A Redis at `url`:
     ///
     /// - `redis://[user:password@]host[:port][/db]`: one server;
+    /// - `unix://[user:password@]/path[?db=N]`: one server, by its socket;
     /// - `redis-sentinel://host:port?sentinelServiceName=mymaster[&node=host:port]`: the primary
     ///   that the sentinels name;
     /// - `redis-cluster://host:port[?node=host:port]`: a cluster;
@@ -32,23 +35,29 @@ impl RedisOptions {
     ///   certificates unless [`ca_certificates`](Self::ca_certificates) are given (feature
     ///   `redis-rustls`).
     ///
+    /// User and password may hold any byte, percent-encoded. The sentinels' own are the parameters
+    /// `sentinelUsername` and `sentinelPassword`.
+    ///
     /// # Errors
     ///
     /// When the address is not of this form, or asks for TLS and that is not compiled in.
     pub fn from_url(url: &str) -> Result<Self, RedisConfigError> {
-        let wrong = |why: &str| RedisConfigError(format!("the address of Redis {why}"));
         let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("has no scheme"))?;
+        let (credentials, rest) = split_credentials(rest);
         // The plain form is parsed, because the client's own choice of a TLS provider may panic.
-        let (plain, tls) = match scheme.strip_prefix("rediss") {
-            Some(kind) => (format!("redis{kind}://{rest}"), true),
-            None => (url.to_owned(), false),
+        let (kind, tls) = match scheme.strip_prefix("rediss") {
+            Some(kind) => (format!("redis{kind}"), true),
+            None => (scheme.to_owned(), false),
         };
-        if !["redis", "redis-cluster", "redis-sentinel"]
-            .contains(&plain.split("://").next().unwrap_or_default())
-        {
-            return Err(wrong("must start with redis:// or rediss://"));
-        }
-        let mut config = Config::from_url(&plain).map_err(|_| wrong("cannot be understood"))?;
+        let mut config = match kind.as_str() {
+            "redis" | "redis-cluster" | "redis-sentinel" => {
+                let plain = format!("{kind}://{rest}");
+                Config::from_url(&plain).map_err(|_| wrong("cannot be understood"))?
+            }
+            "unix" => unix(rest)?,
+            _ => return Err(wrong("must start with redis://, rediss:// or unix://")),
+        };
+        (config.username, config.password) = credentials.map_or((None, None), words);
         // True would end the connection for good when the server is down at the start.
         config.fail_fast = false;
         config.version = RespVersion::RESP3;
@@ -63,6 +72,7 @@ impl RedisOptions {
             replicated: false,
             strict: false,
             connections: 1,
+            client_name: "affinity".to_owned(),
         };
         if tls { options.with_tls() } else { Ok(options) }
     }
@@ -157,6 +167,14 @@ impl RedisOptions {
         self
     }
 
+    /// The name that `CLIENT LIST` shows for each connection. What is no letter, digit or one of
+    /// `-_.:` becomes `-`, and what exceeds 64 bytes is cut. Default: `affinity`.
+    pub fn client_name(mut self, name: &str) -> Self {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.:".contains(c) { c } else { '-' };
+        self.client_name = name.chars().map(plain).take(64).collect();
+        self
+    }
+
     pub(super) fn is_cluster(&self) -> bool {
         self.config.server.is_clustered()
     }
@@ -179,6 +197,56 @@ impl fmt::Debug for RedisOptions {
     }
 }
 
+fn wrong(why: &str) -> RedisConfigError {
+    RedisConfigError(format!("the address of Redis {why}"))
+}
+
+/// What stands before the `@` of an address without its scheme, and the rest.
+fn split_credentials(rest: &str) -> (Option<&str>, &str) {
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest.get(..end).and_then(|authority| authority.rfind('@')) {
+        Some(at) => (rest.get(..at), rest.get(at + 1..).unwrap_or_default()),
+        None => (None, rest),
+    }
+}
+
+/// User and password as the client library is to send them.
+fn words(credentials: &str) -> (Option<String>, Option<String>) {
+    let (user, password) = match credentials.split_once(':') {
+        Some((user, password)) => (user, Some(password)),
+        None => (credentials, None),
+    };
+    ((!user.is_empty()).then(|| word(user)), password.map(word))
+}
+
+/// A percent-encoded text as one word of a command line: the library greets a server by a line
+/// (`HELLO 3 AUTH user password`) and does not quote what it puts there.
+fn word(encoded: &str) -> String {
+    let bytes: Vec<u8> = percent_decode_str(encoded).collect();
+    if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_alphanumeric) {
+        return String::from_utf8(bytes).unwrap_or_default();
+    }
+    let quoted = bytes.iter().map(|byte| format!("\\x{byte:02x}"));
+    format!("\"{}\"", quoted.collect::<String>())
+}
+
+/// The socket at `path[?db=N]`.
+fn unix(rest: &str) -> Result<Config, RedisConfigError> {
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if !path.starts_with('/') {
+        return Err(wrong("must name the socket by its whole path"));
+    }
+    let path = String::from_utf8(percent_decode_str(path).collect());
+    let path = path.map_err(|_| wrong("names no socket"))?;
+    let database = match query.strip_prefix("db=") {
+        Some(number) => Some(number.parse().map_err(|_| wrong("has no number of a database"))?),
+        None if query.is_empty() => None,
+        None => return Err(wrong("has an unknown parameter")),
+    };
+    let server = ServerConfig::Unix { path: path.into() };
+    Ok(Config { server, database, ..Config::default() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,6 +256,9 @@ mod tests {
         for url in [
             "redis://localhost",
             "redis://:p%40ss@127.0.0.1:6380/2",
+            "unix:///run/redis.sock",
+            "unix://u:p%20w@/run/redis.sock?db=2",
+            "redis://u:p@ss@[::1]:6379",
             "redis-cluster://a:7000?node=b:7001",
             "redis-sentinel://a:26379?sentinelServiceName=mymaster&node=b:26379",
         ] {
@@ -198,9 +269,15 @@ mod tests {
 
     #[test]
     fn a_refusal_does_not_repeat_the_address() {
-        for url in
-            ["", "localhost:6379", "http://u:secret@h", "redis://u:secret@h:99999", "redis://"]
-        {
+        for url in [
+            "",
+            "localhost:6379",
+            "http://u:secret@h",
+            "redis://u:secret@h:99999",
+            "redis://",
+            "unix://u:secret@relative",
+            "unix://u:secret@/socket?db=x",
+        ] {
             if let Err(error) = RedisOptions::from_url(url) {
                 assert!(!error.to_string().contains("secret"), "{error}");
             } else {
@@ -209,5 +286,18 @@ mod tests {
         }
         let shown = format!("{:?}", RedisOptions::from_url("redis://u:secret@h").unwrap());
         assert!(!shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn a_password_is_one_word_whatever_it_holds() {
+        for (credentials, user, password) in [
+            (":plain1", None, "plain1"),
+            ("user:a%20b", Some("user"), r#""\x61\x20\x62""#),
+            ("u:%22%ff", Some("u"), r#""\x22\xff""#),
+            ("u:", Some("u"), r#""""#),
+        ] {
+            let found = words(credentials);
+            assert_eq!(found, (user.map(str::to_owned), Some(password.to_owned())));
+        }
     }
 }

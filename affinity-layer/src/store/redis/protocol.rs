@@ -12,6 +12,7 @@
 mod change;
 mod claim;
 mod confirm;
+mod probe;
 mod read;
 mod scripts;
 pub(super) mod value;
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub(super) use self::change::{move_name, move_pin, release_name, release_pin};
 pub(super) use self::claim::claim_pin;
 pub(super) use self::confirm::confirmed;
+pub(super) use self::probe::probe;
 pub(crate) use self::read::FoundPin;
 pub(super) use self::read::read_pin;
 use super::cluster::Servers;

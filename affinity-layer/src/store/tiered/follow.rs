@@ -7,17 +7,23 @@ use fred::error::{Error, ErrorKind};
 use fred::prelude::{Client, ClientLike, TrackingInterface};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::heartbeat::ServerState;
 use super::shared::Shared;
-use crate::store::redis::{Node, is_refusal};
+use crate::store::redis::{Node, Unready, is_refusal};
 
 /// Between two signs of life.
 const BEAT: Duration = Duration::from_millis(250);
 
 /// Beats missed in a row after which Redis counts as away.
 const MISSED: u32 = 3;
+
+/// Between two probes of a server that is ready.
+const PROBE_PERIOD: Duration = Duration::from_secs(30);
+
+/// Between two probes of one that is not.
+const PROBE_AGAIN: Duration = Duration::from_millis(500);
 
 /// Between two attempts to follow.
 const RETRY: Duration = Duration::from_millis(50);
@@ -67,13 +73,12 @@ async fn follow(shared: Arc<Shared>, node: Arc<Node>) {
                 tokio::select! {
                     () = invalidate(&shared, &node, invalidations) => {}
                     () = beat(&shared, &node, &client, followed) => {}
+                    () = keep_probing(&shared, &node) => {}
                     _ = clients.changed() => {}
                 }
                 node.freshness.down();
                 shared.near.doubt_all();
-                tracing::warn!(
-                    "the shared session store is away, or came back; its state is read again"
-                );
+                tracing::debug!("the connection to the shared session store is lost or changed");
             }
             Err(error) => {
                 tracing::debug!(%error, "the shared session store cannot be followed yet");
@@ -92,31 +97,36 @@ struct Followed {
     coherent: bool,
 }
 
-/// Asks for invalidations, then doubts every copy from before that.
+/// Finds out whether the server can be used, asks for invalidations, and doubts every copy from before
+/// that.
 async fn start(shared: &Shared, node: &Node, client: &Client) -> Result<Followed, Error> {
     if !client.is_connected() {
+        if let Some(cause) = node.unready() {
+            node.condition.note(Some(cause));
+        }
         return Err(Error::new(ErrorKind::Canceled, "it is not connected"));
     }
     let started = Instant::now();
-    let refusal = match track(shared, client).await {
-        Ok(()) => None,
-        Err(error) if is_refusal(&error) => Some(error),
+    let hears = match track(shared, client).await {
+        Ok(()) => true,
+        Err(error) if is_refusal(&error) => false,
         Err(error) => return Err(error),
     };
     let state = ServerState::read(client).await?;
-    shared.note_version(state.too_old());
-    if state.too_old().is_some() {
-        return Err(Error::new(ErrorKind::Config, "Redis 7.0 or later is needed"));
-    }
-    // Before the store counts as there: an epoch by a wall clock that is far off would be
-    // out of order.
+    // Before the store counts as there: an epoch by a wall clock that is far off would be out of order.
     shared.redis.set_clock().await;
-    if let Some(error) = &refusal {
-        tracing::warn!(%error, "no client tracking: every turn reads from Redis");
-    } else if state.flushes.is_none() {
-        tracing::warn!("no right to INFO: a flush would go unseen, so every turn reads from Redis");
+    let coherent = hears && state.flushes.is_some() && !shared.always_read;
+    node.freshness.set_coherent(coherent || shared.always_read);
+    let found = match unfit(node, &state) {
+        None => shared.redis.probe(node).await,
+        unfit => unfit,
+    };
+    let can_read = found.as_ref().is_none_or(Unready::can_read);
+    note(node, found);
+    if !can_read {
+        sleep(PROBE_AGAIN).await;
+        return Err(Error::new(ErrorKind::Config, "it cannot be used"));
     }
-    let coherent = refusal.is_none() && state.flushes.is_some() && !shared.always_read;
     let known = node.freshness.start_of_run(state.run_id.clone());
     match (&known, &state.run_id) {
         // If it is unknown, an absent pin may have been released or lost.
@@ -129,6 +139,38 @@ async fn start(shared: &Shared, node: &Node, client: &Client) -> Result<Followed
         node.freshness.renew(started);
     }
     Ok(Followed { state, coherent })
+}
+
+/// What a server tells of itself that makes it unfit for pins.
+fn unfit(node: &Node, state: &ServerState) -> Option<Unready> {
+    if let Some(version) = state.too_old() {
+        return Some(Unready::TooOld(Some(version.to_owned())));
+    }
+    (state.is_clustered && !node.is_of_cluster()).then_some(Unready::Cluster)
+}
+
+/// Notes what a probe has found, or that the server tells nothing of changes.
+fn note(node: &Node, found: Option<Unready>) {
+    let deaf = (!node.freshness.is_coherent()).then_some(Unready::NoInvalidations);
+    node.condition.note(found.or(deaf));
+}
+
+/// Tries the server now and then, and when it has refused a call; leaves it when it is read-only.
+async fn keep_probing(shared: &Shared, node: &Node) {
+    loop {
+        let cause = node.condition.unready();
+        if cause.as_ref().is_none_or(Unready::only_degrades) {
+            let _ = timeout(PROBE_PERIOD, node.condition.refuses()).await;
+        } else {
+            sleep(PROBE_AGAIN).await;
+        }
+        let found = shared.redis.probe(node).await;
+        if found == Some(Unready::ReadOnly) {
+            node.leave();
+        }
+        note(node, found);
+        shared.came_up.notify_waiters();
+    }
 }
 
 async fn track(shared: &Shared, client: &Client) -> Result<(), Error> {
@@ -165,6 +207,7 @@ async fn beat(shared: &Shared, node: &Node, client: &Client, mut followed: Follo
         let asked = Instant::now();
         let Ok(now) = ServerState::read(client).await else {
             missed += 1;
+            node.followed().doubt().raise();
             continue;
         };
         missed = 0;

@@ -9,7 +9,7 @@ use fred::error::Error;
 use fred::prelude::{Client, ClientLike, FromValue, Options};
 use fred::types::{ClusterHash, CustomCommand};
 
-use crate::store::redis::is_refusal;
+use crate::store::redis::{echo, is_refusal};
 
 /// The longest wait for a sign of life.
 const BEAT_TIMEOUT: Duration = Duration::from_millis(250);
@@ -27,11 +27,15 @@ pub(super) struct ServerState {
     pub(super) version: Option<String>,
     /// How often data was flushed or exchanged.
     pub(super) flushes: Option<u64>,
+    /// It is a node of a cluster.
+    pub(super) is_clustered: bool,
 }
 
 impl ServerState {
     /// Asks the server over `client`. Any answer is a sign of life, and so is a refusal.
     pub(super) async fn read(client: &Client) -> Result<Self, Error> {
+        // Replies that are out of step must not pass for those of this server.
+        echo(client, BEAT_TIMEOUT).await?;
         let client = client.with_options(&Options {
             fail_fast: true,
             timeout: Some(BEAT_TIMEOUT),
@@ -48,6 +52,7 @@ impl ServerState {
         Ok(Self {
             run_id: field("run_id"),
             version: field("redis_version"),
+            is_clustered: field("redis_mode").is_some_and(|mode| mode == "cluster"),
             flushes: commands.as_ref().map(|_| FLUSHES.iter().filter_map(calls).sum()),
         })
     }

@@ -1,6 +1,6 @@
 //! What the store and its background tasks share.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::near::{Near, Spot};
 use super::pending::{Change, Kind, Pending, RELEASE_LIFE};
-use crate::store::redis::{FoundPin, Node, RedisStore, Topology};
+use crate::store::redis::{FoundPin, Node, RedisStore, Topology, Unready};
 use crate::{AffinityKey, Pin};
 
 /// Redis, the near copies of its pins, and the changes that it has not heard of yet.
@@ -22,16 +22,14 @@ pub(super) struct Shared {
     pub(super) topology: watch::Receiver<Topology>,
     /// Notified when one of them is followed.
     pub(super) came_up: Notify,
-    /// The version of a server that cannot be used.
-    too_old: Mutex<Option<String>>,
 }
 
 impl Shared {
     pub(super) fn new(redis: RedisStore, capacity: usize, always_read: bool) -> Self {
         let topology = redis.servers().topology();
         let (near, pending) = (Near::new(capacity), Pending::new(capacity));
-        let (came_up, too_old) = (Notify::new(), Mutex::default());
-        Self { redis, near, pending, always_read, topology, came_up, too_old }
+        let came_up = Notify::new();
+        Self { redis, near, pending, always_read, topology, came_up }
     }
 
     /// Whether there are servers, and it holds for each of them.
@@ -61,22 +59,17 @@ impl Shared {
         !self.redis.is_replicated() && !self.redis.is_strict()
     }
 
-    /// The version of a server that is too old, if there is one.
-    pub(super) fn too_old(&self) -> Option<String> {
-        self.too_old.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Notes the version of a server that is too old, or that none is. It is logged once for each
-    /// version: such a server is asked again and again.
-    pub(super) fn note_version(&self, too_old: Option<&str>) {
-        let mut noted = self.too_old.lock().unwrap_or_else(PoisonError::into_inner);
-        if noted.as_deref() == too_old {
-            return;
+    /// Why Redis cannot be used as it should, if so; in a cluster the first cause of a node.
+    pub(super) fn unready(&self) -> Option<Unready> {
+        let nodes = &self.topology.borrow().nodes;
+        if nodes.is_empty() {
+            return Some(Unready::Unreachable);
         }
-        if let Some(version) = too_old {
-            tracing::error!(version, "Redis is too old to keep sessions: 7.0 or later is needed");
-        }
-        *noted = too_old.map(str::to_owned);
+        let cause = |node: &Arc<Node>| {
+            let away = (!node.freshness.is_followed()).then_some(Unready::Unreachable);
+            node.unready().filter(|cause| away.is_none() || !cause.only_degrades()).or(away)
+        };
+        nodes.iter().find_map(cause)
     }
 
     /// Keeps what Redis held when it was asked at `asked`. The time left counts from then: a copy never

@@ -1,6 +1,7 @@
 //! The commands that pins are made of, on one connection.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,8 @@ use fred::prelude::{
 };
 use fred::types::{ClusterHash, CustomCommand, Value};
 
+use super::doubt::ConnectionDoubt;
+
 /// Futures of the client are large, and a request must not carry the room for them when it is not
 /// under way to Redis.
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -19,6 +22,7 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 #[derive(Clone)]
 pub(crate) struct Commands {
     client: WithOptions<Client>,
+    doubt: Option<Arc<ConnectionDoubt>>,
     asking: bool,
 }
 
@@ -26,7 +30,12 @@ impl Commands {
     /// Commands end within `limit`, and at once while the client is not connected.
     pub(crate) fn new(client: &Client, limit: Duration) -> Self {
         let options = Options { fail_fast: true, timeout: Some(limit), ..Options::default() };
-        Self { client: client.with_options(&options), asking: false }
+        Self { client: client.with_options(&options), doubt: None, asking: false }
+    }
+
+    /// Errors on the connection that may mean that it is out of step raise `doubt`.
+    pub(crate) fn doubting(self, doubt: &Arc<ConnectionDoubt>) -> Self {
+        Self { doubt: Some(doubt.clone()), ..self }
     }
 
     /// The same for slots that the server is about to take over: each command goes behind `ASKING`.
@@ -45,16 +54,24 @@ impl Commands {
     /// Sends what `command` sends when it is polled first.
     async fn send<T>(&self, command: Boxed<'_, T>) -> Result<T, Error> {
         if !self.asking {
-            return command.await;
+            return self.heard(command.await);
         }
-        let ((), answer) = tokio::try_join!(biased; self.custom("ASKING", vec![]), command)?;
+        let asking = self.custom("ASKING", vec![]);
+        let ((), answer) = self.heard(tokio::try_join!(biased; asking, command))?;
         Ok(answer)
+    }
+
+    fn heard<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
+        if let (Err(error), Some(doubt)) = (&answer, &self.doubt) {
+            doubt.heard(error);
+        }
+        answer
     }
 
     async fn custom<T: FromValue>(&self, name: &'static str, args: Vec<Value>) -> Result<T, Error> {
         let command = CustomCommand::new_static(name, ClusterHash::Random, false);
         let sent: Boxed<'_, T> = Box::pin(self.client.custom(command, args));
-        sent.await
+        self.heard(sent.await)
     }
 
     /// A value, empty if there is none, and its time left in milliseconds.

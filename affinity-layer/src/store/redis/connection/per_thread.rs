@@ -1,9 +1,9 @@
 //! Connections for reads on threads that have a runtime of their own.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
-use fred::error::Error;
 use fred::prelude::{Client, ClientLike, Server};
 use thread_local::ThreadLocal;
 use tokio::runtime::{self, Handle, RuntimeFlavor};
@@ -12,6 +12,8 @@ use tokio::time::{Instant, sleep};
 
 use super::super::options::RedisOptions;
 use super::client::client;
+use super::doubt::ConnectionDoubt;
+use super::supervised::ClientTask;
 
 /// Between two connections of a thread. Until then, its reads go over a shared one.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -44,7 +46,7 @@ impl ThreadConnections {
     /// connected, so that not every thread looks for a server that is away. When the shared client
     /// is replaced, this one is replaced too: behind a Sentinel the new one may be at another server,
     /// and reads must go where changes go.
-    pub(crate) fn here(&self, shared: &Client) -> Option<Client> {
+    pub(crate) fn here(&self, shared: &Client) -> Option<(Client, Arc<ConnectionDoubt>)> {
         let runtime = Handle::try_current().ok()?;
         let is_of_one_thread = runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
         if !is_of_one_thread || self.home == Some(runtime.id()) {
@@ -61,7 +63,7 @@ impl ThreadConnections {
                 tokio::spawn(former.retire());
             }
         }
-        own.as_ref()?.connected(place).cloned()
+        own.as_ref()?.connected(place)
     }
 }
 
@@ -72,14 +74,23 @@ struct ThreadConnection {
     /// The shared client at the time it was made.
     shared: String,
     since: Instant,
+    doubt: Arc<ConnectionDoubt>,
     /// Ends with the connection.
-    task: JoinHandle<Result<(), Error>>,
+    task: JoinHandle<()>,
 }
 
 impl ThreadConnection {
     fn start(client: Client, (runtime, shared): (runtime::Id, &str)) -> Self {
-        let task = client.connect();
-        Self { client, runtime, shared: shared.to_owned(), since: Instant::now(), task }
+        let doubt = Arc::<ConnectionDoubt>::default();
+        let (running, checked, doubted) = (client.connect(), client.clone(), doubt.clone());
+        let task = tokio::spawn(async move {
+            let running = ClientTask::new(running);
+            tokio::select! {
+                _ = running.ended() => {}
+                () = doubted.is_lost(&checked) => {}
+            }
+        });
+        Self { client, runtime, shared: shared.to_owned(), since: Instant::now(), doubt, task }
     }
 
     /// Whether it is time for another one.
@@ -91,9 +102,9 @@ impl ThreadConnection {
         (self.runtime, self.shared.as_str()) == place
     }
 
-    fn connected(&self, place: (runtime::Id, &str)) -> Option<&Client> {
+    fn connected(&self, place: (runtime::Id, &str)) -> Option<(Client, Arc<ConnectionDoubt>)> {
         let stands = self.is_at(place) && !self.task.is_finished() && self.client.is_connected();
-        stands.then_some(&self.client)
+        stands.then(|| (self.client.clone(), self.doubt.clone()))
     }
 
     /// Lets the reads that are under way end first.

@@ -3,15 +3,17 @@
 use std::sync::{Arc, OnceLock};
 
 use fred::error::Error;
-use fred::prelude::{Client, ClientLike, Server};
+use fred::prelude::{Client, ClientInterface, ClientLike, Server};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep};
 
 use super::super::errors::RedisConfigError;
 use super::super::options::RedisOptions;
+use super::super::unready::Unready;
 use super::backoff::Backoff;
 use super::client::client;
+use super::doubt::ConnectionDoubt;
 
 /// Keeps one client connected for as long as this lives, and replaces it when it is lost.
 ///
@@ -21,6 +23,8 @@ use super::client::client;
 pub(crate) struct SupervisedConnection {
     make: Arc<Make>,
     client: watch::Sender<Client>,
+    doubt: Arc<ConnectionDoubt>,
+    name: String,
     task: OnceLock<AbortHandle>,
 }
 
@@ -35,15 +39,24 @@ impl SupervisedConnection {
         events: usize,
     ) -> Result<Self, RedisConfigError> {
         let (options, server) = (options.clone(), server.cloned());
+        let name = options.client_name.clone();
         let make: Arc<Make> = Arc::new(move || client(&options, server.as_ref(), events));
-        Ok(Self { client: watch::Sender::new(make()?), make, task: OnceLock::new() })
+        let (client, doubt) = (watch::Sender::new(make()?), Arc::default());
+        Ok(Self { make, client, doubt, name, task: OnceLock::new() })
     }
 
     /// Connects in the background, unless it was started before.
     pub(crate) fn start(&self) {
         self.task.get_or_init(|| {
-            tokio::spawn(supervise(self.make.clone(), self.client.clone())).abort_handle()
+            let (make, client, doubt) =
+                (self.make.clone(), self.client.clone(), self.doubt.clone());
+            tokio::spawn(supervise(make, client, doubt, self.name.clone())).abort_handle()
         });
+    }
+
+    /// Whether the connection is in doubt, and why it could not be made.
+    pub(crate) fn doubt(&self) -> &Arc<ConnectionDoubt> {
+        &self.doubt
     }
 
     /// The current client.
@@ -66,7 +79,21 @@ impl Drop for SupervisedConnection {
 }
 
 /// The task of a client, aborted on drop.
-struct ClientTask(JoinHandle<Result<(), Error>>);
+pub(super) struct ClientTask(JoinHandle<Result<(), Error>>);
+
+impl ClientTask {
+    pub(super) fn new(task: JoinHandle<Result<(), Error>>) -> Self {
+        Self(task)
+    }
+
+    /// Waits for the end of the connection, and gives the cause of it.
+    pub(super) async fn ended(mut self) -> Unready {
+        match (&mut self.0).await {
+            Ok(Err(error)) => Unready::of(&error),
+            Ok(Ok(())) | Err(_) => Unready::Unreachable,
+        }
+    }
+}
 
 impl Drop for ClientTask {
     fn drop(&mut self) {
@@ -75,19 +102,29 @@ impl Drop for ClientTask {
 }
 
 /// Keeps one client connected and replaces it when it is lost.
-async fn supervise(make: Arc<Make>, place: watch::Sender<Client>) {
+async fn supervise(
+    make: Arc<Make>,
+    place: watch::Sender<Client>,
+    doubt: Arc<ConnectionDoubt>,
+    name: String,
+) {
     let mut backoff = Backoff::default();
     loop {
         let (client, since) = (place.borrow().clone(), Instant::now());
-        let mut running = ClientTask(client.connect());
-        let ended = (&mut running.0).await;
+        let running = ClientTask::new(client.connect());
+        let failure = tokio::select! {
+            cause = running.ended() => cause,
+            () = doubt.is_lost(&client) => Unready::Unreachable,
+            never = introduce(&client, &name) => match never {},
+        };
         // The state outlives the task.
         let was_connected = client.is_connected();
         if was_connected {
-            tracing::warn!(?ended, "a connection to Redis is lost");
+            tracing::warn!("a connection to Redis is lost");
         } else {
-            tracing::debug!(?ended, "Redis cannot be reached");
+            tracing::debug!(cause = %failure, "Redis cannot be reached");
         }
+        doubt.set_failure(Some(failure));
         // It cannot fail: the same settings have made a client before.
         if was_connected && let Ok(next) = make() {
             place.send_replace(next);
@@ -95,4 +132,14 @@ async fn supervise(make: Arc<Make>, place: watch::Sender<Client>) {
         drop(client);
         sleep(backoff.after(was_connected.then(|| since.elapsed()))).await;
     }
+}
+
+/// Names the connection, so that `CLIENT LIST` shows whose it is.
+async fn introduce(client: &Client, name: &str) -> std::convert::Infallible {
+    if client.wait_for_connect().await.is_ok() {
+        // Where an access list forbids it, the connection stays without a name.
+        let named: Result<(), Error> = client.client_setname(name).await;
+        drop(named);
+    }
+    std::future::pending().await
 }

@@ -34,7 +34,7 @@ const DOWN: Result<(), StoreErrorKind> = Err(StoreErrorKind::Unavailable);
 
 #[tokio::test(start_paused = true)]
 async fn failures_in_a_row_open_it_and_one_probe_closes_it() {
-    let guard = Guard::new(Arc::default(), PATIENCE);
+    let guard = Guard::new(Arc::default(), Arc::default(), PATIENCE);
     for _ in 0..FAILURES {
         assert!(call(&guard, DOWN).await);
     }
@@ -49,7 +49,7 @@ async fn failures_in_a_row_open_it_and_one_probe_closes_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_success_between_starts_the_count_anew() {
-    let guard = Guard::new(Arc::default(), PATIENCE);
+    let guard = Guard::new(Arc::default(), Arc::default(), PATIENCE);
     for _ in 0..10 {
         for _ in 1..FAILURES {
             assert!(call(&guard, DOWN).await);
@@ -60,7 +60,7 @@ async fn a_success_between_starts_the_count_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_without_sense_is_an_answer() {
-    let guard = Guard::new(Arc::default(), PATIENCE);
+    let guard = Guard::new(Arc::default(), Arc::default(), PATIENCE);
     for _ in 0..20 {
         assert!(call(&guard, Err(StoreErrorKind::Invalid)).await);
     }
@@ -68,7 +68,7 @@ async fn an_answer_without_sense_is_an_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_gives_up_counts_as_a_failure() {
-    let guard = Guard::new(Arc::default(), PATIENCE);
+    let guard = Guard::new(Arc::default(), Arc::default(), PATIENCE);
     for _ in 0..FAILURES {
         let stalled = guard.call(std::future::pending::<Result<(), StoreError>>());
         assert!(tokio::time::timeout(Duration::from_millis(50), stalled).await.is_err());
@@ -83,7 +83,7 @@ async fn a_caller_that_gives_up_counts_as_a_failure() {
 
 #[tokio::test(start_paused = true)]
 async fn clients_that_go_away_do_not_open_it() {
-    let guard = Guard::new(Arc::default(), PATIENCE);
+    let guard = Guard::new(Arc::default(), Arc::default(), PATIENCE);
     let abandon = async |limit| {
         let stalled = guard.call(std::future::pending::<Result<(), StoreError>>());
         assert!(tokio::time::timeout(limit, stalled).await.is_err());
@@ -102,7 +102,7 @@ async fn clients_that_go_away_do_not_open_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_late_answer_closes_it_too() {
-    let guard = Guard::new(Arc::default(), PATIENCE);
+    let guard = Guard::new(Arc::default(), Arc::default(), PATIENCE);
     let late = guard.calls.attempt();
     for _ in 0..FAILURES {
         call(&guard, DOWN).await;
@@ -114,7 +114,7 @@ async fn a_late_answer_closes_it_too() {
 
 #[tokio::test(start_paused = true)]
 async fn it_can_be_closed_from_outside() {
-    let guard = Guard::new(Arc::default(), PATIENCE);
+    let guard = Guard::new(Arc::default(), Arc::default(), PATIENCE);
     for _ in 0..FAILURES {
         call(&guard, DOWN).await;
     }
@@ -129,7 +129,7 @@ async fn it_can_be_closed_from_outside() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_watched_is_tried_once_it_was_seen_alive() {
-    let guard = Guard::new(Arc::default(), PATIENCE);
+    let guard = Guard::new(Arc::default(), Arc::default(), PATIENCE);
     let watched = guard.watch();
     tokio::time::advance(OPEN * 2).await;
     guard.is_alive();
@@ -159,7 +159,7 @@ async fn a_server_that_is_watched_is_tried_once_it_was_seen_alive() {
 
 #[tokio::test(start_paused = true)]
 async fn while_one_tries_the_others_are_refused() {
-    let guard = Guard::new(Arc::default(), PATIENCE);
+    let guard = Guard::new(Arc::default(), Arc::default(), PATIENCE);
     for _ in 0..FAILURES {
         call(&guard, DOWN).await;
     }
@@ -173,7 +173,7 @@ async fn while_one_tries_the_others_are_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn silence_failures_and_refusals_are_counted_apart() {
-    let guard = Guard::new(Arc::default(), PATIENCE);
+    let guard = Guard::new(Arc::default(), Arc::default(), PATIENCE);
     call(&guard, Ok(())).await;
     call(&guard, Err(StoreErrorKind::Timeout)).await;
     call(&guard, Err(StoreErrorKind::Invalid)).await;
@@ -186,7 +186,7 @@ async fn silence_failures_and_refusals_are_counted_apart() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_takes_no_claims_is_still_read() {
-    let guard = Guard::new(Arc::default(), PATIENCE);
+    let guard = Guard::new(Arc::default(), Arc::default(), PATIENCE);
     for _ in 0..FAILURES {
         assert!(claim(&guard, read_only()).await);
         assert!(call(&guard, Ok(())).await, "reads are answered");
@@ -203,7 +203,7 @@ async fn a_server_that_takes_no_claims_is_still_read() {
 
 #[tokio::test(start_paused = true)]
 async fn a_claim_that_redis_did_not_answer_tells_nothing_of_claims() {
-    let guard = Guard::new(Arc::default(), PATIENCE);
+    let guard = Guard::new(Arc::default(), Arc::default(), PATIENCE);
     let silent = || Err(StoreErrorKind::Timeout.into());
     for _ in 0..FAILURES {
         assert!(claim(&guard, silent()).await);

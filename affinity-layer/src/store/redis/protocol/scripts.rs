@@ -26,6 +26,22 @@ end
 return {value, redis.call('PTTL', KEYS[1])}
 "#;
 
+/// Tries what the other scripts call.
+///
+/// `KEYS[1]` the name, which exists; `ARGV[1]` its lifetime in milliseconds. Removes it, and returns the
+/// first command that was refused with the error, or nothing.
+pub(super) const PROBE: &str = r#"
+local calls = {
+  {'GETRANGE', KEYS[1], '0', '10'}, {'STRLEN', KEYS[1]}, {'PTTL', KEYS[1]}, {'TIME'},
+  {'SET', KEYS[1], 'probe', 'PX', ARGV[1]}, {'PEXPIRE', KEYS[1], ARGV[1]}, {'DEL', KEYS[1]},
+}
+for _, call in ipairs(calls) do
+  local answer = redis.pcall(unpack(call))
+  if type(answer) == 'table' and answer.err then return {call[1], answer.err} end
+end
+return false
+"#;
+
 /// Moves a pin to a new value if its epoch is the expected one.
 ///
 /// `KEYS[1]` the name; `ARGV` expected epoch, new value with `"claimed_at":0`, lifetime and maximum

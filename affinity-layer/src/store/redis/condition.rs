@@ -1,0 +1,59 @@
+//! What is known of whether a server can be used, and that it is told once.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::unready::Unready;
+
+/// Between two replacements of the connections to a server that is read-only.
+const LEAVE_EVERY: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Default)]
+pub(crate) struct Condition {
+    unready: Mutex<Option<Unready>>,
+    refused: Notify,
+    left: Mutex<Option<Instant>>,
+}
+
+impl Condition {
+    /// Why the server cannot be used as it should, if it was found so.
+    pub(crate) fn unready(&self) -> Option<Unready> {
+        self.unready.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what was found, and logs it if it is another cause than before.
+    pub(crate) fn note(&self, found: Option<Unready>) {
+        let mut noted = self.unready.lock().unwrap_or_else(PoisonError::into_inner);
+        if *noted == found {
+            return;
+        }
+        match &found {
+            Some(cause) => tracing::warn!(%cause, "the shared session store is not ready"),
+            None => tracing::info!("the shared session store is ready"),
+        }
+        *noted = found;
+    }
+
+    /// The server has refused a call.
+    pub(crate) fn has_refused(&self) {
+        self.refused.notify_one();
+    }
+
+    /// Waits until it refuses a call.
+    pub(crate) async fn refuses(&self) {
+        self.refused.notified().await;
+    }
+
+    /// Whether it is time to leave a read-only server for the one that the address names now.
+    pub(crate) fn leaves(&self) -> bool {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = left.is_none_or(|left| left.elapsed() >= LEAVE_EVERY);
+        if due {
+            *left = Some(Instant::now());
+        }
+        due
+    }
+}

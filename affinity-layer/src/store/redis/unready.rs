@@ -1,0 +1,210 @@
+//! Why a Redis cannot be used as it should be.
+
+use std::fmt;
+
+use fred::error::{Error, ErrorKind};
+
+/// Why a Redis cannot be used as it should be. No form of it shows an address, a password or a text
+/// of the server: whoever reads logs and `/readyz` may know none of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unready {
+    /// It cannot be connected to, or does not answer in time.
+    Unreachable,
+    /// The name of its host cannot be resolved.
+    UnknownHost,
+    /// It refuses the user or the password, or demands one.
+    WrongPassword,
+    /// TLS cannot be agreed on: an unknown authority, another host, a client certificate demanded.
+    Certificate,
+    /// It has no database of this number.
+    WrongDatabase,
+    /// Its access list forbids a command, `None` where it forbids the names under the prefix.
+    NoPermission(Option<String>),
+    /// It is a replica, or was made read-only.
+    ReadOnly,
+    /// Its memory is full, and it evicts nothing.
+    Full,
+    /// It is a node of a cluster behind an address of one server.
+    Cluster,
+    /// It lacks what pins need; its version, where that is told. 7.0 or later is needed.
+    TooOld(Option<String>),
+    /// It refuses for another reason: the code of its error, such as `MISCONF`.
+    Refused(String),
+    /// It can be read and written, and does not tell of changes: each turn costs a round trip.
+    NoInvalidations,
+}
+
+impl Unready {
+    /// Every [`label`](Self::label).
+    pub const LABELS: &[&str] = &[
+        "unreachable",
+        "unknown_host",
+        "wrong_password",
+        "certificate",
+        "wrong_database",
+        "no_permission",
+        "read_only",
+        "full",
+        "cluster",
+        "too_old",
+        "refused",
+        "no_invalidations",
+    ];
+
+    /// The cause behind an error of the client library.
+    pub(crate) fn of(error: &Error) -> Self {
+        let text = error.details();
+        let code = text.split_ascii_whitespace().next().unwrap_or_default();
+        match code {
+            "NOAUTH" | "WRONGPASS" => return Self::WrongPassword,
+            "NOPERM" => return Self::NoPermission(forbidden(text)),
+            "READONLY" => return Self::ReadOnly,
+            "OOM" => return Self::Full,
+            "MOVED" | "ASK" | "CROSSSLOT" => return Self::Cluster,
+            "ERR" if text.contains("without any password") => return Self::WrongPassword,
+            "ERR" if text.contains("DB index") => return Self::WrongDatabase,
+            "ERR" if text.contains("syntax error") || text.contains("unknown command") => {
+                return Self::TooOld(None);
+            }
+            _ => {}
+        }
+        match error.kind() {
+            ErrorKind::Auth => Self::WrongPassword,
+            ErrorKind::IO if text.contains("failed to lookup") => Self::UnknownHost,
+            ErrorKind::IO
+                if ["ertificate", "AlertReceived"].iter().any(|word| text.contains(word)) =>
+            {
+                Self::Certificate
+            }
+            #[cfg(feature = "redis-rustls")]
+            ErrorKind::Tls => Self::Certificate,
+            _ if is_code(code) => Self::Refused(code.to_owned()),
+            _ => Self::Unreachable,
+        }
+    }
+
+    /// Whether pins can be read and written all the same.
+    #[must_use]
+    pub fn only_degrades(&self) -> bool {
+        *self == Self::NoInvalidations
+    }
+
+    /// Whether pins that stand can be read all the same.
+    #[must_use]
+    pub fn can_read(&self) -> bool {
+        match self {
+            Self::NoPermission(Some(command)) => {
+                !["getrange", "pttl", "eval"].contains(&command.as_str())
+            }
+            Self::ReadOnly | Self::Full | Self::Refused(_) | Self::NoInvalidations => true,
+            Self::Unreachable
+            | Self::UnknownHost
+            | Self::WrongPassword
+            | Self::Certificate
+            | Self::WrongDatabase
+            | Self::NoPermission(None)
+            | Self::Cluster
+            | Self::TooOld(_) => false,
+        }
+    }
+
+    /// A word for it, as a label of metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::UnknownHost => "unknown_host",
+            Self::WrongPassword => "wrong_password",
+            Self::Certificate => "certificate",
+            Self::WrongDatabase => "wrong_database",
+            Self::NoPermission(_) => "no_permission",
+            Self::ReadOnly => "read_only",
+            Self::Full => "full",
+            Self::Cluster => "cluster",
+            Self::TooOld(_) => "too_old",
+            Self::Refused(_) => "refused",
+            Self::NoInvalidations => "no_invalidations",
+        }
+    }
+}
+
+impl fmt::Display for Unready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable => f.write_str("redis is away: it cannot be connected to"),
+            Self::UnknownHost => f.write_str("redis is away: its host is unknown"),
+            Self::WrongPassword => f.write_str("redis refuses the user or the password"),
+            Self::Certificate => f.write_str("redis and this client do not agree on certificates"),
+            Self::WrongDatabase => f.write_str("redis has no database of this number"),
+            Self::NoPermission(Some(command)) => {
+                write!(f, "redis gives no permission for {}", command.to_ascii_uppercase())
+            }
+            Self::NoPermission(None) => {
+                f.write_str("redis gives no permission for names under the key prefix")
+            }
+            Self::ReadOnly => f.write_str("redis is read-only"),
+            Self::Full => f.write_str("redis is full"),
+            Self::Cluster => {
+                f.write_str("redis is a cluster, which needs an address of redis-cluster://")
+            }
+            Self::TooOld(Some(version)) => {
+                write!(f, "redis {version} is too old, 7.0 or later is needed")
+            }
+            Self::TooOld(None) => f.write_str("redis is too old, 7.0 or later is needed"),
+            Self::Refused(code) => write!(f, "redis refuses with {code}"),
+            Self::NoInvalidations => {
+                f.write_str("redis does not tell of changes, so every turn reads from it")
+            }
+        }
+    }
+}
+
+/// The command in `... no permissions to run the 'set' command`.
+fn forbidden(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("run the '")?;
+    let (command, _) = rest.split_once('\'')?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"|-_".contains(&byte);
+    (command.len() <= 40 && command.bytes().all(is_plain)).then(|| command.to_ascii_lowercase())
+}
+
+/// Whether a word is the code of an error, such as `MISCONF`.
+fn is_code(word: &str) -> bool {
+    (3..=20).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_is_told_by_its_cause_and_never_by_its_text() {
+        let said = |text: &'static str| Unready::of(&Error::new(ErrorKind::Unknown, text));
+        let forbidden = |name: &str| Unready::NoPermission(Some(name.to_owned()));
+        for (text, cause) in [
+            ("WRONGPASS invalid username-password pair", Unready::WrongPassword),
+            (
+                "NOAUTH HELLO must be called with the client already authenticated",
+                Unready::WrongPassword,
+            ),
+            ("NOPERM this user has no permissions to run the 'set' command", forbidden("set")),
+            (
+                "NOPERM User bob has no permissions to run the 'client|id' command",
+                forbidden("client|id"),
+            ),
+            ("NOPERM No permissions to access a key", Unready::NoPermission(None)),
+            ("READONLY You can't write against a read only replica.", Unready::ReadOnly),
+            ("OOM command not allowed when used memory > 'maxmemory'.", Unready::Full),
+            ("MOVED 3999 10.0.0.1:6381", Unready::Cluster),
+            ("ERR DB index is out of range", Unready::WrongDatabase),
+            ("ERR syntax error", Unready::TooOld(None)),
+            ("MISCONF Redis is configured to save", Unready::Refused("MISCONF".to_owned())),
+            ("hunter2 is no code", Unready::Unreachable),
+        ] {
+            assert_eq!(said(text), cause, "{text}");
+            assert!(!cause.to_string().contains("bob"));
+        }
+        let secret = "NOPERM may not run the 'hunter2 secret' command";
+        assert_eq!(said(secret), Unready::NoPermission(None));
+    }
+}
