@@ -257,6 +257,11 @@ impl<'a> At<'a> {
         number
     }
 
+    /// The flag under `key` of a mapping; `default` where there is none.
+    pub(super) fn flag_or(&self, key: &'static str, default: bool) -> bool {
+        self.get(key).and_then(|flag| flag.flag()).unwrap_or(default)
+    }
+
     pub(super) fn flag(&self) -> Option<bool> {
         match self.node.value {
             Value::Bool(flag) => Some(flag),

@@ -161,17 +161,16 @@ pub(super) fn model(at: &At<'_>) -> Option<ModelName> {
 }
 
 fn read_one(at: &At<'_>) -> Option<Provider> {
-    let flag = |key| at.get(key).and_then(|flag| flag.flag()).unwrap_or(false);
     at.not_served(&["internal"]);
     let model = model(at);
     let prefix = model.as_ref().map(prefix);
     let provider = Provider {
         name: at.get("name").and_then(|name| name.text()),
         access_key: at.get("access_key").and_then(|key| access_key(&key)),
-        default: flag("default"),
+        default: at.flag_or("default", false),
         base_url: base_url(at, prefix),
         interface: interface(at, prefix),
-        passthrough_auth: flag("passthrough_auth"),
+        passthrough_auth: at.flag_or("passthrough_auth", false),
         headers: at.get("headers").map(|headers| read_headers(&headers)).unwrap_or_default(),
         http_host: at.get("http_host").and_then(|host| host.parsed(header_value)),
         protocols: Protocols::default(),

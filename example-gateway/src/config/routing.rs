@@ -74,67 +74,88 @@ pub enum Release {
 }
 
 pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
-    let mut routing = Routing {
-        expiry: Expiry::default(),
-        max_entries: DEFAULT_MAX_ENTRIES,
-        cache: SessionCache::Memory,
-        tenant_header: None,
-        session_headers: Vec::new(),
-        session_baggage: false,
-        forward_session_header: true,
-        agents: Some(SubAgents::default()),
-        body_ids: Vec::new(),
-        fingerprint: None,
-        model_lanes: true,
-        release: Release::default(),
-        warm_up_turns: 0,
-        escalation: Vec::new(),
-        failover: true,
-        expose_epoch: false,
-        regret_sample: 0.0,
-        router: router::read(root, providers),
-    };
-    let Some(at) = root.get("routing") else { return routing };
-    let flag = |key| at.get(key).and_then(|flag| flag.flag()).unwrap_or(true);
-    routing.forward_session_header = flag("forward_session_header");
-    routing.session_headers = identity::session_headers(&at);
-    let baggage = at.get("session_baggage").and_then(|flag| flag.flag());
-    routing.session_baggage = baggage.unwrap_or(false);
-    let agent_headers = flag("agent_headers");
-    routing.model_lanes = identity::model_lanes(&at, agent_headers);
-    routing.agents = identity::agents(&at, agent_headers);
-    routing.failover = flag("failover");
-    routing.expose_epoch = at.get("expose_epoch").and_then(|flag| flag.flag()).unwrap_or(false);
-    if let Some(share) = at.get("regret_sample").and_then(|share| share.number(0.0..=1.0)) {
-        routing.regret_sample = share;
+    let router = router::read(root, providers);
+    match root.get("routing") {
+        Some(at) => read_section(&at, providers, router),
+        None => Routing::new(router),
     }
-    routing.expiry = expiry(&at);
-    if let Some(entries) = at.get("session_max_entries").and_then(|n| n.integer(1..=10_000_000, ""))
-    {
-        routing.max_entries = usize::try_from(entries).unwrap_or(DEFAULT_MAX_ENTRIES);
+}
+
+impl Routing {
+    /// What holds where the file says nothing.
+    fn new(router: Router) -> Self {
+        Self {
+            expiry: Expiry::default(),
+            max_entries: DEFAULT_MAX_ENTRIES,
+            cache: SessionCache::Memory,
+            tenant_header: None,
+            session_headers: Vec::new(),
+            session_baggage: false,
+            forward_session_header: true,
+            agents: Some(SubAgents::default()),
+            body_ids: Vec::new(),
+            fingerprint: None,
+            model_lanes: true,
+            release: Release::default(),
+            warm_up_turns: 0,
+            escalation: Vec::new(),
+            failover: true,
+            expose_epoch: false,
+            regret_sample: 0.0,
+            router,
+        }
     }
+}
+
+fn read_section(at: &At<'_>, providers: &[Provider], router: Router) -> Routing {
+    let default = Routing::new(router);
+    let session_headers = identity::session_headers(at);
+    let cache_at = at.get("session_cache");
+    let cache = cache_at.as_ref().map_or(default.cache, cache::read);
+    let tenant_header = cache_at.and_then(|at| at.get("tenant_header"));
+    let release = release(at);
+    let agent_headers = at.flag_or("agent_headers", true);
+    at.not_served(&["route_on_user_only", "routing_budget"]);
+    Routing {
+        expiry: expiry(at),
+        max_entries: at
+            .get("session_max_entries")
+            .and_then(|at| at.integer(1..=10_000_000, "")?.try_into().ok())
+            .unwrap_or(default.max_entries),
+        tenant_header: tenant_header
+            .and_then(|name| identity::tenant_header(&name, &session_headers)),
+        session_headers,
+        session_baggage: at.flag_or("session_baggage", default.session_baggage),
+        forward_session_header: at
+            .flag_or("forward_session_header", default.forward_session_header),
+        agents: identity::agents(at, agent_headers),
+        body_ids: identity::body_ids(at),
+        fingerprint: identity::fingerprint(at, &cache),
+        cache,
+        model_lanes: identity::model_lanes(at, agent_headers),
+        release,
+        warm_up_turns: warm_up_turns(at, release),
+        escalation: at
+            .get("escalation")
+            .map(|order| preferences::models(&order, providers))
+            .unwrap_or_default(),
+        failover: at.flag_or("failover", default.failover),
+        expose_epoch: at.flag_or("expose_epoch", default.expose_epoch),
+        regret_sample: at
+            .get("regret_sample")
+            .and_then(|share| share.number(0.0..=1.0))
+            .unwrap_or(default.regret_sample),
+        router: default.router,
+    }
+}
+
+fn release(at: &At<'_>) -> Release {
     let releases = [
         ("ttl", Release::Ttl),
         ("final_answer", Release::FinalAnswer),
         ("user_turn", Release::UserTurn),
     ];
-    if let Some(release) = at.get("release") {
-        routing.release = release.one_of(&releases).unwrap_or_default();
-    }
-    routing.warm_up_turns = warm_up_turns(&at, routing.release);
-    if let Some(order) = at.get("escalation") {
-        routing.escalation = preferences::models(&order, providers);
-    }
-    if let Some(cache) = at.get("session_cache") {
-        routing.cache = cache::read(&cache);
-        routing.tenant_header = cache
-            .get("tenant_header")
-            .and_then(|name| identity::tenant_header(&name, &routing.session_headers));
-    }
-    routing.body_ids = identity::body_ids(&at);
-    routing.fingerprint = identity::fingerprint(&at, &routing.cache);
-    at.not_served(&["route_on_user_only", "routing_budget"]);
-    routing
+    at.get("release").and_then(|release| release.one_of(&releases)).unwrap_or_default()
 }
 
 fn warm_up_turns(at: &At<'_>, release: Release) -> u8 {

@@ -7,7 +7,7 @@ use affinity_layer::{Expiry, ModelName};
 use http::HeaderName;
 
 use super::identity;
-use super::{Config, Inputs, Protocols, Provider, Release, Router};
+use super::{Config, Inputs, Protocols, Provider, Release, Router, Routing};
 
 /// The configuration in words, without secrets. Made by [`summary`].
 #[derive(Clone, Copy, Debug)]
@@ -45,41 +45,7 @@ impl fmt::Display for Summary<'_> {
         for (alias, model) in aliases {
             writeln!(f, "alias     {}: {model}", alias.escape_debug())?;
         }
-        match &routing.router {
-            Router::Lexical => writeln!(f, "router    lexical")?,
-            Router::Llm { url, model, .. } => {
-                writeln!(f, "router    {} at {url}", model.escape_debug())?
-            }
-            Router::Plano { url, .. } => writeln!(f, "router    another gateway at {url}")?,
-        }
-        writeln!(f, "sessions  {}, at most {} in memory", routing.cache, routing.max_entries)?;
-        if !routing.session_headers.is_empty() {
-            let names: Vec<_> = routing.session_headers.iter().map(HeaderName::as_str).collect();
-            writeln!(f, "headers   {} before the usual ones", names.join(", "))?;
-        }
-        if routing.session_baggage {
-            writeln!(f, "baggage   session.id, without another id in a header")?;
-        }
-        if !routing.body_ids.is_empty() {
-            let names: Vec<_> = routing.body_ids.iter().copied().map(identity::name).collect();
-            writeln!(f, "body ids  {}", names.join(", "))?;
-        }
-        if routing.fingerprint.is_some() {
-            writeln!(f, "guesses   sessions without an id, by the openings of conversations")?;
-        }
-        if let Some(header) = &routing.tenant_header {
-            writeln!(f, "tenant    {header}")?;
-        }
-        if routing.warm_up_turns > 0 {
-            writeln!(f, "warm-up   {} turns", routing.warm_up_turns)?;
-        }
-        if !routing.escalation.is_empty() {
-            let order: Vec<_> = routing.escalation.iter().map(ModelName::as_str).collect();
-            writeln!(f, "escalate  {}", order.join(" < "))?;
-        }
-        if routing.regret_sample > 0.0 {
-            writeln!(f, "regret    {} of pinned turns are routed again", routing.regret_sample)?;
-        }
+        sessions(routing, f)?;
         for limits in limits.named().chunks(5) {
             let limits: Vec<_> =
                 limits.iter().map(|(name, value)| format!("{name} {value}")).collect();
@@ -92,6 +58,46 @@ impl fmt::Display for Summary<'_> {
         let failover = if routing.failover { "on" } else { "off" };
         write!(f, "pins      {}, failover {failover}", Pins(routing.expiry, routing.release))
     }
+}
+
+/// How requests are decided, and how they are found to belong together.
+fn sessions(routing: &Routing, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match &routing.router {
+        Router::Lexical => writeln!(f, "router    lexical")?,
+        Router::Llm { url, model, .. } => {
+            writeln!(f, "router    {} at {url}", model.escape_debug())?
+        }
+        Router::Plano { url, .. } => writeln!(f, "router    another gateway at {url}")?,
+    }
+    writeln!(f, "sessions  {}, at most {} in memory", routing.cache, routing.max_entries)?;
+    if !routing.session_headers.is_empty() {
+        let names: Vec<_> = routing.session_headers.iter().map(HeaderName::as_str).collect();
+        writeln!(f, "headers   {} before the usual ones", names.join(", "))?;
+    }
+    if routing.session_baggage {
+        writeln!(f, "baggage   session.id, without another id in a header")?;
+    }
+    if !routing.body_ids.is_empty() {
+        let names: Vec<_> = routing.body_ids.iter().copied().map(identity::name).collect();
+        writeln!(f, "body ids  {}", names.join(", "))?;
+    }
+    if routing.fingerprint.is_some() {
+        writeln!(f, "guesses   sessions without an id, by the openings of conversations")?;
+    }
+    if let Some(header) = &routing.tenant_header {
+        writeln!(f, "tenant    {header}")?;
+    }
+    if routing.warm_up_turns > 0 {
+        writeln!(f, "warm-up   {} turns", routing.warm_up_turns)?;
+    }
+    if !routing.escalation.is_empty() {
+        let order: Vec<_> = routing.escalation.iter().map(ModelName::as_str).collect();
+        writeln!(f, "escalate  {}", order.join(" < "))?;
+    }
+    if routing.regret_sample > 0.0 {
+        writeln!(f, "regret    {} of pinned turns are routed again", routing.regret_sample)?;
+    }
+    Ok(())
 }
 
 struct Model<'a>(&'a Provider);

@@ -72,6 +72,8 @@ routing:
     durability: primary
     near_copies: true
     require_store: false
+  session_headers: [x-run]
+  session_baggage: false
   agent_headers: true
   body_ids: [conversation]
   fingerprint:
