@@ -28,7 +28,7 @@ pub enum Outcome {
     Refreshed,
     /// The pin moved because its model failed or is not configured any more.
     Repinned,
-    /// No candidate served the request; no pin was made or changed. Set by a
+    /// No candidate served the session's request; no pin was made or changed. Set by a
     /// [`FailoverLayer`](crate::FailoverLayer).
     Failed,
     /// The store did not answer; nothing is pinned.

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use affinity_layer::{Rejection, ext::SecondChance};
+use affinity_layer::Rejection;
+use affinity_layer::ext::{LastingFailure, SecondChance};
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
@@ -17,8 +18,18 @@ pub(crate) struct ApiError {
     param: Option<&'static str>,
     message: Cow<'static, str>,
     retry: Retry,
+    failure: Failure,
+}
+
+/// What failover makes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// What the status says.
+    Usual,
     /// The provider did not come to answer, through no fault of its model.
-    second_chance: bool,
+    SecondChance,
+    /// The model has failed, and will again.
+    Lasting,
 }
 
 /// Whether the same request may succeed later. The status alone makes clients try again.
@@ -40,7 +51,7 @@ impl ApiError {
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
         let (message, retry) = (message.into(), Retry::Usual);
-        Self { status, code, param: None, message, retry, second_chance: false }
+        Self { status, code, param: None, message, retry, failure: Failure::Usual }
     }
 
     /// 400.
@@ -74,9 +85,13 @@ impl ApiError {
     }
 
     /// Asks for another attempt with the same model, before another one is tried.
-    pub(crate) fn second_chance(mut self, wanted: bool) -> Self {
-        self.second_chance = wanted;
-        self
+    pub(crate) fn second_chance(self) -> Self {
+        Self { failure: Failure::SecondChance, ..self }
+    }
+
+    /// Asks for another model, and tells a client that gets it after all not to try again.
+    pub(crate) fn lasting(self) -> Self {
+        Self { failure: Failure::Lasting, retry: Retry::Never, ..self }
     }
 
     /// The response in the shape of `protocol`.
@@ -105,8 +120,10 @@ impl ApiError {
         if let Some((name, value)) = retry {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
-        if self.second_chance {
-            response.extensions_mut().insert(SecondChance);
+        match self.failure {
+            Failure::Usual => {}
+            Failure::SecondChance => drop(response.extensions_mut().insert(SecondChance)),
+            Failure::Lasting => drop(response.extensions_mut().insert(LastingFailure)),
         }
         response
     }

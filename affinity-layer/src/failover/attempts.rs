@@ -116,7 +116,9 @@ impl Attempts {
         {
             tracing::debug!(%error, "a pin that never served could not be released");
         }
-        let model = PinnedModel { outcome: Outcome::Failed, pinned: false, ..failure.candidate };
+        // Without a session there is none that could have been served.
+        let outcome = self.model.key().map_or(self.model.outcome(), |_| Outcome::Failed);
+        let model = PinnedModel { outcome, pinned: false, ..failure.candidate };
         told(failure.result, PinnedModel { expose_epoch: false, ..model })
     }
 

@@ -62,7 +62,7 @@
 //!    candidate it is no success: it moves nothing, and the next candidate is tried.
 //! 5. When none serves, the client gets the first failure that may pass (429, 5xx, an error), else
 //!    the first: a later candidate's 400 never takes the place of a 429. The response names the model
-//!    whose answer it is, and says `x-plano-affinity: failed`. A pin that the request found stays; one
+//!    whose answer it is, and says `x-plano-affinity: failed` if it belongs to a session. A pin that the request found stays; one
 //!    that it made or moved is released by its epoch, for it never served.
 //! 6. An accepted head is final. A stream that breaks is not restarted. With a
 //!    [`FirstEventLayer`](crate::first_event::FirstEventLayer) below, the head of a 200 is accepted only

@@ -2,6 +2,7 @@
 
 mod form;
 mod pool;
+mod refusal;
 mod target;
 
 use std::convert::Infallible;
@@ -92,7 +93,11 @@ impl Shared {
         let call = Call::begin(to.model, to.provider, counts, &request, &parts.extensions);
         let answer = self.exchange(pool, request).instrument(call.span().clone()).await;
         let limit = self.limits.upstream_idle_timeout;
-        Ok(call.answered(answer)?.map(|body| Body::new(Stall::new(body, limit))))
+        let response = call.answered(answer)?.map(|body| Body::new(Stall::new(body, limit)));
+        match target.passes_auth {
+            true => Ok(response),
+            false => refusal::judged(response, body).await,
+        }
     }
 
     fn place(&self, place: usize) -> Option<(&Target, &Arc<Pool>)> {
@@ -167,7 +172,7 @@ fn broken(failure: &Failure) -> ApiError {
         }
         Failure::Kept(error) => {
             tracing::debug!(error = %Chain(error), "a kept connection to the upstream failed");
-            upstream_error().second_chance(true)
+            upstream_error().second_chance()
         }
     }
 }

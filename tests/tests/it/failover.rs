@@ -156,3 +156,108 @@ async fn a_head_goes_out_after_first_event_ms() {
     steps.send(chunk(late).into()).unwrap();
     assert_eq!(connection.piece().await, Piece::Data(late.into()), "failover is over");
 }
+
+/// What a provider says to a key that it does not take.
+const REFUSALS: [&str; 6] = [
+    "401 Unauthorized",
+    "402 Payment Required",
+    "403 Forbidden",
+    "404 Not Found",
+    "410 Gone",
+    "424 Failed Dependency",
+];
+
+#[tokio::test]
+async fn a_provider_that_refuses_our_credential_or_has_lost_its_model_is_left() {
+    for status in REFUSALS {
+        let (upstream, router) = (failing("claude", status).await, ModelRouter::start().await);
+        let gateway = on_the_second_route(Setup::routed(&upstream, &router), &router).await;
+        assert_eq!(
+            gateway.ask(&turn("s")).await.affinity(),
+            ("false", "repinned", ONE),
+            "{status}"
+        );
+        assert_eq!(gateway.ask(&turn("s")).await.affinity(), ("true", "hit", ONE));
+    }
+}
+
+#[tokio::test]
+async fn with_nobody_left_a_refused_credential_is_a_fault_of_the_gateway() {
+    for (status, told) in [
+        ("401 Unauthorized", 502),
+        ("402 Payment Required", 502),
+        ("403 Forbidden", 502),
+        ("404 Not Found", 404),
+        ("410 Gone", 410),
+        ("424 Failed Dependency", 424),
+    ] {
+        let (upstream, router) = (failing("", status).await, ModelRouter::start().await);
+        let gateway = Setup::routed(&upstream, &router).start().await;
+        for (calls, model) in [(1, ONE), (2, TWO)] {
+            let answer = gateway.ask(&turn("s")).await;
+            assert_eq!((answer.status, answer.affinity()), (told, ("false", "failed", model)));
+            assert_eq!(router.calls(), calls, "the claim never served and is gone");
+            if told == 502 {
+                assert_eq!(answer.json()["error"]["code"], "provider_refused");
+                assert_eq!(answer.header("x-should-retry"), Some("false"));
+            } else {
+                assert_eq!(answer.json()["error"]["code"], "by the provider");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failure_that_may_pass_is_told_before_a_refused_credential() {
+    let upstream = Upstream::start(|seen| {
+        let body = String::from_utf8_lossy(&seen.body).into_owned();
+        let status = match body.contains("skip") {
+            true => "200 OK",
+            false if body.contains("claude") => "401 Unauthorized",
+            false => "429 Too Many Requests",
+        };
+        let head = format!("HTTP/1.1 {status}\r\nretry-after: 60\r\ncontent-length: 0\r\n\r\n");
+        Answer::Bytes(head.into_bytes())
+    });
+    let (upstream, router) = (upstream.await, ModelRouter::start().await);
+    let gateway = on_the_second_route(Setup::routed(&upstream, &router), &router).await;
+    let answer = gateway.ask(&turn("s")).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("60")));
+    assert_eq!(answer.affinity(), ("false", "failed", ONE));
+}
+
+#[tokio::test]
+async fn the_clients_own_credential_is_its_own_business() {
+    for status in REFUSALS {
+        let (upstream, router) = (failing("claude", status).await, ModelRouter::start().await);
+        let setup = Setup::routed(&upstream, &router).provider("passthrough_auth: true");
+        let gateway = on_the_second_route(setup, &router).await;
+        let answer = gateway.ask(&turn("s").header("authorization", "Bearer mine")).await;
+        assert_eq!(status.split(' ').next(), Some(answer.status.to_string().as_str()));
+        assert_eq!(answer.json()["error"]["code"], "by the provider");
+        assert_eq!(answer.affinity(), ("false", "claimed", TWO));
+    }
+}
+
+#[tokio::test]
+async fn what_a_provider_says_of_the_request_is_told_and_moves_nothing() {
+    let upstream = Upstream::start(|seen| {
+        let missing = seen.json()["previous_response_id"] == "resp_gone";
+        let (status, text) = match missing {
+            true => ("404 Not Found", "no such response"),
+            false => ("403 Forbidden", "this content violates our usage policies"),
+        };
+        let body = format!("{{\"error\":{{\"message\":\"{text}\"}}}}");
+        let head = format!("content-type: application/json\r\ncontent-length: {}", body.len());
+        Answer::Bytes(format!("HTTP/1.1 {status}\r\n{head}\r\n\r\n{body}").into_bytes())
+    });
+    let (upstream, router) = (upstream.await, ModelRouter::start().await);
+    let gateway = Setup::routed(&upstream, &router).start().await;
+    let refused = gateway.ask(&turn("s")).await;
+    assert_eq!((refused.status, refused.affinity()), (403, ("false", "claimed", ONE)));
+    assert!(refused.text().contains("usage policies"), "{}", refused.text());
+    let body = json!({"model": DEFAULT, "input": "hello",
+        "previous_response_id": "resp_gone"});
+    let missing = gateway.ask(&post("/v1/responses", body).session("s")).await;
+    assert_eq!((missing.status, missing.affinity()), (404, ("true", "hit", ONE)));
+}

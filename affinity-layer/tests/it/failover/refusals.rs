@@ -59,13 +59,13 @@ async fn failures_that_last_move_the_session_and_else_the_first_is_told() {
 }
 
 #[tokio::test]
-async fn a_request_of_no_session_that_nobody_served_says_so() {
+async fn a_request_of_no_session_that_nobody_served_names_who_failed() {
     let models = Models::default();
     for name in ["v/one", "v/two", "v/three"] {
         models.always(name, 500);
     }
     let (failed, _) = ask(&stack(&models), None).await;
-    assert_eq!(failed, Said { status: 500, ..said("v/one", false, "failed") });
+    assert_eq!(failed, Said { status: 500, ..said("v/one", false, "none") });
 }
 
 #[tokio::test]

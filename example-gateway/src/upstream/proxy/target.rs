@@ -23,7 +23,8 @@ pub(super) struct Target {
     key: Option<(HeaderName, HeaderValue)>,
     messages_key: Option<(HeaderName, HeaderValue)>,
     speaks_anthropic: bool,
-    passes_auth: bool,
+    /// Requests go with the credential of their client.
+    pub(super) passes_auth: bool,
     headers: HeaderMap,
     pub(super) counts: Arc<Upstream>,
 }

@@ -1,0 +1,93 @@
+//! What it means when a provider refuses a request that went with a credential of our own.
+//!
+//! The client can mend neither our key nor our configuration, so such a refusal is a failure of the
+//! candidate and not an answer to the client.
+
+use affinity_layer::ext::LastingFailure;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+
+use crate::body::Envelope;
+use crate::error::ApiError;
+
+/// The most that is read of an error to learn why it was given.
+const LONGEST_ERROR: usize = 64 * 1024;
+
+/// A body that is searched in far less than a millisecond.
+const SHORT_BODY: usize = 256 * 1024;
+
+/// What shows in an error that the content was refused and not the credential. Compared in lower case.
+const POLICY: [&str; 6] =
+    ["policy", "policies", "moderation", "content_filter", "flagged", "safety"];
+
+/// Keys of what lives at one provider: a request that has one may rightly be told that it is not there.
+const REFERENCES: [&str; 7] = [
+    "\"previous_response_id\"",
+    "\"conversation\"",
+    "\"item_reference\"",
+    "\"file_id\"",
+    "\"file_ids\"",
+    "\"container\"",
+    "\"vector_store_ids\"",
+];
+
+/// The answer to `request`, marked where it tells of a failure of the candidate.
+///
+/// # Errors
+///
+/// What the client is told in place of a refusal of our credential.
+pub(super) async fn judged(
+    mut response: Response<Body>,
+    request: &Envelope,
+) -> Result<Response<Body>, ApiError> {
+    let is_failure = match response.status() {
+        StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED => return Err(refused()),
+        StatusCode::FORBIDDEN => return forbidden(response).await,
+        StatusCode::NOT_FOUND => !names_what_is_held(request.bytes().clone()).await,
+        StatusCode::GONE | StatusCode::FAILED_DEPENDENCY => true,
+        _ => false,
+    };
+    if is_failure {
+        response.extensions_mut().insert(LastingFailure);
+    }
+    Ok(response)
+}
+
+/// A 403 speaks of the content where its error names a policy, else of our credential. One that cannot
+/// be read is the client's to judge.
+async fn forbidden(response: Response<Body>) -> Result<Response<Body>, ApiError> {
+    if response.headers().contains_key(header::CONTENT_ENCODING) {
+        return Ok(response);
+    }
+    let (head, body) = response.into_parts();
+    let error = Limited::new(body, LONGEST_ERROR).collect().await;
+    let error = error.map_err(|_| refused())?.to_bytes();
+    let text = String::from_utf8_lossy(&error).to_lowercase();
+    if !POLICY.iter().any(|word| text.contains(word)) {
+        return Err(refused());
+    }
+    Ok(Response::from_parts(head, Body::from(error)))
+}
+
+fn refused() -> ApiError {
+    let text = "the provider of the model refused the gateway's credential";
+    ApiError::new(StatusCode::BAD_GATEWAY, "provider_refused", text).lasting()
+}
+
+/// Whether the body has a key of what lives at one provider. Within a string its quotes would be
+/// escaped. A value that reads like a key only lets an answer pass that another candidate might mend.
+fn refers_to_its_provider(body: &[u8]) -> bool {
+    // An envelope is JSON, and so the default is never taken.
+    let body = std::str::from_utf8(body).unwrap_or_default();
+    REFERENCES.iter().any(|key| body.contains(key))
+}
+
+/// The same beside the serving threads for a body that takes long to search.
+async fn names_what_is_held(body: Bytes) -> bool {
+    if body.len() <= SHORT_BODY {
+        return refers_to_its_provider(&body);
+    }
+    tokio::task::spawn_blocking(move || refers_to_its_provider(&body)).await.unwrap_or(true)
+}
