@@ -1,3 +1,19 @@
+//! The body that passes an answer on, and holds a piece of it where the store has to be waited for.
+//!
+//! ```text
+//! Reading ──piece──▶ Reading      nothing waits for the store: the piece goes on at once
+//!    │  ╲
+//!    │   ╲─piece with the id, or with the end─▶ Holding ──▶ Reading, or Passing after the end
+//!    │
+//!    ╰──error, or the end with nothing to wait for──▶ Passing
+//! ```
+//!
+//! - An error, and a body that is dropped, are no end: what was to be done at the end is not done. The
+//!   exception is a stream whose model was done, because clients stop reading there.
+//! - While a piece is held the body has not ended, and its length still counts the piece: a server that
+//!   believed otherwise would not poll for it.
+//! - An observer is told of a piece when it is passed on, not when it is read.
+
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -98,6 +98,11 @@ impl Ending {
 }
 
 /// Whether the answer ends the client's task or leaves it something to do.
+///
+/// A call counts wherever it appears, and more than any reason to stop: whoever takes a call for an
+/// end loses the session in the middle of its task, and whoever takes an end for a call keeps a pin
+/// that would have expired anyway. Words that are not known are treated accordingly: an unknown item
+/// `…_call` is a call, an unknown reason to stop is an end.
 #[derive(Debug, Default)]
 pub(super) struct Task {
     /// The answer gave a reason to stop that is final.
@@ -211,7 +216,8 @@ impl Tokens {
     }
 }
 
-/// The id of a response.
+/// The id of a response. It stands in another place in a stream than in a plain answer, and the `id` of
+/// an event or of an item is not it.
 #[derive(Debug)]
 pub(super) struct ResponseId {
     place: &'static [Step],

@@ -1,4 +1,9 @@
 //! A pin that is in use for as long as its answer runs.
+//!
+//! A model may think for longer than the idle time of a pin, before its first byte or between two of
+//! them, and nobody else uses the session meanwhile. So whoever waits for the answer also waits for a
+//! timer. There is no task of its own that could outlive the answer: when the process dies, the pin
+//! ends with its idle time.
 
 use std::pin::Pin;
 use std::task::Context;

@@ -62,6 +62,17 @@ pub(super) enum Step {
 }
 
 /// Reads one document after the other.
+///
+/// For `{"a":[{"id":"x"}]}` with `id` among the [steps](Step), `found` is called with
+///
+/// | path | value |
+/// |---|---|
+/// | (empty) | `Object` |
+/// | `Other`, `Element` | `Object` |
+/// | `Other`, `Element`, `Id` | `Text("x")` |
+/// | (empty) | `End` |
+///
+/// A value is known with its last byte: a text with its closing quote, a number with what follows it.
 #[derive(Debug, Default)]
 pub(super) struct JsonScanner {
     path: Vec<Step>,

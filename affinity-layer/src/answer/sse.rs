@@ -1,4 +1,8 @@
 //! The data of server-sent events, read in pieces of any size.
+//!
+//! Lines end with `\n`, `\r\n` or `\r`, as the standard has it, and an empty line ends an event. Fields
+//! other than `data` are skipped: what the protocols say in `event` they repeat in the data. The space
+//! after `data:` is part of what is found, for JSON does not mind it.
 
 use memchr::memchr2;
 
