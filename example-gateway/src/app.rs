@@ -22,7 +22,8 @@ use crate::ops::admin::state::Admin;
 use crate::ops::drains::Board;
 use crate::ops::hub::TurnHub;
 use crate::ops::live::feed::Live;
-use crate::stack::answers::{models, not_found, only, ready, scrape, wrong_method};
+use crate::paths::Served;
+use crate::stack::answers::{model, models, not_served, only, ready, scrape, wrong_method};
 use crate::stack::decision::decide;
 use crate::stack::intake::IntakeLayer;
 use crate::stack::layers::{affinity, answer, failover, shadow, telling, turns, withheld};
@@ -36,6 +37,13 @@ use crate::upstream::proxy::Proxy;
 
 /// The paths of the three protocols, below `/v1` and `/routing/v1`.
 const PATHS: [&str; 3] = ["/chat/completions", "/messages", "/responses"];
+
+/// The paths that use the model of a session and make no pin.
+const PROBES: [&str; 3] =
+    ["/v1/messages/count_tokens", "/v1/responses/compact", "/v1/responses/input_tokens"];
+
+/// The paths of health checks and metrics.
+const HEALTH: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// Everything behind the listeners; each of them gets its own [`App::front`].
 #[derive(Debug)]
@@ -108,15 +116,22 @@ impl App {
         });
         const GET: &[Method] = &[Method::GET, Method::HEAD];
         const POST: &[Method] = &[Method::POST];
-        let models = get(models).with_state(upstreams);
-        let mut endpoints = vec![Endpoint::new("/v1/models", GET, models)];
+        let models = get(models).with_state(upstreams.clone());
+        let model = get(model).with_state(upstreams);
+        let mut endpoints = vec![
+            Endpoint::new("/v1/models", GET, models),
+            // The name of a model holds a slash.
+            Endpoint::new("/v1/models/{*id}", GET, model),
+        ];
         for path in PATHS {
             endpoints.push(Endpoint::new(format!("/v1{path}"), POST, proxied.clone()));
             endpoints.push(Endpoint::new(format!("/routing/v1{path}"), POST, decided.clone()));
         }
-        // It counts for the model of the session, and must not be what decides it.
+        // They count or compact for the model of the session, and must not be what decides it.
         let probe = AddExtensionLayer::new(Probe).layer(proxied);
-        endpoints.push(Endpoint::new("/v1/messages/count_tokens", POST, probe));
+        for path in PROBES {
+            endpoints.push(Endpoint::new(path, POST, probe.clone()));
+        }
         let paths = || endpoints.iter().map(|endpoint| endpoint.path.clone());
         let observer =
             Observer::new(config.tracing.span_attributes.clone(), telling(config), paths());
@@ -132,7 +147,9 @@ impl App {
             .with_state(sessions.clone());
         let scrape = get(scrape).with_state((metrics.clone(), sessions.clone()));
         let others = health.route("/metrics", scrape).merge(wrong);
-        let others = others.fallback(not_found).method_not_allowed_fallback(wrong_method);
+        let served = Served::new(paths().chain(HEALTH.map(str::to_owned)));
+        let not_served = any(not_served).with_state(served);
+        let others = others.fallback_service(not_served).method_not_allowed_fallback(wrong_method);
         let (endpoints, observer) = (endpoints.into(), Arc::new(observer));
         Ok(Self { endpoints, observer, others, admin, live, sessions, board, metrics })
     }

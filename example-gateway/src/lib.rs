@@ -12,6 +12,7 @@ mod extensions;
 pub mod gateway;
 pub mod lab;
 mod ops;
+mod paths;
 mod protocol;
 mod stack;
 mod telemetry;

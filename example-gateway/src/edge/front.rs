@@ -17,6 +17,7 @@ use tracing::Instrument;
 use crate::config::ClientKey;
 use crate::edge::auth;
 use crate::error::ApiError;
+use crate::paths::canonical;
 use crate::protocol::Protocol;
 use crate::stack::observe::Observer;
 
@@ -25,6 +26,7 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>
 /// A path of the API and the stack behind it.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
+    /// As axum writes paths: one that ends in `{*name}` stands for all below it.
     pub(crate) path: String,
     methods: &'static [Method],
     stack: Arc<dyn Fn(Request<Body>) -> Answering + Send + Sync>,
@@ -40,6 +42,16 @@ impl Endpoint {
     /// The methods that it takes, as `Allow` lists them.
     pub(crate) fn allow(&self) -> &'static str {
         if self.methods.contains(&Method::POST) { "POST" } else { "GET,HEAD" }
+    }
+
+    fn serves(&self, path: &str) -> bool {
+        match self.path.split_once("{*") {
+            None => self.path == path,
+            // Slashes too many are taken out before it is asked again.
+            Some((above, _)) => path
+                .strip_prefix(above)
+                .is_some_and(|below| below.split('/').all(|segment| !segment.is_empty())),
+        }
     }
 
     /// Serves `path` by `stack`, for requests of one of `methods`. The stack must always be ready.
@@ -78,10 +90,16 @@ impl Front {
 
     /// The answer to a request.
     pub(crate) async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
-        let (path, method) = (request.uri().path(), request.method());
-        let serves =
-            |endpoint: &&Endpoint| endpoint.path == path && endpoint.methods.contains(method);
-        let Some(endpoint) = self.endpoints.iter().find(serves) else {
+        let mut endpoint = self.endpoint(&request);
+        // Only the API takes a path as it was meant; the admin listener has no endpoints.
+        if endpoint.is_none()
+            && !self.endpoints.is_empty()
+            && let Some(meant) = canonical(request.uri())
+        {
+            *request.uri_mut() = meant;
+            endpoint = self.endpoint(&request);
+        }
+        let Some(endpoint) = endpoint else {
             let Ok(response) = self.others.clone().oneshot(request).await;
             return response;
         };
@@ -90,6 +108,13 @@ impl Front {
         let response = self.admitted(endpoint, request).instrument(span).await;
         observed.answered(&response);
         response
+    }
+
+    fn endpoint<B>(&self, request: &Request<B>) -> Option<&Endpoint> {
+        let (path, method) = (request.uri().path(), request.method());
+        self.endpoints
+            .iter()
+            .find(|endpoint| endpoint.serves(path) && endpoint.methods.contains(method))
     }
 
     async fn admitted(&self, endpoint: &Endpoint, mut request: Request<Body>) -> Response<Body> {

@@ -5,25 +5,63 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use axum::response::IntoResponse;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
+use crate::paths::Served;
 use crate::protocol::Protocol;
 use crate::stack::sessions::Sessions;
 use crate::telemetry::metrics::{self, Metrics};
 use crate::upstream::providers::Upstreams;
 
-pub(crate) async fn models(State(upstreams): State<Arc<Upstreams>>) -> Json<Value> {
-    let models = upstreams.models().map(|provider| {
-        json!({
-            "id": provider.model,
-            "object": "model",
-            "created": 0,
-            "owned_by": provider.prefix(),
-        })
-    });
-    Json(json!({"object": "list", "data": models.collect::<Vec<_>>()}))
+/// All that may be asked for.
+pub(crate) async fn models(
+    State(upstreams): State<Arc<Upstreams>>,
+    headers: HeaderMap,
+) -> Json<Value> {
+    let list = upstreams.listed().map(|(id, owner)| entry(id, owner, &headers));
+    let list = list.collect::<Vec<_>>();
+    if !speaks_anthropic(&headers) {
+        return Json(json!({"object": "list", "data": list}));
+    }
+    let id = |entry: Option<&Value>| entry.map(|entry| entry["id"].clone());
+    let (first, last) = (id(list.first()), id(list.last()));
+    Json(json!({"data": list, "has_more": false, "first_id": first, "last_id": last}))
+}
+
+/// One of them, whether the slash in its name is escaped or not.
+pub(crate) async fn model(
+    State(upstreams): State<Arc<Upstreams>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let name = uri.path().strip_prefix("/v1/models/").unwrap_or_default();
+    let name = percent_decode_str(name).decode_utf8().unwrap_or_default();
+    let Some(owner) = upstreams.owner_of(&name) else {
+        let text = "this model is not served here; GET /v1/models lists those that are";
+        let error = ApiError::new(StatusCode::NOT_FOUND, "model_not_found", text).param("model");
+        let is_anthropic = speaks_anthropic(&headers);
+        return error.response(if is_anthropic { Protocol::Messages } else { Protocol::Chat });
+    };
+    Json(entry(&name, owner, &headers)).into_response()
+}
+
+/// A model in the shape of the API that the client expects.
+fn entry(id: &str, owner: &str, headers: &HeaderMap) -> Value {
+    if speaks_anthropic(headers) {
+        // When a model was made is known to its vendor.
+        let made = "1970-01-01T00:00:00Z";
+        return json!({"type": "model", "id": id, "display_name": id, "created_at": made});
+    }
+    json!({"id": id, "object": "model", "created": 0, "owned_by": owner})
+}
+
+/// Anthropic's clients, and nobody else, send this header with every request.
+fn speaks_anthropic(headers: &HeaderMap) -> bool {
+    headers.contains_key("anthropic-version")
 }
 
 /// A gateway whose Redis is away still serves, on what it knows; taking every replica out of service for
@@ -71,11 +109,28 @@ pub(crate) async fn scrape(
     response
 }
 
+/// As [`not_found`], with the path that was probably meant.
+pub(crate) async fn not_served(
+    State(served): State<Served>,
+    method: Method,
+    uri: Uri,
+) -> Response<Body> {
+    unknown(method, uri, Some(&served)).await
+}
+
 pub(crate) async fn not_found(method: Method, uri: Uri) -> Response<Body> {
+    unknown(method, uri, None).await
+}
+
+async fn unknown(method: Method, uri: Uri, served: Option<&Served>) -> Response<Body> {
     if method == Method::CONNECT {
         return wrong_method(uri, HeaderMap::new()).await;
     }
-    let error = ApiError::new(StatusCode::NOT_FOUND, "not_found", "this path is not served");
+    let text = match served.and_then(|served| served.nearest(uri.path())) {
+        Some(nearest) => format!("this path is not served; the nearest that is: {nearest}"),
+        None => "this path is not served".to_owned(),
+    };
+    let error = ApiError::new(StatusCode::NOT_FOUND, "not_found", text);
     error.response(Protocol::of(uri.path()))
 }
 

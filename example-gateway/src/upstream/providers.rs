@@ -13,6 +13,9 @@ use crate::error::ApiError;
 use crate::protocol::Protocol;
 use crate::upstream::drains::Drains;
 
+/// Who serves what is no model of a provider.
+const GATEWAY: &str = "gateway";
+
 /// The configured models with their providers.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
@@ -21,6 +24,7 @@ pub(crate) struct Upstreams {
     by_model: BTreeMap<String, usize>,
     /// What clients may call a model: its name, its bare id, or an alias.
     names: BTreeMap<String, ModelName>,
+    aliases: BTreeMap<String, ModelName>,
     /// Every model that the configuration names, those of the providers first.
     known: Vec<ModelName>,
     default: Option<ModelName>,
@@ -70,6 +74,7 @@ impl Upstreams {
             by_model: by_model.collect(),
             // Of two equal names the later one stays.
             names: ids.chain(full).chain(config.aliases.clone()).collect(),
+            aliases: config.aliases.clone(),
             known,
             default: default.map(|provider| provider.model.clone()),
             drains: Drains::default(),
@@ -90,6 +95,26 @@ impl Upstreams {
     /// The configured models, in their order; wildcards are left out.
     pub(crate) fn models(&self) -> impl Iterator<Item = &Provider> {
         self.providers.iter().filter(|provider| !provider.is_wildcard())
+    }
+
+    /// All that a client may ask for by name, each with who serves it: models, aliases, and `auto`, which
+    /// nobody in particular serves.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let models = self.models().map(|provider| (provider.model.as_str(), provider.prefix()));
+        let aliases = self.aliases.iter().map(|(alias, model)| (&**alias, self.owner(model)));
+        models.chain(aliases).chain([("auto", GATEWAY)])
+    }
+
+    /// Who serves what a client calls `name`; `None` when it may not ask for that.
+    pub(crate) fn owner_of(&self, name: &str) -> Option<&str> {
+        Some(match self.requested(name)? {
+            Requested::Auto => GATEWAY,
+            Requested::Model(model) => self.owner(&model),
+        })
+    }
+
+    fn owner(&self, model: &ModelName) -> &str {
+        self.provider(model).map_or(GATEWAY, Provider::prefix)
     }
 
     /// The model of a request that names none: the one marked as default, else the first.

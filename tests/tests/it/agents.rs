@@ -57,6 +57,26 @@ async fn counting_tokens_reads_the_pin_and_makes_none() {
     assert_eq!(router.calls(), 1);
 }
 
+/// Codex compacts a long conversation by a call of its own, and dies without it.
+#[tokio::test]
+async fn compacting_and_counting_of_responses_use_the_pin_and_make_none() {
+    let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
+    let gateway = Setup::routed(&upstream, &router).start().await;
+    let ask = async |path: &str| {
+        let body = json!({"model": DEFAULT, "input": "hello"});
+        gateway.ask(&post(path, body).header("session-id", "01a1")).await
+    };
+    for path in ["/v1/responses/compact", "/v1/responses/input_tokens"] {
+        assert_eq!(ask(path).await.affinity(), ("false", "none", DEFAULT), "{path}");
+    }
+    assert_eq!(ask("/v1/responses").await.affinity(), ("false", "claimed", ONE));
+    for path in ["/v1/responses/compact", "/v1/responses/input_tokens"] {
+        assert_eq!(ask(path).await.affinity(), ("true", "hit", ONE), "{path}");
+        assert_eq!(upstream.last().line, format!("POST {path} HTTP/1.1"));
+    }
+    assert_eq!(router.calls(), 1);
+}
+
 #[tokio::test]
 async fn codex_is_told_that_there_is_no_websocket() {
     let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);

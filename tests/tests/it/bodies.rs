@@ -4,6 +4,7 @@ use affinity_tests::models::{DEFAULT, ONE, TWO};
 use affinity_tests::{Gateway, Setup, Upstream, get, post, within};
 
 use async_compression::tokio::write::{BrotliEncoder, GzipEncoder, ZlibEncoder, ZstdEncoder};
+use serde_json::json;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::chat;
@@ -163,7 +164,62 @@ async fn a_model_may_be_asked_for_in_several_ways() {
     let list = list.json();
     let models = list["data"].as_array().unwrap().iter();
     let ids = models.map(|model| model["id"].as_str().unwrap()).collect::<Vec<_>>();
-    assert_eq!(ids, [DEFAULT, ONE, TWO]);
+    assert_eq!(ids, [DEFAULT, ONE, TWO, "a.b", "quick", "auto"]);
+}
+
+#[tokio::test]
+async fn all_that_may_be_asked_for_is_listed_and_shown() {
+    let upstream = Upstream::echo().await;
+    let setup = Setup::new(&upstream.url());
+    let gateway =
+        setup.line("model_aliases: {quick: {target: anthropic/claude-sonnet-4-20250514}}");
+    let gateway = gateway.start().await;
+    for (asked, id, owner) in [
+        ("openai/gpt-4o", "openai/gpt-4o", "openai"),
+        ("openai%2Fgpt-4o", "openai/gpt-4o", "openai"),
+        ("gpt-4o", "gpt-4o", "openai"),
+        ("quick", "quick", "anthropic"),
+        ("auto/", "auto", "gateway"),
+    ] {
+        let path = format!("/v1/models/{asked}");
+        let model = gateway.ask(&get(&path)).await.json();
+        assert_eq!((&model["id"], &model["owned_by"]), (&json!(id), &json!(owner)), "{asked}");
+        assert_eq!(model["object"], "model");
+        let anthropic = get(&path).header("anthropic-version", "2023-06-01");
+        let model = gateway.ask(&anthropic).await.json();
+        assert_eq!((&model["id"], &model["type"]), (&json!(id), &json!("model")), "{asked}");
+        assert!(model["display_name"].is_string() && model["created_at"].is_string());
+    }
+    for unknown in ["openai/gpt-9", "x", "%FF", "openai%2Fgpt-4o%2F"] {
+        let answer = gateway.ask(&get(&format!("/v1/models/{unknown}"))).await;
+        assert_eq!(answer.refusal(), (404, "model_not_found".to_owned()), "{unknown}");
+    }
+    let anthropic = |path: &str| get(path).header("anthropic-version", "2023-06-01");
+    let refused = gateway.ask(&anthropic("/v1/models/x")).await;
+    assert_eq!(refused.json()["error"]["type"], "not_found_error");
+    let list = gateway.ask(&anthropic("/v1/models")).await.json();
+    assert_eq!(list["has_more"], false);
+    assert_eq!((&list["first_id"], &list["last_id"]), (&json!(DEFAULT), &json!("auto")));
+    assert_eq!(list["data"].as_array().unwrap().len(), 5);
+    assert_eq!(upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn what_a_base_url_adds_to_a_path_is_taken_as_if_it_were_not_there() {
+    let (upstream, gateway) = at("").await;
+    for (asked, sent) in [
+        ("/v1/chat/completions/", "/v1/chat/completions"),
+        ("//v1//chat/completions", "/v1/chat/completions"),
+        ("/openai/v1/responses", "/v1/responses"),
+        ("/anthropic/v1/messages?beta=true", "/v1/messages?beta=true"),
+    ] {
+        let answer = gateway.ask(&post(asked, chat(ONE, "hello")).session(asked)).await;
+        assert_eq!(answer.affinity(), ("false", "claimed", ONE), "{asked}");
+        assert_eq!(upstream.last().line, format!("POST {sent} HTTP/1.1"), "{asked}");
+    }
+    let decided = post("/openai/routing/v1/responses/", chat(ONE, "hello"));
+    assert_eq!(gateway.ask(&decided).await.json()["model"], ONE);
+    assert_eq!(gateway.ask(&get("/healthz/")).await.status, 200);
 }
 
 #[tokio::test]

@@ -243,9 +243,20 @@ async fn a_body_with_a_broken_chunk_is_refused() {
 #[tokio::test]
 async fn paths_and_methods_that_are_not_served() {
     let (upstream, gateway) = start().await;
-    for path in ["/", "/v1", "/v1/chat", "/v1/chat/completions/", "/v2/messages", "/routing/v1/x"] {
+    for (path, nearest) in [
+        ("/", "/readyz"),
+        ("/v1", "/v1/models"),
+        ("/v1/chat", "/v1/chat/completions"),
+        ("/v2/messages", "/v1/messages"),
+        ("/v1/v1/messages", "/v1/messages"),
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/openai/chat/completions", "/v1/chat/completions"),
+        ("/routing/v1/x", "/routing/v1/messages"),
+    ] {
         let answer = gateway.ask(&post(path, chat(ONE, "hello"))).await;
         assert_eq!(answer.refusal(), refused(404, "not_found"), "{path}");
+        let message = answer.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+        assert!(message.ends_with(&format!(": {nearest}")), "{path}: {message}");
     }
     for (method, path, allowed) in [
         ("GET", "/v1/chat/completions", "POST"),
@@ -253,6 +264,7 @@ async fn paths_and_methods_that_are_not_served() {
         ("get", "/v1/chat/completions", "POST"),
         ("DELETE", "/routing/v1/responses", "POST"),
         ("POST", "/v1/models", "GET,HEAD"),
+        ("DELETE", "/v1/models/openai/gpt-4o", "GET,HEAD"),
         ("POST", "/healthz", "GET,HEAD"),
     ] {
         let answer = gateway.ask(&get(path).method(method).session("s")).await;

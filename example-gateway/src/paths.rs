@@ -1,0 +1,101 @@
+//! Paths as clients write them: what a base URL adds, and what was meant by a path that is not served.
+
+use std::sync::Arc;
+
+use http::Uri;
+use http::uri::PathAndQuery;
+
+/// Prefixes that base URLs of other gateways have, and that mean nothing here.
+const PREFIXES: [&str; 2] = ["openai", "anthropic"];
+
+/// The longest path that is compared with those served.
+const MAX_COMPARED: usize = 256;
+
+/// `uri` without doubled and trailing slashes, and without a prefix of a vendor; `None` when it has none of
+/// these.
+pub(crate) fn canonical(uri: &Uri) -> Option<Uri> {
+    let path = uri.path();
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty()).peekable();
+    segments.next_if(|first| PREFIXES.contains(first));
+    let mut kept = String::with_capacity(path.len());
+    for segment in segments {
+        kept.push('/');
+        kept.push_str(segment);
+    }
+    if kept == path || kept.is_empty() {
+        return None;
+    }
+    if let Some(query) = uri.query() {
+        kept.push('?');
+        kept.push_str(query);
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(kept).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// The paths that are served, for the message about one that is not.
+#[derive(Clone, Debug)]
+pub(crate) struct Served(Arc<[String]>);
+
+impl Served {
+    pub(crate) fn new(paths: impl IntoIterator<Item = String>) -> Self {
+        // One that stands for many is no path to be told.
+        Self(paths.into_iter().filter(|path| !path.contains('{')).collect())
+    }
+
+    /// The path that `asked` was most likely meant to be.
+    pub(crate) fn nearest(&self, asked: &str) -> Option<&str> {
+        let paths = self.0.iter().filter(|_| asked.len() <= MAX_COMPARED);
+        // What is missing or too much, such as `/v1`, is forgotten more often than written wrong.
+        let distance = |path: &&String| {
+            let changed = strsim::osa_distance(asked, path);
+            4 * changed.saturating_sub(asked.len().abs_diff(path.len()))
+                + asked.len().abs_diff(path.len())
+        };
+        paths.min_by_key(distance).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slashes_and_prefixes_are_taken_as_if_they_were_not_there() {
+        for (uri, expected) in [
+            ("/v1/messages", None),
+            ("/", None),
+            ("//", None),
+            ("/openai", None),
+            ("/v1/messages/", Some("/v1/messages")),
+            ("//v1///messages//?beta=true", Some("/v1/messages?beta=true")),
+            ("/openai/v1/responses", Some("/v1/responses")),
+            ("/anthropic/v1/messages?a=//", Some("/v1/messages?a=//")),
+            ("/openai/openai/v1/responses", Some("/openai/v1/responses")),
+            ("/v1/models/openai/gpt-4o", None),
+            ("/v1/models/openai%2Fgpt-4o", None),
+        ] {
+            let canonical = canonical(&uri.parse().unwrap());
+            assert_eq!(canonical.map(|uri| uri.to_string()).as_deref(), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_slip_is_near_to_what_was_meant() {
+        let paths = ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/models"];
+        let served = Served::new(paths.map(str::to_owned));
+        for (asked, meant) in [
+            ("/v1/v1/chat/completions", "/v1/chat/completions"),
+            ("/chat/completions", "/v1/chat/completions"),
+            ("/v1/message", "/v1/messages"),
+            ("/responses", "/v1/responses"),
+            ("/v1/model", "/v1/models"),
+            ("/v1/chat", "/v1/chat/completions"),
+            ("/v1", "/v1/models"),
+        ] {
+            assert_eq!(served.nearest(asked), Some(meant), "{asked}");
+        }
+        assert_eq!(served.nearest(&"/v1".repeat(100)), None);
+    }
+}
