@@ -8,6 +8,7 @@ pub(crate) mod door;
 pub(crate) mod front;
 mod gate;
 mod guarded;
+mod linger;
 mod noting;
 mod refuse;
 pub(crate) mod shutdown;

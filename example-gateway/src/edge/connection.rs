@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::activity::{Activity, Look, Running};
 use super::browsers::Browsers;
 use super::gate;
+use super::linger::Lingering;
 use super::noting::Noting;
 use crate::config::Limits;
 use crate::edge::front::Front;
@@ -82,7 +83,7 @@ impl Server {
             if let Some(peer) = peer {
                 request.extensions_mut().insert(peer);
             }
-            server.answer(Running::begin(&activity), request)
+            server.answer(activity, request)
         });
         let mut connection = pin!(self.http.serve_connection(stream, service).into_owned());
         // It is polled when it has something to report, and not whenever the connection makes progress.
@@ -146,10 +147,12 @@ impl Server {
 
     async fn answer(
         self: Arc<Self>,
-        running: Running,
+        activity: Arc<Activity>,
         request: Request<Incoming>,
     ) -> Result<Response<Guarded<Body, (Running, Option<OwnedSemaphorePermit>)>>, Infallible> {
+        let running = Running::begin(&activity);
         let (mut parts, body) = request.into_parts();
+        let body = Lingering::new(&parts, body, &activity);
         let protocol = Protocol::of(parts.uri.path());
         let admitted = self.admit(&mut parts);
         let reader = self.browsers.reader(&parts.headers);

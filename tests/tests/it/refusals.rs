@@ -205,6 +205,51 @@ async fn a_length_over_the_limit_is_refused_before_the_body() {
     assert_eq!(upstream.count(), 0);
 }
 
+/// As Python's http.client does: the whole body first, and only then a look for the answer.
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_sends_all_of_its_body_first() {
+    let upstream = Upstream::echo().await;
+    let setup = Setup::new(&upstream.url()).listener("client_keys: [{name: a, key: secret}]");
+    let gateway = setup.start().await;
+    let body = vec![b' '; 40 << 20];
+    for (path, key, media, expected) in [
+        ("/v1/nowhere", "secret", "application/json", refused(404, "not_found")),
+        ("/v1/chat/completions", "wrong", "application/json", refused(401, "invalid_api_key")),
+        ("/v1/chat/completions", "secret", "text/plain", refused(415, "unsupported_media_type")),
+        ("/v1/chat/completions", "secret", "application/json", refused(413, "request_too_large")),
+    ] {
+        let mut connection = gateway.connect().await;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key}\r\n\
+             content-type: {media}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        connection.wire.write(head.as_bytes()).await.unwrap();
+        connection.wire.write(&body).await.unwrap();
+        assert_eq!(connection.answer().await.refusal(), expected, "{path}");
+        // Read to its end, the connection is as good as new.
+        let next = turn().header("x-api-key", "secret");
+        assert_eq!(connection.ask(&next).await.status, 200, "{path}");
+    }
+    assert_eq!(upstream.count(), 4);
+}
+
+#[tokio::test]
+async fn what_is_read_of_a_refused_body_has_an_end() {
+    let (_, gateway) = start().await;
+    let mut connection = gateway.connect().await;
+    let head = "POST /v1/nowhere HTTP/1.1\r\nhost: localhost\r\n\
+                content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    connection.wire.write(head.as_bytes()).await.unwrap();
+    let data = " ".repeat(1 << 20);
+    let chunk = format!("{:x}\r\n{data}\r\n", data.len());
+    let mut sent = 0;
+    while sent < 128 && connection.wire.write(chunk.as_bytes()).await.is_ok() {
+        sent += 1;
+    }
+    assert!((64..96).contains(&sent), "{sent} MiB");
+}
+
 /// Writes an endless chunked body until the server answers.
 async fn endless(mut connection: Connection) -> Response {
     let head = "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\n\
