@@ -7,7 +7,7 @@ use affinity_layer::ext::Probe;
 use axum::body::Body;
 use axum::routing::{any, get};
 use axum::{Json, Router};
-use http::{HeaderMap, Method, Uri};
+use http::Method;
 use serde_json::json;
 use tower::util::MapRequestLayer;
 use tower::{Layer, ServiceBuilder, service_fn};
@@ -15,7 +15,7 @@ use tower_http::ServiceBuilderExt;
 use tower_http::add_extension::AddExtensionLayer;
 
 use crate::config::{ClientKey, Config};
-use crate::edge::front::{Endpoint, Front};
+use crate::edge::front::{Access, Endpoint, Front};
 use crate::extensions::RouterClock;
 use crate::ops::admin;
 use crate::ops::admin::state::Admin;
@@ -23,7 +23,7 @@ use crate::ops::drains::Board;
 use crate::ops::hub::TurnHub;
 use crate::ops::live::feed::Live;
 use crate::paths::Served;
-use crate::stack::answers::{model, models, not_served, only, ready, scrape, wrong_method};
+use crate::stack::answers::{model, models, not_served, ready, scrape};
 use crate::stack::decision::decide;
 use crate::stack::intake::IntakeLayer;
 use crate::stack::layers::{affinity, answer, failover, shadow, telling, turns, withheld};
@@ -41,9 +41,6 @@ const PATHS: [&str; 3] = ["/chat/completions", "/messages", "/responses"];
 /// The paths that use the model of a session and make no pin.
 const PROBES: [&str; 3] =
     ["/v1/messages/count_tokens", "/v1/responses/compact", "/v1/responses/input_tokens"];
-
-/// The paths of health checks and metrics.
-const HEALTH: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// Everything behind the listeners; each of them gets its own [`App::front`].
 #[derive(Debug)]
@@ -116,6 +113,9 @@ impl App {
         });
         const GET: &[Method] = &[Method::GET, Method::HEAD];
         const POST: &[Method] = &[Method::POST];
+        let alive = get(|| async { Json(json!({"status": "ok"})) });
+        let ready = get(ready).with_state(sessions.clone());
+        let scrape = get(scrape).with_state((metrics.clone(), sessions.clone()));
         let models = get(models).with_state(upstreams.clone());
         let model = get(model).with_state(upstreams);
         let mut endpoints = vec![
@@ -132,24 +132,20 @@ impl App {
         for path in PROBES {
             endpoints.push(Endpoint::new(path, POST, probe.clone()));
         }
-        let paths = || endpoints.iter().map(|endpoint| endpoint.path.clone());
-        let observer =
-            Observer::new(config.tracing.span_attributes.clone(), telling(config), paths());
-
-        let wrong = endpoints.iter().fold(Router::new(), |router, endpoint| {
-            let allow = endpoint.allow();
-            let refuse = async move |uri: Uri, headers: HeaderMap| only(allow, &uri, &headers);
-            router.route(&endpoint.path, any(refuse))
-        });
-        let health = Router::new()
-            .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
-            .route("/readyz", get(ready))
-            .with_state(sessions.clone());
-        let scrape = get(scrape).with_state((metrics.clone(), sessions.clone()));
-        let others = health.route("/metrics", scrape).merge(wrong);
-        let served = Served::new(paths().chain(HEALTH.map(str::to_owned)));
-        let not_served = any(not_served).with_state(served);
-        let others = others.fallback_service(not_served).method_not_allowed_fallback(wrong_method);
+        endpoints.extend([
+            Endpoint::new("/healthz", GET, alive).for_everyone(),
+            Endpoint::new("/readyz", GET, ready).for_everyone(),
+            Endpoint::new("/metrics", GET, scrape).for_everyone(),
+        ]);
+        let path = |endpoint: &Endpoint| endpoint.path().to_owned();
+        let counted = endpoints.iter().filter(|endpoint| endpoint.access() == Access::Clients);
+        let observer = Observer::new(
+            config.tracing.span_attributes.clone(),
+            telling(config),
+            counted.map(path),
+        );
+        let served = Served::new(endpoints.iter().map(path));
+        let others = Router::new().fallback_service(any(not_served).with_state(served));
         let (endpoints, observer) = (endpoints.into(), Arc::new(observer));
         Ok(Self { endpoints, observer, others, admin, live, sessions, board, metrics })
     }

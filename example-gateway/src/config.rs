@@ -19,6 +19,7 @@ mod identity;
 mod limits;
 mod listeners;
 mod load;
+mod memory;
 mod preferences;
 mod providers;
 mod router;

@@ -73,6 +73,11 @@ impl ApiError {
         Self { retry: Retry::Soon, ..error }
     }
 
+    /// 503, for a body that there is no memory for now.
+    pub(crate) fn no_memory(text: &'static str) -> Self {
+        Self { message: Cow::Borrowed(text), ..Self::overloaded() }
+    }
+
     /// What went wrong, for programs.
     pub(crate) fn code(&self) -> &'static str {
         self.code

@@ -16,7 +16,8 @@
 //! | [`PinnedModel`](affinity_layer::PinnedModel) | the affinity layer, failover | `upstream`, `stack` |
 //! | [`SecondChance`](affinity_layer::ext::SecondChance), in a response | `error` | failover |
 
-use std::net::SocketAddr;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -30,6 +31,37 @@ pub(crate) struct Arrived(pub(crate) Instant);
 /// Where a request comes from. Set by `edge::connection`, read by the admin API.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Whose request it is, where what one client may take is limited. Set by `edge::front` for requests
+/// whose body may be long, read by `stack::memory`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Client {
+    /// One that showed a key: a hash of it.
+    Key(u64),
+    /// One without a key: its address, of IPv6 the network of 64 bits that one client has to itself.
+    Peer(IpAddr),
+    /// One whose address the system did not tell.
+    Unknown,
+}
+
+impl Client {
+    /// The client that shows `key`.
+    pub(crate) fn with_key(key: &str) -> Self {
+        static STATE: OnceLock<RandomState> = OnceLock::new();
+        Self::Key(STATE.get_or_init(RandomState::new).hash_one(key))
+    }
+
+    /// The client at `address`.
+    pub(crate) fn at(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let network = u128::from(address) & !u128::from(u64::MAX);
+                Self::Peer(Ipv6Addr::from(network).into())
+            }
+            address => Self::Peer(address),
+        }
+    }
+}
 
 /// How long the router took for a request whose turn is recorded. Set by `app`, started by
 /// `stack::routing`, read by `stack::turns`. Clones are of the same request: the one

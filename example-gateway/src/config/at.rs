@@ -227,6 +227,11 @@ impl<'a> At<'a> {
         None
     }
 
+    /// Whether the value is this text.
+    pub(super) fn is_text(&self, wanted: &str) -> bool {
+        matches!(&self.node.value, Value::Text(text) if text == wanted)
+    }
+
     /// A whole number of `unit` within `range`; also one that comes from a variable.
     pub(super) fn integer(&self, range: RangeInclusive<u64>, unit: &str) -> Option<u64> {
         let number = match &self.node.value {

@@ -4,14 +4,21 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::at::At;
+use super::memory;
 
 const MIB: usize = 1 << 20;
+
+/// The least memory for bodies in bytes: 1 MiB.
+const LEAST_MEMORY: u64 = 1 << 20;
 
 /// The limits of the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest request body in bytes; 32 MiB by default.
     pub body_bytes: usize,
+    /// The memory that the bodies of all requests may take together, in bytes; by default (`auto`) a
+    /// quarter of what this process may use. A body that a quarter of it cannot hold is too large.
+    pub body_memory_bytes: Option<usize>,
     /// Time for a request's body to arrive; 60 s by default.
     pub body_timeout: Duration,
     /// The largest head of an HTTP/1.1 request in bytes; 128 KiB by default.
@@ -46,6 +53,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 32 * MIB,
+            body_memory_bytes: None,
             body_timeout: Duration::from_secs(60),
             header_bytes: 128 * 1024,
             h2_header_bytes: 16 * 1024,
@@ -66,28 +74,37 @@ impl Default for Limits {
 
 /// A limit to be read or shown, and the values that it may have.
 enum Limit<'a> {
+    /// Bytes of memory, or `auto`.
+    Memory(&'a mut Option<usize>),
     Number(&'a mut usize, RangeInclusive<u64>, &'static str),
     Time(&'a mut Duration),
 }
 
 impl Limits {
+    /// The memory for bodies in bytes, that of `auto` included.
+    pub(crate) fn body_memory(&self) -> usize {
+        memory_or_quarter(self.body_memory_bytes)
+    }
+
     /// Every limit by its name in the file, times in milliseconds.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u128); 15] {
+    pub fn named(&self) -> [(&'static str, u128); 16] {
         let mut limits = *self;
         limits.places().map(|(key, limit)| match limit {
+            Limit::Memory(bytes) => (key, memory_or_quarter(*bytes) as u128),
             Limit::Number(number, ..) => (key, *number as u128),
             Limit::Time(time) => (key, time.as_millis()),
         })
     }
 
     /// Every limit by its key: the one list from which they are read and shown.
-    fn places(&mut self) -> [(&'static str, Limit<'_>); 15] {
-        use Limit::{Number, Time};
+    fn places(&mut self) -> [(&'static str, Limit<'_>); 16] {
+        use Limit::{Memory, Number, Time};
 
         let bytes = " of bytes";
         [
             ("body_bytes", Number(&mut self.body_bytes, 1024..=1 << 30, bytes)),
+            ("body_memory_bytes", Memory(&mut self.body_memory_bytes)),
             ("body_timeout_ms", Time(&mut self.body_timeout)),
             // hyper takes no smaller buffer than 8 KiB.
             ("header_bytes", Number(&mut self.header_bytes, 8192..=1 << 20, bytes)),
@@ -107,12 +124,21 @@ impl Limits {
     }
 }
 
+fn memory_or_quarter(given: Option<usize>) -> usize {
+    given.unwrap_or_else(|| memory::usable() / 4)
+}
+
 pub(super) fn read(root: &At<'_>) -> Limits {
     let mut limits = Limits::default();
     let Some(at) = root.get("limits") else { return limits };
     for (key, limit) in limits.places() {
         let Some(at) = at.get(key) else { continue };
         match limit {
+            Limit::Memory(_) if at.is_text("auto") => {}
+            Limit::Memory(memory) => {
+                let given = at.integer(LEAST_MEMORY..=1 << 44, " of bytes");
+                *memory = given.and_then(|given| given.try_into().ok());
+            }
             Limit::Number(number, range, unit) => {
                 let given = at.integer(range, unit);
                 *number = given.and_then(|given| given.try_into().ok()).unwrap_or(*number);

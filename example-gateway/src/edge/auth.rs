@@ -9,14 +9,17 @@ use crate::config::ClientKey;
 use crate::credentials::{is_credential, without_pairs};
 use crate::error::ApiError;
 
-/// Lets a request in if it carries one of the `keys`, and sets the scope of that key; without keys,
-/// everyone is let in.
+/// Lets a request in if it carries one of the `keys`, which is returned, and sets the scope of that key;
+/// without keys, everyone is let in.
 ///
 /// Every key is compared, each in constant time, so that the time of the answer does not reveal how
 /// much of a key was right.
-pub(crate) fn check<B>(keys: &[ClientKey], request: &mut Request<B>) -> Result<(), ApiError> {
+pub(crate) fn check<'a, B>(
+    keys: &'a [ClientKey],
+    request: &mut Request<B>,
+) -> Result<Option<&'a ClientKey>, ApiError> {
     if keys.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let shown = shown(request.headers());
     let mut found = None;
@@ -35,7 +38,7 @@ pub(crate) fn check<B>(keys: &[ClientKey], request: &mut Request<B>) -> Result<(
         request.extensions_mut().insert(scope);
     }
     forget(key.key.expose_secret(), request);
-    Ok(())
+    Ok(Some(key))
 }
 
 /// The keys that a request shows, where the SDKs of OpenAI, Anthropic and Azure put them.

@@ -23,11 +23,12 @@ use super::gate;
 use super::linger::Lingering;
 use super::noting::Noting;
 use crate::config::Limits;
-use crate::edge::front::Front;
+use crate::edge::front::{Access, Endpoint, Front};
 use crate::edge::guarded::Guarded;
 use crate::error::ApiError;
 use crate::extensions::Peer;
 use crate::protocol::Protocol;
+use crate::stack::memory::may_be_long;
 use crate::telemetry::metrics;
 
 /// What was seen of a connection.
@@ -43,7 +44,7 @@ enum Seen {
 pub(crate) struct Server {
     pub(crate) front: Front,
     pub(crate) browsers: Browsers,
-    /// Whether requests carry their origin, as [`Peer`].
+    /// Whether every request carries its origin, as [`Peer`], and not only those that may be long.
     pub(crate) tells_peer: bool,
     pub(crate) limits: Limits,
     pub(crate) http: Builder<TokioExecutor>,
@@ -75,12 +76,13 @@ impl Server {
     /// Serves a connection until it ends, is too slow, or the gateway stops.
     pub(super) async fn serve(self: Arc<Self>, stream: TcpStream) {
         let activity = Activity::begin();
-        let peer = if self.tells_peer { stream.peer_addr().ok().map(Peer) } else { None };
+        let (peer, tells_peer) = (stream.peer_addr().ok().map(Peer), self.tells_peer);
         let stream = TokioIo::new(Noting { stream, activity: activity.clone() });
         let requests = (self.clone(), activity.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             let (server, activity) = requests.clone();
-            if let Some(peer) = peer {
+            // Each extension costs an allocation; few requests need this one.
+            if let Some(peer) = peer.filter(|_| tells_peer || may_be_long(&request)) {
                 request.extensions_mut().insert(peer);
             }
             server.answer(activity, request)
@@ -134,9 +136,10 @@ impl Server {
         entered.inspect_err(|error| metrics::refused(error.code()))
     }
 
-    /// A place for a request; what asks after our health needs none.
+    /// A place for a request; what [everyone](Access::Everyone) may ask needs none.
     fn place(&self, parts: &Parts) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
-        if matches!(parts.uri.path(), "/healthz" | "/readyz" | "/metrics") {
+        let access = self.front.endpoint(parts.uri.path()).map(Endpoint::access);
+        if access == Some(Access::Everyone) {
             return Ok(None);
         }
         self.requests.clone().try_acquire_owned().map(Some).map_err(|_| {

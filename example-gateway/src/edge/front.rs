@@ -1,4 +1,4 @@
-//! What stands behind a listener: its client keys, and the paths of the API.
+//! What stands behind a listener: its client keys and its paths, each of which is listed once.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -11,24 +11,39 @@ use axum::Router;
 use axum::body::Body;
 use futures_util::FutureExt;
 use http::{Method, Request, Response};
+use secrecy::ExposeSecret;
 use tower::{Service, ServiceExt};
 use tracing::Instrument;
 
 use crate::config::ClientKey;
 use crate::edge::auth;
 use crate::error::ApiError;
+use crate::extensions::{Client, Peer};
 use crate::paths::canonical;
 use crate::protocol::Protocol;
+use crate::stack::answers;
+use crate::stack::memory::may_be_long;
 use crate::stack::observe::Observer;
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-/// A path of the API and the stack behind it.
+/// Whose requests a path takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Those of clients that show a key, where the listener has keys. Each takes a place among the
+    /// requests under way, has a span and is counted.
+    Clients,
+    /// Everybody's, also when all places are taken: whether this gateway lives must be known then too.
+    Everyone,
+}
+
+/// A path and the stack behind it.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
     /// As axum writes paths: one that ends in `{*name}` stands for all below it.
-    pub(crate) path: String,
+    path: String,
     methods: &'static [Method],
+    access: Access,
     stack: Arc<dyn Fn(Request<Body>) -> Answering + Send + Sync>,
 }
 
@@ -39,8 +54,16 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(crate) fn access(&self) -> Access {
+        self.access
+    }
+
     /// The methods that it takes, as `Allow` lists them.
-    pub(crate) fn allow(&self) -> &'static str {
+    fn allow(&self) -> &'static str {
         if self.methods.contains(&Method::POST) { "POST" } else { "GET,HEAD" }
     }
 
@@ -54,7 +77,8 @@ impl Endpoint {
         }
     }
 
-    /// Serves `path` by `stack`, for requests of one of `methods`. The stack must always be ready.
+    /// Serves `path` to clients by `stack`, for requests of one of `methods`. The stack must always be
+    /// ready.
     pub(crate) fn new<S>(path: impl Into<String>, methods: &'static [Method], stack: S) -> Self
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
@@ -62,12 +86,18 @@ impl Endpoint {
         S::Future: Send + 'static,
     {
         let answer = move |request| stack.clone().call(request).boxed();
-        Self { path: path.into(), methods, stack: Arc::new(answer) }
+        Self { path: path.into(), methods, access: Access::Clients, stack: Arc::new(answer) }
+    }
+
+    /// The same for everybody.
+    #[must_use]
+    pub(crate) fn for_everyone(self) -> Self {
+        Self { access: Access::Everyone, ..self }
     }
 }
 
-/// Answers the requests of a listener. The paths of the API are few and asked for all the time, so they
-/// are looked for before a router of many paths is asked.
+/// Answers the requests of a listener. Its paths are few and asked for all the time: comparing them one
+/// by one is cheaper than a router, which the admin API with its many paths has as `others`.
 #[derive(Clone, Debug)]
 pub(crate) struct Front {
     endpoints: Arc<[Endpoint]>,
@@ -77,8 +107,8 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// The `endpoints`, for those who show one of `keys`; without keys, for everybody. All that is
-    /// asked for elsewhere is answered by `others`, to everybody.
+    /// Serves `endpoints`; those for clients to requests that show one of `keys`, or to all of them
+    /// where there are no keys. Any other path is answered by `others`.
     pub(crate) fn new(
         endpoints: Arc<[Endpoint]>,
         observer: Arc<Observer>,
@@ -88,21 +118,33 @@ impl Front {
         Self { endpoints, observer, keys: keys.into(), others }
     }
 
+    /// What serves `path`, unless that is one of the others.
+    pub(crate) fn endpoint(&self, path: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.serves(path))
+    }
+
     /// The answer to a request.
     pub(crate) async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
-        let mut endpoint = self.endpoint(&request);
+        let mut endpoint = self.endpoint(request.uri().path());
         // Only the API takes a path as it was meant; the admin listener has no endpoints.
         if endpoint.is_none()
             && !self.endpoints.is_empty()
             && let Some(meant) = canonical(request.uri())
         {
             *request.uri_mut() = meant;
-            endpoint = self.endpoint(&request);
+            endpoint = self.endpoint(request.uri().path());
         }
         let Some(endpoint) = endpoint else {
             let Ok(response) = self.others.clone().oneshot(request).await;
             return response;
         };
+        if !endpoint.methods.contains(request.method()) {
+            return answers::only(endpoint.allow(), request.uri(), request.headers());
+        }
+        if endpoint.access == Access::Everyone {
+            let Ok(response) = (endpoint.stack)(request).await;
+            return response;
+        }
         let observed = self.observer.begin(&endpoint.path, &mut request);
         let span = observed.span().clone();
         let response = self.admitted(endpoint, request).instrument(span).await;
@@ -110,17 +152,17 @@ impl Front {
         response
     }
 
-    fn endpoint<B>(&self, request: &Request<B>) -> Option<&Endpoint> {
-        let (path, method) = (request.uri().path(), request.method());
-        self.endpoints
-            .iter()
-            .find(|endpoint| endpoint.serves(path) && endpoint.methods.contains(method))
-    }
-
     async fn admitted(&self, endpoint: &Endpoint, mut request: Request<Body>) -> Response<Body> {
         let protocol = Protocol::of(&endpoint.path);
-        if let Err(error) = auth::check(&self.keys, &mut request) {
-            return error.response(protocol);
+        let key = match auth::check(&self.keys, &mut request) {
+            Ok(key) => key,
+            Err(error) => return error.response(protocol),
+        };
+        if may_be_long(&request) {
+            let key = key.map(|key| Client::with_key(key.key.expose_secret()));
+            let peer = || request.extensions().get().map(|Peer(peer)| Client::at(peer.ip()));
+            let client = key.or_else(peer).unwrap_or(Client::Unknown);
+            request.extensions_mut().insert(client);
         }
         // A panic ends this request; connection and process go on.
         let answering = async { (endpoint.stack)(request).await };

@@ -36,16 +36,24 @@ use crate::body::{BodyError, Envelope, Fault};
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::protocol::Protocol;
+use crate::stack::apart::apart;
+use crate::stack::memory::BodyMemory;
 use crate::upstream::providers::{Requested, Upstreams};
 
-/// Bodies beyond this many bytes take a millisecond to check, or many where they are made to.
-const LONG: usize = 1 << 20;
+/// Of inline preferences: the bytes of their text, their number, the bytes of all names and descriptions
+/// (a routing model is sent them all), and the models of one (a pin keeps them).
+const MAX_PREFERENCES_TEXT: usize = 64 * 1024;
+const MAX_PREFERENCES: usize = 100;
+const MAX_WORDS: usize = 8192;
+const MAX_MODELS: usize = 16;
 
 /// Layer that applies [`Intake`].
 #[derive(Clone, Debug)]
 pub(crate) struct IntakeLayer {
     upstreams: Arc<Upstreams>,
+    /// For a body at most what the memory has room for.
     limits: Limits,
+    memory: BodyMemory,
     deciding: bool,
     turns: Turns,
     body_ids: bool,
@@ -61,10 +69,23 @@ pub(crate) enum Turns {
     MarkOthers,
 }
 
+/// What a body tells.
+struct Understood {
+    envelope: Envelope,
+    /// Those that come with the request.
+    preferences: Option<Preferences>,
+    /// Whether it opens a turn of the user, where that is asked for.
+    opens_turn: bool,
+}
+
 impl IntakeLayer {
     /// For requests to a model; each must name one.
     pub(crate) fn new(upstreams: Arc<Upstreams>, limits: Limits) -> Self {
-        Self { upstreams, limits, deciding: false, turns: Turns::Unmarked, body_ids: false }
+        let memory = BodyMemory::new(limits.body_memory());
+        let body_bytes = limits.body_bytes.min(memory.largest_body());
+        let limits = Limits { body_bytes, ..limits };
+        let turns = Turns::Unmarked;
+        Self { upstreams, limits, memory, deciding: false, turns, body_ids: false }
     }
 
     /// For requests that go to no model: a body without `model` means `auto`.
@@ -92,9 +113,14 @@ impl IntakeLayer {
             let text = "no provider here speaks the protocol of this path";
             return Err(ApiError::invalid("protocol_not_supported", text));
         }
-        let envelope = envelope(collect_inflated(coding, body, &self.limits).await?).await?;
+        let held = self.memory.hold(&parts.extensions);
+        let bytes = collect_inflated(coding, body, &self.limits, held).await?;
         // It goes on as it is now.
         parts.headers.remove(header::CONTENT_ENCODING);
+        let (settings, path) = (self.clone(), parts.uri.path().to_owned());
+        let understood = apart(bytes.len(), move || settings.understand(&path, bytes));
+        let Understood { envelope, preferences, opens_turn } =
+            understood.await.map_err(|_| ApiError::internal())??;
         let requested = self.requested(&envelope)?;
         if requested == Requested::Auto {
             parts.extensions.insert(AnyModel);
@@ -107,10 +133,14 @@ impl IntakeLayer {
             }
             parts.extensions.insert(RequestedModel(model));
         }
-        if let Some(text) = envelope.preferences() {
-            parts.extensions.insert(self.preferences(text)?);
+        if let Some(preferences) = preferences {
+            parts.extensions.insert(preferences);
         }
-        self.mark(parts, envelope.bytes());
+        match (self.turns, opens_turn) {
+            (Turns::MarkNew, true) => drop(parts.extensions.insert(NewTurn)),
+            (Turns::MarkOthers, false) => drop(parts.extensions.insert(MidTurn)),
+            _ => {}
+        }
         if self.body_ids {
             let ids = envelope.session_ids();
             // A decision has no id that a later request could continue.
@@ -120,13 +150,13 @@ impl IntakeLayer {
         Ok(envelope)
     }
 
-    fn mark(&self, parts: &mut Parts, body: &[u8]) {
-        let opens = |parts: &Parts| opens_user_turn(parts.uri.path(), body);
-        match self.turns {
-            Turns::MarkNew if opens(parts) => drop(parts.extensions.insert(NewTurn)),
-            Turns::MarkOthers if !opens(parts) => drop(parts.extensions.insert(MidTurn)),
-            _ => {}
-        }
+    /// All that takes longer the longer the body is.
+    fn understand(&self, path: &str, bytes: Bytes) -> Result<Understood, ApiError> {
+        let envelope = Envelope::parse(bytes)?;
+        let preferences = envelope.preferences().map(|text| self.preferences(text)).transpose()?;
+        let is_marked = !matches!(self.turns, Turns::Unmarked);
+        let opens_turn = is_marked && opens_user_turn(path, envelope.bytes());
+        Ok(Understood { envelope, preferences, opens_turn })
     }
 
     fn named_or_default(&self, requested: Requested) -> Option<ModelName> {
@@ -156,10 +186,27 @@ impl IntakeLayer {
         let invalid = |text: &'static str| {
             ApiError::invalid("invalid_routing_preferences", text).param("routing_preferences")
         };
+        // Before it is parsed: many short entries take ten times the memory of their text.
+        if text.len() > MAX_PREFERENCES_TEXT {
+            return Err(invalid("routing_preferences may have 65536 bytes"));
+        }
         let mut preferences: Vec<Preference> = serde_json::from_slice(text).map_err(|_| {
             invalid("routing_preferences must be a list of {name, description, models}")
         })?;
+        if preferences.len() > MAX_PREFERENCES {
+            return Err(invalid("routing_preferences may have 100 entries"));
+        }
+        let words = preferences.iter().map(|preference| {
+            preference.name.as_str().len().saturating_add(preference.description.len())
+        });
+        if words.sum::<usize>() > MAX_WORDS {
+            let text = "the names and descriptions of routing_preferences may have 8192 bytes";
+            return Err(invalid(text));
+        }
         for preference in &mut preferences {
+            if preference.models.len() > MAX_MODELS {
+                return Err(invalid("a routing preference may name 16 models"));
+            }
             if preference.models.is_empty() {
                 return Err(invalid("a routing preference must name at least one model"));
             }
@@ -172,15 +219,6 @@ impl IntakeLayer {
         }
         Ok(Preferences::new(preferences))
     }
-}
-
-/// Checks a body; a long one apart from the thread that serves other clients meanwhile.
-async fn envelope(body: Bytes) -> Result<Envelope, ApiError> {
-    if body.len() <= LONG {
-        return Ok(Envelope::parse(body)?);
-    }
-    let parsed = tokio::task::spawn_blocking(|| Envelope::parse(body)).await;
-    Ok(parsed.map_err(|_| ApiError::internal())??)
 }
 
 impl From<BodyError> for ApiError {

@@ -13,6 +13,7 @@ use tower::{Service, ServiceExt};
 use crate::config::{Config, Router};
 use crate::extensions::RouterClock;
 use crate::protocol::Protocol;
+use crate::stack::apart::apart_async;
 use crate::telemetry::context;
 use crate::upstream::providers::Upstreams;
 
@@ -21,6 +22,7 @@ use crate::upstream::providers::Upstreams;
 /// request of the session may be of another kind.
 pub(crate) fn router(config: &Config, upstreams: Arc<Upstreams>) -> impl RouterService + use<> {
     let preferences = Preferences::new(config.preferences.iter().cloned());
+    let is_local = matches!(config.routing.router, Router::Lexical);
     let client = match &config.routing.router {
         Router::Lexical => {
             RouterClient::builder(LexicalRouter::new(preferences)).in_process().build()
@@ -43,7 +45,9 @@ pub(crate) fn router(config: &Config, upstreams: Arc<Upstreams>) -> impl RouterS
             let parts = request.parts.clone();
             let protocol = Protocol::of(parts.uri.path());
             let timed = RouterClock::start(&parts.extensions);
-            let mut decision = client.ready().await?.call(request).await?;
+            let length = request.body.len();
+            let call = async move { client.ready().await?.call(request).await };
+            let mut decision = apart_async(length, is_local, call).await??;
             drop(timed);
             let speaks = |model: &ModelName| upstreams.speaks(model, protocol);
             decision.models.sort_by_key(|model| (!upstreams.takes(model, &parts), !speaks(model)));

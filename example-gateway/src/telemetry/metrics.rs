@@ -90,7 +90,7 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
     describe_metrics();
     describe_counter!(REQUESTS, Unit::Count, "Requests that were answered, by path and status.");
     describe_counter!(SHED, Unit::Count, "Requests turned away because of load, by reason.");
-    for reason in ["connections", "requests", "session_waiters"] {
+    for reason in ["body_memory", "connections", "requests", "session_waiters"] {
         counter!(SHED, "reason" => reason).absolute(0);
     }
     let what = "Answers of providers by configured model and status; without one, what went wrong.";

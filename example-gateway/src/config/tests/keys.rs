@@ -102,6 +102,7 @@ admin:
   token: t
 limits:
   body_bytes: 8192
+  body_memory_bytes: 1048576
   body_timeout_ms: 8192
   header_bytes: 8192
   h2_header_bytes: 8192

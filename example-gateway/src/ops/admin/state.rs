@@ -77,7 +77,7 @@ impl Admin {
 
     /// The body of a request, within the limits.
     pub(super) async fn read<T: DeserializeOwned>(&self, body: Body) -> Result<T, Refusal> {
-        let bytes = collect(body, &self.limits).await?;
+        let bytes = collect(body, &self.limits, None).await?;
         serde_json::from_slice(&bytes)
             .map_err(|error| invalid("invalid_json", format!("the body cannot be read: {error}")))
     }

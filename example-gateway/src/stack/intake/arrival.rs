@@ -1,17 +1,18 @@
 //! What is refused before it is understood: bodies of another type, too large, too late.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
 use axum::BoxError;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, StatusCode, header};
-use http_body::Body;
+use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Limited};
 
 use super::coding::{self, Coding};
 use crate::config::Limits;
 use crate::error::ApiError;
+use crate::stack::memory::Held;
 
 /// The most that a declared length makes us set aside before the bytes are there: 1 MiB.
 const RESERVED: usize = 1 << 20;
@@ -71,18 +72,19 @@ pub(super) async fn collect_inflated<B>(
     coding: Option<Coding>,
     body: B,
     limits: &Limits,
+    held: Held,
 ) -> Result<Bytes, ApiError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let Some(coding) = coding else { return collect(body, limits).await };
+    let Some(coding) = coding else { return collect(body, limits, Some(held)).await };
     check_length(&body, limits)?;
     let inflated = coding.inflate(Limited::new(body, limits.body_bytes));
     let told = |error: ApiError| match error.code() {
         "invalid_body" => coding::broken(),
         _ => error,
     };
-    collect(inflated, limits).await.map_err(told)
+    collect(inflated, limits, Some(held)).await.map_err(told)
 }
 
 /// Refuses a declared length before anything is read.
@@ -96,24 +98,34 @@ fn too_large(limits: &Limits) -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", text)
 }
 
-/// Reads a body whole, within the limits of size and time.
-pub(crate) async fn collect<B>(body: B, limits: &Limits) -> Result<Bytes, ApiError>
+/// Reads a body whole, within the limits of size and time, and of the memory that is `held` for it.
+pub(crate) async fn collect<B>(
+    body: B,
+    limits: &Limits,
+    mut held: Option<Held>,
+) -> Result<Bytes, ApiError>
 where
     B: Body<Data = Bytes>,
 {
     check_length(&body, limits)?;
-    let mut whole = pin!(whole(body, limits.body_bytes));
-    // The body usually arrives with its head, and no timer is needed.
-    let read = match whole.as_mut().now_or_never() {
-        Some(read) => Ok(read),
-        None => tokio::time::timeout(limits.body_timeout, whole).await,
+    let read = {
+        let mut whole = pin!(whole(body, limits.body_bytes, held.as_mut()));
+        // The body usually arrives with its head, and no timer is needed.
+        match whole.as_mut().now_or_never() {
+            Some(read) => Ok(read),
+            None => tokio::time::timeout(limits.body_timeout, whole).await,
+        }
     };
     match read {
-        Ok(Ok(Some(whole))) => Ok(whole),
-        Ok(Ok(None)) => Err(too_large(limits)),
-        Ok(Err(_)) => {
+        Ok(Ok(whole)) => Ok(match held {
+            Some(held) => held.attach(whole),
+            None => whole,
+        }),
+        Ok(Err(Stopped::TooLarge)) => Err(too_large(limits)),
+        Ok(Err(Stopped::Broken)) => {
             Err(ApiError::invalid("invalid_body", "the body could not be read to its end"))
         }
+        Ok(Err(Stopped::NoMemory(error))) => Err(error),
         Err(_) => {
             let text = format!("the body did not arrive within {:?}", limits.body_timeout);
             Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", text))
@@ -121,24 +133,55 @@ where
     }
 }
 
-/// All of `body`, `None` when it is larger than `limit`.
-async fn whole<B: Body<Data = Bytes>>(body: B, limit: usize) -> Result<Option<Bytes>, B::Error> {
+/// Why a body was not read to its end.
+enum Stopped {
+    TooLarge,
+    Broken,
+    NoMemory(ApiError),
+}
+
+/// All of `body`, of at most `limit` bytes.
+async fn whole<B>(body: B, limit: usize, mut held: Option<&mut Held>) -> Result<Bytes, Stopped>
+where
+    B: Body<Data = Bytes>,
+{
     let mut body = pin!(body);
     let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
+    while let Some(frame) = next(body.as_mut(), held.as_deref()).await? {
+        let Ok(data) = frame.into_data() else { continue };
         if data.len() > limit.saturating_sub(whole.len()) {
-            return Ok(None);
+            return Err(Stopped::TooLarge);
         }
-        if whole.is_empty() {
-            if body.is_end_stream() {
-                return Ok(Some(data));
-            }
+        if let Some(held) = &mut held {
+            held.grow(data.len()).await.map_err(Stopped::NoMemory)?;
+        }
+        if whole.is_empty() && body.is_end_stream() {
+            return Ok(data);
+        }
+        if whole.capacity() - whole.len() < data.len() {
             let rest = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-            whole.reserve(data.len() + rest.min(RESERVED));
+            // What has come is a pledge for as much again: so a length that is only declared sets little
+            // aside, and a long body is moved a few times and not at every step.
+            whole.reserve(data.len() + rest.min(RESERVED.max(whole.len())));
         }
         // Copied at once, so that the server reads on into the memory that it has.
         whole.extend_from_slice(&data);
     }
-    Ok(Some(whole.freeze()))
+    Ok(whole.freeze())
+}
+
+/// The next part of a body, unless it has to make room for that of a faster client.
+async fn next<B: Body>(
+    mut body: Pin<&mut B>,
+    held: Option<&Held>,
+) -> Result<Option<Frame<B::Data>>, Stopped> {
+    let frame = match held {
+        Some(held) => tokio::select! {
+            biased;
+            frame = body.frame() => frame,
+            error = held.refused() => return Err(Stopped::NoMemory(error)),
+        },
+        None => body.frame().await,
+    };
+    frame.transpose().map_err(|_| Stopped::Broken)
 }

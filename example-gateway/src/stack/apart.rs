@@ -1,0 +1,86 @@
+//! Work on long bodies, apart from the threads that serve clients.
+//!
+//! What reads a body takes a nanosecond for each byte, or many where it is made to. On the thread of a
+//! connection all other clients of that thread would wait.
+
+use std::num::NonZero;
+use std::sync::LazyLock;
+use std::thread;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, spawn_blocking};
+use tracing::Instrument;
+use tracing::instrument::WithSubscriber;
+
+use super::memory::SMALL;
+
+/// As many long bodies are read at once as half of the processors, so that the rest goes on serving.
+static PLACES: LazyLock<Semaphore> = LazyLock::new(|| {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    Semaphore::new((processors / 2).max(1))
+});
+
+/// Does `work` on a body of `length` bytes: here if it is small, else on a thread for it.
+///
+/// # Errors
+///
+/// When `work` panics.
+pub(crate) async fn apart<T: Send + 'static>(
+    length: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    if length <= SMALL {
+        return Ok(work());
+    }
+    // It is never closed.
+    let place = PLACES.acquire().await.ok();
+    spawn_blocking(move || {
+        // Held to the end of the work, also when nobody waits for it any more.
+        let _place = place;
+        work()
+    })
+    .await
+}
+
+/// The same for work that may wait, which takes a place only if it is `busy` all the time.
+///
+/// # Errors
+///
+/// As [`apart`].
+pub(crate) async fn apart_async<T: Send + 'static>(
+    length: usize,
+    busy: bool,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, JoinError> {
+    if length <= SMALL {
+        return Ok(work.await);
+    }
+    let place = if busy { PLACES.acquire().await.ok() } else { None };
+    let runtime = Handle::current();
+    // A thread of its own knows neither of the span nor of who listens.
+    let work = work.in_current_span().with_current_subscriber();
+    spawn_blocking(move || {
+        let _place = place;
+        runtime.block_on(work)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_long_body_is_read_on_another_thread_and_a_short_one_here() {
+        let here = thread::current().id();
+        let thread = |length| apart(length, || thread::current().id());
+        assert_eq!(thread(SMALL).await.unwrap(), here);
+        assert_ne!(thread(SMALL + 1).await.unwrap(), here);
+        for busy in [true, false] {
+            let thread = |length| apart_async(length, busy, async { thread::current().id() });
+            assert_eq!(thread(SMALL).await.unwrap(), here);
+            assert_ne!(thread(SMALL + 1).await.unwrap(), here);
+        }
+    }
+}
