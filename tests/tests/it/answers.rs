@@ -156,7 +156,7 @@ async fn a_429_of_the_only_model_passes_as_it_is() {
     let answer = gateway.ask(&turn()).await;
     assert_eq!((answer.status, answer.text()), (429, body.to_owned()));
     assert_eq!(answer.header("retry-after"), Some("7"));
-    assert_eq!(answer.affinity(), ("false", "failed", ONE));
+    assert_eq!(answer.affinity(), ("false", "none", ONE));
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn an_upstream_that_is_not_there_is_told_in_the_protocols_shape() {
         let refused = gateway.ask(&post(path, chat(ONE, "hello"))).await;
         assert_eq!(refused.refusal(), (502, "upstream_unreachable".to_owned()));
         assert_eq!(refused.json()["error"]["type"], "server_error");
-        assert_eq!(refused.affinity(), ("false", "failed", ONE));
+        assert_eq!(refused.affinity(), ("false", "none", ONE));
     }
     let refused = gateway.ask(&post("/v1/messages", chat(ONE, "hello"))).await;
     assert_eq!((refused.status, refused.json()["type"].as_str()), (502, Some("error")));
