@@ -12,4 +12,5 @@ mod linger;
 mod noting;
 mod refuse;
 pub(crate) mod shutdown;
+mod strangers;
 pub(crate) mod workers;

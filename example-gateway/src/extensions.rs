@@ -18,6 +18,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -60,6 +61,23 @@ impl Client {
             }
             address => Self::Peer(address),
         }
+    }
+}
+
+/// Whether whoever is at the other end of a connection has shown the token. Set by `edge::connection`, made
+/// by the admin API.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Introduction(Arc<AtomicBool>);
+
+impl Introduction {
+    /// The token was shown.
+    pub(crate) fn make(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the token was shown.
+    pub(crate) fn is_made(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -18,7 +18,11 @@ use crate::edge::door::Door;
 use crate::edge::workers::Workers;
 use crate::telemetry::log;
 
-/// Connections to the admin listener, and requests there, at a time. They are separate from those of
+/// Requests to the admin listener at a time: as many as HTTP/2 allows on all its connections, so that those
+/// without a token, which hold one each while they do not read their refusal, leave some.
+const ADMIN_REQUESTS: usize = 200 * ADMIN_PLACES;
+
+/// Connections to the admin listener at a time. They are separate from those of
 /// clients, so that an overload on either side does not shut out the other.
 const ADMIN_PLACES: usize = 64;
 
@@ -108,7 +112,7 @@ impl Gateway {
         let steered = steered.map(|(socket, front)| (socket, front, Browsers::of_keys(), true));
         for (socket, front, browsers, tells_peer) in served.chain(steered) {
             let (door, requests) = match tells_peer {
-                true => (door.apart(ADMIN_PLACES), Arc::new(Semaphore::new(ADMIN_PLACES))),
+                true => (door.apart(ADMIN_PLACES), Arc::new(Semaphore::new(ADMIN_REQUESTS))),
                 false => (door.clone(), requests.clone()),
             };
             let server = Arc::new(Server {

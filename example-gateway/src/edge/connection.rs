@@ -10,6 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -26,7 +27,7 @@ use crate::config::Limits;
 use crate::edge::front::{Access, Endpoint, Front};
 use crate::edge::guarded::Guarded;
 use crate::error::ApiError;
-use crate::extensions::Peer;
+use crate::extensions::{Introduction, Peer};
 use crate::protocol::Protocol;
 use crate::stack::memory::may_be_long;
 use crate::telemetry::metrics;
@@ -74,7 +75,11 @@ pub(crate) fn http(limits: &Limits) -> Builder<TokioExecutor> {
 
 impl Server {
     /// Serves a connection until it ends, is too slow, or the gateway stops.
-    pub(super) async fn serve(self: Arc<Self>, stream: TcpStream) {
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        stream: TcpStream,
+        introduction: Option<Introduction>,
+    ) {
         let activity = Activity::begin();
         let (peer, tells_peer) = (stream.peer_addr().ok().map(Peer), self.tells_peer);
         let stream = TokioIo::new(Noting { stream, activity: activity.clone() });
@@ -84,6 +89,9 @@ impl Server {
             // Each extension costs an allocation; few requests need this one.
             if let Some(peer) = peer.filter(|_| tells_peer || may_be_long(&request)) {
                 request.extensions_mut().insert(peer);
+            }
+            if let Some(introduction) = &introduction {
+                request.extensions_mut().insert(introduction.clone());
             }
             server.answer(activity, request)
         });
@@ -107,6 +115,17 @@ impl Server {
                     Seen::End => return,
                 },
             }
+        }
+    }
+
+    /// Serves one request of HTTP/1 and closes the connection. The caller limits the time.
+    pub(super) async fn serve_once(self: Arc<Self>, stream: TcpStream) {
+        let mut http = http1::Builder::new();
+        http.keep_alive(false).header_read_timeout(None).max_buf_size(self.limits.header_bytes);
+        let activity = Activity::begin();
+        let service = service_fn(move |request| self.clone().answer(activity.clone(), request));
+        if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+            tracing::debug!(%error, "connection ended");
         }
     }
 

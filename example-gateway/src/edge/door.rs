@@ -4,17 +4,22 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::coop::unconstrained;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Server;
 use super::refuse::Refuse;
+use super::strangers::Strangers;
 use super::workers::Workers;
-use crate::telemetry::metrics;
 
 /// Pause after a failed accept: out of file descriptors, trying at once would only burn time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Time for a connection that has to give way to be gone.
+const GIVES_WAY: Duration = Duration::from_secs(1);
 
 /// Where connections come in, on whichever listener.
 #[derive(Clone, Debug)]
@@ -23,13 +28,16 @@ pub(crate) struct Door {
     refuse: Refuse,
     tasks: TaskTracker,
     workers: Arc<Workers>,
+    /// Where those who show no token give way to others.
+    strangers: Option<Strangers>,
 }
 
 impl Door {
     /// A door with as many `places` for connections, which `workers` serve.
     pub(crate) async fn new(places: usize, workers: Arc<Workers>) -> Self {
         let connections = Arc::new(Semaphore::new(places));
-        Self { connections, refuse: Refuse::new().await, tasks: TaskTracker::new(), workers }
+        let (refuse, tasks) = (Refuse::new().await, TaskTracker::new());
+        Self { connections, refuse, tasks, workers, strangers: None }
     }
 
     /// Waits until no connection is left. No listener may accept any more.
@@ -38,9 +46,10 @@ impl Door {
         self.tasks.wait().await;
     }
 
-    /// The same with as many places of its own.
+    /// The same with as many places of its own, where those who show no token give way to others.
     pub(crate) fn apart(&self, places: usize) -> Self {
-        Self { connections: Arc::new(Semaphore::new(places)), ..self.clone() }
+        let connections = Arc::new(Semaphore::new(places));
+        Self { connections, strangers: Some(Strangers::default()), ..self.clone() }
     }
 
     pub(crate) async fn accept(self, socket: TcpListener, server: Arc<Server>) {
@@ -69,20 +78,43 @@ impl Door {
     }
 
     fn enter(&self, stream: TcpStream, server: &Arc<Server>) {
-        let Ok(place) = self.connections.clone().try_acquire_owned() else {
-            metrics::shed("connections");
-            return self.refuse.connection(stream);
-        };
+        let mut place = Box::pin(self.connections.clone().acquire_owned());
+        // Polled here, so that places go to those who wait in the order in which they came.
+        // The budget of this task, which accepts, is nothing to go by.
+        if let Some(Ok(place)) = unconstrained(place.as_mut()).now_or_never() {
+            return self.serve(stream, server, place);
+        }
+        if !self.strangers.as_ref().is_some_and(Strangers::send_one_away) {
+            return self.refuse.connection(stream, server);
+        }
+        let (door, server) = (self.clone(), server.clone());
+        self.tasks.spawn(async move {
+            match tokio::time::timeout(GIVES_WAY, place).await {
+                Ok(Ok(place)) => door.serve(stream, &server, place),
+                _ => door.refuse.connection(stream, &server),
+            }
+        });
+    }
+
+    fn serve(&self, stream: TcpStream, server: &Arc<Server>, place: OwnedSemaphorePermit) {
         // Without it a stream of small writes waits for the client's delayed acknowledgements.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
         let Some(worker) = self.workers.least_busy() else { return };
         let (server, runtime) = (server.clone(), worker.runtime.clone());
+        let stranger = self.strangers.as_ref().map(Strangers::arrived);
         let served = async move {
             // A socket belongs to the runtime in which it was made.
             match stream.into_std().and_then(TcpStream::from_std) {
-                Ok(stream) => server.serve(stream).await,
+                Ok(stream) => match stranger {
+                    None => server.serve(stream, None).await,
+                    Some(stranger) => {
+                        let introduction = stranger.introduction.clone();
+                        let served = server.serve(stream, Some(introduction));
+                        stranger.end.run_until_cancelled(served).await.unwrap_or_default();
+                    }
+                },
                 Err(error) => tracing::debug!(%error, "connection lost on its way to its thread"),
             }
             drop((place, worker));

@@ -27,7 +27,7 @@ use self::state::Admin;
 use crate::edge::auth;
 use crate::edge::front::panicked;
 use crate::error::ApiError;
-use crate::extensions::Peer;
+use crate::extensions::{Introduction, Peer};
 use crate::ops::{live, ui};
 use crate::protocol::Protocol;
 use crate::stack::answers::{not_found, wrong_method};
@@ -61,6 +61,9 @@ fn public() -> Router {
 async fn check(State(token): State<SecretString>, request: Request, next: Next) -> Response {
     let token = token.expose_secret().as_bytes();
     if auth::bearer(request.headers()).any(|shown| bool::from(shown.ct_eq(token))) {
+        if let Some(introduction) = request.extensions().get::<Introduction>() {
+            introduction.make();
+        }
         return next.run(request).await;
     }
     if let Some(Peer(peer)) = request.extensions().get() {

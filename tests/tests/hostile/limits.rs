@@ -79,13 +79,21 @@ async fn connections_beyond_the_limit_are_told_so_without_being_asked() {
         assert_overloaded(&answer);
         assert_eq!(answer.header("connection"), Some("close"));
     }
+    // An orchestrator that heard nothing would end the process.
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(gateway.ask(&get(path)).await.status, 200, "{path}");
+    }
+    assert_eq!(
+        gateway.connect().await.ask(&get("/v1/models")).await.refusal(),
+        is(503, "overloaded")
+    );
     // Those that have a place keep it.
     let metrics = kept[0].ask(&get("/metrics")).await.text();
-    assert!(metrics.contains(r#"{reason="connections"} 20"#), "{metrics}");
+    assert!(metrics.contains(r#"{reason="connections"} 21"#), "{metrics}");
     kept.pop();
     until(async || {
         let mut connection = gateway.connect().await;
-        connection.write(&get("/healthz")).await;
+        connection.write(&get("/v1/models")).await;
         connection.told().await.0 == 200
     })
     .await;
