@@ -3,12 +3,13 @@
 //! hyper has one timer for a connection, which runs while a head is awaited, whether a byte of it
 //! has come or not, and none before it knows the version. Here each wait has its own limit.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::guarded::LetGo;
 use crate::config::Limits;
 
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
@@ -29,6 +30,8 @@ pub(super) struct Activity {
     /// How much of the preface of HTTP/2 the connection began with; beyond its length once another byte
     /// came. HTTP/2 has frames that belong to no request, such as pings: they begin no head.
     preface: AtomicUsize,
+    /// The answers that HTTP/2 sends, some of which are over.
+    answers: Mutex<Vec<Weak<dyn LetGo>>>,
 }
 
 /// What a look at a connection found.
@@ -52,6 +55,7 @@ impl Activity {
             since: AtomicU64::new(0),
             stuck: AtomicU64::new(0),
             preface: AtomicUsize::new(0),
+            answers: Mutex::default(),
         })
     }
 
@@ -74,6 +78,8 @@ impl Activity {
                 None => return Look::Slow("reads nothing of what is sent"),
             }
         }
+        // After it, what no longer runs because of that is not counted.
+        next = next.min(self.let_go(limits.send_timeout));
         if self.running.load(Ordering::Relaxed) > 0 {
             return Look::Again(next);
         }
@@ -84,6 +90,28 @@ impl Activity {
         };
         let left = left(since, limit).filter(|left| !left.is_zero());
         left.map_or(over, |left| Look::Again(next.min(left)))
+    }
+
+    /// Lets go of the answers of which the client took nothing for `limit`. Returns the time for which no
+    /// other will have to go.
+    fn let_go(&self, limit: Duration) -> Duration {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = limit;
+        answers.retain(|answer| {
+            let left = answer.upgrade().and_then(|answer| answer.let_go_after(limit));
+            next = next.min(left.unwrap_or(limit));
+            left.is_some()
+        });
+        next
+    }
+
+    /// Watches whether the client takes an answer.
+    pub(super) fn sends(&self, answer: Weak<dyn LetGo>) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() == answers.capacity() {
+            answers.retain(|answer| answer.strong_count() > 0);
+        }
+        answers.push(answer);
     }
 
     /// Notes bytes that came from the client.

@@ -8,8 +8,8 @@ use axum::body::Body;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::request::Parts;
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::{Request, Response, Version};
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,11 +21,11 @@ use tokio_util::sync::CancellationToken;
 use super::activity::{Activity, Look, Running};
 use super::browsers::Browsers;
 use super::gate;
+use super::guarded::Guarded;
 use super::linger::Lingering;
 use super::noting::Noting;
 use crate::config::Limits;
 use crate::edge::front::{Access, Endpoint, Front};
-use crate::edge::guarded::Guarded;
 use crate::error::ApiError;
 use crate::extensions::{Introduction, Peer};
 use crate::protocol::Protocol;
@@ -131,7 +131,7 @@ impl Server {
 
     /// Waits for a reason to close a connection, and with `closing` for one to end it.
     async fn watch(&self, activity: &Activity, closing: bool) -> Seen {
-        let mut next = self.limits.header_timeout;
+        let mut next = self.limits.header_timeout.min(self.limits.send_timeout);
         loop {
             tokio::select! {
                 () = self.abandon.cancelled() => return Seen::End,
@@ -171,11 +171,12 @@ impl Server {
         self: Arc<Self>,
         activity: Arc<Activity>,
         request: Request<Incoming>,
-    ) -> Result<Response<Guarded<Body, (Running, Option<OwnedSemaphorePermit>)>>, Infallible> {
+    ) -> Result<Response<Guarded<(Running, Option<OwnedSemaphorePermit>)>>, Infallible> {
         let running = Running::begin(&activity);
         let (mut parts, body) = request.into_parts();
         let body = Lingering::new(&parts, body, &activity);
         let protocol = Protocol::of(parts.uri.path());
+        let version = parts.version;
         let admitted = self.admit(&mut parts);
         let reader = self.browsers.reader(&parts.headers);
         let refused = |error: ApiError| {
@@ -196,6 +197,10 @@ impl Server {
             },
         };
         self.browsers.share(reader, &mut response);
-        Ok(response.map(|body| Guarded::new(body, (running, place))))
+        let response = response.map(|body| Guarded::new(body, (running, place)));
+        if version == Version::HTTP_2 && !response.body().is_end_stream() {
+            activity.sends(response.body().watched());
+        }
+        Ok(response)
     }
 }

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ use crate::error::ApiError;
 use crate::paths::Served;
 use crate::protocol::Protocol;
 use crate::stack::sessions::Sessions;
-use crate::telemetry::metrics::{self, Metrics};
+use crate::telemetry::metrics::{self, Metrics, Scrape};
 use crate::upstream::providers::Upstreams;
 
 /// All that may be asked for.
@@ -103,7 +104,14 @@ pub(crate) async fn scrape(
     State((metrics, sessions)): State<(Metrics, Sessions)>,
 ) -> Response<Body> {
     metrics::sessions(sessions.place(), sessions.len(), sessions.unready().as_ref());
-    let mut response = Response::new(Body::from(metrics.render()));
+    let Scrape { text, place } = metrics.scrape();
+    let length = HeaderValue::from(text.len());
+    let body = Full::new(text).map_frame(move |frame| {
+        let _until_it_is_taken = &place;
+        frame
+    });
+    let mut response = Response::new(Body::new(body));
+    response.headers_mut().insert(header::CONTENT_LENGTH, length);
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
     response

@@ -4,17 +4,20 @@
 //! makes a new series.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use affinity_layer::store::Unready;
 use affinity_layer::{ModelName, describe_metrics};
+use bytes::Bytes;
 use http::StatusCode;
 use metrics::{
     Counter, Histogram, SharedString, Unit, counter, describe_counter, describe_gauge,
     describe_histogram, gauge, histogram,
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::log::{LostLines, lost_lines};
 
@@ -46,9 +49,33 @@ const STORE_BUCKETS: [f64; 10] =
 /// How often samples are folded into their buckets; without it they would pile up between scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// Scrapes that have a text of their own at a time.
+const FRESH_SCRAPES: usize = 8;
+
+/// Time for which the others share one.
+const SHARED_FOR: Duration = Duration::from_secs(1);
+
 /// The metrics of this process. Gateways in one process share them.
 #[derive(Clone, Debug)]
-pub(crate) struct Metrics(PrometheusHandle);
+pub(crate) struct Metrics {
+    handle: PrometheusHandle,
+    scrapes: Arc<Scrapes>,
+}
+
+/// What limits the texts that clients hold, who may take them as slowly as they like.
+#[derive(Debug)]
+struct Scrapes {
+    fresh: Arc<Semaphore>,
+    /// The text for those beyond, and when it was made.
+    shared: Mutex<Option<(Instant, Bytes)>>,
+}
+
+/// A text for a scrape. It may be dropped when the text is taken.
+#[derive(Debug)]
+pub(crate) struct Scrape {
+    pub(crate) text: Bytes,
+    pub(crate) place: Option<OwnedSemaphorePermit>,
+}
 
 impl Metrics {
     /// Starts counting, the first time that it is called.
@@ -57,17 +84,38 @@ impl Metrics {
     ///
     /// When another recorder was installed before.
     pub(crate) fn start() -> io::Result<Self> {
-        static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
-        let handle = HANDLE.get_or_init(|| install().map_err(|error| error.to_string()));
-        handle.clone().map(Self).map_err(io::Error::other)
+        static METRICS: OnceLock<Result<Metrics, String>> = OnceLock::new();
+        let metrics = METRICS.get_or_init(|| {
+            let handle = install().map_err(|error| error.to_string())?;
+            let fresh = Arc::new(Semaphore::new(FRESH_SCRAPES));
+            let scrapes = Arc::new(Scrapes { fresh, shared: Mutex::default() });
+            Ok(Self { handle, scrapes })
+        });
+        metrics.clone().map_err(io::Error::other)
     }
 
-    /// The text for a scrape.
-    pub(crate) fn render(&self) -> String {
+    /// The text for a scrape: made for it, unless too many still hold theirs; then all share one, which is
+    /// a second old at most.
+    pub(crate) fn scrape(&self) -> Scrape {
+        if let Ok(place) = self.scrapes.fresh.clone().try_acquire_owned() {
+            return Scrape { text: self.render().into(), place: Some(place) };
+        }
+        let mut shared = self.scrapes.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let young = shared.as_ref().filter(|(made, _)| made.elapsed() < SHARED_FOR);
+        let text = young.map(|(_, text)| text.clone());
+        let text = text.unwrap_or_else(|| {
+            let text = Bytes::from(self.render());
+            *shared = Some((Instant::now(), text.clone()));
+            text
+        });
+        Scrape { text, place: None }
+    }
+
+    fn render(&self) -> String {
         let LostLines { unread, repeated } = lost_lines();
         counter!(LOST_LINES, "why" => "unread").absolute(unread);
         counter!(LOST_LINES, "why" => "repeated").absolute(repeated);
-        self.0.render()
+        self.handle.render()
     }
 
     /// Keeps what is counted small, for ever.
@@ -75,7 +123,7 @@ impl Metrics {
         let mut pace = tokio::time::interval(UPKEEP);
         loop {
             pace.tick().await;
-            self.0.run_upkeep();
+            self.handle.run_upkeep();
         }
     }
 }
@@ -256,4 +304,22 @@ impl Upstream {
 #[expect(clippy::cast_precision_loss, reason = "there are never 2^53 sessions")]
 fn as_f64(count: usize) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn scrapes_that_nobody_takes_share_their_text() {
+        let metrics = Metrics::start().unwrap();
+        let held: Vec<_> = (0..FRESH_SCRAPES).map(|_| metrics.scrape()).collect();
+        assert!(held.iter().all(|scrape| scrape.place.is_some()));
+        let shared = [(); 100].map(|()| metrics.scrape());
+        assert!(shared.iter().all(|other| other.text.as_ptr() == shared[0].text.as_ptr()));
+        tokio::time::advance(SHARED_FOR).await;
+        assert_ne!(metrics.scrape().text.as_ptr(), shared[0].text.as_ptr(), "a second old at most");
+        drop(held);
+        assert!(metrics.scrape().place.is_some());
+    }
 }

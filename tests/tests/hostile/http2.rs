@@ -1,8 +1,9 @@
 //! HTTP/2 by frames, as attackers send it.
 
 use affinity_tests::h2::{END_HEADERS, END_STREAM, Frames, Reply, fields, frame, kind};
+use affinity_tests::until;
 
-use crate::{chat, serves, start, with};
+use crate::{chat, serves, start, turn, with};
 
 const GET: [(&str, &str); 4] =
     [(":method", "GET"), (":scheme", "http"), (":path", "/v1/models"), (":authority", "localhost")];
@@ -137,6 +138,30 @@ async fn the_host_of_a_request_is_one() {
         frames.send(&frame(kind::HEADERS, WHOLE, 1, &fields(head))).await;
         assert_eq!(frames.reply().await, Reply::Status(reply), "{head:?}");
     }
+}
+
+#[tokio::test]
+async fn streams_that_are_not_read_let_go_of_their_places() {
+    let limits = "limits: {max_requests: 3, send_timeout_ms: 500}";
+    let (upstream, gateway) = with(|setup| setup.line(limits)).await;
+    let mut frames = Frames::open(gateway.address()).await;
+    // A window of 0 for each stream.
+    frames.send(&frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).await;
+    for stream in [1, 3, 5] {
+        frames.send(&post(stream, &[])).await;
+        assert_eq!(frames.reply().await, Reply::Status(200));
+    }
+    until(async || upstream.count() == 3).await;
+    // All that is asked for meanwhile is to go on with the connection.
+    let pinging = tokio::spawn(async move {
+        let mut pace = tokio::time::interval(std::time::Duration::from_millis(50));
+        while frames.send(&frame(kind::PING, 0, 0, &[7; 8])).await {
+            pace.tick().await;
+        }
+    });
+    until(async || gateway.ask(&turn()).await.status == 200).await;
+    assert!(!pinging.is_finished(), "the connection is still there");
+    pinging.abort();
 }
 
 #[tokio::test]
