@@ -19,7 +19,7 @@ async fn a_head_that_does_not_come_is_a_504() {
     let gateway = setup.start().await;
     let answer = gateway.ask(&turn()).await;
     assert_eq!(answer.refusal(), is(504, "upstream_timeout"));
-    assert_eq!(answer.affinity(), ("false", "failed", ONE));
+    assert_eq!(answer.affinity(), ("false", "none", ONE));
 }
 
 #[tokio::test]
