@@ -1,4 +1,11 @@
 //! The time that one request may spend waiting for the store.
+//!
+//! A limit for each call would not do: a request that reads, claims and claims again would wait three
+//! times as long as the operator allowed, just when Redis is slow. So one [`Budget`] goes with a request
+//! through all of its calls, and each takes from what the others left.
+//!
+//! The time is measured around the calls. The router may take seconds in between and costs nothing here,
+//! else a slow router would leave no time to store what it decided.
 
 use std::time::Duration;
 
@@ -6,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::error::{StoreError, StoreErrorKind};
 
-/// What is left of it. The time between store calls, such as the router's, is not charged.
+/// What is left of the time. The time between store calls, such as the router's, is not charged.
 #[derive(Debug)]
 pub(super) struct Budget(Duration);
 
@@ -32,6 +39,8 @@ impl Budget {
         self.spend(self.0, call).await
     }
 
+    /// Runs `call` for `limit` at most and charges the time that it took. A call that is out of time is
+    /// dropped, and counts as a failure of the store ([`StoreErrorKind::Timeout`]).
     async fn spend<T>(
         &mut self,
         limit: Duration,

@@ -1,4 +1,17 @@
 //! What is left to do when the inner service has answered a request whose pin was not at hand.
+//!
+//! A hit needs only its headers. Any other request may have just changed a pin, or be the last one of its
+//! session, so before its response goes out:
+//!
+//! 1. It waits until other replicas know the pin that it reports. The client would otherwise learn of a
+//!    new model here and find the previous one on the replica that it asks next. The wait is counted from
+//!    the decision, so a model that takes longer than that to answer costs nothing.
+//! 2. It gets its headers.
+//! 3. The pin of a request with `x-plano-affinity: final` is released, unless an
+//!    [`AnswerLayer`](crate::AnswerLayer) below has taken that over for the end of the body.
+//!
+//! If the inner service fails, none of this happens: there is no response, and the pin stays for the
+//! client's next attempt.
 
 use std::time::Duration;
 
@@ -11,17 +24,21 @@ use crate::PinnedModel;
 use crate::answer::ReleasedAtEnd;
 use crate::outcome::Stamp;
 
+/// What `Protocol::decide` knows and only the response can use.
 pub(super) struct Epilogue {
     /// The headers of the response.
     pub(super) stamp: Stamp,
     /// The model of a final request.
     pub(super) to_release: Option<PinnedModel>,
+    /// The time for the release. It is a budget of its own: the response is complete, and the one of the
+    /// request may be used up.
     pub(super) store_budget: Duration,
     /// When every replica knows the pin that the response reports.
     pub(super) known: Option<Instant>,
 }
 
 impl Epilogue {
+    /// Completes `response`. A release that fails is not an error: the pin then ends by its expiry.
     pub(super) async fn finish<B>(self, mut response: Response<B>) -> Response<B> {
         if let Some(known) = self.known {
             sleep_until(known).await;

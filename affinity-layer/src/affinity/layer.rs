@@ -1,3 +1,12 @@
+//! The layer: every setting of the middleware, and what makes services out of them.
+//!
+//! Settings are on the layer and not on the service, as everywhere in tower: a service is a clone for
+//! each connection or request, and must be cheap. All services of one layer share one allocation.
+//!
+//! A setter changes the layer that it is called on. If the layer has been cloned or has made services
+//! before, these keep the settings that they had; the store, the flights and the state of the log lines
+//! stay common to all of them.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +27,41 @@ use crate::{
 /// Layer that applies the [`Affinity`] middleware. All settings live here.
 ///
 /// Services made from one layer, or from clones of it, share the store and the coalescing of
-/// concurrent first requests. See the [crate docs](crate) for an example.
+/// concurrent first requests. See the [crate docs](crate) for an example. Make one layer and clone it
+/// for each stack that serves the same sessions: two layers over one store agree on pins, but each of
+/// them asks the router for a session that is new to both.
+///
+/// ```
+/// use affinity_layer::agents::SubAgents;
+/// use affinity_layer::{
+///     AffinityLayer, BodyId, BoxError, Expiry, MemoryStore, ModelName, RouteDecision, RouteRequest,
+/// };
+/// use std::time::Duration;
+/// use tower::service_fn;
+///
+/// # fn layer() -> Result<(), BoxError> {
+/// let served = ["openai/gpt-4o-mini", "openai/gpt-4o"].map(ModelName::new);
+/// let served = served.into_iter().collect::<Result<Vec<_>, _>>()?;
+/// let small = served[0].clone();
+/// let router = service_fn(move |_: RouteRequest| {
+///     let small = small.clone();
+///     async move { Ok::<_, BoxError>(RouteDecision::new([small])) }
+/// });
+/// let affinity = AffinityLayer::new(MemoryStore::new(100_000), router)
+///     .expiry(Expiry::sliding(Duration::from_secs(600), Duration::from_secs(86_400)))
+///     // Coding agents name their sessions in headers of their own.
+///     .agents(SubAgents::Inherit)
+///     // Clients that send no header may still send a cache key.
+///     .body_ids([BodyId::PromptCacheKey])
+///     .default_model(served[0].clone())
+///     // From the weakest to the strongest: a session moves up and never down.
+///     .escalation(served.clone())
+///     .accept_models(move |model| served.contains(model));
+/// # let _ = affinity;
+/// # Ok(())
+/// # }
+/// # layer().unwrap();
+/// ```
 #[must_use]
 pub struct AffinityLayer<St, R, Rej = OpenAiErrors> {
     shared: Arc<Shared<St, R>>,
@@ -27,6 +70,9 @@ pub struct AffinityLayer<St, R, Rej = OpenAiErrors> {
 
 impl<St: AffinityStore, R: RouterService> AffinityLayer<St, R> {
     /// A layer that keeps pins in `store` and asks `router` when there is none.
+    ///
+    /// The store belongs to the layer from here on. To look at its pins from elsewhere, keep a clone of a
+    /// store that is cheap to clone, such as [`SharedStore`].
     pub fn new(store: St, router: R) -> Self {
         let store = Arc::new(store);
         let shared = Shared {
@@ -46,6 +92,8 @@ where
     St: AffinityStore,
     R: RouterService,
 {
+    /// Changes one setting. Copies what is shared if a clone or a service holds it too: a running service
+    /// never sees a setting change under a request.
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut Arc::make_mut(&mut self.shared).settings);
         self
@@ -53,13 +101,22 @@ where
 
     /// The headers that may name the session; the first of them that is present wins.
     ///
+    /// The others are then not looked at, even if the first one cannot be used: its request is refused
+    /// with 400 `invalid_session_id`. So is one that has a header twice with different values. With an
+    /// empty list no header names a session.
+    ///
     /// Default: [`SESSION_HEADERS`](crate::headers::SESSION_HEADERS).
     pub fn headers(self, headers: impl IntoIterator<Item = HeaderName>) -> Self {
         self.set(|settings| settings.keys.headers(headers))
     }
 
     /// The header that names the tenant. With it, a request that names a session and no tenant is
-    /// refused. Only a trusted proxy may be able to set it.
+    /// refused with 400 `missing_scope`, and one whose tenant is no valid [`Scope`](crate::Scope) with
+    /// 400 `invalid_scope`. Only a trusted proxy may be able to set it: whoever chooses the scope
+    /// chooses whose sessions it can reach.
+    ///
+    /// A session that the client did not name (a conversation of Responses, a guess by the opening) is not
+    /// begun without a tenant; its request is routed as one without a session.
     ///
     /// Default: none. A [`Scope`](crate::Scope) in the request's extensions takes precedence.
     pub fn tenant_header(self, header: HeaderName) -> Self {
@@ -121,27 +178,36 @@ where
         self.expiry(Expiry::fixed(ttl))
     }
 
-    /// The largest body in bytes that is held to be routed; a larger one is refused with 413. A
-    /// request that is pinned is not read. Default: 2 MiB.
+    /// The largest body in bytes that is held to be routed; a larger one is refused with 413
+    /// `request_too_large`, before it is read where its length is declared. A request that is pinned is
+    /// not read, so its body may have any length. Default: 2 MiB.
+    ///
+    /// Together with [`waiters`](Self::waiters) this bounds the memory of one session that is not decided
+    /// yet: each of its requests that wait may hold one body.
     pub fn body_limit(self, bytes: usize) -> Self {
         self.set(|settings| settings.body_limit = bytes)
     }
 
     /// How many requests of one session may be under way while its first decision is made; further
-    /// ones are refused with 503. Routing them alone could give the session a second model. Default:
-    /// 2,048, at least 1.
+    /// ones are refused with 503 `overloaded` and `retry-after: 1`. Routing them alone could give the
+    /// session a second model. A session that has a pin is not limited. Default: 2,048, at least 1.
     pub fn waiters(self, most: usize) -> Self {
         self.set(|settings| settings.waiters = most.max(1))
     }
 
     /// The time that one request may wait for the store, all calls together. When it is used up, the
     /// request goes on without the store. Default: 50 ms.
+    ///
+    /// A read takes at most half of what is left, so that a decision made without it can still be stored.
+    /// The time of the router and of the inner service is not charged. A budget of zero begins no call
+    /// at all: only pins that are [at hand](AffinityStore::peek) are then used, and none is made.
     pub fn store_budget(self, budget: Duration) -> Self {
         self.set(|settings| settings.store_budget = budget)
     }
 
-    /// Whether a request that names a session is refused with 503 when the store fails, instead of
-    /// being served unpinned. Default: no.
+    /// Whether a request that names a session is refused with 503 `store_unavailable` when the store
+    /// fails, instead of being served unpinned. For sessions that must not change their model at any
+    /// price; everyone else is better served by an answer than by a refusal. Default: no.
     pub fn require_store(self, require: bool) -> Self {
         self.set(|settings| settings.require_store = require)
     }
@@ -153,13 +219,22 @@ where
         self.set(|settings| settings.route_unkeyed = route)
     }
 
-    /// The model of a request that names none, for when the router has no answer.
+    /// The model of a request that names none, for when the router has no answer or no route matches.
+    ///
+    /// A name in the body that [`accept_models`](Self::accept_models) refuses counts as none. Default:
+    /// none; a request for which nothing names a model then reaches the inner service without a
+    /// [`PinnedModel`](crate::PinnedModel).
     pub fn default_model(self, model: ModelName) -> Self {
         self.set(|settings| settings.default_model = Some(model))
     }
 
     /// Which models can be served. A router's candidates beyond them are passed over, and a pin of
-    /// any other model is moved to a new decision. Default: all.
+    /// any other model is moved to a new decision. If nothing is left of a decision, the router counts as
+    /// unavailable. Default: all.
+    ///
+    /// This is how a configuration that drops a model, or an operator who drains one, ends its pins: no pin
+    /// is searched for, each moves when it is next used. The function is asked on every pinned request, so
+    /// it should be a look-up and take no lock that a writer holds for long.
     pub fn accept_models<F>(self, accepts: F) -> Self
     where
         F: Fn(&ModelName) -> bool + Send + Sync + 'static,
@@ -172,7 +247,30 @@ where
     /// selection will do. Only this request goes to the other model, with `x-plano-pinned: false`; the
     /// pin stays. Default: no request takes a detour.
     ///
-    /// The router chooses the first model of a session with the request in view.
+    /// The function is asked for every request that has a model, hits included, and sees the head only:
+    /// put into the extensions what it has to know of the body. The router chooses the first model of a
+    /// session with the request in view, and the function is asked about that choice, too.
+    ///
+    /// ```
+    /// use affinity_layer::{AffinityLayer, BoxError, MemoryStore, ModelName, RouteDecision, RouteRequest};
+    /// use tower::service_fn;
+    ///
+    /// /// Put into the extensions by a layer outside that has read the body.
+    /// #[derive(Clone)]
+    /// struct HasImage;
+    ///
+    /// # fn layer() -> Result<(), BoxError> {
+    /// let seeing = ModelName::new("openai/gpt-4o")?;
+    /// # let router = service_fn(|_: RouteRequest| async { Ok::<_, BoxError>(RouteDecision::none()) });
+    /// let affinity = AffinityLayer::new(MemoryStore::default(), router).detour(move |head, selection| {
+    ///     let blind = selection.model().as_str() == "openai/o3-mini";
+    ///     (blind && head.extensions.get::<HasImage>().is_some()).then(|| seeing.clone())
+    /// });
+    /// # let _ = affinity;
+    /// # Ok(())
+    /// # }
+    /// # layer().unwrap();
+    /// ```
     pub fn detour<F>(self, detour: F) -> Self
     where
         F: Fn(&Parts, &Selection) -> Option<ModelName> + Send + Sync + 'static,
@@ -184,6 +282,10 @@ where
     /// not bind the rest: each is decided again, and so is the first turn after them, whose model then
     /// holds. Every request counts as a turn, unless it has a [`MidTurn`](crate::ext::MidTurn) in its
     /// extensions. Default: 0, the first turn decides.
+    ///
+    /// The turns that are left are stored in the pin, so all replicas agree on them, and concurrent
+    /// requests of one such turn share one decision. A router that fails leaves model and number as they
+    /// are. A request with `x-plano-affinity: final` uses the pin as it is.
     pub fn warm_up(self, turns: u8) -> Self {
         self.set(|settings| settings.warm_up = turns)
     }

@@ -1,4 +1,9 @@
 //! The body of a request, held in memory only if it has to be read.
+//!
+//! A pinned request's body streams through untouched, however long it is. That of a request which has to
+//! be routed is needed twice: by the router, which judges the prompt, and by the inner service. So it is
+//! collected up to a limit and put back as one piece. [`ReadBody`] is how, and `Payload` sees to it that
+//! a request reads its body once, wherever on its way it is first needed.
 
 use std::future::Future;
 use std::mem;
@@ -12,8 +17,9 @@ use crate::{BoxError, Rejection};
 /// A request body that the affinity layer can read and pass on whole.
 ///
 /// Every body of `Bytes` that can be made from `Bytes` is one, such as `Full<Bytes>` or axum's `Body`: it
-/// is collected, and rebuilt from what was read. Implement this for a body that knows more than its bytes
-/// (the place of a member in it, say) and must not lose that on a request that has to be routed.
+/// is collected, and rebuilt from what was read, without its trailers. Implement this for a body that
+/// knows more than its bytes (the place of a member in it, say) and must not lose that on a request that
+/// has to be routed.
 ///
 /// A pinned request's body is never read.
 ///
@@ -38,6 +44,13 @@ use crate::{BoxError, Rejection};
 /// ```
 pub trait ReadBody {
     /// Reads the body and returns its bytes. The body yields them once more to the inner service.
+    ///
+    /// # Behavior
+    ///
+    /// - It is called at most once for a request, and not at all for one whose pin is at hand.
+    /// - A body whose declared length is over `limit` is refused before any of it is read.
+    /// - After an error the body is dropped with the refused request; it need not be whole.
+    /// - There is no time limit: a server bounds how long a client may take to send its body.
     ///
     /// # Errors
     ///
@@ -68,7 +81,8 @@ where
     }
 }
 
-/// The unchanged body, and its bytes once they were read.
+/// The unchanged body, and its bytes once they were read. The bytes are shared with the body, so a body
+/// that was read is held once.
 pub(super) struct Payload<B> {
     body: B,
     bytes: Option<Bytes>,
@@ -80,7 +94,8 @@ impl<B: ReadBody> Payload<B> {
         Self { body, bytes: None, limit }
     }
 
-    /// The bytes of the body; a declared length over the limit is refused before it is read.
+    /// The bytes of the body; a declared length over the limit is refused before it is read. Later calls
+    /// return what the first one has read.
     pub(super) async fn read(&mut self) -> Result<Bytes, Rejection> {
         if let Some(bytes) = &self.bytes {
             return Ok(bytes.clone());

@@ -5,6 +5,33 @@
 //! a function of its own; [`Protocol::pinned`] is the usual one. Requests of one session that need a
 //! decision at the same time make it in one [flight](crate::coalesce), so that the router is asked
 //! once and all of them go on with one model.
+//!
+//! # The usual case, step by step
+//!
+//! 1. **Join the flight, then read the store.** In the other order there is a gap: a request finds no
+//!    pin, the decision of another is stored and its flight ends, and the request begins a second one.
+//! 2. **A pin that holds is the end of it**, and so is what this process decided while the store was
+//!    away. The flight is left; it costs nothing to those who stay.
+//! 3. **Read the body**, which only now has to be held. A client may send it slowly; see step 4.
+//! 4. **If the body took longer than the store budget and the flight has settled meanwhile, begin
+//!    again.** What was decided may have been moved or released since then.
+//! 5. **Settle.** The first of the flight asks the router and claims, or moves the pin that does not
+//!    hold. The others wait for its agreement; if its client hangs up, the next one decides.
+//! 6. **Conclude.** The claim says which pin is stored, whoever made it, and that one is used. A
+//!    decision that lost is forgotten, although the router was paid for it: two replicas that each
+//!    used their own would split the session.
+//!
+//! # When something fails
+//!
+//! A store that fails counts as one without a pin, unless the layer requires it; a router that fails
+//! leaves the session with the pin that it has, else the request with the model that it asks for.
+//! Neither is an error of the request, and nothing of it is stored. [`Protocol::concluded`] has all
+//! combinations.
+//!
+//! # Cancellation
+//!
+//! Any of these functions may be dropped at any await; a flight that is dropped passes on. A write under
+//! way is the store's to see to: one whose caller is gone must not be applied much later.
 
 use std::sync::Arc;
 
@@ -28,7 +55,8 @@ use crate::{
     answer::Link, telemetry,
 };
 
-/// One request on its way to a model.
+/// One request on its way to a model. It owns what it needs, because its future outlives the call of
+/// the service that made it.
 pub(super) struct Protocol<St, R> {
     pub(super) shared: Arc<Shared<St, R>>,
     /// The session, as far as it is known without waiting.
@@ -74,6 +102,8 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         Ok((Request::from_parts(parts, body.into_body()), epilogue))
     }
 
+    /// Which of the cases this request is.
+    ///
     /// A pin that is read from the store is the usual case. The rare ones are boxed so that the
     /// future of a usual request stays small.
     async fn verdict<B: ReadBody>(
@@ -107,7 +137,12 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         }
     }
 
-    /// The session of a request whose headers name none.
+    /// The session of a request whose headers name none: by an id in the body, by the response that it
+    /// follows, or by a guess. The body is read for it unless a layer outside has already done so and put
+    /// the ids into the extensions; then `read` only hands out what is there.
+    ///
+    /// A response whose link is gone (expired, or the store is away) is not an error. Its conversation
+    /// is then one that nothing names, and begins again.
     async fn session<B: ReadBody>(
         &self,
         parts: &Parts,
@@ -133,7 +168,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         }
     }
 
-    /// The session that a response belongs to.
+    /// The session that a response belongs to. One read of the store, charged to the request's budget.
     async fn linked(
         &self,
         response: &AffinityKey,
@@ -145,11 +180,15 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         Ok(link.map(Link::into_session))
     }
 
+    /// What the store knows of the session, on the settings of this layer.
     async fn state(&self, key: &AffinityKey, budget: &mut Budget) -> Result<PinRead, Rejection> {
         self.shared.read(key, &self.shared.settings.expiry, budget).await
     }
 
-    /// The session's pin if it holds, else one that is made now.
+    /// The session's pin if it holds, else one that is made now: steps 1 to 6 of the module.
+    ///
+    /// A final request takes a pin that still warms up as it is: to decide again for a session that ends
+    /// would be a router call for nothing.
     async fn pinned<B: ReadBody>(
         &self,
         key: &AffinityKey,
@@ -190,6 +229,9 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
     }
 
     /// What the requests of the flight agree on: the first of them decides, and makes the pin.
+    ///
+    /// The budget moves into the decision: only the one that decides writes, and those that wait for it
+    /// are charged nothing.
     async fn agreed(
         &self,
         key: &AffinityKey,
@@ -227,7 +269,8 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         self.concluded(agreement, made, current, parts, body)
     }
 
-    /// The session's pin, else the requested model.
+    /// The session's pin, else the requested model. Makes no pin and asks no router: whoever counts the
+    /// tokens of a prompt must not thereby decide which model will answer it.
     async fn probed<B: ReadBody>(
         &self,
         key: Option<&AffinityKey>,
@@ -247,7 +290,8 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         Ok(Verdict::unpinned(selection, Outcome::None))
     }
 
-    /// A decision for this request alone.
+    /// A decision for this request alone: for `bypass`, and where there is no session. The store is not
+    /// asked.
     async fn afresh<B: ReadBody>(
         &self,
         parts: &Parts,
@@ -261,7 +305,8 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         }
     }
 
-    /// A new decision, unless this is the session's first turn.
+    /// A new decision, unless this is the session's first turn: then it is made as for any first request,
+    /// in a flight, because the first turn may consist of several requests.
     async fn new_turn<B: ReadBody>(
         &self,
         key: &AffinityKey,
@@ -275,7 +320,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         }
     }
 
-    /// A new decision, to which the pin moves.
+    /// A new decision, to which the pin moves. A session without a pin gets one by a claim.
     async fn refreshed<B: ReadBody>(
         &self,
         key: &AffinityKey,
@@ -287,7 +332,9 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         self.moved(key, current, budget, parts, body).await
     }
 
-    /// A new decision that replaces the `current` pin.
+    /// A new decision that replaces the `current` pin. It is not shared with other requests: each client
+    /// that asks for a decision gets one. They still end on one model, because a move compares the epoch
+    /// that it was decided on, and the one that loses adopts the pin that won.
     async fn moved<B: ReadBody>(
         &self,
         key: &AffinityKey,
@@ -317,6 +364,20 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
     /// The verdict for one of the requests that share an agreement; `made` is what it did if it is
     /// the one that decided. Without a new pin the session stays with the `current` one, rather than
     /// with none.
+    ///
+    /// | agreement | served pin | model | outcome |
+    /// |---|---|---|---|
+    /// | a pin that we made | | that of the pin | what we did |
+    /// | a pin that another made | | that of the pin | `joined` |
+    /// | a decision the store did not take | yes | that of the served pin | `store-unavailable` |
+    /// | a decision the store did not take | no | that of the decision, unpinned | `store-unavailable` |
+    /// | no decision | yes | that of the served pin | `router-unavailable` |
+    /// | no decision | no | the requested one, unpinned | `router-unavailable` |
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::StoreUnavailable`] for a decision that the store did not take, if the layer requires
+    /// the store.
     fn concluded(
         &self,
         agreement: Agreement,

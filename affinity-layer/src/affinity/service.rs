@@ -1,3 +1,22 @@
+//! The service: a hit is decided here, from top to bottom of one function.
+//!
+//! [`Affinity::call`] goes through these steps, in this order:
+//!
+//! 1. One pass over the headers finds everything that the layer looks for: our own names, the headers
+//!    that name a session, `upgrade`.
+//! 2. Our names leave the request, whatever its method, so that no handler or upstream ever takes a
+//!    client's `x-plano-model` for ours.
+//! 3. A request that cannot use a model (any method but `POST`, an upgrade) goes on untouched.
+//! 4. A session id, scope or control that cannot be used is refused with 400. To ignore it instead would
+//!    route the agent afresh on each turn without telling anyone.
+//! 5. The request of a sub-agent that shares its parent's pin is marked as a guest's.
+//! 6. With a pin at hand the request goes straight to the inner service. This is the path that every turn
+//!    but the first takes: no lock of ours beyond the store's read lock, no boxed future, no body read.
+//! 7. Everything else goes to `Protocol`, in one boxed future.
+//!
+//! The steps up to 6 never wait, so a hit cannot be slowed down by Redis, by the router or by another
+//! request of its session. What `Protocol` does is in `protocol.rs`; what both share is in `shared.rs`.
+
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
@@ -25,6 +44,10 @@ use crate::{
 ///
 /// The model is in the extensions of the request, as a [`PinnedModel`]. Made by an
 /// [`AffinityLayer`](super::AffinityLayer), which has all settings; see the [module docs](super).
+///
+/// A clone shares the store, the settings and the decisions under way; only the inner service is its
+/// own. The service is ready when the inner service is: it has no queue and no permit of its own, so
+/// load shedding and concurrency limits of tower work on either side of it.
 #[must_use]
 pub struct Affinity<S, St, R, Rej> {
     inner: S,
@@ -100,6 +123,7 @@ where
             && request.extensions().get::<NewTurn>().is_none()
             && let Some(pin) = self.shared.at_hand(named, request.extensions())
         {
+            // The key moves into the model: a hit copies no id.
             let mut model = self.shared.hit(pin.selection, Some(pin.epoch), key.take());
             if settings.detour.is_some() {
                 (request, model) = self.fitting(request, model);
@@ -141,6 +165,8 @@ where
 }
 
 impl<S, St: AffinityStore, R: RouterService, Rej> Affinity<S, St, R, Rej> {
+    /// `model`, or the detour of a request that it cannot take. The function of the application sees the
+    /// head of the request, which a `Request` gives away only whole.
     fn fitting<B>(&self, request: Request<B>, model: PinnedModel) -> (Request<B>, PinnedModel) {
         let (parts, body) = request.into_parts();
         let model = self.shared.fitting(model, &parts);
@@ -149,6 +175,7 @@ impl<S, St: AffinityStore, R: RouterService, Rej> Affinity<S, St, R, Rej> {
 }
 
 impl<S, St, R, Rej> Affinity<S, St, R, Rej> {
+    /// A refusal before anything was awaited. The body is dropped unread.
     fn refuse<F, ReqBody, ResBody, E>(
         &self,
         rejection: Rejection,
@@ -162,6 +189,9 @@ impl<S, St, R, Rej> Affinity<S, St, R, Rej> {
     }
 }
 
+/// The response to a refused request: what the application makes of it, with our headers on top, so
+/// that a refusal also says `x-plano-affinity: none`. Outer layers find the [`Rejection`] in its
+/// extensions and need not parse the body.
 fn respond<B>(
     reject: &impl ResponseForRejection<B>,
     rejection: Rejection,

@@ -1,4 +1,8 @@
-//! What an [`AffinityLayer`](super::AffinityLayer) is set to.
+//! What an [`AffinityLayer`](super::AffinityLayer) is set to, and the questions that are answered by the
+//! settings alone: which pin holds, which model a request asks for, what a new decision may change.
+//!
+//! None of them waits or asks the store, so they can be asked anywhere on the way of a request. The
+//! defaults are at the end; the documentation of each setting is at its setter.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,9 +21,12 @@ use crate::{
     ext::{FallbackModel, MidTurn, RequestedModel},
 };
 
+/// Which models can be served.
 pub(super) type Accepts = dyn Fn(&ModelName) -> bool + Send + Sync;
+/// Another model for a request that the one in use does not accept.
 pub(super) type Detour = dyn Fn(&Parts, &Selection) -> Option<ModelName> + Send + Sync;
 
+/// Every setting of one layer. It is read on each request and changed only before the layer is used.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) keys: KeySource,
@@ -39,23 +46,29 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Whether `model` is one that can be served.
+    /// Whether `model` is one that can be served. It is asked of stored pins as well as of decisions,
+    /// because pins outlive configurations.
     pub(super) fn accepts(&self, model: &ModelName) -> bool {
         self.accepts.as_ref().is_none_or(|accepts| accepts(model))
     }
 
-    /// Whether the request is to use `pin` as it is.
+    /// Whether the request is to use `pin` as it is. One that does not hold is decided again, and
+    /// then moved by its epoch.
     pub(super) fn holds(&self, pin: &Pin, request: &Extensions) -> bool {
         self.accepts(pin.selection.model())
             && (pin.selection.warm_up() == 0 || request.get::<MidTurn>().is_some())
     }
 
-    /// Whether a request that belongs to no session is let through without a model.
+    /// Whether a request that belongs to no session is let through without a model. One that asks for
+    /// `bypass` wants a decision and gets it.
     pub(super) fn passes_unkeyed(&self, control: Control) -> bool {
         !self.route_unkeyed && control != Control::Bypass
     }
 
-    /// The model that a request asks for, else the default.
+    /// The model that a request asks for, else the default. In this order: a
+    /// [`FallbackModel`], which may also say that there is none; a [`RequestedModel`]; `model` in a JSON
+    /// body, if it can be served; the default. Nothing else of the body is read, and a body that is no JSON
+    /// names no model.
     pub(super) fn requested(&self, parts: &Parts, body: &Bytes) -> Option<ModelName> {
         #[derive(Deserialize)]
         struct Body<'a> {
@@ -76,6 +89,13 @@ impl Settings {
 
     /// What a new decision makes of a session that has the `current` pin: the selection to keep, and
     /// how the request that decided has found its model.
+    ///
+    /// | current pin | selection to keep | turns to warm up | outcome |
+    /// |---|---|---|---|
+    /// | none | the decision | as set | `claimed` |
+    /// | its model is not served any more | the decision | one less | `repinned` |
+    /// | the decision may replace it | the decision | one less | `refreshed` |
+    /// | it may not: not a stronger model | that of the pin | one less | `hit` |
     pub(super) fn next(
         &self,
         current: Option<&Pin>,
@@ -96,6 +116,7 @@ impl Settings {
     }
 }
 
+/// The same selection with another number of turns; copied only if that is a change.
 fn with_warm_up(selection: Arc<Selection>, turns: u8) -> Arc<Selection> {
     if selection.warm_up() == turns {
         return selection;
@@ -156,6 +177,7 @@ impl Escalation {
         self.0.is_empty() || self.strength(to) > self.strength(from)
     }
 
+    /// The place in the order; `None`, less than any place, for a model that is not listed.
     fn strength(&self, model: &ModelName) -> Option<usize> {
         self.0.iter().position(|listed| listed == model)
     }

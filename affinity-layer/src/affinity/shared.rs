@@ -1,5 +1,9 @@
 //! What all services of one layer share, and the single steps that they take with it: each asks the
 //! store or the router once, and records the result in counts and log lines.
+//!
+//! `service.rs` and `protocol.rs` say in which order the steps are taken. Here a failure of the store or
+//! the router is turned into what its request can go on with; only a layer that requires the store
+//! refuses one.
 
 use std::sync::Arc;
 
@@ -22,14 +26,18 @@ use crate::{
     RouterService, Selection, StoreError, answer::Link,
 };
 
-/// Store, router and settings of one layer.
+/// Store, router and settings of one layer. A clone, which a changed setting makes, has the same store,
+/// flights and log state.
 pub(super) struct Shared<St, R> {
+    /// The store by its own type, so that a hit makes no virtual call for it.
     pub(super) store: Arc<St>,
     /// The same store for a [`PinnedModel`], which does not know its type.
     pub(super) any_store: SharedStore,
+    /// Cloned and driven to readiness for each decision.
     pub(super) router: R,
     pub(super) settings: Settings,
     pub(super) flights: Flights<Agreement>,
+    /// What was last logged of store and router.
     pub(super) health: Arc<Health>,
 }
 
@@ -47,7 +55,13 @@ impl<St, R: Clone> Clone for Shared<St, R> {
 }
 
 impl<St: AffinityStore, R: RouterService> Shared<St, R> {
-    /// The session as far as it is known without the body and without waiting.
+    /// The session as far as it is known without the body and without waiting: by headers, else by the ids
+    /// that a layer outside has read out of the body. A response's id is looked up only among what is at
+    /// hand; `None` leaves it to `Protocol`, which may wait.
+    ///
+    /// # Errors
+    ///
+    /// A [`Rejection`] for a session id or scope that is present and cannot be used.
     pub(super) fn known_session(
         &self,
         seen: &Seen<'_>,
@@ -77,13 +91,18 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
         Link::lifetime(&self.settings.expiry)
     }
 
-    /// The pin of `key` if it can be had without waiting and holds for the request.
+    /// The pin of `key` if it can be had without waiting and holds for the request. The look-up counts as
+    /// a use of the pin, also when the pin then does not hold.
     pub(super) fn at_hand(&self, key: &AffinityKey, request: &Extensions) -> Option<Pin> {
         let pin = self.store.peek(key, &self.settings.expiry)?;
         self.settings.holds(&pin, request).then_some(pin)
     }
 
     /// What the store has for `key`. A store that fails has nothing, unless the layer requires it.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::StoreUnavailable`] for a store that fails, if the layer requires it.
     pub(super) async fn read(
         &self,
         key: &AffinityKey,
@@ -113,6 +132,12 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
     }
 
     /// Asks the router. `None` when it fails, or names no model that can be served.
+    ///
+    /// "No route matched" is a decision: the session is to stay with the model that it asks for, and that
+    /// is stored, so that it does not move when a later prompt happens to match. It is `None` only if the
+    /// request asks for no model either.
+    ///
+    /// There is no time limit here; it belongs around the router, where it can include its queue.
     pub(super) async fn route(
         &self,
         parts: &Parts,
@@ -143,7 +168,13 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
         best
     }
 
-    /// Stores a decision: claims the key, or moves the pin of epoch `from`.
+    /// Stores a decision: claims the key, or moves the pin of epoch `from`. Returns what is stored then,
+    /// which may be the decision of another, or [`Agreement::Unstored`] when the store fails or two rounds
+    /// have not settled it.
+    ///
+    /// A pin that won against us is adopted unless this layer cannot serve its model. Then it is moved like
+    /// one that was found: while the configurations of two replicas differ, each may move such a session to
+    /// a model of its own, but none fails its requests.
     pub(super) async fn keep(
         &self,
         key: &AffinityKey,
@@ -177,6 +208,7 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
         Agreement::Unstored(selection)
     }
 
+    /// One write: a move where there is a pin to move, else a claim. `None` if the pin to move is gone.
     async fn claim_or_move(
         &self,
         key: &AffinityKey,
@@ -190,6 +222,8 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
         }
     }
 
+    /// Notes for the log whether the store answered, and passes `result` on. Metrics are counted apart,
+    /// because a decision of this process counts there as a failed read.
     fn watched<T>(&self, call: StoreCall, result: Result<T, StoreError>) -> Result<T, StoreError> {
         match &result {
             Ok(_) => self.health.store_answered(call),
@@ -198,7 +232,8 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
         result
     }
 
-    /// When a change that is made now is known to all replicas, unless it is at once.
+    /// When a change that is made now is known to all replicas, unless it is at once. It is a point in time
+    /// and not a duration: the upstream's time counts towards it.
     pub(super) fn known_everywhere(&self) -> Option<Instant> {
         let coherence = self.store.coherence();
         (!coherence.is_zero()).then(|| Instant::now() + coherence)
@@ -216,7 +251,8 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
         Some(PinnedModel { outcome, pinned: outcome.is_pinned(), is_final, ..hit })
     }
 
-    /// What a request gets if its pin was found.
+    /// What a request gets if its pin was found. It carries the store and the settings with it, so that a
+    /// layer below can move or release the pin without a type parameter and without a way back to us.
     pub(super) fn hit(
         &self,
         selection: Arc<Selection>,
@@ -241,7 +277,7 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
         }
     }
 
-    /// `model`, or a detour for a request that it cannot take.
+    /// `model`, or a detour for a request that it cannot take. A detour to the model in use is none.
     pub(super) fn fitting(&self, model: PinnedModel, request: &Parts) -> PinnedModel {
         let detour = self.settings.detour.as_ref();
         match detour.and_then(|detour| detour(request, &model.selection)) {

@@ -1,11 +1,16 @@
 //! What is known of a session, what its requests agree on, and which model one request gets.
+//!
+//! Two types, because two questions are asked. An [`Agreement`] belongs to a session: all requests of one
+//! flight get the same, and it says what was stored. A [`Verdict`] belongs to one request: of those that
+//! share an agreement one has `claimed` and the others have `joined`.
 
 use std::sync::Arc;
 
 use crate::store::Claim;
 use crate::{Epoch, Outcome, Pin, Selection};
 
-/// What concurrent requests of a session agree on.
+/// What concurrent requests of a session agree on. It is cloned for each of them, so the selection is
+/// shared. It holds no refusal: what is wrong with one request must not be the answer to another.
 #[derive(Clone, Debug)]
 pub(super) enum Agreement {
     /// There is a pin: the one who decided made it, or another replica did before.
@@ -16,13 +21,14 @@ pub(super) enum Agreement {
     RouterUnavailable,
 }
 
-/// The model of one request, and how it was found.
+/// The model of one request, and how it was found. `Shared::given` makes a `PinnedModel` of it.
 #[derive(Debug)]
 pub(super) struct Verdict {
     /// `None` if the request gets no model.
     pub(super) selection: Option<Arc<Selection>>,
     /// The epoch of the pin behind the model, if there is one.
     pub(super) epoch: Option<Epoch>,
+    /// What the response says in `x-plano-affinity`, unless an inner layer knows better.
     pub(super) outcome: Outcome,
 }
 
