@@ -1,4 +1,12 @@
 //! Whether the beginning of an answer shows that its model serves.
+//!
+//! [`first_event`](crate::first_event) holds the head of an answer until it knows. The question is another
+//! one than that of [`AnswerReader`](super::AnswerReader), which asks how an answer ends: here the first
+//! sign counts, an error is one, and the reader is dropped as soon as there is one. Both share the
+//! framing, the scanner and the mark of the end.
+//!
+//! A wrong "served" only brings back what happens without the layer; a wrong "error" takes a session away
+//! from a model that serves it. So all that is not understood counts as served.
 
 use http::response::Parts;
 
@@ -6,7 +14,8 @@ use super::facts::Ending;
 use super::json::{JsonScanner, JsonValue, Step};
 use super::reader::Framing;
 
-/// Events of a stream that say nothing yet: a provider sends them before its model has begun.
+/// Events of a stream that say nothing yet: a provider sends them before its model has begun, and may
+/// report after them that the model is overloaded.
 const EMPTY_EVENTS: [&str; 5] =
     ["ping", "message_start", "response.created", "response.queued", "response.in_progress"];
 
@@ -31,8 +40,10 @@ pub(crate) enum Beginning {
 /// - Of any other body, and of a compressed one, the first byte counts.
 #[derive(Debug)]
 pub(crate) struct BeginningReader {
+    /// `None` for a body that cannot be read.
     framing: Option<Framing>,
     json: JsonScanner,
+    /// To know `[DONE]`, which ends a stream and is no answer.
     ending: Ending,
     document: Document,
     found: Beginning,
@@ -48,6 +59,7 @@ struct Document {
 }
 
 impl BeginningReader {
+    /// A reader for the body below `head`, whatever its status.
     pub(crate) fn new(head: &Parts) -> Self {
         Self {
             framing: Framing::of_head(head),
@@ -91,6 +103,7 @@ impl BeginningReader {
 }
 
 impl Document {
+    /// Reads on in the document, and decides by its first byte whether it can be JSON at all.
     fn read(
         &mut self,
         json: &mut JsonScanner,
@@ -114,6 +127,8 @@ impl Document {
         });
     }
 
+    /// What one value shows. An `error` counts if it holds anything: some servers send `null` or an empty
+    /// text with every answer. Some providers wrap an error in an array, where it counts as well.
     fn note(&mut self, path: &[Step], value: JsonValue<'_>, is_stream: bool) -> Beginning {
         match (path, value) {
             ([Step::Error] | [Step::Element, Step::Error], value)

@@ -13,6 +13,11 @@
 //! - While a piece is held the body has not ended, and its length still counts the piece: a server that
 //!   believed otherwise would not poll for it.
 //! - An observer is told of a piece when it is passed on, not when it is read.
+//! - The end is where the answer says so, and not the end of the body: clients go on when they have
+//!   their answer, and providers may keep a stream open for longer. A release at the end of the body
+//!   would race the next turn.
+//! - Only the piece that tells waits. To hold all pieces until the store has answered would stall a
+//!   stream at its first byte; to hold none would let the next turn find a pin that is about to go.
 
 use std::fmt;
 use std::pin::Pin;
@@ -30,6 +35,10 @@ use crate::PinnedModel;
 
 pin_project! {
     /// Response body of [`Answer`](super::Answer).
+    ///
+    /// It passes the frames of the inner body on as they are, trailers included, in their order, with at
+    /// most one of them held at a time, for 50 ms at most. Its errors are those of the inner body; a store
+    /// that fails is logged and costs the answer nothing.
     pub struct AnswerBody<B> {
         #[pin]
         inner: B,
@@ -53,11 +62,14 @@ enum State {
     /// There is nothing to do, or no more.
     #[default]
     Passing,
+    /// Boxed, so that the body of an answer that is not read stays small.
     Reading(Box<Reading>),
     /// A piece, or the end, waits for the store.
     Holding {
         hold: Hold,
+        /// The piece; `None` for the end of the body.
         frame: Option<Frame<Bytes>>,
+        /// The answer ends with this piece.
         ended: bool,
         reading: Box<Reading>,
     },
@@ -71,6 +83,7 @@ pub(super) struct Reading {
     pub(super) release: Option<Release>,
     /// The session that the response's id is to lead back to.
     pub(super) link: Option<PinnedModel>,
+    /// Who is told of each piece and of the end.
     pub(super) observer: Option<Box<dyn AnswerObserver>>,
     /// The pin that must not expire meanwhile.
     pub(super) in_use: Option<InUse>,
@@ -92,6 +105,8 @@ impl<B> AnswerBody<B> {
 }
 
 impl<B: Body> AnswerBody<B> {
+    /// A body that is read as it passes. One without data ends here, because a server does not poll it;
+    /// its release has nothing to hold back and continues by itself.
     pub(super) fn new(inner: B, mut reading: Reading) -> Self {
         if is_over(&inner) {
             // No piece is left that could wait, and nothing polls for the end.
@@ -209,7 +224,8 @@ impl Reading {
         reader.is_over()
     }
 
-    /// What the piece that was read last has to wait for.
+    /// What the piece that was read last has to wait for. A short answer may hold both its id and its end
+    /// in one piece, which then waits for both at the same time.
     fn hold(&mut self, ended: bool) -> Option<Hold> {
         let id = self.reader.as_ref().and_then(AnswerReader::response_id);
         let link = id.and_then(|id| hold::link(&self.link.take()?, id));
@@ -243,7 +259,7 @@ impl Reading {
         }
     }
 
-    /// Whether nothing is left to be done.
+    /// Whether nothing is left to be done: then the rest of the body passes unread.
     fn is_idle(&self) -> bool {
         self.release.is_none()
             && self.link.is_none()
@@ -251,7 +267,8 @@ impl Reading {
             && self.in_use.is_none()
     }
 
-    /// Whether a client that stops reading may have all that it wants.
+    /// Whether a client that stops reading may have all that it wants. Only the last events of a stream
+    /// are left out in this way; of a plain answer a part is of no use.
     fn may_end_early(&self) -> bool {
         matches!(self.release, Some(Release::WhenDone(_)))
             && self.reader.as_ref().is_some_and(AnswerReader::is_stream)

@@ -1,9 +1,20 @@
 //! What is learnt from an answer. Each fact sees every value of the one pass over it.
+//!
+//! 1. A fact is a small state machine over [values](JsonValue) and the [paths](Step) to them. It keeps
+//!    flags, counts, or one bounded string, never the answer.
+//! 2. No fact asks which protocol it reads: the three say what we look for in places that do not
+//!    overlap. A gateway that translates between them, and a server that mixes them, are read as well.
+//! 3. A word counts only at its path. Text that contains `"stop_reason"` is only text, and the tools of
+//!    the request, which an answer of Responses repeats, are not calls.
+//! 4. A fact sees nothing after the end of the answer.
+//!
+//! [`AnswerReader`](super::AnswerReader) feeds them, and its table lists what each of them looks for.
+//! Random answers, cut at random, are compared with a parser that reads the whole (`tests/random`).
 
 use super::json::{JsonValue, Step};
 use super::usage::Usage;
 
-/// The last events of a stream, by their `type`.
+/// The last events of a stream, by their `type`: one of Messages, three of Responses.
 pub(super) const LAST_EVENTS: [&str; 4] =
     ["message_stop", "response.completed", "response.incomplete", "response.failed"];
 
@@ -39,7 +50,8 @@ impl Facts {
         Self { ending, task: Task::default(), tokens: Tokens::default(), id }
     }
 
-    /// Takes a value of the document; what follows the end of the answer does not count.
+    /// Takes a value of the document; what follows the end of the answer does not count. The ending comes
+    /// last, so that the value that ends the answer still counts for the others.
     pub(super) fn note(&mut self, path: &[Step], value: JsonValue<'_>) {
         if self.ending.is_over() {
             return;
@@ -52,6 +64,9 @@ impl Facts {
 }
 
 /// Whether the answer has said that it is over.
+///
+/// A document is over with its last brace and not with the event that announces it: the reason to stop of
+/// Responses stands in the document whose `type` says that it is the last.
 #[derive(Debug)]
 pub(super) struct Ending {
     over: bool,
@@ -84,6 +99,7 @@ impl Ending {
         self.over |= self.done == Some(DONE.len());
     }
 
+    /// Takes a value; the `type` may come before or after what else its document holds.
     fn note(&mut self, path: &[Step], value: JsonValue<'_>) {
         match (path, value) {
             ([Step::Type], JsonValue::Text(kind)) => self.last |= LAST_EVENTS.contains(&kind),
@@ -112,6 +128,8 @@ pub(super) struct Task {
 }
 
 impl Task {
+    /// Takes a value. A call of Chat Completions is known by the object that begins in its place and not
+    /// by the key, for some servers send an empty list or `null` with every answer.
     fn note(&mut self, path: &[Step], value: JsonValue<'_>) {
         match value {
             JsonValue::Text(text) => self.note_text(path, text),
@@ -153,6 +171,7 @@ impl Task {
         self.stops |= !goes_on;
     }
 
+    /// An answer without any reason to stop ends nothing: it broke off, or it is no answer of a model.
     pub(super) fn is_ended(&self) -> bool {
         self.stops && !self.goes_on
     }
@@ -172,6 +191,9 @@ fn is_client_call(kind: &str) -> bool {
 }
 
 /// The token counts of an answer, by the names that the protocols give them.
+///
+/// They are added up only when they are [asked for](Self::usage): a stream of Messages tells its input
+/// in its first event and its output in its last.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tokens {
     prompt: Option<u64>,
@@ -183,6 +205,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
+    /// Takes a count. Of several the largest holds: streams repeat a count as it grows.
     fn note(&mut self, path: &[Step], value: JsonValue<'_>) {
         let JsonValue::Number(number) = value else { return };
         let (begins, place) = match path {
@@ -205,6 +228,8 @@ impl Tokens {
         *count = (*count).max(Some(number));
     }
 
+    /// The counts in one form for all protocols. Without a prompt no cached part is reported, for a share
+    /// of an unknown whole misleads.
     pub(super) fn usage(self) -> Usage {
         let beside = [self.cache_read, self.cache_creation].into_iter().flatten();
         let input = self.input.map(|input| beside.fold(input, u64::saturating_add));
@@ -217,7 +242,8 @@ impl Tokens {
 }
 
 /// The id of a response. It stands in another place in a stream than in a plain answer, and the `id` of
-/// an event or of an item is not it.
+/// an event or of an item is not it. The first one holds, and strings that are longer than a session id
+/// may be never get here.
 #[derive(Debug)]
 pub(super) struct ResponseId {
     place: &'static [Step],

@@ -1,4 +1,16 @@
 //! What a piece of an answer waits for before it is passed on.
+//!
+//! Two things must be known to the store before the client can act on them:
+//!
+//! | the piece holds | it waits for | else the next turn |
+//! |---|---|---|
+//! | the end of a task | the [release] of the pin, until every replica knows | gets the old pin |
+//! | the id of a response | the [link](link()) to its session | begins a new conversation |
+//!
+//! A store that stalls delays such a piece by 50 ms: a late release or a missing link costs a routing
+//! decision, and a stream that stands still costs the client's patience. A release then continues for up
+//! to 1 s in a task of its own, because the pin is to go whoever waits for it. A link does not: it is
+//! given up, and so it is when the client hangs up, who then never gets the id.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,16 +24,18 @@ use super::link::Link;
 use crate::telemetry::Call;
 use crate::{AffinityKey, AffinityStore, PinnedModel};
 
-/// The longest that a piece waits for the store.
+/// The longest that a piece waits for the store. It is less than a person notices, and more than a store
+/// that works takes.
 const LONGEST_HOLD: Duration = Duration::from_millis(50);
 
 /// The longest that a release may continue while the answer goes on.
 const LONGEST_RELEASE: Duration = Duration::from_secs(1);
 
-/// The wait of one piece, which is bounded.
+/// The wait of one piece, which is bounded. It has no result: whether the store has done it or not, the
+/// piece goes on.
 pub(super) type Hold = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A wait for both.
+/// A wait for both at the same time, so that it is no longer than the longer of them.
 pub(super) fn both(one: Option<Hold>, other: Option<Hold>) -> Option<Hold> {
     match (one, other) {
         (Some(one), Some(other)) => {
@@ -40,7 +54,10 @@ pub(super) fn both(one: Option<Hold>, other: Option<Hold>) -> Option<Hold> {
 }
 
 /// Releases the pin of `model`: at once if the store needs no waiting, else in a task of its own, so
-/// that the release does not depend on its waiter.
+/// that the release does not depend on its waiter. `None` if nothing is left to wait for.
+///
+/// It is called when a body is dropped too, where nobody can wait. Outside of a runtime there is no task
+/// to continue in, and the pin stays until it expires.
 pub(super) fn release(model: PinnedModel) -> Option<Hold> {
     let mut releasing = Box::pin(release_until_known(model));
     if releasing.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
@@ -54,6 +71,7 @@ pub(super) fn release(model: PinnedModel) -> Option<Hold> {
     }))
 }
 
+/// A release, and then the time after which no replica serves the pin from a near copy any more.
 async fn release_until_known(model: PinnedModel) {
     match model.release().await {
         // A client that has the whole answer may ask another replica next.
@@ -68,7 +86,10 @@ async fn release_until_known(model: PinnedModel) {
     }
 }
 
-/// Stores that the response `id` belongs to the session of `model`.
+/// Stores that the response `id` belongs to the session of `model`. `None` if that cannot be stored: the
+/// request has no session, or the id cannot be part of a key.
+///
+/// An id that is stored already keeps its first session: a claim never overwrites.
 pub(super) fn link(model: &PinnedModel, id: &str) -> Option<Hold> {
     let session = model.key.clone()?;
     let response = AffinityKey::of_response(id)?.with_scope_of(&session);

@@ -4,6 +4,16 @@
 //! them, and nobody else uses the session meanwhile. So whoever waits for the answer also waits for a
 //! timer. There is no task of its own that could outlive the answer: when the process dies, the pin
 //! ends with its idle time.
+//!
+//! 1. While the head or a piece is awaited, the pin is used whenever a quarter of the idle time has
+//!    passed since the last use. Two uses in a row may fail without loss of the pin.
+//! 2. A store that has the pin at hand notes the use at once, without waiting. Else it is read in the
+//!    background, which counts as a use, for 1 s at most; the answer never waits.
+//! 3. The end of the answer is a use as well, so that the idle time runs from there.
+//! 4. The maximum age of the pin counts meanwhile, and no use prolongs that.
+//!
+//! An idle time that outlasts every answer would do without all this, but it would keep the pins of dead
+//! sessions as long. Nor does a probe keep a session: it only looks at a pin.
 
 use std::pin::Pin;
 use std::task::Context;
@@ -19,7 +29,8 @@ use crate::{AffinityKey, AffinityStore, Expiry, PinRead, PinnedModel};
 /// The longest that one renewal may take.
 const LONGEST_RENEWAL: Duration = Duration::from_secs(1);
 
-/// The shortest time between two renewals.
+/// The shortest time between two renewals, whatever the idle time: a pin that idles out in 4 ms must not
+/// make each answer call the store a thousand times a second.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Keeps a sliding pin from expiring. A use that the store has to hear of goes there in the
@@ -29,7 +40,9 @@ pub(super) struct InUse {
     key: AffinityKey,
     store: SharedStore,
     expiry: Expiry,
+    /// The time from one use to the next.
     pause: Duration,
+    /// When the pin was last used or the last try was made; at first, when the request passed.
     last: Instant,
     /// Made when something is waited for; most answers of a model are there sooner.
     timer: Option<Pin<Box<Sleep>>>,

@@ -2,6 +2,19 @@
 //!
 //! The scanner follows the structure of the document and does not check it: what is not JSON yields
 //! no values, or values at paths that are not looked at. Its memory is bounded whatever it reads.
+//!
+//! 1. A document may be cut anywhere, also within an escape or a number: what is under way is kept in
+//!    the scanner, and the pieces are not.
+//! 2. A path has one [`Step`] for each level that is open. Names become steps as they are read, so that
+//!    nothing is compared as text later; names that mean nothing to us are all [`Step::Other`].
+//! 3. Up to 8 levels are followed, where the deepest path that a [fact](super::facts) looks at has
+//!    five. Deeper ones are counted, so that their braces match, and yield nothing.
+//! 4. Up to 256 bytes of a string are kept. A longer one is skipped: as a value it yields nothing, as a
+//!    name it is [`Step::Other`].
+//!
+//! A parser that builds a tree needs the whole document, and so would hold an answer back until its end.
+//! serde_json cannot stop in the middle of one and continue; a search for `"stop_reason"` in the bytes
+//! finds it in text as well. Most bytes of an answer are in strings, which [`memchr2`] skips.
 
 use memchr::memchr2;
 
@@ -17,6 +30,7 @@ const MAX_STRING: usize = AffinityKey::MAX_SESSION_LEN;
 /// A value that the document holds at some path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JsonValue<'a> {
+    /// A string, its escapes resolved as far as a name or an id of ours may contain them.
     Text(&'a str),
     /// A number that consists of digits and fits.
     Number(u64),
@@ -26,7 +40,8 @@ pub(super) enum JsonValue<'a> {
     End,
 }
 
-/// One step of a path: a name that means something to us, or an array's element.
+/// One step of a path: a name that means something to us, or an array's element. All protocols share the
+/// names; what a name means depends on the path that it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Choices,
@@ -56,6 +71,7 @@ pub(super) enum Step {
     CachedTokens,
     CacheReadInputTokens,
     CacheCreationInputTokens,
+    /// Any other name, and an object before its first name.
     Other,
     /// An element of an array.
     Element,
@@ -75,12 +91,14 @@ pub(super) enum Step {
 /// A value is known with its last byte: a text with its closing quote, a number with what follows it.
 #[derive(Debug, Default)]
 pub(super) struct JsonScanner {
+    /// One step for each open level that is followed: where its next value belongs.
     path: Vec<Step>,
     /// Levels beyond those in `path`.
     deeper: usize,
     in_string: bool,
     /// The current string. Its buffer is kept between strings, as each event of a stream has some.
     text: Text,
+    /// The current literal or number, which ends with the byte that follows it.
     word: Word,
     /// The next string of the current object is a name.
     at_name: bool,
@@ -89,29 +107,39 @@ pub(super) struct JsonScanner {
 /// A value that is neither string, object nor array.
 #[derive(Debug, Default)]
 enum Word {
+    /// No byte of one has come.
     #[default]
     None,
+    /// Digits alone, and the number so far.
     Digits(u64),
+    /// A literal, a number with a sign, a point or an exponent, or one beyond `u64`: no token count.
     Other,
 }
 
+/// The beginning of the current string, as much of it as matters.
 #[derive(Debug, Default)]
 struct Text {
+    /// At most [`MAX_STRING`] of them.
     bytes: Vec<u8>,
+    /// There were more. What is kept then equals no name, and is no value.
     too_long: bool,
     escape: Escape,
 }
 
+/// Where in an escape the next byte belongs, since a piece may end within one.
 #[derive(Debug, Default)]
 enum Escape {
     #[default]
     None,
+    /// After the backslash.
     Begun,
     /// The digits of `\u` that are missing, and the value so far.
     Unicode(u8, u32),
 }
 
 impl Step {
+    /// The step that a name is. Most names of an answer are none, and one match on the text is cheaper
+    /// than to compare each path as text.
     fn of(name: &str) -> Self {
         match name {
             "choices" => Self::Choices,
@@ -147,7 +175,8 @@ impl Step {
 }
 
 impl JsonScanner {
-    /// Begins another document.
+    /// Begins another document, whatever is open in the current one: a stream whose event was cut off is
+    /// read on with the next event.
     pub(super) fn restart(&mut self) {
         self.path.clear();
         self.text.restart();
@@ -195,10 +224,12 @@ impl JsonScanner {
         }
     }
 
+    /// Whether a comma here is followed by a name. The arrays are the levels whose step is an element.
     fn in_object(&self) -> bool {
         self.deeper == 0 && self.path.last().is_some_and(|step| *step != Step::Element)
     }
 
+    /// Enters an object or array. Once a level is only counted, so are all those in it.
     fn open(&mut self, step: Step, at_name: bool) {
         if self.path.len() < MAX_DEPTH && self.deeper == 0 {
             self.path.push(step);
@@ -209,6 +240,7 @@ impl JsonScanner {
         }
     }
 
+    /// Leaves an object or array. Braces and brackets are not told apart: in JSON they match.
     fn close(&mut self, found: &mut impl FnMut(&[Step], JsonValue<'_>)) {
         self.at_name = false;
         if self.deeper > 0 {
@@ -218,6 +250,8 @@ impl JsonScanner {
         }
     }
 
+    /// Reports a number that is complete. Literals are of no interest, nor is a number where a name
+    /// belongs.
     fn word_ended(&mut self, found: &mut impl FnMut(&[Step], JsonValue<'_>)) {
         if let Word::Digits(number) = std::mem::take(&mut self.word)
             && self.deeper == 0
@@ -227,6 +261,7 @@ impl JsonScanner {
         }
     }
 
+    /// Reports a string, or takes it for the name of what follows.
     fn string_ended(&mut self, found: &mut impl FnMut(&[Step], JsonValue<'_>)) {
         self.in_string = false;
         if self.deeper == 0 {
@@ -245,6 +280,8 @@ impl JsonScanner {
 }
 
 impl Word {
+    /// Takes one byte. A number that no longer fits is no number: a count that wraps around would be
+    /// reported as a small one.
     fn push(&mut self, byte: u8) {
         let before = match self {
             Self::None => Some(0),
@@ -260,6 +297,7 @@ impl Word {
 }
 
 impl Text {
+    /// Begins another string in the same buffer.
     fn restart(&mut self) {
         self.bytes.clear();
         (self.too_long, self.escape) = (false, Escape::None);
@@ -306,6 +344,7 @@ impl Text {
         false
     }
 
+    /// Keeps one byte if there is room.
     fn push(&mut self, byte: u8) {
         if self.bytes.len() < MAX_STRING {
             self.bytes.push(byte);

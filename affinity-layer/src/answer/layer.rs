@@ -1,3 +1,6 @@
+//! The settings that an application makes. Most of what the layer does needs none: it follows from the
+//! [`PinnedModel`](crate::PinnedModel) in the extensions of each request.
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,6 +13,9 @@ use super::settings::Settings;
 
 /// Layer that applies the [`Answer`] middleware; it belongs below the affinity layer.
 ///
+/// It also belongs above a [`FailoverLayer`](crate::FailoverLayer): only the answer of the candidate
+/// that served is the answer of the session, and the pin to release is the one that failover moved.
+///
 /// See the [module docs](super).
 #[derive(Clone, Default)]
 #[must_use]
@@ -18,24 +24,27 @@ pub struct AnswerLayer {
 }
 
 impl AnswerLayer {
-    /// A layer that ends the pins of final requests with their answers, and follows the ids of
-    /// responses where the affinity layer asks for it.
+    /// A layer that ends the pins of final requests with their answers, keeps sliding pins in use while
+    /// answers run, and follows the ids of responses where the affinity layer asks for it.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Whether the pin of any request also ends when the model says that it is done. Default: no.
     ///
-    /// See rule 3 of the [module docs](super).
+    /// Use it for clients that run one task in a session and never send `final`. Leave it off for
+    /// conversations: there the model is done at the end of every turn, and the next one would be routed
+    /// anew. See rule 3 of the [module docs](super).
     pub fn final_answer(mut self, release: bool) -> Self {
         self.settings.final_answer = release;
         self
     }
 
-    /// Tells an observer of each answer. Default: none.
+    /// Tells an observer of each answer. Default: none. A second call replaces the first.
     ///
     /// `begin` is called with the extensions of each request, before it goes to the inner service.
-    /// It returns `None` for a request that should not be observed.
+    /// It returns `None` for a request that should not be observed. Each request has an observer of its
+    /// own, so an observer may hold the state of one answer without a lock.
     pub fn observe<F>(mut self, begin: F) -> Self
     where
         F: Fn(&Extensions) -> Option<Box<dyn AnswerObserver>> + Send + Sync + 'static,

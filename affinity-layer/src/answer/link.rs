@@ -1,4 +1,12 @@
 //! What leads from the id of a response to its conversation.
+//!
+//! A client of Responses continues a conversation by `previous_response_id` and may send no other id.
+//! That id is the provider's and changes with each answer, so each one is stored with the session that
+//! it belongs to. The [body](super::body) stores a link before the client can know the id; the affinity
+//! layer reads it when a request names no session but a response.
+//!
+//! A link leads to the session and not to a model. A copy of the pin under each id would have to be
+//! found and moved with the session; as it is, a session that moves, moves for all of its responses.
 
 use std::sync::Arc;
 
@@ -14,7 +22,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// A link to `session`.
+    /// A link to `session`. What the store keeps of it has no scope: a link is stored and read in the scope
+    /// of its conversation, so that no tenant can follow the response of another.
     pub(crate) fn to(session: AffinityKey) -> Self {
         Self { session }
     }
@@ -26,7 +35,8 @@ impl Link {
         Some(Self::to(session.with_scope_of(response)))
     }
 
-    /// What the store keeps; `None` for a session whose name is too long to be kept.
+    /// What the store keeps; `None` for a session whose name is too long for the name of a model. Links
+    /// are made to conversations and guesses, whose ids are ours and short.
     pub(super) fn to_stored(&self) -> Option<Arc<Selection>> {
         let name = ModelName::new(&self.session.name()).ok()?;
         Some(Arc::new(Selection::of(name)))
@@ -37,7 +47,8 @@ impl Link {
         self.session
     }
 
-    /// How long a link lives: as long as a pin that is always in use.
+    /// How long a link lives: as long as a pin that is always in use. It does not slide, because a use
+    /// of the session reads one link, the newest, and an older one may still be branched off from.
     pub(crate) fn lifetime(pins: &Expiry) -> Expiry {
         Expiry::fixed(pins.limits().map_or_else(|| pins.initial(), |(_, max_age)| max_age))
     }

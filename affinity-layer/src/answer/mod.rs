@@ -3,6 +3,19 @@
 //! An [`AnswerLayer`] ends pins with their answers, lets a conversation be followed by the ids of its
 //! responses, and tells an [observer](AnswerObserver) what each answer cost.
 //!
+//! # One pass
+//!
+//! ```text
+//! request ─▶ service   is anything wanted of its answer? if not, the body passes untouched
+//! head ────▶ service   can the body be read? has an inner layer moved the pin?
+//! piece ───▶ body ─▶ reader ─▶ sse ─▶ json ─▶ facts   over? done? which id? how many tokens?
+//!              ╰────▶ hold   a link or a release that this piece waits for
+//! ```
+//!
+//! All that is learnt comes from one pass: a stream of minutes is not parsed once for its end, once
+//! for its id and once for its tokens, and one set of limits bounds the memory. Nothing is collected
+//! either, because a client that waits for the whole of an answer has lost its stream.
+//!
 //! # Rules
 //!
 //! 1. An answer passes frame by frame, byte for byte. A piece is held back only where it waits for

@@ -1,4 +1,7 @@
-//! The one pass over an answer.
+//! The one pass over an answer: framing, then JSON, then facts.
+//!
+//! The [body](super::body) of the middleware feeds an [`AnswerReader`]. It is public for applications
+//! that have an answer without a tower service around it, such as a client, a batch job or a test.
 
 use http::response::Parts;
 use http::{HeaderName, header};
@@ -50,10 +53,12 @@ pub struct AnswerReader {
     facts: Facts,
 }
 
-/// How the JSON of an answer is wrapped.
+/// How the JSON of an answer is wrapped. [`BeginningReader`](super::BeginningReader) reads by it too.
 #[derive(Debug)]
 pub(super) enum Framing {
+    /// The body is one document.
     Plain,
+    /// The body is a stream of events, each with a document in its data.
     Stream(EventScanner),
 }
 
@@ -66,6 +71,7 @@ impl Framing {
         Self::of(text(head, &header::CONTENT_TYPE)?)
     }
 
+    /// By the media type alone. Its parameters do not matter: JSON is UTF-8 whatever `charset` says.
     fn of(content_type: &str) -> Option<Self> {
         let media = content_type.split(';').next().unwrap_or_default().trim();
         if media.eq_ignore_ascii_case("text/event-stream") {
@@ -79,8 +85,8 @@ impl Framing {
 }
 
 impl AnswerReader {
-    /// A reader for an uncompressed body of this content type; `None` when that is neither JSON nor
-    /// a stream of events.
+    /// A reader for an uncompressed body of this content type; `None` when that is neither
+    /// `application/json` nor `text/event-stream`. Parameters such as `charset` are ignored.
     #[must_use]
     pub fn new(content_type: &str) -> Option<Self> {
         Framing::of(content_type).map(Self::with)
@@ -101,7 +107,10 @@ impl AnswerReader {
         Self { framing, json: JsonScanner::default(), facts }
     }
 
-    /// Reads on.
+    /// Reads on. The pieces may be cut anywhere; what was found does not depend on where.
+    ///
+    /// Bytes that are not JSON, or that belong to no answer, are skipped: a reader never fails. After the
+    /// [end](Self::is_over) nothing is read any more.
     pub fn feed(&mut self, bytes: &[u8]) {
         let Self { framing, json, facts } = self;
         if facts.ending.is_over() {
@@ -130,6 +139,9 @@ impl AnswerReader {
     }
 
     /// Whether the answer has said that it is over. Its body may continue for a while.
+    ///
+    /// It is `false` for an answer that has broken off, and for one that never says so, which ends with its
+    /// body.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.facts.ending.is_over()
@@ -143,12 +155,15 @@ impl AnswerReader {
     }
 
     /// The `id` of a plain answer, or the first `response.id` of a stream of Responses.
+    ///
+    /// Plain answers of the other protocols have an `id` too, with which no request can go on. An id of
+    /// more than 256 bytes is `None`.
     #[must_use]
     pub fn response_id(&self) -> Option<&str> {
         self.facts.id.get()
     }
 
-    /// The tokens that were counted so far.
+    /// The tokens that were counted so far. They are complete once the answer has ended.
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.facts.tokens.usage()

@@ -1,3 +1,16 @@
+//! The middleware: what is wanted of an answer is settled before its body begins.
+//!
+//! 1. When a request passes, `Wanted::of` looks at its extensions, its path and the settings of the
+//!    layer. The request's body is not read. If nothing is wanted, the answer's body goes on as it is.
+//! 2. When the head of the answer is there, `Wanted::begin` looks at whether its body can be read, and
+//!    at whether an inner layer has moved the pin. Failover puts the [`PinnedModel`] that served into
+//!    the response's extensions. To release the pin that the request came with would compare an epoch
+//!    that is no longer stored, and so release nothing.
+//! 3. From then on [`AnswerBody`] does the work, frame by frame.
+//!
+//! While the head is awaited, the pin is kept [in use](super::in_use): a model that reasons is silent
+//! for longest before its first byte.
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Once};
@@ -19,6 +32,11 @@ use crate::PinnedModel;
 use crate::ext::{Guest, Probe};
 
 /// Middleware that reads an answer as it passes.
+///
+/// It calls the inner service with the request as it came, adds no error, and changes the type of the
+/// response's body to [`AnswerBody`]. Whether an answer is read depends on the
+/// [`PinnedModel`] in the extensions of its request, so the layer does nothing above the affinity
+/// layer but tell its observer.
 ///
 /// See the [module docs](super).
 #[derive(Clone)]
@@ -63,17 +81,21 @@ where
 struct Wanted {
     /// The request's model, if the answer concerns its session.
     model: Option<PinnedModel>,
-    /// The pin ends when the model is done.
+    /// The pin ends when the model is done. Never so for a sub-agent that shares the pin of its main
+    /// loop: its task is over long before theirs.
     when_done: bool,
-    /// The response's id is to lead back to the session.
+    /// The response's id is to lead back to the session. Only the paths of Responses have ids that a
+    /// client can go on from, whatever prefix the application serves them under.
     link: bool,
+    /// Who is told of the answer; it has already begun with the request.
     observer: Option<Box<dyn AnswerObserver>>,
-    /// The pin that must not expire before the answer has ended.
+    /// The pin that must not expire before the answer has ended. A probe has none: it uses a pin once
+    /// and keeps nothing alive.
     in_use: Option<InUse>,
 }
 
 impl Wanted {
-    /// `None` if the answer does not need to be read.
+    /// `None` if the answer does not concern anyone: then it costs no clone and no box.
     fn of(request: &Extensions, path: &str, settings: &Settings) -> Option<Self> {
         let observer = settings.observe.as_ref().and_then(|observe| observe(request));
         let model = request.get::<PinnedModel>();
@@ -86,6 +108,10 @@ impl Wanted {
         wanted.then_some(Self { model, when_done, link, observer, in_use })
     }
 
+    /// Turns what is wanted into what can be done, now that the head of the answer is there.
+    ///
+    /// A final request ends its pin even if its answer cannot be read: then the body's end is the
+    /// answer's. All else needs a reader, and a compressed answer that goes without one is logged.
     fn begin(self, head: &mut Parts) -> Reading {
         let Self { model, when_done, link, mut observer, in_use } = self;
         if let Some(observer) = &mut observer {
@@ -114,7 +140,8 @@ impl Wanted {
     }
 }
 
-/// Every answer of such a provider is compressed; one line says it all.
+/// Warns once in the life of the process: every answer of such a provider is compressed, and a line for
+/// each would let one provider fill the log.
 fn warn_if_compressed(head: &Parts) {
     static ONCE: Once = Once::new();
     if head.status.is_success() && is_compressed(head) {
@@ -128,7 +155,7 @@ fn warn_if_compressed(head: &Parts) {
 }
 
 pin_project! {
-    /// Response future of [`Answer`].
+    /// Response future of [`Answer`]: the inner service's, unboxed, and what is wanted of its answer.
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,

@@ -1,4 +1,4 @@
-//! What an [`AnswerLayer`](super::AnswerLayer) is set to.
+//! What an [`AnswerLayer`](super::AnswerLayer) is set to. The services of a layer share one copy.
 
 use std::sync::Arc;
 

@@ -3,10 +3,14 @@
 //! Lines end with `\n`, `\r\n` or `\r`, as the standard has it, and an empty line ends an event. Fields
 //! other than `data` are skipped: what the protocols say in `event` they repeat in the data. The space
 //! after `data:` is part of what is found, for JSON does not mind it.
+//!
+//! Nothing is buffered. A line of a megabyte, or one that never ends, goes to the [JSON
+//! scanner](super::json) in the pieces in which it comes, and that scanner has the limits. A reader that
+//! collects whole events would need a limit of its own, and fail at the answer that exceeds it.
 
 use memchr::memchr2;
 
-/// Reads a stream line by line.
+/// Reads a stream line by line, in pieces that may end within a line, a field or an end of line.
 #[derive(Debug, Default)]
 pub(super) struct EventScanner {
     state: State,
@@ -19,7 +23,9 @@ pub(super) struct EventScanner {
 enum State {
     /// The line began with so many bytes of `data:`, and with nothing else.
     Field(usize),
+    /// In the value of a `data` field.
     Data,
+    /// In a comment or another field: the rest of the line says nothing.
     Skip,
 }
 
@@ -33,6 +39,9 @@ const FIELD: &[u8] = b"data:";
 
 impl EventScanner {
     /// Reads on, and calls `found` with each piece of data, and with `None` where an event ends.
+    ///
+    /// An event with several `data` lines is found in as many pieces, without the line feeds between. Two
+    /// empty lines in a row are two ends, so `found` must not take an end for an event with data.
     pub(super) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(Option<&[u8]>)) {
         let mut rest = bytes;
         while let Some((&byte, after)) = rest.split_first() {

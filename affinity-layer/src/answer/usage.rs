@@ -1,6 +1,23 @@
 //! What an answer cost.
 
 /// Tokens of one answer; `None` for what the answer does not report.
+///
+/// The protocols count differently: Messages leaves cached tokens out of its input, the others include
+/// them. Here the prompt always includes them, so that answers of any protocol can be added up. An
+/// absent count is `None` and not 0: a stream of Chat Completions that was not asked for its usage has
+/// cost something all the same, and a sum of zeros would hide that.
+///
+/// ```
+/// use affinity_layer::answer::AnswerReader;
+///
+/// let answer = r#"{"usage":{"input_tokens":200,"cache_read_input_tokens":1800,"output_tokens":50}}"#;
+/// let mut reader = AnswerReader::new("application/json").expect("a content type of answers");
+/// reader.feed(answer.as_bytes());
+/// let usage = reader.usage();
+/// assert_eq!(usage.prompt_tokens, Some(2000));
+/// assert_eq!(usage.cached_tokens, Some(1800));
+/// assert_eq!(usage.output_tokens, Some(50));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
@@ -8,6 +25,6 @@ pub struct Usage {
     pub prompt_tokens: Option<u64>,
     /// Those of the prompt that the provider had in its cache. `None` whenever `prompt_tokens` is.
     pub cached_tokens: Option<u64>,
-    /// Tokens of the answer.
+    /// Tokens of the answer, as the provider counts them: with those of its reasoning.
     pub output_tokens: Option<u64>,
 }

@@ -1,4 +1,17 @@
 //! One attempt with one candidate, and what its answer says.
+//!
+//! The status alone does not tell: a 400 may be about the request or about the one model, and a 401 may
+//! be about the client's key or the operator's. So layers below can mark a response, and the rest follows
+//! from who was asked. In this order:
+//!
+//! | the answer | finding |
+//! |---|---|
+//! | an error of the inner service | passing |
+//! | marked [`LastingFailure`] | lasting |
+//! | marked [`PassingFailure`] | passing |
+//! | 429, or 5xx but 501 and 505 | passing |
+//! | any other status from 400 on, by another candidate | refused |
+//! | anything else | answered |
 
 use std::time::Duration;
 
@@ -9,7 +22,9 @@ use crate::ext::{LastingFailure, PassingFailure, SecondChance};
 
 /// The answer of one candidate.
 pub(super) struct Attempt<B, E> {
+    /// The request's own model, or a detour to another one.
     pub(super) candidate: PinnedModel,
+    /// The response, its body unread.
     pub(super) result: Result<Response<B>, E>,
     pub(super) finding: Finding,
 }
@@ -53,7 +68,8 @@ impl<B, E> Attempt<B, E> {
         Self { candidate, result, finding }
     }
 
-    /// How long the candidate asks to wait before its second chance, if it gets one.
+    /// How long the candidate asks to wait before its second chance, if it gets one. An error of the
+    /// inner service asks for nothing, and what fails for good would only fail again.
     pub(super) fn wait(&self, patience: Duration) -> Option<Duration> {
         let response = self.result.as_ref().ok().filter(|_| self.finding == Finding::Passing)?;
         if response.extensions().get::<SecondChance>().is_some() {
@@ -80,6 +96,7 @@ fn is_passing(status: StatusCode) -> bool {
     status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() && !of_the_request
 }
 
+/// Whether a status says that the request is not served. Transient failures are told apart before.
 fn is_refusal(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
 }

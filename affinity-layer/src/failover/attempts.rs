@@ -1,4 +1,19 @@
 //! The attempts of one request: one candidate after another, until one answers.
+//!
+//! ```text
+//! attempt ─▶ answered ─▶ by the request's own model? ─▶ the answer
+//!    │                └▶ by another one ─▶ repin ─────▶ the answer, `repinned`
+//!    ├─▶ failed, and asks for a second chance ─▶ wait, the same model once more
+//!    ├─▶ failed ─▶ the next usable candidate
+//!    ╰─▶ failed, and no attempt, time or candidate is left ─▶ the best failure, `failed`
+//! ```
+//!
+//! - The pin moves after an answer and not before: a candidate that fails as well must not get the
+//!   session. Until then another candidate gets a [detour](PinnedModel::detour), which cannot move a pin.
+//! - Attempts follow one another and are never made at the same time. Two providers that work on one
+//!   request cost twice, and a tool that a provider runs would run twice.
+//! - A move compares the epoch that the request was served by. When requests of a session fail together,
+//!   one of them moves the pin, and the others find it moved.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +29,7 @@ use super::settings::Settings;
 use crate::ext::Probe;
 use crate::{Outcome, PinnedModel};
 
+/// What is needed to try a request again.
 pub(super) struct Attempts {
     /// What the request was given.
     pub(super) model: PinnedModel,
@@ -21,7 +37,10 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// `ready` takes the first attempt, clones of `standby` the others.
+    /// Tries until a candidate answers, and settles the session.
+    ///
+    /// `ready` takes the first attempt, clones of `standby` the others: readiness belongs to one service and
+    /// one call, so each clone is waited for anew.
     pub(super) async fn run<S, ReqBody, ResBody>(
         self,
         mut ready: S,
@@ -90,6 +109,8 @@ impl Attempts {
         told(result, if is_probe { candidate } else { self.moved(candidate).await })
     }
 
+    /// Moves the pin, and returns what the response is to report. A move that is lost or fails takes
+    /// nothing from the client: the answer is there, and only its headers say how the session stands.
     async fn moved(&self, serving: PinnedModel) -> PinnedModel {
         let moved = timeout(self.store_limit(), self.model.repin(serving.model().clone())).await;
         match moved {

@@ -1,3 +1,6 @@
+//! The limits that an application sets. Together they bound how long a client waits for a failure:
+//! `time_limit`, and then the attempt that is under way.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +13,24 @@ use super::settings::Settings;
 use crate::ModelName;
 
 /// Layer that applies the [`Failover`] middleware; it belongs below the affinity layer.
+///
+/// The inner service must be [`Clone`], for each attempt after the first has a clone of its own, and
+/// should bound the time of one attempt: this layer never ends one.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use affinity_layer::{FailoverLayer, ModelName};
+///
+/// // Three attempts, and no images for a model that reads only text.
+/// let failover = FailoverLayer::new()
+///     .attempts(3)
+///     .time_limit(Duration::from_secs(10))
+///     .usable(|request, model: &ModelName| {
+///         !request.headers.contains_key("x-has-images") || !model.as_str().ends_with("-text")
+///     });
+/// # let _ = failover;
+/// ```
 ///
 /// See the [module docs](super).
 #[derive(Clone, Default)]
@@ -25,24 +46,38 @@ impl FailoverLayer {
     }
 
     /// How often a request is tried in all, at least once. Default: 4.
+    ///
+    /// The first attempt and a second chance count. With 1 nothing is tried again, but a pin that the
+    /// request made and that never served is still released.
     pub fn attempts(mut self, attempts: usize) -> Self {
         self.settings.attempts = attempts.max(1);
         self
     }
 
     /// How long after its first failure a request is still tried again. Default: 30 s.
+    ///
+    /// It says when the last attempt may begin, not when it ends. The first attempt is not counted: a
+    /// model may take minutes to fail, and the next one is to be tried all the same.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.settings.time_limit = limit;
         self
     }
 
     /// The longest `Retry-After` that is waited for. Default: 1 s.
+    ///
+    /// A session is worth a short wait, because the next candidate has nothing of it in its cache. Only a
+    /// `Retry-After` in seconds is read; after one with a date, or a longer one, the next candidate is
+    /// asked. Zero still gives a second chance to `Retry-After: 0` and to a
+    /// [`SecondChance`](crate::ext::SecondChance).
     pub fn patience(mut self, longest: Duration) -> Self {
         self.settings.patience = longest;
         self
     }
 
     /// Which candidates can take a request at all; the others are passed over. Default: all.
+    ///
+    /// The function sees the head and the extensions of the request. It is asked about each candidate
+    /// when its turn comes, and never about the model that the request was given.
     pub fn usable<F>(mut self, usable: F) -> Self
     where
         F: Fn(&Parts, &ModelName) -> bool + Send + Sync + 'static,

@@ -1,6 +1,11 @@
 //! Middleware below the affinity layer: the next candidate when a model fails, and the session moves
 //! along.
 //!
+//! A pin makes a session depend on one model, and so on the worst hour of its provider. A client that
+//! retries gets the same model again, for as long as the pin holds. A [`FailoverLayer`] asks the next of
+//! the candidates that the router ranked, and moves the pin to the one that answers: the session changes
+//! its model once, and not with every request of the outage.
+//!
 //! ```
 //! use affinity_layer::{
 //!     AffinityLayer, BoxError, FailoverLayer, MemoryStore, ModelName, PinnedModel, RouteDecision,
@@ -50,9 +55,9 @@
 //!
 //! 1. A candidate has failed when it answers 429 or any 5xx but 501 and 505, when the inner service
 //!    returns an error, or when a response has a [`PassingFailure`](crate::ext::PassingFailure) or a
-//!    [`LastingFailure`](crate::ext::LastingFailure) in its extensions. The next candidate of the [`PinnedModel`](crate::PinnedModel) gets the request, as
-//!    long as there is one, within [a number](FailoverLayer::attempts) and
-//!    [a time](FailoverLayer::time_limit).
+//!    [`LastingFailure`](crate::ext::LastingFailure) in its extensions. The next candidate of the
+//!    [`PinnedModel`](crate::PinnedModel) gets the request, as long as there is one, within
+//!    [a number](FailoverLayer::attempts) and [a time](FailoverLayer::time_limit).
 //! 2. With a `Retry-After` no longer than [the patience](FailoverLayer::patience), or a
 //!    [`SecondChance`](crate::ext::SecondChance) in the response's extensions, the same model gets a
 //!    second chance first.
@@ -62,8 +67,8 @@
 //!    candidate it is no success: it moves nothing, and the next candidate is tried.
 //! 5. When none serves, the client gets the first failure that may pass (429, 5xx, an error), else
 //!    the first: a later candidate's 400 never takes the place of a 429. The response names the model
-//!    whose answer it is, and says `x-plano-affinity: failed` if it belongs to a session. A pin that the request found stays; one
-//!    that it made or moved is released by its epoch, for it never served.
+//!    whose answer it is, and says `x-plano-affinity: failed` if it belongs to a session. A pin that
+//!    the request found stays; one that it made or moved is released by its epoch, for it never served.
 //! 6. An accepted head is final. A stream that breaks is not restarted. With a
 //!    [`FirstEventLayer`](crate::first_event::FirstEventLayer) below, the head of a 200 is accepted only
 //!    once the answer has begun.
@@ -75,6 +80,11 @@
 //! - A candidate may have done part of the work before it failed. Requests that must not be sent twice
 //!   belong on a path without this layer.
 //! - The failed response that may be returned is kept, body unread, while others are tried.
+//! - The pin moves before the answer goes out, for up to twice the
+//!   [store budget](crate::AffinityLayer::store_budget). If the store fails or takes longer, the answer
+//!   says `x-plano-affinity: store-unavailable`, and the next request may find the old model.
+//! - A request without a [`PinnedModel`](crate::PinnedModel), such as a `GET`, is sent once and never
+//!   cloned.
 
 mod attempt;
 mod attempts;

@@ -1,3 +1,8 @@
+//! The middleware: a request that has a model gets [attempts](super::attempts), any other passes.
+//!
+//! Only a request with a [`PinnedModel`] is boxed and cloned, since the attempts are a sequence of calls
+//! and waits, written as one `async fn`.
+
 use std::fmt;
 use std::future::Future;
 use std::mem;
@@ -14,6 +19,9 @@ use super::settings::Settings;
 use crate::PinnedModel;
 
 /// Middleware that goes on with the next candidate when a model fails.
+///
+/// It adds no error and changes no body: the client gets the response, or the error, of one of the
+/// attempts.
 ///
 /// See the [module docs](super).
 #[derive(Clone)]
@@ -76,9 +84,11 @@ pin_project! {
 
 pin_project! {
     #[project = KindProj]
+    /// How the request is served; behind a public struct, so that it can change.
     enum Kind<F, B, E> {
         /// The request has no model, so there is no other to go to.
         Direct { #[pin] inner: F },
+        /// The attempts, one after another.
         Boxed { inner: Boxed<B, E> },
     }
 }

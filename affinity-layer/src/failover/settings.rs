@@ -1,4 +1,4 @@
-//! What a [`FailoverLayer`](super::FailoverLayer) is set to.
+//! What a [`FailoverLayer`](super::FailoverLayer) is set to, whose methods say what each setting means.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +7,10 @@ use http::request::Parts;
 
 use crate::ModelName;
 
+/// Tells by the head of a request whether a model can take it.
 pub(super) type Usable = dyn Fn(&Parts, &ModelName) -> bool + Send + Sync;
 
+/// One copy for all services of a layer.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) attempts: usize,

@@ -1,3 +1,8 @@
+//! The body of a response that was held: it replays what was read of it, and then reads on.
+//!
+//! Readers must find what they would have found without the layer: the same frames, the same error at the
+//! same place, a length that counts what is held, and no end before all is out.
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;

@@ -1,3 +1,10 @@
+//! Reads on in a body until an answer begins, and keeps what was read.
+//!
+//! The frames are read by the [beginning](crate::answer) of their answer and pushed to the [`HeldBody`]
+//! as they are. The wait ends with the first sign, with the body, at the limit of time or at that of
+//! memory. At a limit the response counts as served: a slow model is no failed one, and a client that has
+//! a head can wait by its own limits.
+
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Duration;
@@ -10,8 +17,9 @@ use tokio::time::{Instant, timeout_at};
 use super::HeldBody;
 use crate::answer::{Beginning, BeginningReader};
 
-/// The most memory that held pieces take. A `response.created` repeats the instructions and tools of its
-/// request.
+/// The most memory that held pieces take, in bytes; the piece that exceeds it is the last. It is as large
+/// because a `response.created` repeats the instructions and tools of its request. The pieces count
+/// themselves too, since a body in pieces of one byte would otherwise take many times its length.
 const MOST_BYTES: usize = 256 * 1024;
 
 /// What became of a response that was held.
@@ -32,7 +40,32 @@ pub enum Held {
 /// returned has the same head and the same body.
 ///
 /// This is what [`FirstEventLayer`](super::FirstEventLayer) does, for callers that want to know what
-/// happened. Only a response of status 200 is held.
+/// happened. Only a response of status 200 is held; any other, and any with a limit of zero, comes back as
+/// [`Held::Served`]. A body that breaks breaks again for the reader of the response, after the bytes that
+/// came before.
+///
+/// A caller that drops the future drops the response with it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use affinity_layer::first_event::{Held, hold};
+/// use http::Response;
+/// use http_body_util::{BodyExt, Full};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let body = "data: {\"error\":{\"message\":\"overloaded\"}}\n\n";
+/// let response = Response::builder().header("content-type", "text/event-stream");
+/// let response = response.body(Full::<bytes::Bytes>::from(body)).expect("a valid response");
+///
+/// let (response, held) = hold(response, Duration::from_secs(2)).await;
+/// assert_eq!(held, Held::Error);
+/// // The body still holds every byte.
+/// let bytes = response.into_body().collect().await.expect("a body that never fails").to_bytes();
+/// assert_eq!(bytes, body);
+/// # }
+/// ```
 pub async fn hold<B>(response: Response<B>, limit: Duration) -> (Response<HeldBody<B>>, Held)
 where
     B: Body<Data = Bytes> + Unpin,

@@ -1,3 +1,5 @@
+//! The one setting: how long a head may be held.
+
 use std::time::Duration;
 
 use tower_layer::Layer;
@@ -20,6 +22,9 @@ impl FirstEventLayer {
     }
 
     /// The longest that a head is held; zero holds none. Default: 2 s.
+    ///
+    /// It counts from the head and not from the request. A model that reasons for longer than that before
+    /// its first event is not failed over: its head goes out, and what follows is the client's to judge.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self

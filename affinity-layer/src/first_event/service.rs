@@ -1,3 +1,8 @@
+//! The middleware: it holds the inner service's response and marks the one that never began.
+//!
+//! It only marks, and leaves to [failover](crate::failover) above what follows: another candidate, or the
+//! same response for the client.
+
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
