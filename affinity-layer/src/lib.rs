@@ -71,7 +71,7 @@
 //!
 //! | source | enabled by | reads the body |
 //! |---|---|---|
-//! | `x-model-affinity`, `x-routing-session-id`, `x-session-id` | default, or [`headers`](AffinityLayer::headers) | no |
+//! | `x-model-affinity`, `x-routing-session-id`, `x-session-id` | default, or [`session_headers`](AffinityLayer::session_headers) | no |
 //! | the headers of agent clients | [`agents`](AffinityLayer::agents) | no |
 //! | `session.id` in `baggage` | [`baggage_session`](AffinityLayer::baggage_session) | no |
 //! | [`BodyId`]: `session_id`, `metadata.session_id`, `prompt_cache_key`, `conversation`, `metadata.user_id`, `previous_response_id` | [`body_ids`](AffinityLayer::body_ids) | without an id in a header |

@@ -106,7 +106,7 @@ where
     /// empty list no header names a session.
     ///
     /// Default: [`SESSION_HEADERS`](crate::headers::SESSION_HEADERS).
-    pub fn headers(self, headers: impl IntoIterator<Item = HeaderName>) -> Self {
+    pub fn session_headers(self, headers: impl IntoIterator<Item = HeaderName>) -> Self {
         self.set(|settings| settings.keys.headers(headers))
     }
 
@@ -191,7 +191,7 @@ where
     /// How many requests of one session may be under way while its first decision is made; further
     /// ones are refused with 503 `overloaded` and `retry-after: 1`. Routing them alone could give the
     /// session a second model. A session that has a pin is not limited. Default: 2,048, at least 1.
-    pub fn waiters(self, most: usize) -> Self {
+    pub fn max_waiters(self, most: usize) -> Self {
         self.set(|settings| settings.waiters = most.max(1))
     }
 

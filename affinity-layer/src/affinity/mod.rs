@@ -53,7 +53,7 @@
 //! 2. Any other request waits for what it needs, in this order: its body where that may name the
 //!    session, the store, the body again where the router has to see it, the router, the store.
 //! 3. Requests of one session that need a decision at the same time share one. The first asks the
-//!    router; when its client hangs up, the next one does. Up to [`waiters`](AffinityLayer::waiters)
+//!    router; when its client hangs up, the next one does. Up to [`max_waiters`](AffinityLayer::max_waiters)
 //!    of them wait; more are refused with 503.
 //! 4. All calls of the store by one request together take [`store_budget`](AffinityLayer::store_budget)
 //!    at most; a read takes at most half of what is left. The router's time is not counted.

@@ -20,7 +20,8 @@ fn asking(wanted: &str) -> Request<Body> {
 #[tokio::test]
 async fn headers_of_choice_take_the_place_of_those_by_default() {
     let service = stack(
-        layer(Calls::default().router()).headers([HeaderName::from_static("x-conversation")]),
+        layer(Calls::default().router())
+            .session_headers([HeaderName::from_static("x-conversation")]),
     );
     let turn = || post(&[("x-conversation", "s")]);
     assert_eq!(send(&service, turn()).await, said("vendor/m1", false, "claimed"));

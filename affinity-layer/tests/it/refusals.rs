@@ -133,7 +133,7 @@ async fn a_scope_from_an_authentication_layer_takes_precedence() {
 async fn beyond_those_that_may_wait_for_a_decision_a_request_is_503_at_once() {
     let calls = Calls::default();
     let pause = Duration::from_secs(1);
-    let service = stack(layer(calls.slow_router(pause)).waiters(3));
+    let service = stack(layer(calls.slow_router(pause)).max_waiters(3));
     let began = tokio::time::Instant::now();
     let waiting: Vec<_> = (0..3)
         .map(|_| {

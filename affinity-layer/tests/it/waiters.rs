@@ -31,7 +31,7 @@ async fn a_session_with_a_pin_is_not_turned_away() {
     let calls = Calls::default();
     let handler =
         async |_: Request<Body>| Ok::<_, std::convert::Infallible>(Response::new(Body::empty()));
-    let layer = AffinityLayer::new(Slow(MemoryStore::default()), calls.router()).waiters(1);
+    let layer = AffinityLayer::new(Slow(MemoryStore::default()), calls.router()).max_waiters(1);
     let service = layer.layer(service_fn(handler));
     let turn = || service.clone().oneshot(post(&[("x-model-affinity", "s")]));
     let first = turn().await.unwrap();

@@ -39,11 +39,11 @@ pub(crate) fn affinity(
         .require_store(config.routing.cache.is_required())
         .expiry(routing.expiry)
         .body_limit(config.limits.body_bytes)
-        .waiters(config.limits.max_waiters)
+        .max_waiters(config.limits.max_waiters)
         .expose_epoch(routing.expose_epoch)
         .warm_up(routing.warm_up_turns)
         .escalation(routing.escalation.iter().cloned())
-        .headers(routing.session_headers.iter().chain(SESSION_HEADERS).cloned())
+        .session_headers(routing.session_headers.iter().chain(SESSION_HEADERS).cloned())
         .baggage_session(routing.session_baggage)
         .body_ids(routing.body_ids.iter().copied())
         .accept_models(move |model| served.serves(model) && !served.drains().moves(model));
