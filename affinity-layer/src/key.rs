@@ -1,4 +1,36 @@
 //! The affinity key: which pin a request belongs to.
+//!
+//! A key has four parts. Two requests share a pin exactly if all four are equal:
+//!
+//! | part | says | comes from |
+//! |---|---|---|
+//! | [kind](IdKind) | where the session id was found | the source that named the session |
+//! | [scope](Scope) | whose session it is | authentication, or the tenant header |
+//! | session | which loop or conversation | a header, the body, or a number that we drew |
+//! | lane | which part of that loop | the id of a sub-agent, the requested model |
+//!
+//! # Rules
+//!
+//! 1. **A key is checked when it is made.** Every part is visible ASCII without comma and bounded, so no
+//!    later step, be it a log line, a Redis command or a hash, has to check it again.
+//! 2. **Two different keys never give the same name.** In [`encode`](AffinityKey::encode) `:` separates,
+//!    and what would separate inside a part is percent-encoded. Without that, the tenant `a` with the
+//!    session `b:c` would read the pin of the tenant `a:b` with the session `c`.
+//! 3. **A source cannot forge another.** A name marks the kind of its id by a text that begins with `%`,
+//!    which no encoded id can begin with in that way.
+//! 4. **Keys are not shown.** Whoever knows an id can use, move and end its session, so `Debug` prints
+//!    none, and no log line or metric holds one.
+//! 5. **Nothing is copied on the way of a hit.** Parts share the bytes of the request's headers; a key
+//!    that is kept for longer is given bytes of its own.
+//!
+//! `{` and `}` are encoded for Redis Cluster, which takes what stands between them for the part of a key
+//! that chooses the node: a client could otherwise send all of its sessions to one of them.
+//!
+//! # Where a key is found
+//!
+//! `extract.rs` reads headers and extensions, in one pass that `seen.rs` makes; `baggage.rs` reads W3C
+//! baggage. For a request that these do not name, `session.rs` asks `body.rs` for an id in the body, then
+//! `fingerprint.rs` for a guess. The [crate docs](crate#what-names-a-session) have the order.
 
 mod baggage;
 mod body;
@@ -35,6 +67,24 @@ const KEY_ESCAPES: &AsciiSet = &CONTROLS.add(b'%').add(b':').add(b'{').add(b'}')
 ///
 /// A key is checked when it is made, so an invalid one cannot exist. Its `Debug` form shows no id,
 /// because anyone who knows an id can steer its session.
+///
+/// The layer makes the keys of requests. Make one yourself to look at a store from outside: in an admin
+/// command, or in a test of a store of your own.
+///
+/// ```
+/// use affinity_layer::{AffinityKey, Scope};
+///
+/// let task = AffinityKey::new("task-1")?;
+/// let scoped = task.clone().with_scope(Some(Scope::new("acme")?));
+/// assert_ne!(task, scoped, "the same id in two scopes is two sessions");
+/// let reviewer = scoped.clone().with_lane("reviewer")?;
+/// assert_ne!(scoped, reviewer, "a lane has a pin of its own");
+/// assert_eq!(reviewer.encode(""), "acme:task-1:reviewer");
+///
+/// assert!(AffinityKey::new("two words").is_err());
+/// assert_eq!(format!("{task:?}"), "AffinityKey { .. }");
+/// # Ok::<(), affinity_layer::key::InvalidPart>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct AffinityKey {
     kind: IdKind,
@@ -69,6 +119,7 @@ impl AffinityKey {
         Self::from_header(&parse(session)?)
     }
 
+    /// The key of an id that is a header value already; its bytes are shared.
     fn from_header(session: &HeaderValue) -> Result<Self, InvalidPart> {
         let session = part(session, Self::MAX_SESSION_LEN)?;
         Ok(Self { kind: IdKind::Header, scope: None, session, lane: None })
@@ -79,14 +130,15 @@ impl AffinityKey {
         Self { kind, ..self }
     }
 
-    /// A key that no request names.
+    /// A key that no request names: that of a conversation which begins without an id. It has 128 random
+    /// bits, because whoever could guess it could steer the conversation.
     pub(crate) fn begun() -> Self {
-        // Each hasher state draws its own keys from the system.
+        // The keys of a hasher come from the system, and differ from one state to the next.
         let random = || RandomState::new().hash_one(());
         Self::ours(IdKind::Begun, (u128::from(random()) << 64) | u128::from(random()))
     }
 
-    /// The key under a number that we drew.
+    /// The key under a number that we drew, as 32 hexadecimal digits.
     fn ours(kind: IdKind, id: u128) -> Self {
         // Digits are a valid part.
         let session = HeaderValue::try_from(format!("{id:032x}"));
@@ -94,7 +146,8 @@ impl AffinityKey {
         Self { kind, scope: None, session, lane: None }
     }
 
-    /// The key under which the link of a response is stored; `None` for an id that cannot be a key.
+    /// The key under which the link of a response is stored; `None` for an id that cannot be a key. The id
+    /// is the provider's, so it is encoded as one from a body is.
     pub(crate) fn of_response(id: &str) -> Option<Self> {
         let session = body::session(id)?;
         Some(Self { kind: IdKind::Response, scope: None, session, lane: None })
@@ -105,7 +158,9 @@ impl AffinityKey {
         format!("{}{}", self.kind.marker(), self.session())
     }
 
-    /// The key that a link names; `None` if links are never made to such a key.
+    /// The key that a link names; `None` if links are never made to such a key. That is checked because a
+    /// link is read from a store that others can write to: it must not lead to a session that a client
+    /// names itself.
     pub(crate) fn of_name(name: &str) -> Option<Self> {
         [IdKind::Begun, IdKind::Fingerprint].into_iter().find_map(|kind| {
             let session = name.strip_prefix(kind.marker())?;
@@ -113,7 +168,7 @@ impl AffinityKey {
         })
     }
 
-    /// Sets the tenant to that of another key.
+    /// Sets the tenant to that of another key: a link leads to a session of the tenant that asks.
     pub(crate) fn with_scope_of(self, other: &Self) -> Self {
         self.with_scope(other.scope.clone())
     }
@@ -127,6 +182,9 @@ impl AffinityKey {
 
     /// Sets the lane, the finer part that keeps a sub-agent apart from its main loop.
     ///
+    /// The layer itself makes lanes of a sub-agent's id, its thread and the requested model, joined by
+    /// commas.
+    ///
     /// # Errors
     ///
     /// [`InvalidPart`] under the same rules as a session id.
@@ -134,12 +192,13 @@ impl AffinityKey {
         self.with_lane_header(&parse(lane)?)
     }
 
+    /// The same for a lane that is a header value already.
     fn with_lane_header(mut self, lane: &HeaderValue) -> Result<Self, InvalidPart> {
         self.lane = Some(part(lane, Self::MAX_SESSION_LEN)?);
         Ok(self)
     }
 
-    /// Adds a sub-agent's thread to its lane.
+    /// Adds a sub-agent's thread to its lane: in Codex all sub-agents of one kind share the session id.
     fn with_thread(mut self, thread: &HeaderValue) -> Result<Self, InvalidPart> {
         let thread = part(thread, Self::MAX_SESSION_LEN)?;
         let lane = format!("{},{}", self.lane().unwrap_or_default(), text(&thread));
@@ -198,6 +257,17 @@ impl AffinityKey {
 
     /// The key of which [`encode`](Self::encode) makes `name`, without a prefix; `None` when there is
     /// none.
+    ///
+    /// A name that is encoded differently, such as with `%61` for `a`, is not taken for the same key: what
+    /// an operator asks for is what the store holds, or nothing.
+    ///
+    /// ```
+    /// use affinity_layer::AffinityKey;
+    ///
+    /// let key = AffinityKey::decode("acme:task-1:reviewer").expect("a name");
+    /// assert_eq!((key.scope(), key.session(), key.lane()), (Some("acme"), "task-1", Some("reviewer")));
+    /// assert_eq!(AffinityKey::decode("t%61sk-1"), None);
+    /// ```
     #[must_use]
     pub fn decode(name: &str) -> Option<Self> {
         let mut parts = name.splitn(3, ':');
@@ -253,7 +323,8 @@ impl AffinityKey {
     }
 
     /// The parts as bytes, for hashing: kind, scope, session, lane; an absent part is empty, which no
-    /// present one can be.
+    /// present one can be. A hash of them must take in the length of each, else the end of one part could
+    /// pass for the beginning of the next.
     pub(crate) fn parts(&self) -> [&[u8]; 4] {
         [
             self.kind.marker().as_bytes(),
@@ -270,6 +341,7 @@ impl fmt::Debug for AffinityKey {
     }
 }
 
+/// Hands `part` on as it stands in a name.
 fn escape(part: &str, out: &mut impl FnMut(&str)) {
     // A part is visible ASCII, so these are all that may have to be escaped. Most have none.
     let is_escaped = |b: u8| (b == b'%') | (b == b':') | (b == b'{') | (b == b'}');
@@ -280,6 +352,7 @@ fn escape(part: &str, out: &mut impl FnMut(&str)) {
     }
 }
 
+/// The part of a key that stands so in a name; `None` if it is no text.
 fn unescape(part: &str) -> Option<Cow<'_, str>> {
     percent_decode_str(part).decode_utf8().ok()
 }

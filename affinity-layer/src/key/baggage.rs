@@ -1,10 +1,15 @@
 //! The session in W3C baggage, which tracing libraries send along.
+//!
+//! Baggage is passed from service to service by libraries that its sender may not even know of. So it is
+//! off by default, comes after every header that was meant for us, and is never refused: what cannot be
+//! used names no session.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 
 use super::body;
 
+/// A list of members, each a name, a value and properties.
 const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
 /// The member `session.id` of `baggage`, as OpenTelemetry's conventions name it. What is empty, too long,

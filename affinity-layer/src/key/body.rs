@@ -1,4 +1,15 @@
 //! Session ids that clients send in the body of a request.
+//!
+//! Six members may name a session, in the three protocols of OpenAI and Anthropic and in those of gateways
+//! that extend them. They are read out of the top level of the body and of `metadata`; the conversation
+//! itself, by far the larger part, is skipped.
+//!
+//! None of them is ours. A value that is empty, too long or of another type is left to the provider, which
+//! answers for its own API; here it is simply no id. `user` and `safety_identifier` are not read: they name
+//! a person, who may have many conversations.
+//!
+//! Unlike an id in a header, one in a body may hold any text. It is percent-encoded where a key could not
+//! hold it, so that two different ids stay different.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +27,9 @@ const ID_ESCAPES: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
 
 /// A member of a request's body that may name the session.
 ///
-/// If several are present, the first in this order counts.
+/// If several are present, the first in this order counts; one that cannot be a key is passed over. They
+/// are read only for a request that no header names, and only if
+/// [`AffinityLayer::body_ids`](crate::AffinityLayer::body_ids) lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BodyId {
@@ -39,6 +52,7 @@ pub enum BodyId {
 }
 
 impl BodyId {
+    /// All of them, in the order in which they count.
     const ALL: [Self; 6] = [
         Self::SessionId,
         Self::MetadataSessionId,
@@ -48,6 +62,7 @@ impl BodyId {
         Self::PreviousResponseId,
     ];
 
+    /// The namespace of its ids.
     fn kind(self) -> IdKind {
         match self {
             Self::SessionId => IdKind::SessionId,
@@ -63,7 +78,21 @@ impl BodyId {
 /// The ids in the body of a request.
 ///
 /// A layer outside that has read the body anyway may put them into the request's extensions; without
-/// them the affinity layer reads the body itself where it has to.
+/// them the affinity layer reads the body itself where it has to. With them a request whose id is in the
+/// body can be a hit without waiting, as one whose id is in a header.
+///
+/// ```
+/// use affinity_layer::key::BodyIds;
+///
+/// // What a layer outside has found in the body, and where.
+/// let body = br#"{"prompt_cache_key":"my-task","input":"hello"}"#;
+/// let ids = BodyIds::read(|member| match member {
+///     "prompt_cache_key" => Some(&body[20..29]),
+///     _ => None,
+/// });
+/// let mut request = http::Request::new(());
+/// request.extensions_mut().insert(ids);
+/// ```
 #[derive(Clone, Default)]
 pub struct BodyIds {
     /// In the order of [`BodyId::ALL`].
@@ -77,7 +106,8 @@ pub struct BodyIds {
 }
 
 impl BodyIds {
-    /// The members of a body that matter here.
+    /// The members of a body that matter here, all at its top level. Whoever scans a body for
+    /// [`read`](Self::read) need not remember any other.
     pub const MEMBERS: &[&str] = &Self::NAMES;
 
     const NAMES: [&str; 6] = [
@@ -93,7 +123,7 @@ impl BodyIds {
     /// [`MEMBERS`](Self::MEMBERS), if it is there.
     ///
     /// What is empty, too long or of another type is no id: these members are the provider's, which
-    /// judges them.
+    /// judges them. All sources are read, whether or not the layer is set to use them.
     pub fn read<'a>(member: impl Fn(&str) -> Option<&'a [u8]>) -> Self {
         let [session_id, cache_key, conversation, metadata, previous, store] =
             Self::NAMES.map(|name| member(name).unwrap_or(b"null"));
@@ -115,7 +145,8 @@ impl BodyIds {
         }
     }
 
-    /// The same for a request whose answer no later request can continue.
+    /// The same for a request whose answer no later request can continue, such as one that only asks for a
+    /// routing decision: no conversation begins with it.
     #[must_use]
     pub fn not_kept(self) -> Self {
         Self { is_kept: false, ..self }
@@ -168,16 +199,19 @@ impl fmt::Debug for BodyIds {
     }
 }
 
-/// Any text as a part of a key.
+/// Any text as a part of a key; `None` if it is empty or, once encoded, longer than
+/// [`AffinityKey::MAX_SESSION_LEN`].
 pub(crate) fn session(id: &str) -> Option<HeaderValue> {
     let encoded = Cow::from(utf8_percent_encode(id, ID_ESCAPES));
     part(&parse(&encoded).ok()?, AffinityKey::MAX_SESSION_LEN).ok()
 }
 
+/// The text of a JSON string.
 fn string(json: &[u8]) -> Option<String> {
     serde_json::from_slice(json).ok()
 }
 
+/// An id, or the object that a client of the Conversations API passes on whole.
 fn with_id(json: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Conversation {
@@ -187,6 +221,7 @@ fn with_id(json: &[u8]) -> Option<String> {
     string(json).or_else(|| object(json).map(|Conversation { id }| id))
 }
 
+/// `session_id` in `metadata`; other members there are the client's own.
 fn metadata_session_id(metadata: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Metadata {
@@ -196,6 +231,8 @@ fn metadata_session_id(metadata: &[u8]) -> Option<String> {
     object(metadata).map(|Metadata { session_id }| session_id)
 }
 
+/// The session that Claude Code puts into `metadata.user_id`: today as JSON in a string, in older versions
+/// as the end of a longer name. The UUID is checked, so that a user called `my_session_name` is none.
 fn user_id(metadata: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Metadata {
@@ -221,6 +258,7 @@ fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
     is_object.then(|| serde_json::from_slice(json).ok()).flatten()
 }
 
+/// Whether `text` is a UUID in its usual form, in either case.
 fn is_uuid(text: &str) -> bool {
     let groups = text
         .split('-')

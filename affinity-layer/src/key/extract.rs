@@ -1,4 +1,12 @@
-//! Where in a request the affinity key is found.
+//! Where in a request the affinity key is found, as far as headers and extensions say.
+//!
+//! [`KeySource::look`] passes over the headers once and notes what is there; [`KeySource::key`] makes the
+//! key of it. They are apart because the first also says whether the request can use a model at all, and
+//! one that cannot needs no key. Both are on the path of every hit, so neither allocates unless a lane is
+//! asked for or the session is in baggage.
+//!
+//! A header that is present and cannot be used is an error and not skipped. An agent whose id were
+//! silently passed over would be routed afresh on each turn, and nobody would know why.
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
 
@@ -23,9 +31,12 @@ use crate::{
 /// 2. The scope is the [`Scope`] in the request's extensions, else the value of the tenant header
 ///    if one is configured. With a tenant header configured, a session without a scope is refused.
 /// 3. The lane, where lanes are asked for, comes from the id of a sub-agent and from the
-///    [`RequestedModel`] in the request's extensions, and only for the clients of the preset: who
-///    names a session by hand means one session. A request with [`AnyModel`] has no model lane.
+///    [`RequestedModel`] in the request's extensions, and only for the clients of the preset: a client
+///    that names a session by hand means one session. A request with [`AnyModel`] has no model lane.
 /// 4. Without one of these headers, the sources of `session.rs` are looked at, if any is configured.
+///
+/// A change of these settings makes the list of watched headers anew, so that a request pays for no header
+/// that nobody asked about.
 #[derive(Clone, Debug)]
 pub(crate) struct KeySource {
     headers: Vec<HeaderName>,
@@ -63,12 +74,16 @@ impl KeySource {
         self.watch();
     }
 
+    /// Turns on the preset. Its headers keep their order behind those of the operator, who may have set one
+    /// by hand in front of an agent.
     pub(crate) fn agents(&mut self, sub_agents: SubAgents) {
         self.agents = AGENT_HEADERS.to_vec();
         self.sub_agents = sub_agents;
         self.watch();
     }
 
+    /// Makes the list of headers to look for. Those of sub-agents belong to the preset, and those of parents
+    /// count only where sub-agents inherit.
     fn watch(&mut self) {
         let preset = !self.agents.is_empty();
         let inherits = preset && self.sub_agents == SubAgents::Inherit;
@@ -104,7 +119,8 @@ impl KeySource {
         self.fingerprint = Some(fingerprint);
     }
 
-    /// What a request has of the headers that the layer looks for.
+    /// What a request has of the headers that the layer looks for. The parent's session takes the place of
+    /// the sub-agent's here, before anything is made of it.
     pub(crate) fn look<'a>(&self, headers: &'a HeaderMap) -> Seen<'a> {
         let mut seen = self.watched.look(headers);
         if seen.parent {
@@ -146,8 +162,15 @@ impl KeySource {
         seen.sub_agent && self.sub_agents == SubAgents::Inherit
     }
 
+    /// The lane of an agent's request.
+    ///
     /// An agent makes side calls to a small model under the id of its main loop: a lane for each
-    /// requested model keeps them from pinning the loop to it.
+    /// requested model keeps them from pinning the loop to it. Where sub-agents have pins of their own, the
+    /// lane begins with the sub-agent's id, and its thread if it has one.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::InvalidSessionId`] for an id of a sub-agent that cannot be used.
     fn lane(
         &self,
         mut key: AffinityKey,
@@ -168,6 +191,8 @@ impl KeySource {
         Ok(self.model_lane(key, extensions))
     }
 
+    /// Adds the requested model to the lane. Without a [`RequestedModel`] the name in the body would have to be
+    /// read and resolved first, and a hit reads no body.
     pub(super) fn model_lane(&self, key: AffinityKey, extensions: &Extensions) -> AffinityKey {
         if !self.model_lanes || extensions.get::<AnyModel>().is_some() {
             return key;
@@ -178,6 +203,14 @@ impl KeySource {
         }
     }
 
+    /// The tenant of a request that names a session. The extension comes first: it was set by code that has
+    /// checked who the caller is, and a header can be sent by anyone whom no proxy stops.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::MissingScope`] if a tenant header is configured and is absent or empty,
+    /// [`Rejection::InvalidScope`] if it cannot be used. There is no common
+    /// scope to fall back to: tenants whose proxy forgets the header would meet in it.
     pub(super) fn scope(
         &self,
         headers: &HeaderMap,

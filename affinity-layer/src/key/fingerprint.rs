@@ -1,4 +1,17 @@
 //! A guess at the session of a request that names none: the opening of its conversation.
+//!
+//! Most agent frameworks send no id at all. Their requests do have something in common, though: each holds
+//! the whole conversation so far, and so begins in the same way. The opening is hashed, and the hash is
+//! the session.
+//!
+//! What goes into the hash is what stays as it is from the first turn to the last: the instructions, the
+//! text of the first user message, and whether there are tools. What is left out moves: blocks of a
+//! harness with the time of day, marks for the provider's cache, the form of the content (a string, or a
+//! list of one part), the tools themselves.
+//!
+//! It is the last source to be looked at, because it is the only one that can be wrong. It is wrong for
+//! conversations that open in the same way: jobs that start from one template, and agents whose first
+//! messages are a fixed example.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,7 +31,23 @@ use crate::agents::without_harness;
 /// not: Qwen Code offers others from one turn to the next.
 ///
 /// It is a guess. Two conversations of one tenant with the same opening share a pin, and one whose
-/// instructions change on the way, such as by the time of day, changes its session.
+/// instructions change on the way, such as by the time of day, changes its session. Set it where a
+/// shared pin does no harm, and let clients that can send a header do so.
+///
+/// The hash is keyed so that nobody who reads the store, and knows how people begin, can tell who has asked
+/// what.
+///
+/// ```
+/// use affinity_layer::{
+///     AffinityLayer, BoxError, Fingerprint, MemoryStore, RouteDecision, RouteRequest,
+/// };
+/// use tower::service_fn;
+///
+/// # fn secret_of_the_fleet() -> String { "at least 128 random bits".into() }
+/// # let router = service_fn(|_: RouteRequest| async { Ok::<_, BoxError>(RouteDecision::none()) });
+/// let affinity = AffinityLayer::new(MemoryStore::default(), router)
+///     .fingerprint(Fingerprint::new(&secret_of_the_fleet()));
+/// ```
 #[derive(Clone)]
 pub struct Fingerprint([u8; 32]);
 
@@ -50,6 +79,9 @@ impl Fingerprint {
 
     /// The key of a body's conversation, `None` without a message of the user. Two clients with one
     /// opening and different counters have two conversations.
+    ///
+    /// Each part is hashed after its length, so that what moves from the end of one to the beginning of the
+    /// next is another opening.
     pub(super) fn key(&self, body: &[u8], counter: Option<&[u8]>) -> Option<AffinityKey> {
         let opening = Opening::of(body)?;
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -80,6 +112,9 @@ struct Opening {
 }
 
 impl Opening {
+    /// The opening in a body of any of the three protocols; `None` if it is no JSON or nobody has asked
+    /// anything. Instructions may be a member of the body or messages before the first of the user, and count
+    /// in the same way.
     fn of(body: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct Body<'a> {
@@ -119,6 +154,7 @@ impl Opening {
     }
 }
 
+/// A message, as far as it matters. Items of other types have no role and are passed over.
 #[derive(Deserialize)]
 struct Item<'a> {
     #[serde(borrow)]

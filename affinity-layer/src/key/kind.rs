@@ -1,7 +1,26 @@
 //! Where a session id came from: each kind is a namespace of its own.
+//!
+//! A `prompt_cache_key` is chosen without a thought of sessions, and many clients send the same one. If it
+//! shared a namespace with the ids in headers, whoever sends `x-model-affinity: my-app` would end up in
+//! the session of everyone whose cache key is `my-app`. So the kind is a part of the key, and all names
+//! of a kind begin with its marker.
+//!
+//! All headers are one kind. A client that changes from `x-session-id` to `x-model-affinity`, or a proxy
+//! that renames a header, keeps its session.
 
 /// What named a session. The same id of two kinds is two sessions, so that a client cannot make one
 /// kind of id pass for another.
+///
+/// ```
+/// use affinity_layer::{AffinityKey, key::IdKind};
+///
+/// let by_header = AffinityKey::new("my-task")?;
+/// let by_cache_key = AffinityKey::decode("%prompt_cache_key=my-task").expect("a name");
+/// assert_eq!(by_cache_key.kind(), IdKind::PromptCacheKey);
+/// assert_eq!(by_cache_key.session(), by_header.session());
+/// assert_ne!(by_cache_key, by_header);
+/// # Ok::<(), affinity_layer::key::InvalidPart>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum IdKind {
@@ -58,7 +77,8 @@ impl IdKind {
         }
     }
 
-    /// Whether the client sent the id itself, and sends it again with every request.
+    /// Whether the client sent the id itself, and sends it again with every request. An id that was not sent
+    /// means nothing to the client: do not show it one.
     #[must_use]
     pub const fn is_sent(self) -> bool {
         !matches!(self, Self::Begun | Self::Fingerprint | Self::Response)

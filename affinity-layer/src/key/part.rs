@@ -1,10 +1,28 @@
 //! The parts of a key: what they may contain, and why one is refused.
+//!
+//! A part is 1 to `limit` bytes of visible ASCII without comma. Visible ASCII fits unchanged into a
+//! header, a log line and a Redis key. The comma is left out because HTTP joins the values of a
+//! repeated header by one: `a, b` cannot be told from two ids, and it separates what a lane is made of.
+//!
+//! Parts are kept as `HeaderValue`s, because most of them come as one, and their bytes can be shared.
 
 use std::fmt;
 
 use http::HeaderValue;
 
 /// Why a part of a key was refused.
+///
+/// Its text completes a sentence and names the rule, never the value: it goes to the client and into
+/// logs, and the value is a secret of its tenant.
+///
+/// ```
+/// use affinity_layer::{AffinityKey, key::InvalidPart};
+///
+/// let error = AffinityKey::new("a,b").unwrap_err();
+/// assert_eq!(error, InvalidPart::BadByte);
+/// assert_eq!(error.to_string(), "may hold visible ASCII only, and no comma");
+/// assert_eq!(AffinityKey::new(&"x".repeat(257)).unwrap_err(), InvalidPart::TooLong(256));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidPart {
@@ -48,17 +66,20 @@ pub(super) fn part(value: &HeaderValue, limit: usize) -> Result<HeaderValue, Inv
     Ok(value.clone())
 }
 
-/// A copy with bytes of its own.
+/// A copy with bytes of its own, for a key that outlives its request: the shared bytes are a slice of the
+/// buffer that the whole head was read into.
 #[cfg(feature = "redis")]
 pub(super) fn detached(part: &HeaderValue) -> HeaderValue {
     HeaderValue::from_bytes(part.as_bytes()).unwrap_or_else(|_| part.clone())
 }
 
+/// The text of a part.
 pub(super) fn text(value: &HeaderValue) -> &str {
     // Checked to be visible ASCII when the part was made, so the default is never taken.
     value.to_str().unwrap_or_default()
 }
 
+/// A text as a header value. It may still be no part: `part` checks the rest.
 pub(super) fn parse(text: &str) -> Result<HeaderValue, InvalidPart> {
     HeaderValue::from_str(text).map_err(|_| InvalidPart::BadByte)
 }
@@ -88,7 +109,8 @@ impl Scope {
         Self(detached(&self.0))
     }
 
-    /// Checks `scope` and makes a scope of it.
+    /// Checks `scope` and makes a scope of it. Two scopes are the same when their bytes are: whoever
+    /// names tenants should write them in one way, such as in lower case.
     ///
     /// # Errors
     ///

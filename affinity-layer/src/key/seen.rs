@@ -1,4 +1,13 @@
 //! One pass over the headers of a request.
+//!
+//! With the agents' preset the layer knows some thirty names: its own five, those that name a session,
+//! those of agents, sub-agents and parents. To ask a header map for each costs a hash every time, on the
+//! path of every hit, and most requests have none of them. So the request's headers are walked once
+//! instead, and each is compared only if it could be one of them.
+//!
+//! That it could be is said by a *mark*, one of 64 bits made of the length of a name and its last letter.
+//! The marks of all names are joined into one word; a header whose bit is not in it is passed over with
+//! one `and`. Two names may share a mark, which costs a comparison and nothing else.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -6,7 +15,7 @@ use super::{InvalidPart, single};
 use crate::agents::{CHILD_HEADERS, PARENT_HEADERS};
 use crate::headers::OURS;
 
-/// The headers that the layer looks for.
+/// The headers that the layer looks for. It is made when a setting changes, not for each request.
 ///
 /// They are found in one pass, because to ask a header map for a name costs a hash of it, and a
 /// request has about as many headers as there are names to ask for.
@@ -17,6 +26,8 @@ pub(super) struct Watched {
     marks: Mark,
 }
 
+/// What it means that a header is there. A name may have two roles: `x-session-affinity` is of an agent,
+/// and an operator may list it, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Ours,
@@ -31,18 +42,23 @@ enum Role {
     Parent,
 }
 
-/// What a request has of them.
+/// What a request has of them. It borrows from the request, so that it is free for one that is a hit.
 #[derive(Debug, Default)]
 pub(crate) struct Seen<'a> {
     /// Headers with our names.
     pub(crate) ours: bool,
+    /// The request offers another protocol.
     pub(super) upgrade: bool,
+    /// A header that only agent clients send: its session may have lanes.
     pub(super) agent: bool,
+    /// A sub-agent sends it.
     pub(super) sub_agent: bool,
+    /// A header that names the session of a parent.
     pub(super) parent: bool,
     session: Option<Named<'a>>,
 }
 
+/// The header that names the session, as far as the pass has come.
 #[derive(Debug)]
 struct Named<'a> {
     value: &'a HeaderValue,
@@ -53,6 +69,7 @@ struct Named<'a> {
 }
 
 impl Watched {
+    /// The list in order of rank: of the names of sessions, those of the operator come before those of agents.
     pub(super) fn new(
         sessions: &[HeaderName],
         agents: &[HeaderName],
@@ -70,6 +87,7 @@ impl Watched {
         Self { names, marks }
     }
 
+    /// What `headers` have of the list. The order in which they were sent does not matter.
     pub(super) fn look<'a>(&self, headers: &'a HeaderMap) -> Seen<'a> {
         let mut seen = Seen::default();
         for (name, value) in headers {
@@ -81,6 +99,8 @@ impl Watched {
         seen
     }
 
+    /// Looks closer at a header with the mark of a known name. The loop goes on after a match, because a name
+    /// may have two roles.
     fn note<'a>(
         &self,
         seen: &mut Seen<'a>,
@@ -108,6 +128,7 @@ impl Watched {
 }
 
 impl<'a> Seen<'a> {
+    /// Notes a value for the session: one of a lower rank gives way, one of the same rank must be the same.
     fn named(&mut self, rank: usize, value: &'a HeaderValue) {
         match &mut self.session {
             Some(named) if named.rank < rank => {}
@@ -117,6 +138,10 @@ impl<'a> Seen<'a> {
     }
 
     /// Puts the session of the parent into the place of a sub-agent's, which names it.
+    ///
+    /// Only if the id is the one in the header that belongs to the parent's: another id under one of our names
+    /// was set by hand, and stays. A parent that is named twice, differently, is in conflict like
+    /// any other id.
     pub(super) fn inherit(&mut self, headers: &'a HeaderMap) {
         let Some(named) = &mut self.session else { return };
         for (child, parent) in CHILD_HEADERS.iter().zip(&PARENT_HEADERS) {

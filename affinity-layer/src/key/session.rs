@@ -1,4 +1,17 @@
-//! The session of a request that no header names.
+//! The session of a request that no header names: by its body.
+//!
+//! The steps come in order of how much they can be wrong:
+//!
+//! 1. **An id in the body** ([`BodyId`]). The client sent it, and it is used if it can be a key. If it
+//!    cannot, the next source is looked at: the members of a body belong to the provider's API, which
+//!    judges them, so none of them is an error here.
+//! 2. **A response that is followed.** Its id leads to a conversation through a link in the store.
+//! 3. **A guess** by the opening of the conversation, if enabled, or together with a client's counter.
+//! 4. **A new conversation**, for a request of `/responses` whose answer can be followed later. It gets a
+//!    random id that nobody sends; the ids of its responses will lead to it.
+//!
+//! All of this needs the body, so it is only done where one of these is configured, and never for a
+//! request that a header names. `Protocol` in the affinity room takes the steps; here is what each says.
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -17,7 +30,8 @@ impl KeySource {
         !self.body_ids.is_empty() || self.has_fingerprint()
     }
 
-    /// Whether the body of a request with `headers` may name the session that they do not.
+    /// Whether the body of a request with `headers` may name the session that they do not. If not, a request
+    /// without a session that is not to be routed passes with its body unread.
     pub(crate) fn reads_body_of(&self, headers: &HeaderMap) -> bool {
         self.reads_bodies() || self.counter(headers).is_some()
     }
@@ -42,6 +56,10 @@ impl KeySource {
 
     /// The key of a conversation that nothing names: a guess by its opening, or a new one. `None` also
     /// when the scope that it would need is missing: the request did not ask for a session.
+    ///
+    /// A request that names a `conversation` we do not read begins none: it continues one, and a session made
+    /// now would last for this turn only. One that follows a response is not guessed either, because its body
+    /// holds the new turn and not the opening.
     pub(crate) fn unnamed(
         &self,
         ids: &BodyIds,
@@ -76,6 +94,7 @@ impl KeySource {
         self.follows_responses() && !key.kind().is_sent()
     }
 
+    /// Whether ids of responses are stored and looked up.
     fn follows_responses(&self) -> bool {
         self.body_ids.contains(&BodyId::PreviousResponseId)
     }
