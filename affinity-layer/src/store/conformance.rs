@@ -6,11 +6,29 @@
 //! ```
 //! use affinity_layer::{MemoryStore, store::conformance};
 //!
-//! # #[tokio::main(flavor = "current_thread")]
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() {
 //! conformance::run(&MemoryStore::default(), "suite-1", conformance::wait).await;
 //! # }
 //! ```
+//!
+//! # How to use it
+//!
+//! 1. Put the call into a test of your crate, with the feature `conformance` among its
+//!    dev-dependencies.
+//! 2. Choose a `namespace` that no earlier run has used, such as one with the process id or the
+//!    time: the suite expects to find no pin under its names, and it leaves some behind. They end
+//!    within ten minutes, by their lifetime.
+//! 3. Let time pass. If the store measures expiry on tokio's clock, pause it
+//!    (`#[tokio::test(start_paused = true)]`), and the suite takes no time. If a server measures
+//!    it, use real time: the checks of expiry then take about 12 seconds.
+//! 4. If the store can be listed, run [`inspect`] as well.
+//!
+//! # What it does not check
+//!
+//! One process and one store are all that it sees. It does not kill the server, cut connections,
+//! drop a future half way, or compare two replicas. A store over a network needs tests of its own
+//! for those; [`AffinityStore`] says what must hold.
 // A broken promise is reported by a panic: that is what a test suite is for.
 #![allow(clippy::panic, clippy::expect_used)]
 
@@ -27,14 +45,26 @@ use super::{AffinityStore, Claim};
 use crate::key::IdKind;
 use crate::{AffinityKey, Epoch, Expiry, ModelName, Pin, RouteDecision, RouteName, Selection};
 
+/// Longer than any run of the suite, so that only the checks about expiry see a pin end.
 const LONG: Expiry = Expiry::fixed(Duration::from_secs(600));
 
 /// Waits on tokio's clock, which a test may pause when the store follows it too.
+///
+/// Pass it to [`run`] and [`inspect`] unless the store has another clock, such as one that the test
+/// moves by hand.
 pub fn wait(duration: Duration) -> impl Future<Output = ()> + Send {
     tokio::time::sleep(duration)
 }
 
 /// Runs every check. `wait` must let the given time pass on the store's clock.
+///
+/// The store may be shared and in use; keys outside of `namespace` are not touched. The checks run
+/// one after the other, and those about races make up to 32 calls at once.
+///
+/// # Panics
+///
+/// If the store breaks a promise, or returns an error. The message and the name of the function in
+/// the backtrace say which promise it was.
 pub async fn run<St, W, F>(store: &St, namespace: &str, wait: W)
 where
     St: AffinityStore,
@@ -64,6 +94,8 @@ fn name(model: &str) -> ModelName {
     ModelName::new(model).expect("a model name")
 }
 
+/// A selection that differs in each part from a default: a route with a quote in it, and a second
+/// candidate.
 fn selection(model: &str) -> Arc<Selection> {
     let models = [model, "other/fallback"].map(name);
     let route = RouteName::new("it's a route").expect("a route name");
@@ -83,6 +115,8 @@ fn model(pin: Option<&Pin>) -> Option<&str> {
     pin.map(|pin| pin.selection.model().as_str())
 }
 
+/// An unknown key is `None` for every verb and never an error, and no verb brings a pin into being
+/// but `claim`.
 async fn absence_is_none<St: AffinityStore>(store: &St, namespace: &str) {
     let key = key(namespace, "absent");
     assert_eq!(get(store, &key).await, None);
@@ -93,6 +127,9 @@ async fn absence_is_none<St: AffinityStore>(store: &St, namespace: &str) {
     assert_eq!(get(store, &key).await, None, "a repin of nothing makes nothing");
 }
 
+/// Each part of a selection comes back as it went in. A store that keeps columns forgets one
+/// easily, and the loss shows only much later: without the candidates there is no failover, without
+/// the warm-up a session is bound too early.
 async fn a_claim_is_found_whole<St: AffinityStore>(store: &St, namespace: &str) {
     let key = key(namespace, "whole");
     let made = claim(store, &key, "a/one").await;
@@ -115,6 +152,7 @@ async fn a_claim_is_found_whole<St: AffinityStore>(store: &St, namespace: &str) 
     assert_eq!(kept.selection, warming, "a pin without a route or other candidates has none");
 }
 
+/// The later claim is told the winner, so its request serves the same model.
 async fn the_first_claim_wins<St: AffinityStore>(store: &St, namespace: &str) {
     let key = key(namespace, "first");
     let first = claim(store, &key, "a/first").await;
@@ -123,6 +161,8 @@ async fn the_first_claim_wins<St: AffinityStore>(store: &St, namespace: &str) {
     assert_eq!(second.pin, first.pin);
 }
 
+/// What `claim` is for: whichever wins, all 32 return the same pin, and it is the one that is
+/// stored.
 async fn concurrent_claims_agree<St: AffinityStore>(store: &St, namespace: &str) {
     let key = key(namespace, "race");
     let names: Vec<String> = (0..32).map(|n| format!("a/m{n}")).collect();
@@ -134,6 +174,8 @@ async fn concurrent_claims_agree<St: AffinityStore>(store: &St, namespace: &str)
     assert!(claims.iter().all(|claim| claim.pin == pin));
 }
 
+/// A move from an epoch that is gone changes nothing and returns what is stored. A move keeps the
+/// time of the claim, which bounds the age of a sliding pin.
 async fn a_repin_needs_the_epoch<St: AffinityStore>(store: &St, namespace: &str) {
     let key = key(namespace, "repin");
     let first = claim(store, &key, "a/first").await.pin;
@@ -149,6 +191,7 @@ async fn a_repin_needs_the_epoch<St: AffinityStore>(store: &St, namespace: &str)
     assert_eq!(model(get(store, &key).await.as_ref()), Some("a/second"));
 }
 
+/// Many requests see the same model fail at once; the session moves a single time.
 async fn concurrent_repins_agree<St: AffinityStore>(store: &St, namespace: &str) {
     let key = key(namespace, "repin-race");
     let from = claim(store, &key, "a/first").await.pin.epoch;
@@ -163,6 +206,7 @@ async fn concurrent_repins_agree<St: AffinityStore>(store: &St, namespace: &str)
     assert!(moves.iter().all(|claim| claim.pin == pin));
 }
 
+/// Another epoch than the stored one releases nothing; none at all releases any.
 async fn a_release_needs_the_epoch<St: AffinityStore>(store: &St, namespace: &str) {
     let key = key(namespace, "release");
     let epoch = claim(store, &key, "a/first").await.pin.epoch;
@@ -175,6 +219,8 @@ async fn a_release_needs_the_epoch<St: AffinityStore>(store: &St, namespace: &st
     assert_eq!(get(store, &key).await, None);
 }
 
+/// Catches a store that counts epochs in the row of the key: the row goes with the release, and the
+/// count starts again.
 async fn epochs_grow_across_releases<St: AffinityStore>(store: &St, namespace: &str) {
     let key = key(namespace, "epochs");
     let mut last = Epoch(0);
@@ -186,6 +232,8 @@ async fn epochs_grow_across_releases<St: AffinityStore>(store: &St, namespace: &
     }
 }
 
+/// Scopes, ids, lanes and kinds that would be one text if they were only joined. A store that names
+/// its rows by the session id alone fails here.
 async fn keys_do_not_meet<St: AffinityStore>(store: &St, namespace: &str) {
     let scoped = |scope: &str, session: &str| {
         let scope = crate::Scope::new(&format!("{namespace}{scope}")).expect("a scope");

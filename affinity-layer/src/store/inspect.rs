@@ -1,4 +1,17 @@
 //! Pins as an administrator sees them: all of them, by the names under which they are stored.
+//!
+//! A request knows its key and asks for one pin. An administrator has no key: they see a list, pick
+//! a name such as `task-1` or a hash, and move or end the session behind it. The types here are
+//! what passes between a store and whatever shows it, such as the gateway's admin API. Applications
+//! reach them as [`affinity_layer::admin`](crate::admin).
+//!
+//! Two differences from [`AffinityStore`](super::AffinityStore) matter:
+//!
+//! 1. **Looking is not using.** A listing must not keep a million idle sessions alive, nor reorder
+//!    what is evicted.
+//! 2. **A change is made or it fails.** A request is served through an outage, and its change is
+//!    sent later. An administrator who reads "done" must be able to rely on it, so nothing here is
+//!    kept to be written later.
 
 use std::fmt;
 use std::future::Future;
@@ -10,21 +23,33 @@ use super::Claim;
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 
 /// What a call of [`Inspect`] gives.
+///
+/// Boxed, so that [`Inspect`] is object-safe; these calls are rare, and the allocation does not
+/// matter.
 pub type Inspected<'a, T> = StdPin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// The name under which a store keeps a pin. What it looks like is the store's own business.
 ///
 /// It may hold the session id, so its `Debug` form shows nothing.
+///
+/// - In `MemoryStore`: 32 hexadecimal digits of a hash that is keyed anew in each process. The name
+///   is of no use to another process or after a restart.
+/// - In Redis: what follows the key prefix, readable (`scope:session:lane`) or, with a name secret,
+///   32 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct StoredKey(String);
 
 impl StoredKey {
     /// A name as a store reported it. Any text is accepted: an unknown name simply has no pin.
+    ///
+    /// So a path segment or a form field can be passed on without a check.
     pub fn new(name: impl Into<String>) -> Self {
         Self(name.into())
     }
 
     /// The name as text.
+    ///
+    /// It may hold the session id: show it to administrators, and keep it out of logs.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -53,12 +78,16 @@ pub struct StoredPin {
 
 impl StoredPin {
     /// A pin under the name of `key` that has `left` to live.
+    ///
+    /// It says nothing of the session; [`with_session`](Self::with_session) adds that.
     #[must_use]
     pub fn new(key: StoredKey, pin: Pin, left: Option<Duration>) -> Self {
         Self { key, session: None, pin, left }
     }
 
     /// Says whose pin it is.
+    ///
+    /// For stores whose names can be read back, such as Redis with plain names.
     #[must_use]
     pub fn with_session(self, session: Option<AffinityKey>) -> Self {
         Self { session, ..self }
@@ -66,6 +95,9 @@ impl StoredPin {
 }
 
 /// A part of a listing.
+///
+/// Stop when `next` is `None`, and not when a page is empty: a scan may pass many names before it
+/// meets a pin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PinPage {
@@ -77,6 +109,9 @@ pub struct PinPage {
 
 impl PinPage {
     /// A page, and the cursor at which the listing continues.
+    ///
+    /// The cursor is any text that the store itself can read back; callers do not look into it.
+    /// `None` ends the listing.
     #[must_use]
     pub fn new(pins: Vec<StoredPin>, next: Option<String>) -> Self {
         Self { pins, next }
@@ -87,6 +122,42 @@ impl PinPage {
 ///
 /// A layer needs only [`AffinityStore`](super::AffinityStore); your own store may do without this
 /// trait.
+///
+/// # Example
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use affinity_layer::admin::Inspect;
+/// use affinity_layer::{AffinityKey, AffinityStore, Expiry, MemoryStore, ModelName, Selection};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::default();
+/// let selection = Arc::new(Selection::of(ModelName::new("openai/gpt-4o")?));
+/// for id in ["task-1", "task-2"] {
+///     store.claim(&AffinityKey::new(id)?, selection.clone(), &Expiry::default()).await?;
+/// }
+///
+/// // End every session that is on this model.
+/// let (mut cursor, mut ended) = (None, 0);
+/// loop {
+///     let page = store.list(cursor.as_deref(), 100).await?;
+///     for stored in page.pins {
+///         if stored.pin.selection.model().as_str() == "openai/gpt-4o" {
+///             // By its epoch: a session that has moved meanwhile is left alone.
+///             ended += u32::from(store.release_stored(&stored.key, Some(stored.pin.epoch)).await?);
+///         }
+///     }
+///     cursor = page.next;
+///     if cursor.is_none() {
+///         break;
+///     }
+/// }
+/// assert_eq!(ended, 2);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Inspect: Send + Sync + 'static {
     /// The next pins after `cursor`, from the beginning without one.
     ///
@@ -106,9 +177,26 @@ pub trait Inspect: Send + Sync + 'static {
     fn list<'a>(&'a self, cursor: Option<&'a str>, limit: usize) -> Inspected<'a, PinPage>;
 
     /// The names under which the pin of `key` may be stored, the likeliest first.
+    ///
+    /// # Behavior
+    ///
+    /// - Never empty, and does not ask whether there is a pin.
+    /// - More than one only while names change, as from readable to hashed ones: look under each
+    ///   until one is found.
     fn stored_keys(&self, key: &AffinityKey) -> Vec<StoredKey>;
 
     /// The pin under a name. Does not count as a use.
+    ///
+    /// # Behavior
+    ///
+    /// - `None` for a name without a pin, a name that this store never gives, a link, and a value
+    ///   that cannot be read.
+    /// - A pin that is not confirmed yet is not shown; that is an error of kind
+    ///   [`Unconfirmed`](crate::StoreErrorKind::Unconfirmed).
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
     fn find<'a>(&'a self, key: &'a StoredKey) -> Inspected<'a, Option<StoredPin>>;
 
     /// As [`AffinityStore::repin`](super::AffinityStore::repin), by the name.
@@ -137,6 +225,10 @@ pub trait Inspect: Send + Sync + 'static {
 }
 
 /// Whether the value under a name is a link and not a pin.
+///
+/// A link leads from a response's id to the conversation that it belongs to. It is stored like a
+/// pin, with the encoded name of a key where a pin has its model. A listing that showed it would
+/// show a session twice, and moving it would break the conversation.
 pub(super) fn is_link(selection: &Selection) -> bool {
     AffinityKey::of_name(selection.model().as_str()).is_some()
 }

@@ -1,4 +1,12 @@
 //! One store type for many stores.
+//!
+//! [`AffinityStore`] returns `impl Future`, so it is not object-safe: a layer over a concrete store
+//! pays for no box, and there is no `dyn AffinityStore`. This module supplies one, in three steps:
+//! `DynStore` has the same verbs with boxed futures, every store implements it by a blanket impl,
+//! and [`SharedStore`] wraps an `Arc` of it and is a store again.
+//!
+//! A gateway uses it because its configuration names the store. The layer uses it inside
+//! `PinnedModel`, so that handlers need no type parameter.
 
 use std::fmt;
 use std::future::Future;
@@ -9,6 +17,7 @@ use std::time::Duration;
 use super::{AffinityStore, Claim, PinRead};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 
+/// A call under way. It borrows its arguments, as the futures of [`AffinityStore`] do.
 type BoxFuture<'a, T> = StdPin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// The object-safe twin of [`AffinityStore`], with boxed futures.
@@ -72,15 +81,39 @@ impl<St: AffinityStore> DynStore for St {
 /// Any store behind one type, for a program that picks its store at run time. Cloning shares it.
 ///
 /// Each call but [`peek`](AffinityStore::peek) allocates its future.
+///
+/// So a hit, which only peeks, stays free of allocations. Everything else passes through unchanged:
+/// errors, [`coherence`](AffinityStore::coherence), and what the store does when a future is
+/// dropped. Where the store's type is known at compile time, use that type.
+///
+/// ```
+/// use affinity_layer::{AffinityKey, AffinityStore, Expiry, MemoryStore, SharedStore};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let is_large = std::env::args().count() > 1;
+/// let store = if is_large {
+///     SharedStore::new(MemoryStore::new(1_000_000))
+/// } else {
+///     SharedStore::new(MemoryStore::default())
+/// };
+/// let found = store.get(&AffinityKey::new("task-1")?, &Expiry::default()).await?;
+/// assert!(found.pin().is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct SharedStore(Arc<dyn DynStore>);
 
 impl SharedStore {
     /// Shares `store`.
+    ///
+    /// Do not wrap a `SharedStore` again: it works, and each call then allocates twice.
     pub fn new(store: impl AffinityStore) -> Self {
         Self(Arc::new(store))
     }
 
+    /// Shares a store that is in an `Arc` already, without a second one around it.
     pub(crate) fn from_arc<St: AffinityStore>(store: Arc<St>) -> Self {
         Self(store)
     }

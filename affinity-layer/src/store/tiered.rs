@@ -1,3 +1,46 @@
+//! Near copies in front of Redis, and what Redis has not heard yet.
+//!
+//! A pinned turn should cost no round trip, and an outage of Redis should not be seen by sessions
+//! that are known here. Both need copies of pins in this process, and copies can be wrong. The
+//! rules below keep them right; their numbers are those of `docs/protocol.md`, where a model
+//! checker has visited what they allow.
+//!
+//! | rule | where |
+//! |---|---|
+//! | 6. an invalidation drops the copy, and what is being read meanwhile does not become one | `near.rs` |
+//! | 6. a replica drops its own copy before it sends a change | `near.rs`, `Near::change` |
+//! | 7. a copy never outlives its pin | `shared.rs`, `Shared::keep_found` |
+//! | 8. a broken connection puts every copy in doubt | `follow.rs`, `heartbeat.rs` |
+//! | 9. without Redis, what is known serves, and what is decided is this replica's own | `TieredStore::known`, `settle.rs` |
+//! | 10. Redis learns of it once it is back | `settle.rs`, `pending.rs`, `reconcile.rs` |
+//!
+//! # What a copy can be
+//!
+//! 1. **Fresh**: Redis said so, and no invalidation can have been missed since. Only such a copy
+//!    answers `peek`.
+//! 2. **Known**: Redis said so once. It serves when Redis does not answer, and a read confirms or
+//!    replaces it.
+//! 3. **Own**: this replica decided so while Redis did not answer. Redis has to be told.
+//!
+//! # How a read goes
+//!
+//! 1. `peek` finds a fresh copy: that is the answer, and Redis hears nothing. If the pin slides and
+//!    half of its idle time is over, `peek` declines, so that Redis hears of the use before it lets
+//!    the pin end.
+//! 2. `get` first sends what Redis has not heard about this name, then reads it. The copy is kept
+//!    with the time left that Redis reported, counted from before the read.
+//! 3. Redis has no pin, and a copy is known here: either the pin was released or has expired, or
+//!    Redis has lost its data. The run id of the server decides. In the second case the session is
+//!    claimed again, as it was.
+//! 4. Redis does not answer: what is known serves, and if nothing is, the error goes to the layer,
+//!    which has the router decide.
+//!
+//! # Dropped futures
+//!
+//! A client may hang up while a command is under way, and the command may have been applied or not.
+//! Each change therefore has a guard in `settle.rs` that acts when the future is dropped: a claim
+//! becomes this replica's own, a move gives its copy back, a release is noted to be sent again.
+
 mod follow;
 mod heartbeat;
 mod inspect;
@@ -24,6 +67,9 @@ use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError, StoreErrorKi
 
 /// How long the invalidation of a change is under way while all is well: 3 ms was the longest seen in
 /// some 200,000 turns on a busy machine.
+///
+/// A longer bound, such as the lease of a second that holds even when a connection dies silently,
+/// would delay the answer of each first turn by as much; `docs/decisions/0005-coherence-delay.md`.
 const COHERENCE: Duration = Duration::from_millis(5);
 
 /// Pins in Redis, answered from this process where it is sure of them. Cloning shares it.
@@ -49,6 +95,37 @@ const COHERENCE: Duration = Duration::from_millis(5);
 ///   served before its pin was read.
 /// - If an ACL forbids client tracking or `INFO`, every turn reads from Redis, and so does every turn of
 ///   a pin under the name of a previous secret; copies then serve only while Redis is away.
+///
+/// # Example
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use affinity_layer::{RedisOptions, RedisStore, TieredStore};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let redis = RedisStore::new(&RedisOptions::from_url("redis://localhost:6379")?)?;
+/// let store = TieredStore::new(redis, 100_000);
+/// // The store serves from the start; a program that needs Redis waits for it.
+/// if !store.wait_ready(Duration::from_secs(3)).await {
+///     let cause = store.unready().map(|cause| cause.to_string());
+///     eprintln!("the sessions are not shared yet: {}", cause.unwrap_or_default());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Limits
+///
+/// | what | how much |
+/// |---|---|
+/// | a near copy in memory | some 104 to 150 bytes; at most `capacity` of them |
+/// | a change that Redis has not heard of | at most `capacity`; beyond that, a session is claimed again by its next request |
+/// | a change by another replica unseen, while all is well | usually less than 1 ms; responses allow for 5 ms ([`coherence`](AffinityStore::coherence)) |
+/// | the same, if a connection dies silently | 1 s |
+/// | until Redis counts as away | three signs of life missed, asked for every 250 ms |
+/// | a release that waits for Redis | 1 hour |
 #[derive(Clone)]
 pub struct TieredStore {
     shared: Arc<Shared>,
@@ -57,6 +134,9 @@ pub struct TieredStore {
 }
 
 /// The tasks that follow Redis and tell it what it missed, aborted on drop.
+///
+/// `follow_all` and `reconcile`. They hold the shared state but not the store, so the last clone of
+/// the store ends them.
 struct BackgroundTasks([AbortHandle; 2]);
 
 impl Drop for BackgroundTasks {
@@ -70,6 +150,13 @@ impl Drop for BackgroundTasks {
 impl TieredStore {
     /// Near copies of at most `capacity` pins in front of `redis`. It must be made within a tokio
     /// runtime.
+    ///
+    /// Choose `capacity` above the number of sessions that are in use at once: a session without a
+    /// copy costs a round trip for each turn, and is unknown here while Redis is away.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     #[must_use]
     pub fn new(redis: RedisStore, capacity: usize) -> Self {
         Self::with(redis, capacity, false)
@@ -77,6 +164,14 @@ impl TieredStore {
 
     /// As [`new`](Self::new), and every turn reads from Redis: a change by another replica is seen at
     /// once, for a round trip. Copies only serve while Redis is away.
+    ///
+    /// For programs that cannot accept that a change goes unseen for the time of an invalidation.
+    /// Redis needs no right to track clients then, and [`coherence`](AffinityStore::coherence) is
+    /// zero.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     #[must_use]
     pub fn always_read(redis: RedisStore, capacity: usize) -> Self {
         Self::with(redis, capacity, true)
@@ -91,6 +186,9 @@ impl TieredStore {
     }
 
     /// Whether pins can be read and written, in a cluster at each node.
+    ///
+    /// Unlike [`unready`](Self::unready), it is `true` where Redis only does not report changes:
+    /// pins then work as they should, for a round trip each.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.unready().is_none_or(|cause| cause.only_degrades())
@@ -106,6 +204,10 @@ impl TieredStore {
 
     /// Waits until Redis is there and followed, in a cluster each node, at most `limit`; says whether it
     /// is. It may still refuse to write, see [`unready`](Self::unready).
+    ///
+    /// It returns as soon as that is so, and at once if it is so already. The store works without
+    /// it: until Redis can be reached, requests are served as during an outage, and until it is
+    /// followed, no copy is fresh.
     pub async fn wait_ready(&self, limit: Duration) -> bool {
         let ready = async {
             loop {
@@ -120,24 +222,35 @@ impl TieredStore {
     }
 
     /// Whether nothing is decided or served without Redis.
+    ///
+    /// That is [`RedisOptions::strict`](crate::RedisOptions::strict), as it was set.
     #[must_use]
     pub fn is_strict(&self) -> bool {
         self.shared.redis.is_strict()
     }
 
     /// What became of the calls to Redis so far; turns that were answered here made none.
+    ///
+    /// In counts since the store was made. Divide by time to see how many turns the copies do not
+    /// answer.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
         self.shared.redis.stats()
     }
 
     /// The store behind the copies, for anything that is not a pin.
+    ///
+    /// Such as [`note`](RedisStore::note). A pin that is changed through it directly leaves the
+    /// copy here stale until Redis reports the change; if the change went over the connection that
+    /// brings the reports, it never does.
     #[must_use]
     pub fn redis(&self) -> &RedisStore {
         &self.shared.redis
     }
 
     /// How many near copies are held.
+    ///
+    /// Decisions of this replica are among them, and so are copies that are not fresh.
     #[must_use]
     pub fn near_len(&self) -> usize {
         self.shared.near.len()
@@ -146,6 +259,10 @@ impl TieredStore {
     /// What serves when Redis does not: nothing if Redis is required. A decision of this replica is used
     /// but not reported as a pin if Redis has refused it, or if pins count only once a replica of Redis
     /// holds them.
+    ///
+    /// In particular: in an outage a decision of this replica counts as its pin, so later turns
+    /// here are hits. After a refusal it does not, because every other replica can still ask Redis
+    /// and may decide differently.
     fn known(&self, spot: Spot, error: StoreError) -> Result<PinRead, StoreError> {
         let is_no_pin = error.is_refusal() || self.shared.redis.is_replicated();
         match self.shared.near.get(spot).filter(|_| !self.shared.redis.is_strict()) {
@@ -158,6 +275,10 @@ impl TieredStore {
     }
 
     /// Redis has no pin. Whether to believe it depends on what it has been through.
+    ///
+    /// A copy that is still here although Redis has no pin is unusual, since an invalidation would
+    /// have dropped it. So it is worth a question which run of Redis answered; the usual miss has
+    /// no copy and costs nothing more.
     async fn absent(
         &self,
         key: &AffinityKey,

@@ -1,4 +1,7 @@
 //! What must hold of the end of pins.
+//!
+//! Lifetimes are one to four seconds and every wait keeps 200 milliseconds or more away from
+//! an end, so that the checks hold on real time and a busy machine too.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,6 +10,8 @@ use super::{LONG, key, model, selection};
 use crate::Expiry;
 use crate::store::AffinityStore;
 
+/// A use in the middle of a fixed lifetime does not defer the end, and `peek` agrees with `get`
+/// that the pin is gone.
 pub(super) async fn a_fixed_pin_ends_though_used<St, W, F>(store: &St, namespace: &str, wait: &W)
 where
     St: AffinityStore,
@@ -23,6 +28,7 @@ where
     assert!(store.peek(&key, &expiry).is_none());
 }
 
+/// Uses keep a pin past its idle time, and its maximum age ends it all the same.
 pub(super) async fn a_sliding_pin_lives_by_use_up_to_its_age<St, W, F>(
     store: &St,
     namespace: &str,
@@ -43,6 +49,8 @@ pub(super) async fn a_sliding_pin_lives_by_use_up_to_its_age<St, W, F>(
     assert_eq!(store.get(&key, &expiry).await.expect("get").pin(), None, "over its maximum age");
 }
 
+/// A move restarts the idle time and not the age. Otherwise a session that fails over again and
+/// again would never be routed anew.
 pub(super) async fn a_late_move_does_not_outlive_the_age<St, W, F>(
     store: &St,
     namespace: &str,
@@ -65,6 +73,8 @@ pub(super) async fn a_late_move_does_not_outlive_the_age<St, W, F>(
     assert_eq!(store.get(&key, &expiry).await.expect("get").pin(), None, "over its maximum age");
 }
 
+/// What has expired cannot be moved and does not stand in the way of a claim, whose epoch still
+/// grows.
 pub(super) async fn an_expired_pin_can_be_claimed_anew<St, W, F>(
     store: &St,
     namespace: &str,

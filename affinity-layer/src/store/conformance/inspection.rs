@@ -1,4 +1,6 @@
 //! The promises of [`Inspect`].
+//!
+//! They are apart from those of the store itself because a store may do without the trait.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -11,6 +13,14 @@ use crate::store::AffinityStore;
 use crate::{AffinityKey, Epoch, Expiry, ModelName, Selection, StoreErrorKind};
 
 /// Runs every check of [`Inspect`], as [`run`](super::run) does for the store itself.
+///
+/// The listing of 200 pins reads the whole store, in pages down to one pin each: on a server with
+/// millions of pins this takes a while. While it runs, no other client may add or remove pins
+/// there, since a listing is exact only then.
+///
+/// # Panics
+///
+/// If the store breaks a promise, or returns an error.
 pub async fn inspect<St, W, F>(store: &St, namespace: &str, wait: W)
 where
     St: AffinityStore + Inspect,
@@ -25,6 +35,7 @@ where
     to_look_is_not_to_use(store, namespace, &wait).await;
 }
 
+/// The name under which a new pin of `key` is stored.
 fn stored(store: &impl Inspect, key: &AffinityKey) -> StoredKey {
     store.stored_keys(key).into_iter().next().expect("a name")
 }
@@ -48,6 +59,7 @@ async fn listed(store: &impl Inspect, limit: usize) -> HashMap<StoredKey, usize>
     }
 }
 
+/// With pages of one, a few and more than all: the cursor must neither skip nor repeat.
 async fn every_pin_is_listed_once<St: AffinityStore + Inspect>(store: &St, namespace: &str) {
     let keys: Vec<_> = (0..200).map(|n| key(namespace, &format!("listed-{n}"))).collect();
     for key in &keys {
@@ -61,6 +73,7 @@ async fn every_pin_is_listed_once<St: AffinityStore + Inspect>(store: &St, names
     }
 }
 
+/// With an id full of characters that names and cursors use themselves.
 async fn a_pin_is_found_by_its_name<St: AffinityStore + Inspect>(store: &St, namespace: &str) {
     let scope = crate::Scope::new("a/b:%c").expect("a scope");
     let key = key(namespace, "found/{:%").with_scope(Some(scope)).with_lane("l").expect("a lane");
@@ -73,6 +86,8 @@ async fn a_pin_is_found_by_its_name<St: AffinityStore + Inspect>(store: &St, nam
     assert!(left > Duration::ZERO && left <= LONG.initial(), "{left:?}");
 }
 
+/// A name comes from a URL, so any text must be harmless. A cursor that no listing gave is refused
+/// and does not start from the beginning: the caller would never end.
 async fn nothing_stands_under_other_names<St: Inspect>(store: &St) {
     for name in ["", "no such name", "%", "/", "\u{e9}", "0123456789abcdef0123456789abcdeF"] {
         let key = StoredKey::new(name);
@@ -85,6 +100,7 @@ async fn nothing_stands_under_other_names<St: Inspect>(store: &St) {
     assert_eq!(error.kind(), StoreErrorKind::InvalidCursor);
 }
 
+/// An administrator acts on what he saw; if the session has moved since, his change must lose.
 async fn a_change_by_name_needs_the_epoch<St: AffinityStore + Inspect>(
     store: &St,
     namespace: &str,
@@ -105,6 +121,7 @@ async fn a_change_by_name_needs_the_epoch<St: AffinityStore + Inspect>(
     assert_eq!(find(store, &key).await, None);
 }
 
+/// See `store::inspect::is_link`.
 async fn a_link_is_no_pin<St: AffinityStore + Inspect>(store: &St, namespace: &str) {
     let response = AffinityKey::of_response(&format!("{namespace}-resp")).expect("an id");
     let begun = ModelName::new(&AffinityKey::begun().name()).expect("a name");
@@ -114,6 +131,7 @@ async fn a_link_is_no_pin<St: AffinityStore + Inspect>(store: &St, namespace: &s
     assert_eq!(listed(store, 100).await.get(&stored(store, &response)), None);
 }
 
+/// A sliding pin that is only looked at ends at its idle time.
 async fn to_look_is_not_to_use<St, W, F>(store: &St, namespace: &str, wait: &W)
 where
     St: AffinityStore + Inspect,

@@ -1,4 +1,19 @@
 //! Who makes room: the CLOCK algorithm over rings of positions.
+//!
+//! 1. Each entry has a place on a ring, and a flag that a use sets.
+//! 2. To evict, a hand goes round. It clears the flag of each entry that it meets, and takes the
+//!    first one whose flag was clear: it was not used for a whole turn.
+//! 3. The new entry gets the place of the evicted one, just behind the hand, so it has a whole turn
+//!    before it.
+//!
+//! That approximates least-recently-used order, and a hit only sets a bit in an entry that it reads
+//! anyway. An exact order would move the entry to the front of a list on each hit, under a lock.
+//!
+//! A second pointer, the sweep, goes round by two places with each insert and finds the expired
+//! entries; no task has to wake up for that, and no insert pays for more than two.
+//!
+//! The ring holds digests and knows nothing of the entries. The caller looks them up, and says
+//! through closures which one is spared, in use, or gone.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -36,6 +51,8 @@ pub(super) struct Stretch {
 #[derive(Debug)]
 pub(super) struct Clocks(Box<[Mutex<Clock>]>);
 
+/// One ring. `free` lists its empty places, which new entries fill before the ring grows. The hand
+/// and the sweep are indices that may have run past the end.
 #[derive(Debug, Default)]
 struct Clock {
     ring: Vec<Option<Digest>>,
@@ -45,6 +62,8 @@ struct Clock {
 }
 
 impl Clock {
+    /// A place for a new entry: one that was freed, else one more at the end, which the hand
+    /// reaches last.
     fn take_place(&mut self, digest: Digest) -> Place {
         if let Some(index) = self.free.pop() {
             self.set(index, Some(digest));
@@ -60,12 +79,14 @@ impl Clock {
         Place { index, reused: false }
     }
 
+    /// A place that does not exist is left alone: nothing here may panic.
     fn set(&mut self, index: u32, digest: Option<Digest>) {
         if let Some(position) = self.ring.get_mut(index as usize) {
             *position = digest;
         }
     }
 
+    /// Empties a place and offers it to the next new entry.
     fn vacate(&mut self, index: u32) {
         self.set(index, None);
         self.free.push(index);
@@ -100,6 +121,7 @@ impl Clocks {
         Self((0..parts).map(|_| Mutex::default()).collect())
     }
 
+    /// A ring is consistent between any two calls, so one whose holder panicked is used on.
     fn lock(&self, part: usize) -> Option<MutexGuard<'_, Clock>> {
         Some(self.0.get(part)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -130,6 +152,7 @@ impl Clocks {
         found.into_iter().flatten()
     }
 
+    /// How many rings there are.
     pub(super) fn parts(&self) -> usize {
         self.0.len()
     }
@@ -146,7 +169,9 @@ impl Clocks {
 
     /// Finds an entry to evict and gives its place to `digest`; `None` if there is none.
     ///
-    /// The entry `spared` is not considered, unless it is the only one in its part.
+    /// It begins at the ring of `digest`, where the place can be used again, and goes on to the
+    /// others. An entry that is `spared` is passed over, unless its ring holds no other.
+    ///
     /// `remove(candidate, index, must_go)` removes a candidate, which it may leave unless
     /// `must_go`, and says whether it did. No ring is locked while it runs.
     pub(super) fn evict(
@@ -172,6 +197,9 @@ impl Clocks {
         None
     }
 
+    /// Moves the hand of one ring until an entry goes, and gives its place; `None` for an empty
+    /// ring, or if the last resort was gone already. The lock is taken anew for each step, so that
+    /// other threads get in between.
     fn evict_from(
         &self,
         part: usize,

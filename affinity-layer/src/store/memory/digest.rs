@@ -1,4 +1,16 @@
 //! Keys of the map: 128 bits under secret keys, however long the id is.
+//!
+//! Three things follow:
+//!
+//! 1. An entry has the same size for any id, and a dump of the memory shows none.
+//! 2. A client cannot choose ids that collide or crowd into one table: it does not know the key of
+//!    the hash. With 128 bits, chance is no concern.
+//! 3. The bits are split between uses that must not depend on each other: 64 for the place in a
+//!    table, 32 for the part of the store, and 16 for the tenant.
+//!
+//! SipHash-1-3 gives 128 bits in one pass and is a keyed pseudo-random function. The standard
+//! library's version has 64 bits, where a collision among millions of sessions is likely enough to
+//! give one session the model of another.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -14,6 +26,8 @@ use crate::AffinityKey;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Digest(u64, NonZeroU64);
 
+/// Enough that two busy tenants seldom share a count, and few enough for the counts to fit into 256
+/// KiB.
 const TENANT_BITS: u32 = 16;
 
 impl Digest {
@@ -58,6 +72,7 @@ impl fmt::Display for Digest {
     }
 }
 
+/// The map hashes by the first half only; equality is by both.
 impl Hash for Digest {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.0);
@@ -65,6 +80,8 @@ impl Hash for Digest {
 }
 
 /// Makes digests under keys drawn from the system when the process starts.
+///
+/// Another process draws others, so digests never leave the process but as opaque names.
 #[derive(Clone, Copy)]
 pub(in crate::store) struct Digester {
     plain: SipHasher13,
@@ -82,11 +99,17 @@ impl Default for Digester {
 
 impl Digester {
     /// The digest of a name that comes in pieces.
+    ///
+    /// Names are those of pins in Redis. Their tenant is not known here, so the bits that stand for
+    /// it are those of the hash: among near copies, it is chance that spares an entry.
     pub(in crate::store) fn digest(&self, pieces: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Digest {
         digest(self.plain, pieces)
     }
 
     /// The digest of a key that is known by its parts.
+    ///
+    /// The lengths of the parts are hashed with them, or `("ab", "c")` and `("a", "bc")` would be
+    /// one key. A session id alone, the usual case, is hashed without them, under a key of its own.
     pub(super) fn digest_key(&self, key: &AffinityKey) -> Digest {
         let parts = key.parts();
         if let [[], [], session, []] = parts {
@@ -107,6 +130,7 @@ impl Digester {
     }
 }
 
+/// Sets the last bit: the second half is never zero.
 fn digest(mut hasher: SipHasher13, pieces: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Digest {
     pieces(&mut |piece| hasher.write(piece));
     let hash = hasher.finish128();
@@ -121,9 +145,12 @@ impl fmt::Debug for Digester {
 }
 
 /// Hashes a [`Digest`] to itself.
+///
+/// A digest is uniform already, and hashing it again would only cost time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct IdentityState;
 
+/// The hasher of [`IdentityState`]. It is only ever given one `u64`.
 #[derive(Debug, Default)]
 pub(super) struct Identity(u64);
 

@@ -1,4 +1,10 @@
 //! Listing of the pins in this process.
+//!
+//! A stored name is the hexadecimal digest of a key. Digests are keyed anew at each start, so
+//! nobody can compute a name from an id outside of this process, and no name holds after a restart.
+//! A cursor is `part.place`: a ring and a place on it.
+//!
+//! Everything here is in memory, so each call is a future that is ready.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -46,6 +52,8 @@ impl Inspect for MemoryStore {
 }
 
 impl MemoryStore {
+    /// A page of pins; links are left out after the page was filled, which is why it may hold fewer
+    /// than `limit`.
     fn page(&self, cursor: Option<&str>, limit: usize) -> Result<PinPage, StoreError> {
         let from = match cursor {
             None => (0, 0),
@@ -57,15 +65,19 @@ impl MemoryStore {
     }
 }
 
+/// Two numbers around a dot. Numbers that are out of range are past the end, not an error.
 fn parse(cursor: &str) -> Option<(usize, usize)> {
     let (part, place) = cursor.split_once('.')?;
     Some((part.parse().ok()?, place.parse().ok()?))
 }
 
+/// `None` for a text that is no digest: there is no pin under it.
 fn digest(key: &StoredKey) -> Option<Digest> {
     Digest::parse(key.as_str())
 }
 
+/// An entry as a listing shows it, unless it is a link. Whose pin it is cannot be told from a
+/// digest.
 fn pin(digest: Digest, held: Held) -> Option<StoredPin> {
     let Held { pin, left, .. } = held;
     let key = StoredKey::new(digest.to_string());

@@ -1,4 +1,7 @@
 //! Equal selections are stored once: a gateway has few routes and millions of sessions.
+//!
+//! A selection with its candidates takes some hundred bytes, more than the rest of an entry. It is
+//! looked up by value when a pin is stored, under a read lock; hits never come here.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,10 +12,15 @@ use crate::Selection;
 /// their own memory and no more than this here.
 const MAX_SELECTIONS: usize = 1024;
 
+/// A set of the selections that were seen. When it is full it is emptied as a whole: pins keep
+/// theirs by their `Arc`, and the common ones are back after a few inserts. To evict one at a time
+/// would need an order of use, and all it could save is that.
 #[derive(Debug, Default)]
 pub(super) struct Interner(RwLock<HashSet<Arc<Selection>>>);
 
 impl Interner {
+    /// The selection that is shared by all that are equal to this one; this one, if it is the
+    /// first.
     pub(super) fn intern(&self, selection: Arc<Selection>) -> Arc<Selection> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(shared) = known.get(&selection) {

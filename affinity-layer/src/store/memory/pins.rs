@@ -1,4 +1,18 @@
 //! A bounded, expiring map from digests to pins: what the memory store and a near copy share.
+//!
+//! 1. **A hit** looks its entry up under a read lock, marks it as used, defers its end if it
+//!    slides, and clones the `Arc` of its selection.
+//! 2. **An insert** first checks two entries of its ring for expiry, then finds a place (a free
+//!    one, a new one, or that of an entry that it evicts), and only then locks the entry. If
+//!    another thread was faster, it gives the place back.
+//! 3. **An end** is a time and not an event. An expired entry is absent for everyone from that
+//!    moment, and its memory is freed when an insert comes by.
+//!
+//! Every time is in milliseconds since the map was made, on tokio's clock: a jump of the system's
+//! time ends no pin, and tests pause it. Atomic operations are `Relaxed`: each value stands for
+//! itself, and the entry's lock orders what belongs together.
+//!
+//! The caller supplies the epochs, and with `tag` 32 bits of its own for each entry.
 
 mod listing;
 
@@ -18,11 +32,14 @@ use super::slots::{self, Slots};
 use super::tenants::Tenants;
 use crate::{Epoch, Expiry, Pin, Selection, telemetry};
 
+/// See the module's documentation for how its parts work together.
 #[derive(Debug)]
 pub(in crate::store) struct Pins {
     /// What it is called where its evictions are counted.
     name: &'static str,
+    /// The entries.
     slots: Slots,
+    /// Entries, and places that inserts have taken for entries to come.
     len: AtomicUsize,
     capacity: usize,
     clocks: Clocks,
@@ -35,6 +52,7 @@ pub(in crate::store) struct Pins {
 }
 
 impl Pins {
+    /// A map of at most `capacity` entries, at least one.
     pub(in crate::store) fn new(capacity: usize, name: &'static str) -> Self {
         let parts = slots::parts(capacity);
         Self {
@@ -50,6 +68,7 @@ impl Pins {
         }
     }
 
+    /// Entries, expired ones that are not dropped yet included.
     pub(in crate::store) fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
     }
@@ -60,10 +79,13 @@ impl Pins {
         UNIX_EPOCH.checked_add(unix).unwrap_or(UNIX_EPOCH)
     }
 
+    /// Milliseconds since the map was made.
     fn now(&self) -> u64 {
         millis(self.born.elapsed())
     }
 
+    /// The time since the claim of the session, which bounds the life of a sliding pin. A pin that
+    /// another process claimed with a clock ahead of ours has age 0.
     fn age(&self, slot: &Slot, now: u64) -> Duration {
         Duration::from_millis(self.born_unix.saturating_add(now).saturating_sub(slot.claimed_at))
     }
@@ -83,6 +105,9 @@ impl Pins {
     }
 
     /// Puts `pin` in for `ttl` unless there is one; `Some` is the one that was there.
+    ///
+    /// The common case of a lost claim costs a read lock; only a missing or expired entry takes the
+    /// way of an insert, which checks again.
     pub(in crate::store) fn claim(&self, digest: Digest, pin: &Pin, ttl: Duration) -> Option<Pin> {
         let now = self.now();
         if let Some(slot) = self.slots.of(digest).get(&digest).filter(|slot| slot.is_live(now)) {
@@ -92,11 +117,14 @@ impl Pins {
     }
 
     /// Stores `pin` for `ttl`, replacing any previous one.
+    ///
+    /// For near copies: what Redis says replaces what was known.
     #[cfg(feature = "redis")]
     pub(in crate::store) fn put(&self, digest: Digest, pin: &Pin, ttl: Duration, tag: u32) {
         self.insert(digest, pin, ttl, tag, true);
     }
 
+    /// Puts `pin` in, or returns the live one that is there unless `replace`.
     fn insert(
         &self,
         digest: Digest,
@@ -138,6 +166,8 @@ impl Pins {
 
     /// Moves the pin to `selection` at epoch `next` if its epoch is still `from`. Returns the stored pin,
     /// and whether it was moved.
+    ///
+    /// `next` runs only if the pin moves, under the entry's lock: moves that lose use up no epoch.
     pub(in crate::store) fn repin(
         &self,
         digest: Digest,
@@ -169,6 +199,8 @@ impl Pins {
         }) && was_live
     }
 
+    /// Removes the entry if `condition` holds under its lock, and gives back its place and its
+    /// tenant's count. The one way out for entries that are not evicted.
     fn remove_if(&self, digest: Digest, condition: impl FnOnce(&Slot) -> bool) -> bool {
         let removed = self.slots.of(digest).remove_if(&digest, |_, slot| condition(slot));
         if let Some((_, slot)) = &removed {
@@ -188,6 +220,9 @@ impl Pins {
     }
 
     /// A place for one more entry; evicts another one if the map is full.
+    ///
+    /// Under the bound it raises the count; at the bound the count stays, and one entry goes for
+    /// one that comes.
     fn make_room(&self, digest: Digest, now: u64) -> Place {
         let grow = |len| (len < self.capacity).then_some(len + 1);
         if self.len.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow).is_ok() {
@@ -218,12 +253,14 @@ impl Pins {
         })
     }
 
+    /// Undoes `make_room`, for an entry that is gone or did not come.
     fn give_back(&self, digest: Digest, index: u32) {
         self.len.fetch_sub(1, Ordering::Relaxed);
         self.clocks.vacate(digest, index);
     }
 }
 
+/// A span of more than half a billion years becomes the longest that is counted.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,8 @@
-//! One entry of the map.
+//! One entry of the map, in 40 bytes.
+//!
+//! There may be millions, so each field is as small as its use allows: times are milliseconds in a
+//! `u64`, and the place on the ring shares 32 bits with the flag of use. What a hit changes,
+//! `expires_at` and `position`, is atomic, so that it can be changed under the read lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -7,6 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::clock::Place;
 use crate::{Epoch, Pin, Selection};
 
+/// A pin, its end, and its place on the ring.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) selection: Arc<Selection>,
@@ -15,6 +20,7 @@ pub(super) struct Slot {
     pub(super) claimed_at: u64,
     /// Milliseconds since the map was made.
     pub(super) expires_at: AtomicU64,
+    /// What the owner of the map notes; see `tiered/near.rs`.
     pub(super) tag: u32,
     pub(super) position: Position,
 }
@@ -25,16 +31,19 @@ pub(super) struct Slot {
 pub(super) struct Position(AtomicU32);
 
 impl Position {
+    /// The flag of use; the index is in the bits above it.
     const USED: u32 = 1;
 
     pub(super) fn new(place: Place) -> Self {
         Self(AtomicU32::new(place.index << 1 | u32::from(place.reused)))
     }
 
+    /// The place on the ring.
     pub(super) fn index(&self) -> u32 {
         self.0.load(Ordering::Relaxed) >> 1
     }
 
+    /// Notes a use, until the hand comes by.
     pub(super) fn mark_used(&self) {
         // A plain store would make every hit write to the entry's cache line.
         if self.0.load(Ordering::Relaxed) & Self::USED == 0 {
@@ -43,16 +52,20 @@ impl Position {
     }
 
     /// Whether it was not used since this was last asked.
+    ///
+    /// Asking clears the flag: that is the hand passing.
     pub(super) fn was_idle(&self) -> bool {
         self.0.fetch_and(!Self::USED, Ordering::Relaxed) & Self::USED == 0
     }
 }
 
 impl Slot {
+    /// An entry lives until its end, exclusively.
     pub(super) fn is_live(&self, now: u64) -> bool {
         now < self.expires_at.load(Ordering::Relaxed)
     }
 
+    /// A copy of the entry for the caller; the selection is shared.
     pub(super) fn held(&self, now: u64) -> Held {
         let claimed_at = UNIX_EPOCH.checked_add(Duration::from_millis(self.claimed_at));
         Held {

@@ -1,4 +1,12 @@
 //! Where the entries are: several maps, so that their tables are well filled.
+//!
+//! A hash table doubles when it is seven eighths full, and a concurrent map has a power of two of
+//! tables. One map for the whole store would thus hold between 44 % and 88 % of what it has
+//! allocated, depending on the capacity that someone configured, and all its tables would double
+//! within a short time: a pause, and twice the memory. So a store has one map for each 2,924
+//! entries, each with two tables of 2,048 places, which are some 71 % full when the store is.
+//!
+//! A small store has one map with more tables instead, so that threads do not wait for each other.
 
 use dashmap::DashMap;
 
@@ -23,19 +31,23 @@ pub(super) fn parts(capacity: usize) -> usize {
     capacity.div_ceil(2 * TABLE_SIZE).clamp(1, MAX_PARTS)
 }
 
+/// A concurrent map of one part; its shards are called tables here.
 type Map = DashMap<Digest, Slot, IdentityState>;
 
 /// A map for each part. The tables of a map are a power of two, and so are the places of a table:
 /// one map for all would leave more than half of them empty at some capacities.
 #[derive(Debug)]
 pub(super) struct Slots {
+    /// All maps but one.
     others: Box<[Map]>,
+    /// The last one, apart, so that a lookup always has a map to return and no index can panic.
     last: Map,
     /// Whether the tables are of the size that is meant.
     large: bool,
 }
 
 impl Slots {
+    /// Maps for so many parts, with no place allocated yet.
     pub(super) fn new(parts: usize) -> Self {
         let tables = MIN_TABLES.div_ceil(parts).next_power_of_two().max(2);
         let map = || DashMap::with_hasher_and_shard_amount(IdentityState, tables);

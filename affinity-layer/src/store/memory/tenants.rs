@@ -1,4 +1,8 @@
 //! How many entries each tenant holds.
+//!
+//! A store is shared by all scopes, and its bound is common to them. Without a count, one scope
+//! that claims a new session for each request would push everybody's sessions out, although each
+//! eviction alone looks fair.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -19,20 +23,25 @@ impl Default for Tenants {
 }
 
 impl Tenants {
+    /// The count of the tenant of `digest`. It is always there, since a tenant's number is below
+    /// the length.
     fn count(&self, digest: Digest) -> Option<&AtomicU32> {
         self.0.get(digest.tenant())
     }
 
+    /// How many entries the tenant holds.
     pub(super) fn held(&self, digest: Digest) -> u32 {
         self.count(digest).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
+    /// One of its entries was added.
     pub(super) fn entered(&self, digest: Digest) {
         if let Some(count) = self.count(digest) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
+    /// One of its entries is gone.
     pub(super) fn left(&self, digest: Digest) {
         if let Some(count) = self.count(digest) {
             count.fetch_sub(1, Ordering::Relaxed);

@@ -1,4 +1,29 @@
 //! Follows the changes that other replicas make.
+//!
+//! Each server has a task that does this, over and over:
+//!
+//! 1. **Start.** Ask the server to report changes of all names under the prefix (`CLIENT TRACKING
+//!    ON BCAST PREFIX … NOLOOP`), then read what it says about itself, set the epoch clock, and try
+//!    the commands of the protocol. Tracking comes first: a change between the two would otherwise
+//!    be neither reported nor read.
+//! 2. **Doubt.** Every copy from before may have missed an invalidation, so a new generation
+//!    begins. If the server is another run than the one followed before, its data may be gone:
+//!    copies then count as lost, and are claimed again when they are asked for.
+//! 3. **Follow.** Invalidations drop copies; a heartbeat every 250 ms renews the lease of a second
+//!    within which copies are fresh; the commands of the protocol are tried twice a minute and
+//!    after each refusal.
+//! 4. **Stop** at the first of these: the reports end, three signs of life are missed, the client
+//!    was replaced, the server's run or rights have changed. The copies are in doubt again, and it
+//!    starts over.
+//!
+//! Why a heartbeat and not the state of the connection: a connection whose other end vanished looks
+//! alive until someone writes to it, and a client that only listens never does. Why on the same
+//! connection: answers and invalidations come in order, so a sign of life asked for at time *t*
+//! shows that all invalidations from before *t* are here.
+//!
+//! Broadcast mode costs Redis no memory for each key, in contrast to the default mode, where it
+//! remembers who read what and forgets under pressure. A replica then hears of changes to pins that
+//! it has no copy of, and drops nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +54,9 @@ const PROBE_AGAIN: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(50);
 
 /// Follows each server for as long as the store lives, and they come and go.
+///
+/// A follower stays with its node for as long as the topology holds that node. Each new topology
+/// puts all copies in doubt once.
 pub(super) async fn follow_all(shared: Arc<Shared>) {
     let mut map = shared.topology.clone();
     let mut followers: Vec<(Arc<Node>, Follower)> = Vec::new();
@@ -58,6 +86,8 @@ impl Drop for Follower {
     }
 }
 
+/// The life of one server's follower. While it runs, calls do not try a silent server on their own:
+/// it finds out first, and reports that to the breaker.
 async fn follow(shared: Arc<Shared>, node: Arc<Node>) {
     let mut clients = node.followed().clients();
     let _watched = node.watch();
@@ -99,6 +129,9 @@ struct Followed {
 
 /// Finds out whether the server can be used, asks for invalidations, and doubts every copy from before
 /// that.
+///
+/// The lease begins at the time before the first command, not at its answer: what was reported in
+/// between is already counted.
 async fn start(shared: &Shared, node: &Node, client: &Client) -> Result<Followed, Error> {
     if !client.is_connected() {
         if let Some(cause) = node.unready() {
@@ -156,6 +189,11 @@ fn note(node: &Node, found: Option<Unready>) {
 }
 
 /// Tries the server now and then, and when it has refused a call; leaves it when it is read-only.
+///
+/// A server may lose and regain its abilities without losing a connection: it fills up, an operator
+/// changes its access list, a failover makes it a replica. Only the commands themselves show that.
+/// A read-only server is left for whatever the address names now, since its connections would stay
+/// with it for ever.
 async fn keep_probing(shared: &Shared, node: &Node) {
     loop {
         let cause = node.condition.unready();
@@ -173,14 +211,20 @@ async fn keep_probing(shared: &Shared, node: &Node) {
     }
 }
 
+/// `NOLOOP`: changes that are sent over this very connection are not reported to it. That is why a
+/// replica drops its own copy first.
 async fn track(shared: &Shared, client: &Client) -> Result<(), Error> {
     // It may be on since an earlier attempt on this connection, and would be refused.
     client.stop_tracking().await?;
     client.start_tracking(shared.redis.names().prefix(), true, false, false, true).await
 }
 
+/// Names that have changed, as the client passes them on; it keeps at most 512 messages that were
+/// not read.
 type Invalidations = tokio::sync::broadcast::Receiver<fred::types::client::Invalidation>;
 
+/// Drops each copy whose pin has changed, until the connection ends. If reports came faster than
+/// they were read and some were dropped, any copy may be affected, and all are in doubt.
 async fn invalidate(shared: &Shared, node: &Node, mut invalidations: Invalidations) {
     loop {
         match invalidations.recv().await {
@@ -198,6 +242,10 @@ async fn invalidate(shared: &Shared, node: &Node, mut invalidations: Invalidatio
 }
 
 /// Renews the lease of the copies for as long as the same connection to the same server lives.
+///
+/// It returns when the server cannot be relied on any more as it was: silent, another run, or other
+/// rights. A flush of all data ends nothing, but reaches no client as an invalidation, so the count
+/// of flushes is compared.
 async fn beat(shared: &Shared, node: &Node, client: &Client, mut followed: Followed) {
     let mut ticks = interval(BEAT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -230,6 +278,11 @@ async fn beat(shared: &Shared, node: &Node, client: &Client, mut followed: Follo
 
 /// Whether the server of `name` was restarted since it was first followed, and that was not noticed
 /// yet.
+///
+/// A server can restart between two heartbeats; a read that finds no pin asks here before it
+/// believes it. An answer that cannot be had counts as a restart: to claim a pin again that was
+/// released is the smaller harm than to drop one that was lost, and the claim fails as well while
+/// the server is away.
 pub(super) async fn has_restarted(shared: &Shared, name: &str) -> bool {
     // If it cannot be asked, it cannot be believed either.
     let Some(node) = shared.redis.servers().node(name) else {

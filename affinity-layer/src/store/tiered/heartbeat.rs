@@ -1,4 +1,12 @@
 //! What a server reports about itself while it is followed.
+//!
+//! One reading serves as the sign of life and tells four things: which run of the server answers,
+//! its version, whether it is part of a cluster, and how often it was emptied. `INFO` has them all;
+//! the sections `server` and `commandstats` are asked for, and nothing is written.
+//!
+//! Where an access list forbids `INFO`, the answer is still a sign of life, but copies cannot be
+//! fresh: a flush would go unnoticed. The store then reads each turn from Redis and says so
+//! (`no_invalidations`).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -33,6 +41,11 @@ pub(super) struct ServerState {
 
 impl ServerState {
     /// Asks the server over `client`. Any answer is a sign of life, and so is a refusal.
+    ///
+    /// # Errors
+    ///
+    /// A command without an answer for 250 ms, a broken connection, or answers that belong to other
+    /// commands.
     pub(super) async fn read(client: &Client) -> Result<Self, Error> {
         // Replies that are out of step must not pass for those of this server.
         echo(client, BEAT_TIMEOUT).await?;

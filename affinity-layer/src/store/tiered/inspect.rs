@@ -1,4 +1,11 @@
 //! Pins by their names: Redis is asked, and the copies here follow.
+//!
+//! An administrator wants to see and change what all replicas share. So nothing is answered from a
+//! copy, and a decision that Redis has not heard of is told first. The copies of the other replicas
+//! are dropped by Redis' report, as after any change.
+//!
+//! A listing shows what is in Redis: a decision of this replica that is still to be told is not
+//! listed.
 
 use std::sync::Arc;
 

@@ -1,4 +1,27 @@
 //! The near copies: what this replica knows of the shared pins.
+//!
+//! A copy is a pin in the map of `memory/pins.rs` with a tag of 32 bits that says what it is worth:
+//!
+//! | tag | the copy is |
+//! |---|---|
+//! | the present generation, an even number | fresh |
+//! | an older generation | known; invalidations may have been missed since |
+//! | an odd number | known, and never fresh: it may have changed since it was read |
+//! | 0 | this replica's own decision |
+//!
+//! 1. **Doubt is one addition.** To put every copy in doubt, the generation grows by two. No copy
+//!    is touched, so it takes no longer with a million of them, and what is known stays for an
+//!    outage.
+//! 2. **A read races with an invalidation.** The value may be on its way while the report of its
+//!    change is handled; kept afterwards, it would stay wrong until the next change. So a name is
+//!    looked up *before* the read (`Spot`), with the generation and a version that invalidations
+//!    count up. The copy is put in, and taken out again if the version has changed. In the other
+//!    order an invalidation between the check and the insert would be lost.
+//! 3. **A change of our own** is not reported to us. The copy goes before the change is sent, and
+//!    what was read meanwhile goes when it ends (`Changing`).
+//!
+//! Versions are shared by about a thousandth of all names each. Counting for each name would need
+//! an entry for each name that was ever invalidated; a false alarm only costs one read.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -17,6 +40,8 @@ const OWN: u32 = 0;
 /// Redis said in that generation, but may have changed since.
 const GENERATION: u32 = 2;
 
+/// All operations are lock-free but for the map's own locks. The generation wraps after two billion
+/// doubts.
 #[derive(Debug)]
 pub(super) struct Near {
     pins: Pins,
@@ -29,6 +54,8 @@ pub(super) struct Near {
 }
 
 /// A name's place among the copies, and what was known when it was looked up.
+///
+/// Take it before asking Redis, and keep the answer by it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
     digest: Digest,
@@ -53,17 +80,23 @@ impl Near {
     }
 
     /// The same for a name that comes in pieces.
+    ///
+    /// So a hit does not have to put the name together, only to hash it.
     pub(super) fn spot_of(&self, name: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Spot {
         let digest = self.digester.digest(name);
         let version = self.version(digest).map_or(0, |version| version.load(Ordering::Acquire));
         Spot { digest, version, generation: self.generation.load(Ordering::Acquire) }
     }
 
+    /// The counter that `digest` shares.
     fn version(&self, digest: Digest) -> Option<&AtomicU32> {
         self.versions.get(digest.part(VERSIONS))
     }
 
     /// The copy, fresh or not.
+    ///
+    /// Its lifetime is not deferred here, whatever the pin's expiry: only Redis knows how long the
+    /// pin lives.
     pub(super) fn get(&self, spot: Spot) -> Option<Held> {
         self.pins.get(spot.digest, &Expiry::fixed(Duration::MAX))
     }
@@ -89,12 +122,17 @@ impl Near {
     }
 
     /// Keeps a copy again that was taken away; it is not fresh any more.
+    ///
+    /// Redis was asked for a change and has not made it as far as is known; but it may have. A
+    /// decision of this replica stays one.
     pub(super) fn keep_again(&self, spot: Spot, held: &Held) {
         let tag = if Self::is_own(held) { OWN } else { held.tag | 1 };
         self.pins.put(spot.digest, &held.pin, held.left, tag);
     }
 
     /// Keeps what this replica decided alone.
+    ///
+    /// The caller also notes it for Redis; see `pending.rs`.
     pub(super) fn keep_own(&self, spot: Spot, pin: &Pin, ttl: Duration) {
         self.pins.put(spot.digest, pin, ttl, OWN);
     }
@@ -105,6 +143,9 @@ impl Near {
     }
 
     /// The pin of `name` has changed.
+    ///
+    /// The version goes up before the copy goes: a reader that puts its value in between sees the
+    /// new version and takes it out.
     pub(super) fn forget(&self, name: &[u8]) {
         let digest = self.digester.digest(|hash| hash(name));
         if let Some(version) = self.version(digest) {
@@ -129,6 +170,8 @@ impl Near {
     }
 
     /// Redis has lost its data: what is known here may be claimed again.
+    ///
+    /// Own decisions are not lost: they have a way to Redis of their own.
     pub(super) fn all_lost(&self) {
         self.doubt_all();
         self.lost_before.store(self.generation.load(Ordering::Acquire), Ordering::Release);
@@ -139,6 +182,7 @@ impl Near {
         !Self::is_own(held) && held.tag < self.lost_before.load(Ordering::Acquire)
     }
 
+    /// Copies of every kind.
     pub(super) fn len(&self) -> usize {
         self.pins.len()
     }

@@ -1,4 +1,10 @@
 //! What this replica decided while Redis was away, and tells it once it is back.
+//!
+//! For each name only the last change counts: a claim followed by a move is a move, and a release
+//! cancels both. Nothing is written to disk. If this process ends first, the change is forgotten,
+//! and the session's next request finds what Redis has.
+//!
+//! Changes are sent by whoever comes first: the session's next read, or the task in `reconcile.rs`.
 
 use std::time::Duration;
 
@@ -14,6 +20,9 @@ pub(super) const RELEASE_LIFE: Duration = Duration::from_secs(3600);
 const REST: Duration = Duration::from_secs(1);
 
 /// A change that Redis has not confirmed.
+///
+/// It holds the key and not only the name, since a release also has to reach the name of an older
+/// secret.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
     pub(super) key: AffinityKey,
@@ -31,6 +40,8 @@ impl Change {
     }
 }
 
+/// What to tell Redis. All but the release of any pin carry an epoch, so a change that had reached
+/// Redis after all is recognised, and one that comes too late loses.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     Claim(Pin),
@@ -39,6 +50,9 @@ pub(super) enum Kind {
 }
 
 /// The last unconfirmed change of each name, within a bound.
+///
+/// At most as many as there may be near copies. A map and not a queue: names settle in any order,
+/// and a read takes out its own.
 #[derive(Debug)]
 pub(super) struct Pending {
     changes: DashMap<String, Change>,
@@ -63,6 +77,8 @@ impl Pending {
         self.changes.entry(name.to_owned()).or_insert(change);
     }
 
+    /// Takes the change of `name` out, unless it has come to be of no use. Only one caller gets it,
+    /// so it is sent once; `note_again` puts it back if that fails.
     pub(super) fn take(&self, name: &str) -> Option<Change> {
         let (_, change) = self.changes.remove(name)?;
         (change.until > Instant::now()).then_some(change)

@@ -1,4 +1,8 @@
 //! Tells Redis what was decided here while it was away.
+//!
+//! Without this task a change would wait for the session's next request, which may come to another
+//! replica, and a release would perhaps never be told. It goes in small batches and stops at the
+//! first failure, so that a Redis that has just come back is not flooded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +22,9 @@ const RETRY: Duration = Duration::from_millis(50);
 const BATCH: usize = 64;
 
 /// Runs for as long as the store lives.
+///
+/// Names whose server is still away are passed over, and so are those that were refused within the
+/// last second.
 pub(super) async fn reconcile(shared: Arc<Shared>) {
     loop {
         let names = shared.pending.some(BATCH, |name| shared.is_there(name));

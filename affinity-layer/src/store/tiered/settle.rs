@@ -1,4 +1,16 @@
 //! What was decided here while Redis was away, and how it gets there.
+//!
+//! The functions send a noted change and adopt the result: the pin in Redis counts, even if it is
+//! another replica's. The guards below note a change in the first place. They act on drop, because
+//! a change can end in three ways (an answer, an error, a caller that is gone), and the last one
+//! runs no code but a destructor.
+//!
+//! | guard | if the change is not known to be made |
+//! |---|---|
+//! | `Unconfirmed` | the claim is kept as own and noted |
+//! | `Withheld` | the copy that a move took away serves again, not fresh |
+//! | `Ending` | the release is noted; the copy stays away |
+//! | `Untold` | a noted change that was taken out is noted again |
 
 use std::time::Duration;
 
@@ -12,6 +24,11 @@ use crate::store::memory::Held;
 use crate::{AffinityKey, Epoch, Expiry, Pin, StoreError, StoreErrorKind};
 
 /// Tells Redis what was decided here, if anything was; the winner in Redis counts.
+///
+/// # Errors
+///
+/// As sending it failed; the change stays noted. It is `Invalid` while a value under its name that
+/// is no pin is left alone for a second.
 pub(super) async fn settle(shared: &Shared, name: &str) -> Result<(), StoreError> {
     let Some(change) = shared.pending.take(name) else {
         return Ok(());
@@ -33,6 +50,9 @@ pub(super) async fn settle(shared: &Shared, name: &str) -> Result<(), StoreError
     told
 }
 
+/// A move whose pin has gone from Redis becomes a claim: Redis has lost it, or its release came
+/// from a replica that could not know of the move. Claims carry the epoch with which they were
+/// made, so one that had been stored before its answer was lost is recognised.
 async fn tell(shared: &Shared, name: &str, change: &Change) -> Result<(), StoreError> {
     let left = change.until.saturating_duration_since(Instant::now());
     let spot = shared.near.spot(name);
@@ -94,6 +114,9 @@ impl Drop for Untold<'_> {
 
 /// A claim on its way. If it fails, or its caller gives up, it stays as this replica's own; if Redis is
 /// required, nothing stays, and the next request asks Redis what it holds.
+///
+/// That is right for either outcome: if the claim had reached Redis, it is repeated with the same
+/// epoch and found to be our own.
 pub(super) struct Unconfirmed<'a> {
     pub(super) shared: &'a Shared,
     pub(super) key: &'a AffinityKey,
@@ -115,6 +138,10 @@ impl Drop for Unconfirmed<'_> {
 }
 
 /// A copy that a move has taken away. If the caller of the move gives up, it serves again.
+///
+/// Declare it before the [`Changing`](super::near::Changing) of the same name: locals are dropped
+/// in reverse, and the copy has to come back after everything of that name was dropped for the last
+/// time.
 pub(super) struct Withheld<'a> {
     pub(super) shared: &'a Shared,
     pub(super) name: &'a str,
@@ -130,6 +157,10 @@ impl Drop for Withheld<'_> {
 }
 
 /// A release on its way. If it fails, or its caller gives up, it is sent once Redis is back.
+///
+/// A release must not be forgotten: the task is over, and its client will not repeat the request.
+/// It is the only change that is sent later even where Redis is required, since it tells nobody a
+/// model.
 pub(super) struct Ending<'a> {
     pub(super) shared: &'a Shared,
     pub(super) key: &'a AffinityKey,

@@ -1,4 +1,7 @@
 //! What the store and its background tasks share.
+//!
+//! The arrows go one way: the store, `follow.rs`, `settle.rs` and `reconcile.rs` use this, and it
+//! knows none of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +28,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Copies and noted changes have the same bound.
     pub(super) fn new(redis: RedisStore, capacity: usize, always_read: bool) -> Self {
         let topology = redis.servers().topology();
         let (near, pending) = (Near::new(capacity), Pending::new(capacity));
@@ -60,6 +64,9 @@ impl Shared {
     }
 
     /// Why Redis cannot be used as it should, if so; in a cluster the first cause of a node.
+    ///
+    /// A cause that was found by trying outranks "not followed yet", as it tells an operator what
+    /// to do.
     pub(super) fn unready(&self) -> Option<Unready> {
         let nodes = &self.topology.borrow().nodes;
         if nodes.is_empty() {
@@ -93,6 +100,8 @@ impl Shared {
     }
 
     /// Notes a change that Redis must learn within `ttl`.
+    ///
+    /// A lifetime that no clock can hold becomes an hour.
     pub(super) fn note(&self, name: String, key: &AffinityKey, kind: Kind, ttl: Duration) {
         let now = Instant::now();
         let until = now.checked_add(ttl).unwrap_or(now + RELEASE_LIFE);

@@ -1,8 +1,15 @@
 //! Looking at entries without using them.
+//!
+//! A listing goes over the rings place by place, and not over the map: a place stays the same while
+//! entries come and go, so a page can end and go on there. It copies up to 64 places under the lock
+//! of a ring, lets go of it, and looks the entries up.
 
 use super::{Digest, Held, Pins};
 
 /// How many stretches of places one page looks at.
+///
+/// So a page looks at 4,096 places at most, and a listing of a store that is nearly empty does not
+/// hold up its thread.
 const MAX_STRETCHES: usize = 64;
 
 /// Some pins, and where to continue.
