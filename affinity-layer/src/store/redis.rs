@@ -1,4 +1,35 @@
 //! Pins in Redis, shared by all replicas.
+//!
+//! | wing | holds |
+//! |---|---|
+//! | `protocol/` | what is said to Redis: how a pin is read, claimed, moved, released and confirmed, and the JSON in which it rests |
+//! | `cluster/` | which server hears it: the only one, or the one that serves the slot; redirections are followed here |
+//! | `connection/` | over which connection: how one is made, checked, replaced, and bounded in time |
+//! | `guard/` | whether it is said at all: a bound on calls under way, and breakers |
+//! | `node.rs` | one server with everything that belongs to it |
+//! | `epochs.rs`, `names.rs`, `options.rs`, `tls.rs` | where epochs come from; under which name a pin rests; the settings |
+//! | `freshness.rs`, `condition.rs`, `unready.rs`, `errors.rs` | how well a server is heard, whether it can be used, and why not |
+//! | `inspect.rs`, `notes.rs` | the listing of pins; notes of replicas to each other |
+//!
+//! # The way of a call
+//!
+//! `RedisStore::get` → `protocol::read_pin` names the pin → `Servers::call` finds the node → its
+//! guard lets the call through or refuses it → `Servers::run` sends the commands and follows
+//! redirections → the answer is decoded.
+//!
+//! The guard is around the whole call and not around a command. So a call that takes several
+//! commands, as a claim does that is confirmed by a replica, counts once, and its outcome says once
+//! how the server is.
+//!
+//! # What keeps it correct
+//!
+//! 1. Each verb is one atomic command or one script.
+//! 2. A command is sent once. A client library that sends it again after a reconnect could claim a
+//!    session long after its request was answered.
+//! 3. Answers are paired with commands by their order alone, so a connection that lost one answer
+//!    is replaced before a session is served another session's pin; see `connection/doubt.rs`. As a
+//!    second line, each value names the hash of its own name.
+//! 4. Epochs come from the clock of Redis; see `epochs.rs`.
 
 mod cluster;
 mod condition;
@@ -62,9 +93,42 @@ use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 ///   with it, unless [`RedisOptions::replicated`] is set.
 ///
 /// Each read is one round trip. [`TieredStore`](crate::TieredStore) keeps near copies.
+///
+/// # Example
+///
+/// ```no_run
+/// use affinity_layer::{AffinityKey, AffinityStore, Expiry, RedisOptions, RedisStore};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = RedisStore::new(&RedisOptions::from_url("redis://localhost:6379")?)?;
+/// let found = store.get(&AffinityKey::new("task-1")?, &Expiry::default()).await?;
+/// if let Some(pin) = found.pin() {
+///     println!("{} since epoch {}", pin.selection.model(), pin.epoch);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Limits
+///
+/// | what | how much |
+/// |---|---|
+/// | the wait for one command | [`RedisOptions::command_timeout`], 50 ms unless set |
+/// | calls under way to one server | 4,096; a further one fails at once |
+/// | failures in a row after which calls are refused | 5 |
+/// | a value that is read | 64 KiB; ours have some hundred bytes |
+/// | a session in Redis | some 370 bytes |
+///
+/// # When to use it alone
+///
+/// Where each turn must read what Redis holds at that moment.
+/// [`TieredStore::always_read`](crate::TieredStore::always_read) does so too, and in addition knows
+/// what to do while Redis is away; this store then only returns errors.
 #[derive(Clone)]
 pub struct RedisStore(Arc<Inner>);
 
+/// What all clones share. Its tasks end with it.
 struct Inner {
     protocol: Arc<Protocol>,
     counters: Arc<Counters>,
@@ -88,6 +152,13 @@ impl RedisStore {
     /// # Errors
     ///
     /// When the client refuses the settings. A Redis that cannot be reached is not an error.
+    ///
+    /// It returns before anything is connected. Calls until then fail at once, with an error of
+    /// kind [`Unavailable`](crate::StoreErrorKind::Unavailable).
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     pub fn new(options: &RedisOptions) -> Result<Self, RedisConfigError> {
         let counters = Arc::new(Counters::default());
         let servers = Arc::new(Servers::new(options, &counters)?);
@@ -106,6 +177,8 @@ impl RedisStore {
     }
 
     /// What became of the calls so far.
+    ///
+    /// All servers of the store together, and all clones.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
         self.0.counters.stats()
@@ -129,6 +202,9 @@ impl RedisStore {
     /// # Errors
     ///
     /// When it is not sure to be written.
+    ///
+    /// `field` and `text` that are longer than the limits of [`notes`](Self::notes) are written and
+    /// then never read: keep within them.
     pub async fn note(&self, board: &str, field: &str, text: &str) -> Result<(), StoreError> {
         notes::write(self.protocol(), board, field, text).await
     }
@@ -142,6 +218,7 @@ impl RedisStore {
         notes::remove(self.protocol(), board, field).await
     }
 
+    /// What the functions of `protocol/` take.
     fn protocol(&self) -> &Arc<Protocol> {
         &self.0.protocol
     }
@@ -151,6 +228,7 @@ impl RedisStore {
         &self.0.protocol.servers
     }
 
+    /// How names are made.
     pub(crate) fn names(&self) -> &Names {
         &self.0.protocol.names
     }
@@ -176,6 +254,8 @@ impl RedisStore {
     }
 
     /// A pin that can be claimed: its epoch is greater than all that are known.
+    ///
+    /// The epoch is drawn before the claim is sent; if the claim loses, nobody sees it.
     pub(crate) fn new_pin(&self, selection: Arc<Selection>) -> Pin {
         Pin { selection, epoch: self.0.clock.next(), claimed_at: self.0.clock.now() }
     }
@@ -187,6 +267,9 @@ impl RedisStore {
     }
 
     /// Follows the clock of Redis from now on, if Redis reports the time.
+    ///
+    /// Called by whoever follows a server, before the server counts as there: `keep_time` alone
+    /// might set the clock a moment after the first claim.
     pub(crate) async fn set_clock(&self) {
         if let Some(node) = self.servers().first() {
             let set = epochs::set_clock(&node, self.servers(), &self.0.clock).await;
@@ -202,6 +285,9 @@ impl RedisStore {
     }
 
     /// The pin of `key` and its time left, in one round trip. Counts as a use.
+    ///
+    /// Each epoch that is read is noted, so that those made here are greater even if another
+    /// replica's clock was ahead.
     pub(crate) async fn read_pin(
         &self,
         key: &AffinityKey,

@@ -1,4 +1,11 @@
 //! What is known of whether a server can be used, and that it is told once.
+//!
+//! A condition is found out by a probe and lasts until the next one. It is kept apart from the
+//! breaker, which counts failures and forgets them: an operator needs to read "read-only since
+//! 12:03" once and not at each refused claim.
+//!
+//! The arrows: the guard reports refusals here, the follower of near copies waits for them and
+//! probes, and `/readyz` reads the result.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +18,7 @@ use super::unready::Unready;
 /// Between two replacements of the connections to a server that is read-only.
 const LEAVE_EVERY: Duration = Duration::from_secs(2);
 
+/// One for each server. `left` is when its connections were last replaced because it was read-only.
 #[derive(Debug, Default)]
 pub(crate) struct Condition {
     unready: Mutex<Option<Unready>>,
@@ -38,6 +46,8 @@ impl Condition {
     }
 
     /// The server has refused a call.
+    ///
+    /// Whoever waits in [`refuses`](Self::refuses) wakes once, however many calls were refused.
     pub(crate) fn has_refused(&self) {
         self.refused.notify_one();
     }

@@ -1,8 +1,27 @@
 //! Epochs that grow across all replicas: Redis' time, carried on by the process's own steady clock.
 //!
 //! An epoch is microseconds since 1970, and below them a few bits that each process draws for
-//! itself: while Redis is away, two replicas may decide for one session in the same microsecond, and
-//! their pins must not look like one.
+//! itself: while Redis is away, two replicas may decide for one session in the same microsecond,
+//! and their pins must not look like one.
+//!
+//! ```text
+//! 63                                   12 11        0
+//! +--------------------------------------+-----------+
+//! | microseconds since 1970, as in Redis | process   |
+//! +--------------------------------------+-----------+
+//! ```
+//!
+//! 1. The time of Redis is asked for at each new connection and every 30 s. Between, and while
+//!    Redis is away, a steady clock carries it on; a jump of the system's time moves nothing.
+//! 2. An epoch is greater than every one that this process has made or *seen*. So it grows even if
+//!    Redis' clock is set back, or a failover leads to a server with another clock.
+//! 3. A number far in the future, more than a day ahead, is not taken over: one damaged value would
+//!    push all epochs to the end of their range. A move from such a pin still gets a greater one,
+//!    for that pin alone.
+//!
+//! *Rejected*: a counter in the stored pin, because after a release there is none; a counter for
+//! each replica. Both break the protocol without any fault, as the model checker shows
+//! (`docs/protocol.md`).
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -58,6 +77,7 @@ impl Default for EpochClock {
 }
 
 impl EpochClock {
+    /// Microseconds since 1970 by the steady clock alone.
     fn steady(&self) -> u64 {
         let elapsed = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.started_unix.saturating_add(elapsed)
@@ -68,11 +88,14 @@ impl EpochClock {
         self.steady().saturating_add_signed(self.offset.load(Ordering::Relaxed))
     }
 
+    /// Redis' time, for the time of a claim that people read.
     pub(super) fn now(&self) -> SystemTime {
         from_unix_millis(self.micros() / 1000)
     }
 
     /// Redis' clock showed `micros` just now.
+    ///
+    /// How long the answer was under way is not taken off: epochs grow in any case.
     pub(super) fn correct(&self, micros: u64) {
         let ahead = i128::from(micros) - i128::from(self.steady());
         self.offset.store(i64::try_from(ahead).unwrap_or_default(), Ordering::Relaxed);
@@ -100,6 +123,8 @@ impl EpochClock {
     }
 
     /// Epochs to come shall be greater than `epoch`.
+    ///
+    /// More than a day ahead of the clock, it is not taken over.
     pub(super) fn saw(&self, epoch: Epoch) {
         let micros = epoch.0 >> OWN_BITS;
         if micros <= self.micros().saturating_add(MAX_LEAD) {
@@ -108,6 +133,7 @@ impl EpochClock {
     }
 }
 
+/// As stored in a value; a time before 1970 becomes 1970.
 pub(super) fn unix_millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

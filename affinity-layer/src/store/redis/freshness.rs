@@ -1,4 +1,7 @@
 //! How well this replica sees the changes that others make at one server.
+//!
+//! The follower in `tiered/follow.rs` writes it, and each `peek` reads it. So it is made of
+//! atomics: the answer to "is the lease still running" costs a load and a look at the clock.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +16,9 @@ pub(crate) const LEASE: Duration = Duration::from_secs(1);
 /// Whether a server is followed, until when its near copies are fresh, and which run of it that was.
 #[derive(Debug)]
 pub(crate) struct Freshness {
+    /// The server is there: it was probed, and reports changes as far as it may.
     followed: AtomicBool,
+    /// It reports changes, or they are not wanted.
     coherent: AtomicBool,
     /// Milliseconds since `born`.
     fresh_until: AtomicU64,
@@ -50,20 +55,27 @@ impl Freshness {
         self.coherent.load(Ordering::Acquire)
     }
 
+    /// Noted at the start of each connection.
     pub(crate) fn set_coherent(&self, coherent: bool) {
         self.coherent.store(coherent, Ordering::Release);
     }
 
+    /// The server is followed from now on. Copies become fresh only by [`renew`](Self::renew).
     pub(crate) fn up(&self) {
         self.followed.store(true, Ordering::Release);
     }
 
+    /// It is not followed any more. The lease ends first: nobody may see a copy as fresh at a
+    /// server that is away.
     pub(crate) fn down(&self) {
         self.fresh_until.store(0, Ordering::Release);
         self.followed.store(false, Ordering::Release);
     }
 
     /// The connection was alive at `since`.
+    ///
+    /// `since` is when the sign of life was asked for, not when it came: the lease must not include
+    /// the way of the answer.
     pub(crate) fn renew(&self, since: Instant) {
         let until = self.millis(since.checked_add(LEASE).unwrap_or(since));
         self.fresh_until.store(until, Ordering::Release);

@@ -1,4 +1,7 @@
 //! The stored value, for the targets in `fuzz`.
+//!
+//! Any program may write to the Redis of a gateway, so the value is input from outside, as a
+//! request is.
 
 use super::protocol::value::{self, Stored};
 use crate::{Pin, StoreError};

@@ -1,4 +1,19 @@
 //! What keeps a sick Redis from making us sick: bounded calls in flight, and breakers.
+//!
+//! 1. **4,096 calls in flight** to one server. A further one fails at once; a queue would only turn
+//!    overload into delay, and memory into a queue.
+//! 2. **A breaker for all calls.** After five failures in a row, calls fail at once instead of
+//!    after a timeout each. Every 250 ms one is let through to try; its answer closes the breaker.
+//! 3. **A breaker for claims.** A server that is full or read-only answers reads well, so the first
+//!    breaker stays closed, and each new session would cost a claim that must fail.
+//! 4. **A follower helps.** While near copies follow the server, it is the heartbeat that tries a
+//!    silent one, and no request has to wait for that.
+//!
+//! What counts as a failure: silence, a lost connection, a refusal. What does not: a missing pin; a
+//! value of no use, which is still an answer; and a call that was dropped after a moment, which
+//! only shows that a client went away.
+//!
+//! Each server has its own guard.
 
 mod breaker;
 mod counters;
@@ -20,6 +35,8 @@ use crate::{StoreError, StoreErrorKind};
 const MAX_IN_FLIGHT: usize = 4096;
 
 /// Every call to a server goes through here.
+///
+/// All calls of one server, by all requests of this process.
 #[derive(Debug)]
 pub(super) struct Guard {
     in_flight: Semaphore,
@@ -70,6 +87,9 @@ impl Guard {
     }
 
     /// The same for a claim, which is refused also when Redis said no to the last ones.
+    ///
+    /// It passes both breakers: that of claims first, then that of all calls. Only what Redis
+    /// *said* counts for the first one.
     pub(super) async fn claim<T>(
         &self,
         call: impl Future<Output = Result<T, StoreError>>,
@@ -102,6 +122,7 @@ impl Guard {
         self.calls.is_alive();
     }
 
+    /// An error for a call that was refused here, which is counted.
     fn not_made(&self, kind: StoreErrorKind, why: &'static str) -> StoreError {
         self.counters.refused.add();
         StoreError::new(kind, why)

@@ -1,4 +1,16 @@
 //! Listing of the pins in Redis, by a scan of each server.
+//!
+//! 1. The servers are gone through in the order of their addresses, each by `SCAN` over the names
+//!    with the prefix. A cursor is `number@server`, or the number alone where there is one server;
+//!    so a listing can continue at any replica.
+//! 2. The values are read, 64 at once. Each read is a call of its own, so the guard counts it, and
+//!    a listing cannot take more than its part of the calls under way.
+//! 3. What is not a pin is left out: another type, a value that cannot be read, a link, and a pin
+//!    that no replica of Redis has confirmed where that is required.
+//!
+//! `SCAN` guarantees what [`Inspect::list`] promises: a name that is there from the beginning to
+//! the end is met. It may be met twice while Redis resizes its table; within one page duplicates
+//! are removed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,21 +43,27 @@ struct Place {
 }
 
 impl Place {
+    /// Any `u64` is a cursor for Redis, which goes on from somewhere; a text that holds none is
+    /// refused.
     fn parse(text: &str) -> Option<Self> {
         let (cursor, server) = text.split_once('@').unwrap_or((text, ""));
         Some(Self { server: server.to_owned(), cursor: cursor.parse().ok()? })
     }
 
+    /// What `parse` reads.
     fn text(&self) -> String {
         let Self { server, cursor } = self;
         if server.is_empty() { cursor.to_string() } else { format!("{cursor}@{server}") }
     }
 }
 
+/// Its address as text, empty for the only server.
 fn server(node: &Node) -> String {
     node.server().map(ToString::to_string).unwrap_or_default()
 }
 
+/// One `SCAN` on one server, with its values. An empty page is usual where other programs keep
+/// their keys in the same Redis.
 async fn page(
     protocol: &Arc<Protocol>,
     cursor: Option<&str>,

@@ -1,15 +1,38 @@
 //! Under which name a pin rests in Redis.
+//!
+//! | scheme | name | |
+//! |---|---|---|
+//! | plain | `PREFIX` + `scope:session:lane`, percent-encoded | readable with `redis-cli`; whoever reads Redis reads ids |
+//! | hashed | `PREFIX` + 32 hexadecimal digits | hides ids; the secret must be the same in all replicas |
+//!
+//! The hash is BLAKE3, keyed with a secret, over the parts of the key, each after its length.
+//! Without the lengths, two keys with the same letters and other borders would be one.
+//!
+//! `%` is followed by hexadecimal digits in an encoded part, or by a kind such as `%response=`. So
+//! `PREFIX%probe-N`, `PREFIX%drains` and the name written before `WAIT` can be no pin's.
 
 use std::fmt;
 
 use crate::AffinityKey;
 
 /// A secret that hides keys: names do not reveal ids, and no one can compute the name of a known id.
+///
+/// The text itself is not kept. Give every replica the same one, and do not reuse a secret of
+/// another purpose.
+///
+/// ```
+/// use affinity_layer::store::NameSecret;
+///
+/// let secret = NameSecret::new("0f2c9b6a41d873e55e8a17c09d64b3f2");
+/// assert_eq!(format!("{secret:?}"), "NameSecret { .. }");
+/// ```
 #[derive(Clone)]
 pub struct NameSecret([u8; 32]);
 
 impl NameSecret {
     /// Derives the secret from `text`, which should hold at least 128 random bits.
+    ///
+    /// Any length is accepted, and a short one can be guessed by whoever knows a name and an id.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(blake3::derive_key(
@@ -34,6 +57,7 @@ pub(super) enum Scheme {
     Hashed(NameSecret),
 }
 
+/// The prefix, and the one or two schemes in use.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     pub(super) prefix: String,
@@ -43,14 +67,17 @@ pub(crate) struct Names {
 }
 
 impl Names {
+    /// The name under which a pin is written.
     pub(crate) fn current(&self, key: &AffinityKey) -> String {
         self.name(&self.current, key)
     }
 
+    /// The name under which it may still lie, while schemes change.
     pub(crate) fn previous(&self, key: &AffinityKey) -> Option<String> {
         self.previous.as_ref().map(|scheme| self.name(scheme, key))
     }
 
+    /// What all names start with.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -85,6 +112,7 @@ impl Names {
         self.write(&self.current, key, out);
     }
 
+    /// Gives the name to `out` piece by piece: a hit hashes the pieces and allocates no name.
     fn write(&self, scheme: &Scheme, key: &AffinityKey, out: &mut impl FnMut(&str)) {
         out(&self.prefix);
         match scheme {

@@ -1,4 +1,15 @@
 //! One server: its connections, its breakers, and how well its changes are seen here.
+//!
+//! | connection | carries | why apart |
+//! |---|---|---|
+//! | `first`, and `more` | calls in turn; the first one also brings invalidations | |
+//! | `per_thread` | reads of threads that have a runtime of their own | a call over another thread's connection has to wake that thread |
+//! | `asking` | what a cluster redirects here by `ASK` | `ASKING` applies to the next command of the connection, whoever sent it |
+//! | `waiting` | `WAIT`, and what follows from it | it holds up everything behind it |
+//!
+//! Everything about a server is here and nothing is shared between servers but the counters. So in
+//! a cluster a node that is lost or frozen is refused by its own breaker, and the others do not
+//! notice.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,9 +31,14 @@ use super::unready::Unready;
 const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// What a burst of invalidations may fill before the near copy has to be doubted.
+///
+/// Each unread one takes some 0.9 KB. A longer queue would only defer the doubt.
 const INVALIDATIONS: usize = 512;
 
 /// A server, or the primary that Sentinels name.
+///
+/// `Servers` keeps them; a node lives as long as the topology or a call holds it, and its
+/// connections end with it.
 pub(crate) struct Node {
     /// Its address in a cluster.
     server: Option<Server>,
@@ -80,6 +96,7 @@ impl Node {
         self.server.is_some()
     }
 
+    /// Its address in a cluster; `None` for the only server.
     pub(super) fn server(&self) -> Option<&Server> {
         self.server.as_ref()
     }
@@ -96,6 +113,9 @@ impl Node {
     }
 
     /// This thread's own connection for reads, else a shared one.
+    ///
+    /// Only reads that change nothing go over it. A change sent from here would be reported to the
+    /// connection that near copies follow, and would drop the copy that its maker has just kept.
     pub(super) fn reader(&self, limit: Duration) -> Commands {
         match self.per_thread.here(&self.first.client()) {
             Some((own, doubt)) => Commands::new(&own, limit).doubting(&doubt),
@@ -165,6 +185,8 @@ impl Node {
     }
 }
 
+/// Commands on the present client of a connection; an answer that makes no sense puts the
+/// connection in doubt.
 fn over(connection: &SupervisedConnection, limit: Duration) -> Commands {
     Commands::new(&connection.client(), limit).doubting(connection.doubt())
 }

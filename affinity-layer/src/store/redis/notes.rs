@@ -1,5 +1,12 @@
 //! Notes that replicas leave for each other, apart from pins: a few fields of text in one hash,
 //! `{prefix}%{board}`, a name that no pin can have.
+//!
+//! The gateway's replicas agree on drained models by them. They are read as a whole and written
+//! field by field, so two replicas that write different fields never undo each other; of two writes
+//! to one field, the later one stays.
+//!
+//! They are few and seldom, and they matter most when Redis is in trouble. So they pass no breaker
+//! and are not counted; only the command timeout bounds them.
 
 use bytes::Bytes;
 
@@ -45,6 +52,7 @@ pub(super) async fn read(
     Ok(fields.await?.chunks(2).filter_map(note).collect())
 }
 
+/// The limits are those of the reader; a note above them is written and then left out by `read`.
 pub(super) async fn write(
     protocol: &Protocol,
     board: &str,

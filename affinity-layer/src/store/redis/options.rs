@@ -1,4 +1,8 @@
 //! How a Redis is reached, and how pins are named and kept there.
+//!
+//! The address is taken apart here as far as the client library gets it wrong: it puts user and
+//! password unquoted into a line, and its choice of a TLS provider may panic. So credentials are
+//! cut off and quoted, and `rediss` is parsed as `redis` with TLS added by `tls.rs`.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,6 +15,26 @@ use super::errors::RedisConfigError;
 use super::names::{NameSecret, Names, Scheme};
 
 /// The settings of a [`RedisStore`](super::RedisStore).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use affinity_layer::{RedisOptions, store::NameSecret};
+///
+/// let options = RedisOptions::from_url("redis://gateway:p%40ss@redis.internal:6379/2")?
+///     .key_prefix("staging:affinity:")
+///     .hash_names(NameSecret::new("0f2c9b6a41d873e55e8a17c09d64b3f2"))
+///     .command_timeout(Duration::from_millis(30))
+///     .client_name("my-service:host-1");
+/// // Neither the password nor the secret is shown.
+/// let shown = format!("{options:?}");
+/// assert!(!shown.contains("p@ss") && !shown.contains("0f2c9b6a"));
+/// # Ok::<(), affinity_layer::store::RedisConfigError>(())
+/// ```
+///
+/// All processes that share pins must agree on the prefix, the secrets, and
+/// [`replicated`](Self::replicated). The time limit, the number of connections,
+/// [`strict`](Self::strict) and the name are each process's own.
 #[derive(Clone)]
 #[must_use]
 pub struct RedisOptions {
@@ -102,12 +126,19 @@ impl RedisOptions {
     }
 
     /// What all names in Redis start with; it may be empty. Default: `plano:affinity:`.
+    ///
+    /// Two prefixes are two sets of sessions. Near copies are told of all changes under the prefix,
+    /// and only those: with an empty one, of every change in the database. In a cluster, do not put
+    /// a part in braces into it: all pins would be in one slot.
     pub fn key_prefix(mut self, prefix: &str) -> Self {
         prefix.clone_into(&mut self.names.prefix);
         self
     }
 
     /// Names pins by a keyed hash, so that Redis holds no id. Default: readable names.
+    ///
+    /// It costs a hash for each turn, and listings can no longer say whose pin is whose. A lost
+    /// secret loses the pins, not the service: sessions are decided again.
     pub fn hash_names(mut self, secret: NameSecret) -> Self {
         self.names.current = Scheme::Hashed(secret);
         self
@@ -118,18 +149,28 @@ impl RedisOptions {
     /// To change without a split session, first give all replicas the new secret here, then swap
     /// the two, then drop the older one once its pins have expired. Sessions whose very first requests
     /// race over two replicas in the moment of the swap may still get two models.
+    ///
+    /// While it is set, a read that goes to Redis asks for two names, and pins found under the
+    /// older one are not served from a near copy.
     pub fn previous_secret(mut self, secret: NameSecret) -> Self {
         self.names.previous = Some(Scheme::Hashed(secret));
         self
     }
 
     /// Still finds pins under readable names, for the time of a change to hashed ones.
+    ///
+    /// It takes the place of [`previous_secret`](Self::previous_secret), and the reverse: there is
+    /// one previous scheme.
     pub fn previous_plain(mut self) -> Self {
         self.names.previous = Some(Scheme::Plain);
         self
     }
 
     /// The longest wait for one command. Default: 50 ms.
+    ///
+    /// At least 1 ms. It covers redirections in a cluster too. Keep it within the layer's store
+    /// budget, or a call can never use it up; and above the time that Redis needs under load, or
+    /// the breaker opens for nothing.
     pub fn command_timeout(mut self, timeout: Duration) -> Self {
         self.command_timeout = timeout.max(Duration::from_millis(1));
         self
@@ -162,6 +203,8 @@ impl RedisOptions {
     ///
     /// A thread with a runtime of its own (`new_current_thread`), other than that in which the store was
     /// made, has one more for its reads of pins with a fixed lifetime: a call over another thread's connection would have to wake that.
+    ///
+    /// Between 1 and 64; each has a socket and a task. Invalidations come over the first.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections.clamp(1, 64);
         self
@@ -169,12 +212,16 @@ impl RedisOptions {
 
     /// The name that `CLIENT LIST` shows for each connection. What is no letter, digit or one of
     /// `-_.:` becomes `-`, and what exceeds 64 bytes is cut. Default: `affinity`.
+    ///
+    /// A name that tells host and process apart makes it easy to see which replica holds which
+    /// connection. Where an access list forbids `CLIENT SETNAME`, connections have no name.
     pub fn client_name(mut self, name: &str) -> Self {
         let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.:".contains(c) { c } else { '-' };
         self.client_name = name.chars().map(plain).take(64).collect();
         self
     }
 
+    /// Whether the address is of a cluster.
     pub(super) fn is_cluster(&self) -> bool {
         self.config.server.is_clustered()
     }
@@ -197,11 +244,14 @@ impl fmt::Debug for RedisOptions {
     }
 }
 
+/// A refusal that says what is wrong with the address and never repeats it.
 fn wrong(why: &str) -> RedisConfigError {
     RedisConfigError(format!("the address of Redis {why}"))
 }
 
 /// What stands before the `@` of an address without its scheme, and the rest.
+///
+/// The last `@` before the path counts, so that a password may hold one.
 fn split_credentials(rest: &str) -> (Option<&str>, &str) {
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     match rest.get(..end).and_then(|authority| authority.rfind('@')) {

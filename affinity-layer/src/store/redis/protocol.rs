@@ -6,8 +6,18 @@
 //! | first writer wins | `claim.rs` |
 //! | move or release by epoch | `change.rs` |
 //! | wait until a replica of Redis holds a change | `confirm.rs` |
+//! | try whether all of it is possible | `probe.rs` |
 //! | what takes more than one command and must be one step | `scripts.rs` |
 //! | the stored JSON | `value.rs` |
+//!
+//! Each step is a function over `Protocol`, which has no state of its own: two calls can only meet
+//! in Redis. `docs/protocol.md` has the rules, and the model checker's findings.
+//!
+//! Names come in two schemes while a secret is exchanged. A read asks for both; a claim looks under
+//! the previous name first and writes the current one; a move stays under the name where the pin
+//! is; a release removes both.
+//!
+//! Each script has one name, so in a cluster it runs on one node.
 
 mod change;
 mod claim;
@@ -30,6 +40,8 @@ use super::cluster::Servers;
 use super::names::Names;
 
 /// What every step of the protocol needs.
+///
+/// A `RedisStore` has one, shared with the tasks that a listing spawns.
 pub(super) struct Protocol {
     pub(super) servers: Arc<Servers>,
     pub(super) names: Names,

@@ -1,4 +1,8 @@
 //! TLS to Redis.
+//!
+//! The provider is `ring`, the one that the whole program uses
+//! (`docs/decisions/0030-one-tls-provider.md`). Host names are checked as usual. There is no way to
+//! switch that off, and client certificates are not supported.
 
 use std::sync::Arc;
 
@@ -35,6 +39,7 @@ pub(super) fn private(pem: &[u8]) -> Result<TlsConfig, RedisConfigError> {
     connector(roots)
 }
 
+/// A client's settings with these roots.
 fn connector(roots: RootCertStore) -> Result<TlsConfig, RedisConfigError> {
     // The provider is explicit, because rustls panics if two are in the tree and none is chosen.
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))

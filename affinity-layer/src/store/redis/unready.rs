@@ -1,4 +1,9 @@
 //! Why a Redis cannot be used as it should be.
+//!
+//! "The store is down" helps nobody at night. This module turns an error of the client library or
+//! of the server into one of a dozen causes, each of which has one remedy, and none of which
+//! repeats a text that came from outside: a server's error may quote a user's name, and the
+//! client's may quote the address.
 
 use std::fmt;
 
@@ -6,6 +11,19 @@ use fred::error::{Error, ErrorKind};
 
 /// Why a Redis cannot be used as it should be. No form of it shows an address, a password or a text
 /// of the server: whoever reads logs and `/readyz` may know none of them.
+///
+/// Which cause has which remedy is in `docs/redis.md`. A cause is found by trying the commands of
+/// the protocol, and read at [`TieredStore::unready`](crate::TieredStore::unready).
+///
+/// ```
+/// use affinity_layer::store::Unready;
+///
+/// let cause = Unready::NoPermission(Some("set".to_owned()));
+/// assert_eq!(cause.to_string(), "redis gives no permission for SET");
+/// assert_eq!(cause.label(), "no_permission");
+/// // Sessions that are pinned keep their model, and new ones cannot be pinned.
+/// assert!(cause.can_read() && !cause.only_degrades());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unready {
@@ -37,6 +55,8 @@ pub enum Unready {
 
 impl Unready {
     /// Every [`label`](Self::label).
+    ///
+    /// For a metric that shows a series for each cause, also for those that have not occurred.
     pub const LABELS: &[&str] = &[
         "unreachable",
         "unknown_host",
@@ -53,6 +73,9 @@ impl Unready {
     ];
 
     /// The cause behind an error of the client library.
+    ///
+    /// The server's code counts first; the library's own classes are coarse. `syntax error` and
+    /// `unknown command` mean an old Redis, since the commands themselves are right.
     pub(crate) fn of(error: &Error) -> Self {
         let text = error.details();
         let code = text.split_ascii_whitespace().next().unwrap_or_default();
@@ -85,12 +108,17 @@ impl Unready {
     }
 
     /// Whether pins can be read and written all the same.
+    ///
+    /// `true` only for [`NoInvalidations`](Self::NoInvalidations).
     #[must_use]
     pub fn only_degrades(&self) -> bool {
         *self == Self::NoInvalidations
     }
 
     /// Whether pins that stand can be read all the same.
+    ///
+    /// If so, sessions that have a pin keep being served by it. What a pin is read with is
+    /// `GETRANGE`, `PTTL`, and `EVAL` for one that slides.
     #[must_use]
     pub fn can_read(&self) -> bool {
         match self {
@@ -110,6 +138,9 @@ impl Unready {
     }
 
     /// A word for it, as a label of metrics.
+    ///
+    /// Stable, in snake case, one of [`LABELS`](Self::LABELS). Commands, versions and codes are
+    /// left out, so the number of series is bounded.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -169,6 +200,8 @@ fn forbidden(text: &str) -> Option<String> {
 }
 
 /// Whether a word is the code of an error, such as `MISCONF`.
+///
+/// Anything else at the start of an error is prose, and is not repeated.
 fn is_code(word: &str) -> bool {
     (3..=20).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_uppercase())
 }

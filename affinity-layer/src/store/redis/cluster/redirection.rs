@@ -1,4 +1,8 @@
 //! Answers that send a command on to another node.
+//!
+//! `MOVED` says that a slot belongs to another node now, for good. `ASK` says that it is about to:
+//! this one command goes there behind `ASKING`, and the next one comes here again. To treat the two
+//! alike is the classic error of cluster clients; `routing.rs` says what it would cost.
 
 use fred::error::Error;
 use fred::types::config::Server;

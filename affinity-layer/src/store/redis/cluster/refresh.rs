@@ -1,4 +1,16 @@
 //! Keeps the topology of a cluster up to date.
+//!
+//! 1. All known nodes are asked at once what they see (`CLUSTER INFO`, `CLUSTER SLOTS`), each for
+//!    250 ms at most.
+//! 2. The view with the greatest epoch counts. A node on the wrong side of a partition answers as
+//!    readily as any, with an older one.
+//! 3. If no known node answers, the addresses of the configuration are asked again: the whole
+//!    cluster may have moved.
+//! 4. It is asked again when a command was redirected, failed or was not answered, at most every 50
+//!    ms; otherwise every 30 s.
+//!
+//! A silent node is a reason to ask, not only a redirection: after a failover the old primary does
+//! not say `MOVED`, it says nothing.
 
 use std::sync::Arc;
 use std::time::Duration;

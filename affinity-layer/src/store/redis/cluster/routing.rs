@@ -35,6 +35,8 @@ use crate::{StoreError, StoreErrorKind};
 const REDIRECTIONS: usize = 8;
 
 /// The servers of a store.
+///
+/// It makes the nodes, and says by `doubt` that the topology should be asked for again.
 pub(crate) struct Servers {
     options: RedisOptions,
     counters: Arc<Counters>,
@@ -44,7 +46,7 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Commandsects in the background.
+    /// Connects in the background: to the one server at once, to the nodes of a cluster once they are known.
     pub(crate) fn new(
         options: &RedisOptions,
         counters: &Arc<Counters>,
@@ -136,6 +138,11 @@ impl Servers {
     }
 
     /// The same over a chosen connection of the node.
+    ///
+    /// # Errors
+    ///
+    /// That of the command, as the library gives it. Where the node is not known, a cluster error
+    /// that says so.
     pub(crate) async fn run_over<T, F>(
         &self,
         over: fn(&Node, Duration) -> Commands,
@@ -154,6 +161,9 @@ impl Servers {
     }
 
     /// Goes on with commands as far as answers say where.
+    ///
+    /// At most eight times, and within the time of the one call: two nodes that send a command to
+    /// each other must not keep it for ever.
     async fn redirect<T, F>(
         &self,
         mut node: Arc<Node>,
@@ -215,6 +225,7 @@ impl Servers {
         Ok(node)
     }
 
+    /// A node for a server of the cluster; it connects in the background.
     pub(super) fn connect(&self, server: Server) -> Result<Arc<Node>, RedisConfigError> {
         Node::new(&self.options, Some(server), &self.counters)
     }

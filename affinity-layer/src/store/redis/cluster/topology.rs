@@ -1,4 +1,8 @@
 //! The servers, and which slots each of them serves, as far as is known.
+//!
+//! Readers see it through a watch channel. A refresh replaces it as a whole, and a redirection to
+//! an unknown node adds that node. What it says may be out of date at any time; a node that does
+//! not serve a slot says so.
 
 use std::sync::Arc;
 
@@ -24,6 +28,9 @@ pub(super) struct Range {
 
 impl Topology {
     /// The node that serves the slot of `name`.
+    ///
+    /// `None` for a slot that nobody serves, such as that of a primary that was lost without a
+    /// replica.
     pub(super) fn node(&self, name: &str) -> Option<&Arc<Node>> {
         if self.ranges.is_empty() {
             return self.nodes.first();

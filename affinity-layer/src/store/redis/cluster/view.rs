@@ -1,4 +1,9 @@
 //! Who serves which slots, as one node of a cluster sees it.
+//!
+//! Only what pins need is read from the answers: slots and their primaries. Replicas are left out,
+//! since a replica may not have the pin that was just claimed. What cannot be understood is left
+//! out as well: a slot without a node is asked for again, and an error in one range must not lose
+//! the others.
 
 use fred::types::Value;
 use fred::types::config::Server;
@@ -47,6 +52,9 @@ fn one(range: Value, asked: &Server) -> Option<Served> {
 }
 
 /// An answer without a host means the node that was asked.
+///
+/// A node that does not know its own address sends an empty one; it was reached, so the address by
+/// which it was asked is right.
 pub(super) fn server(host: &str, port: u16, asked: &Server) -> Option<Server> {
     match host {
         "" => Some(Server::new(asked.host.clone(), port)),

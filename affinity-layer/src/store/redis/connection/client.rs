@@ -1,4 +1,13 @@
 //! The clients of the library, with the settings that keep its calls within bounds.
+//!
+//! | setting | value | without it |
+//! |---|---|---|
+//! | time for a command | `command_timeout` | a call waits for as long as the server is silent |
+//! | time to connect, time for the library's own commands | 500 ms | a half-open server holds up the connection |
+//! | attempts of a command | 1 | a command is sent again after a reconnect, long after its caller gave up |
+//! | silence while commands are under way | 500 ms, checked every 100 ms | a frozen server keeps its connection |
+//! | `TCP_USER_TIMEOUT` | 1 s | bytes to a lost host are sent again for many minutes |
+//! | `TCP_NODELAY` | on | small commands wait to be sent together |
 
 use std::time::Duration;
 
@@ -9,6 +18,9 @@ use super::super::errors::RedisConfigError;
 use super::super::options::RedisOptions;
 
 /// The settings that were found to bound every call.
+///
+/// `server` overrides the address: in a cluster, each node gets a client that takes it for the only
+/// one.
 fn builder(options: &RedisOptions, server: Option<&Server>) -> Builder {
     let mut config = options.config.clone();
     if let Some(server) = server {

@@ -1,4 +1,11 @@
 //! The commands that pins are made of, on one connection.
+//!
+//! Besides these and the scripts, Redis hears the greeting and the name of a connection, `ECHO`,
+//! and what a follower asks (`CLIENT TRACKING`, `INFO`); `docs/redis.md` has the access list that
+//! follows.
+//!
+//! Commands that belong together are sent together: the second does not wait for the answer to the
+//! first, so a read of a value and its time left is one round trip.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -52,6 +59,9 @@ impl Commands {
     }
 
     /// Sends what `command` sends when it is polled first.
+    ///
+    /// On the `asking` connection, `ASKING` and the command are polled in this order and written
+    /// one behind the other.
     async fn send<T>(&self, command: Boxed<'_, T>) -> Result<T, Error> {
         if !self.asking {
             return self.heard(command.await);
@@ -61,6 +71,7 @@ impl Commands {
         Ok(answer)
     }
 
+    /// Every answer passes here, so that one that makes no sense puts the connection in doubt.
     fn heard<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
         if let (Err(error), Some(doubt)) = (&answer, &self.doubt) {
             doubt.heard(error);
@@ -68,6 +79,7 @@ impl Commands {
         answer
     }
 
+    /// A command by its name. Its node was chosen before, so the hash policy plays no part.
     async fn custom<T: FromValue>(&self, name: &'static str, args: Vec<Value>) -> Result<T, Error> {
         let command = CustomCommand::new_static(name, ClusterHash::Random, false);
         let sent: Boxed<'_, T> = Box::pin(self.client.custom(command, args));
@@ -84,6 +96,8 @@ impl Commands {
         tokio::try_join!(biased; value, left)
     }
 
+    /// Runs a script by its text (`EVAL`), so that no server has to know it beforehand, also not
+    /// one that has just taken over.
     pub(crate) async fn eval<T: FromValue>(
         &self,
         script: &'static str,
@@ -93,17 +107,22 @@ impl Commands {
         self.send(Box::pin(self.client.eval(script, name, args))).await
     }
 
+    /// Sets one field of a hash; see `notes.rs`.
     pub(crate) async fn set_field(&self, name: &str, field: &str, text: &str) -> Result<(), Error> {
         let set = self.custom::<i64>("HSET", vec![name.into(), field.into(), text.into()]);
         set.await.map(drop)
     }
 
+    /// Removes one field of a hash; says whether it was there.
     pub(crate) async fn remove_field(&self, name: &str, field: &str) -> Result<bool, Error> {
         self.custom("HDEL", vec![name.into(), field.into()]).await
     }
 
     /// Some of the names that match, among about `count` from `cursor` on, and where to continue; 0 at
     /// the end.
+    ///
+    /// Only strings are listed: pins are strings, and `notes.rs` keeps a hash under the same
+    /// prefix.
     pub(crate) async fn scan(
         &self,
         cursor: u64,
@@ -124,6 +143,9 @@ impl Commands {
     }
 
     /// Sets `name` unless it is set, and gives what it was set to before.
+    ///
+    /// `SET name value NX GET PX ttl`, the claim: `None` means that the value was set. Redis 7.0
+    /// brought `NX` and `GET` together.
     pub(crate) async fn set_new(
         &self,
         name: &str,
@@ -136,6 +158,9 @@ impl Commands {
 
     /// Writes `name`, to expire within a second, and gives how many replicas hold that and
     /// everything before it, after `wait` milliseconds at most.
+    ///
+    /// `WAIT` covers only the writes of its own connection; hence the write. Replication keeps the
+    /// order, so a replica that has this write has all that came before it, whoever made it.
     pub(crate) async fn barrier(&self, name: &str, wait: i64) -> Result<i64, Error> {
         let soon = Some(Expiration::PX(1000));
         let set = self.send(Box::pin(self.client.set(name, 1, soon, None, false)));
@@ -144,6 +169,7 @@ impl Commands {
         Ok(held)
     }
 
+    /// Lets a name end in `ttl` milliseconds.
     pub(crate) async fn expire(&self, name: &str, ttl: i64) -> Result<(), Error> {
         self.send(Box::pin(self.client.pexpire(name, ttl, None))).await
     }

@@ -24,6 +24,15 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Between two checks of one connection: while a server is slow, every command doubts it.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
 
+/// Raised by whoever hears an answer, and waited for by the task that owns the connection.
+///
+/// 1. A timeout, or an answer that cannot be parsed, raises doubt. Many at once wake the owner
+///    once.
+/// 2. The owner sends `ECHO` with a random word. The right word back shows that the answers are in
+///    step; a server that was only slow keeps its connection.
+/// 3. Anything else back, or nothing in 500 ms, ends the connection.
+/// 4. `replace` ends it without a question, for a server that is in order but not the right one any
+///    more.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionDoubt {
     doubted: Notify,
@@ -51,6 +60,8 @@ impl ConnectionDoubt {
     }
 
     /// Waits until the connection must be replaced.
+    ///
+    /// Not asked while the client is not connected: its supervisor knows already.
     pub(super) async fn is_lost(&self, client: &Client) {
         loop {
             self.doubted.notified().await;
@@ -69,6 +80,7 @@ impl ConnectionDoubt {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Notes why an attempt to connect failed, for `/readyz`.
     pub(super) fn set_failure(&self, failure: Option<Unready>) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }

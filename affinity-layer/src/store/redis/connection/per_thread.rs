@@ -1,4 +1,17 @@
 //! Connections for reads on threads that have a runtime of their own.
+//!
+//! A server that runs one single-threaded runtime for each processor, as the gateway does, would
+//! send each read to the thread where the shared connection lives: that thread is woken, writes, is
+//! woken by the answer, and wakes the first one. With a connection of its own, the thread does all
+//! of it in its own loop.
+//!
+//! 1. Only threads with a current-thread runtime get one, and not the thread where the store was
+//!    made: there the shared connection is at home.
+//! 2. It is made by the first read while the shared one is connected. Until it is ready, reads go
+//!    over the shared one.
+//! 3. It is replaced with the shared client, and at most once a second.
+//! 4. Only reads that change nothing use it. A pin that slides is read by a script, which defers
+//!    its end, over a shared connection.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -67,6 +80,7 @@ impl ThreadConnections {
     }
 }
 
+/// One thread's connection, and the task that keeps it.
 struct ThreadConnection {
     client: Client,
     /// The runtime that it lives in.
@@ -80,6 +94,7 @@ struct ThreadConnection {
 }
 
 impl ThreadConnection {
+    /// Connects on the present runtime.
     fn start(client: Client, (runtime, shared): (runtime::Id, &str)) -> Self {
         let doubt = Arc::<ConnectionDoubt>::default();
         let (running, checked, doubted) = (client.connect(), client.clone(), doubt.clone());
@@ -98,10 +113,12 @@ impl ThreadConnection {
         (!self.is_at(place) || self.task.is_finished()) && self.since.elapsed() >= PAUSE
     }
 
+    /// Whether it was made in this runtime and beside this shared client.
     fn is_at(&self, place: (runtime::Id, &str)) -> bool {
         (self.runtime, self.shared.as_str()) == place
     }
 
+    /// The client, if it can be used right now.
     fn connected(&self, place: (runtime::Id, &str)) -> Option<(Client, Arc<ConnectionDoubt>)> {
         let stands = self.is_at(place) && !self.task.is_finished() && self.client.is_connected();
         stands.then(|| (self.client.clone(), self.doubt.clone()))

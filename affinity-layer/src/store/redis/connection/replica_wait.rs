@@ -1,4 +1,12 @@
 //! One wait for a replica of Redis serves all who ask for it at the same time.
+//!
+//! `WAIT` is about a connection, not about a write: it covers everything that was written before
+//! it. So while one wait is under way, the others queue, and one more wait that begins after they
+//! asked is enough for all of them. With a hundred claims at once that is two waits instead of a
+//! hundred, one behind the other.
+//!
+//! A wait that began *before* a caller asked does not count for it: its own write may have come
+//! later.
 
 use fred::error::Error;
 use tokio::sync::Mutex;

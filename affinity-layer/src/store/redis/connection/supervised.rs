@@ -1,4 +1,9 @@
 //! A connection that is replaced when it is lost.
+//!
+//! Each supervised connection has a task: connect a client, wait until the connection ends or is in
+//! doubt for good, make another client, wait as `backoff.rs` says, and begin again. Users take the
+//! present client for each command; those that follow it, such as near copies, are told of each new
+//! one.
 
 use std::sync::{Arc, OnceLock};
 
@@ -46,6 +51,9 @@ impl SupervisedConnection {
     }
 
     /// Connects in the background, unless it was started before.
+    ///
+    /// A task is spawned, so it needs a tokio runtime. Connections that are seldom needed are
+    /// started by their first use.
     pub(crate) fn start(&self) {
         self.task.get_or_init(|| {
             let (make, client, doubt) =
@@ -102,6 +110,8 @@ impl Drop for ClientTask {
 }
 
 /// Keeps one client connected and replaces it when it is lost.
+///
+/// A client that was connected once is not used again; one that never was, is.
 async fn supervise(
     make: Arc<Make>,
     place: watch::Sender<Client>,

@@ -1,4 +1,18 @@
 //! Refuses calls of a kind that have failed, and lets one try now and then.
+//!
+//! ```text
+//!           5 failures in a row
+//! closed ------------------------> open: refuses for 250 ms
+//!    ^                               |  then one call tries
+//!    +------- it is answered --------+
+//!             it fails: open for another 250 ms
+//! ```
+//!
+//! Any answer closes it, also that of a call which was on its way when it opened. Calls are not
+//! limited while it is closed, and there is no state in between but the one call that tries.
+//!
+//! All state is in atomics: the breaker is on the way of every call, and a lock there would be
+//! shared by all threads.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +28,7 @@ pub(super) const FAILURES: u32 = 5;
 /// of life, it waits for one as well.
 pub(super) const OPEN: Duration = Duration::from_millis(250);
 
+/// Times are milliseconds since it was made, on tokio's clock.
 #[derive(Debug)]
 pub(super) struct Breaker {
     failures: AtomicU32,
@@ -30,6 +45,7 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
+    /// A closed breaker.
     pub(super) fn new(patience: Duration) -> Self {
         Self {
             failures: AtomicU32::new(0),
@@ -42,6 +58,7 @@ impl Breaker {
         }
     }
 
+    /// Lets all calls through.
     pub(super) fn close(&self) {
         self.failures.store(0, Ordering::Relaxed);
         self.open_until.store(0, Ordering::Release);
@@ -66,6 +83,9 @@ impl Breaker {
     }
 
     /// A call, unless calls are refused.
+    ///
+    /// `None` while calls are refused. Of the calls that ask after the wait, one gets through; the
+    /// others are refused until it has ended.
     pub(super) fn attempt(&self) -> Option<Attempt<'_>> {
         let open_until = self.open_until.load(Ordering::Acquire);
         let probe = open_until != 0;
@@ -108,6 +128,7 @@ pub(super) enum End {
 }
 
 impl End {
+    /// `Invalid` and `Unconfirmed` are answers: Redis is there.
     pub(super) fn of<T>(result: &Result<T, StoreError>) -> Self {
         match result.as_ref().map_err(StoreError::kind) {
             Ok(_) => Self::Answered,
@@ -119,6 +140,8 @@ impl End {
 }
 
 /// A call under way; it reports how it ended when it is dropped.
+///
+/// A call whose future is dropped runs no code but this destructor, so it is here that it counts.
 pub(super) struct Attempt<'a> {
     breaker: &'a Breaker,
     probe: bool,

@@ -3,6 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts of a store since it was made.
+///
+/// A snapshot of counters that only grow; take two and subtract. The fields are read one after the
+/// other, so their sum may be off by calls that end meanwhile. Reads that found or missed a pin are
+/// counted by their result, and all calls, claims included, by their failures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreStats {
@@ -18,6 +22,7 @@ pub struct StoreStats {
     pub refused: u64,
 }
 
+/// One set for all servers of a store. See [`StoreStats`] for each.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) found: Counter,
@@ -27,6 +32,7 @@ pub(crate) struct Counters {
     pub(crate) refused: Counter,
 }
 
+/// One count, raised by any thread.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 

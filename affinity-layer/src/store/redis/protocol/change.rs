@@ -1,4 +1,12 @@
 //! Moves and releases a pin, each of them a compare-and-set on its epoch.
+//!
+//! The comparison is in a script, because the pin may change between a read and a write by another
+//! replica. `WATCH` and `MULTI` would do the same in two round trips on a connection that nobody
+//! else may use meanwhile.
+//!
+//! A move that Redis has made and whose answer is lost looks like a failure. Repeated, it finds the
+//! new epoch, and returns the stored pin as one that another attempt made. So the answer is right
+//! in either case; only who is told "moved" may differ.
 
 use std::time::UNIX_EPOCH;
 
@@ -31,6 +39,8 @@ pub(in crate::store::redis) async fn move_pin(
 }
 
 /// The same for the pin under one name.
+///
+/// For an administrator, who has a name and no key.
 pub(in crate::store::redis) async fn move_name(
     protocol: &Protocol,
     name: &str,
@@ -41,6 +51,7 @@ pub(in crate::store::redis) async fn move_name(
     protocol.servers.call(name, try_move(protocol, name, from, pin, expiry)).await
 }
 
+/// `None` for no pin, and for a value that cannot be read: there is nothing that a move could keep.
 async fn try_move(
     protocol: &Protocol,
     name: &str,
@@ -95,6 +106,7 @@ pub(in crate::store::redis) async fn release_name(
     protocol.servers.call(name, try_release(protocol, name, epoch)).await
 }
 
+/// Says whether there was something to remove.
 async fn try_release(
     protocol: &Protocol,
     name: &str,

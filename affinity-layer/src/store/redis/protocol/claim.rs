@@ -1,4 +1,17 @@
 //! The claim: the one step in which replicas agree.
+//!
+//! 1. While names change, a pin under the previous name wins; it is read first.
+//! 2. `SET name value NX GET PX ttl`. Nothing back: this claim won, after a replica has confirmed
+//!    it where that is required.
+//! 3. A value back that is a pin: another claim won, and its pin is returned. It may still be
+//!    unconfirmed, and then this request waits for a replica as well.
+//! 4. A value back that cannot be read: it would keep the session without a pin for ever. A script
+//!    replaces it, if it is still there: it compares the length and the first 256 bytes, so that a
+//!    pin written meanwhile is not overwritten.
+//!
+//! The answer to 2. is the whole stored value, however long: Redis has no `GET` with a limit there.
+//! `read.rs` removes values above 2 MiB before a claim can meet them;
+//! `docs/decisions/0010-claim-set-nx-get.md` says what was rejected.
 
 use std::time::Duration;
 
@@ -18,6 +31,9 @@ use crate::{AffinityKey, Expiry, Pin, StoreError, StoreErrorKind};
 const HEAD: usize = 256;
 
 /// Claims `key` for `pin`, unless there is a pin.
+///
+/// It passes the guard as a claim: a server that takes no writes is found out by claims alone,
+/// since its reads succeed.
 pub(in crate::store::redis) async fn claim_pin(
     protocol: &Protocol,
     key: &AffinityKey,
@@ -28,6 +44,7 @@ pub(in crate::store::redis) async fn claim_pin(
     node.guard.claim(claim_guarded(protocol, key, pin, ttl)).await
 }
 
+/// The steps, in the order of the module's documentation.
 async fn claim_guarded(
     protocol: &Protocol,
     key: &AffinityKey,

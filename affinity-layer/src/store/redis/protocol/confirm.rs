@@ -23,6 +23,8 @@ use super::{Protocol, scripts};
 use crate::{Epoch, Pin, StoreError, StoreErrorKind};
 
 /// What a change has replaced.
+///
+/// What `UNDO` puts back if no replica holds the change.
 pub(super) enum Before {
     None,
     /// A value, and the milliseconds that it had left.
@@ -42,6 +44,11 @@ pub(in crate::store::redis) async fn confirmed(
 }
 
 /// Waits until a replica holds a change that was made here, or else undoes it.
+///
+/// # Errors
+///
+/// `Unconfirmed` if no replica holds it in time; it is undone then. Any other error leaves it
+/// marked, and the next request that reads it decides.
 pub(super) async fn confirm_change(
     protocol: &Protocol,
     name: &str,
@@ -63,6 +70,9 @@ pub(super) async fn confirm_change(
 }
 
 /// Makes sure that a replica holds the pin of `epoch`, and notes it in the value.
+///
+/// At once where pins count without a replica. Otherwise three round trips with the change itself:
+/// write, wait, remove the mark.
 async fn confirm(protocol: &Protocol, name: &str, epoch: Epoch) -> Result<(), StoreError> {
     let Some(wait) = protocol.replica_wait else {
         return Ok(());
@@ -100,6 +110,8 @@ async fn wake(commands: Commands, after: i64) -> Result<i64, Error> {
     }
 }
 
+/// A script over the connection that waited. Another connection may lead to a server that has taken
+/// over since, where the wait means nothing.
 async fn eval_waiting(
     protocol: &Protocol,
     script: &'static str,

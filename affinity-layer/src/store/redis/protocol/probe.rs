@@ -1,4 +1,13 @@
 //! Whether a pin can be read and written: the commands of the protocol, tried on a name of no pin.
+//!
+//! A `PING` shows that a server answers. It does not show that it is a primary, has memory, and
+//! lets this user write these names; without a probe, that would show only when a session could not
+//! be pinned. So the probe does what a session does: it reads, claims with `SET NX GET`, and has a
+//! script call each command that the other scripts call. It leaves nothing behind, or for a second
+//! at most.
+//!
+//! The name is `PREFIX%probe-N`. In a cluster, N is counted up until the node that is tried serves
+//! the name's slot.
 
 use fred::error::Error;
 use fred::prelude::FromValue;
@@ -28,6 +37,8 @@ pub(in crate::store::redis) async fn probe(protocol: &Protocol, node: &Node) -> 
     })
 }
 
+/// The first refusal counts. An error of a command comes as an error; one inside of the script
+/// comes as the name of the command and the error's text.
 async fn try_all(commands: &Commands, name: &str) -> Result<Option<Unready>, Error> {
     commands.read(name, MAX_VALUE_LEN).await?;
     commands.set_new(name, "probe", LIFE).await?;

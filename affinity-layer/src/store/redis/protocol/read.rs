@@ -1,4 +1,15 @@
 //! Reads a pin and its time left, in one round trip.
+//!
+//! 1. A pin with a fixed lifetime is read by `GETRANGE` and `PTTL`, sent together. Nothing is
+//!    written, so reads may go over a thread's own connection.
+//! 2. A pin that slides is read by a script, which also defers its end; see `scripts::TOUCH`.
+//! 3. At most 64 KiB are read. A longer value is cut, cannot be a pin then, and is removed if it is
+//!    longer than 2 MiB.
+//! 4. A value that cannot be read counts as no pin: the session is routed, and its claim replaces
+//!    the value.
+//! 5. A pin that carries the mark of an unconfirmed change is reported after a replica holds it.
+//! 6. A value without an expiry, as another program may write, is given one, or it would pin its
+//!    session for ever.
 
 use std::time::Duration;
 
@@ -25,6 +36,8 @@ pub(crate) struct FoundPin {
 }
 
 /// The pin of `key` under its current name, else under its previous one. Counts as a use.
+///
+/// Both names are read at the same time, so a change of the secret costs no second round trip.
 pub(in crate::store::redis) async fn read_pin(
     protocol: &Protocol,
     key: &AffinityKey,
@@ -46,6 +59,8 @@ pub(in crate::store::redis) async fn read_pin(
 }
 
 /// The pin under one name.
+///
+/// Does not pass the guard: its caller does, once for the whole call.
 pub(super) async fn read_name(
     protocol: &Protocol,
     name: &str,

@@ -1,4 +1,23 @@
 //! What takes more than one command and must be one step.
+//!
+//! Redis runs a script to its end before anything else, so these are the atomic verbs that it does
+//! not have. What they have in common:
+//!
+//! 1. **One key each**, given as `KEYS[1]`. In a cluster a script then runs where its pin is.
+//! 2. **Epochs are compared as text.** Numbers in Lua are doubles with 53 bits, and an epoch has
+//!    63: two epochs that differ in the last bits would be equal. A value without an epoch, as the
+//!    older system wrote, counts as epoch 0.
+//! 3. **At most 64 KiB are read** (`GETRANGE`). A foreign value of a hundred megabytes would hold
+//!    up the server while Lua copies it.
+//! 4. **Times are those of the server** (`TIME`), so replicas with different clocks agree on when a
+//!    pin ends.
+//! 5. **Values are changed as text**, not decoded and encoded again: `cjson` would round the epoch
+//!    and reorder the fields.
+//! 6. **A value that cannot be read is no error**: the script returns nothing or 0. Only a key of
+//!    another type is one.
+//!
+//! They are sent whole (`EVAL`), so a server that has restarted or taken over needs no loading, and
+//! the access list needs no right to load.
 
 /// Reads a value and its time left, and defers its expiry.
 ///

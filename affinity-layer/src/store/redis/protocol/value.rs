@@ -1,5 +1,20 @@
-//! The stored value: a JSON object with at least `model_name` and `route_name`, so that
-//! `redis-cli GET` shows what the older system showed, and what that one wrote is understood.
+//! The stored value: a JSON object with at least `model_name` and `route_name`, so that `redis-cli
+//! GET` shows what the older system showed, and what that one wrote is understood.
+//!
+//! ```json
+//! {"model_name":"openai/gpt-4o","route_name":"code","candidates":["openai/gpt-4o"],
+//!  "epoch":7353127876905156180,"name_hash":"0123456789abcdef","claimed_at":1763648000000}
+//! ```
+//!
+//! (in one line; `warm_up` and `unconfirmed` are there only if they say something.)
+//!
+//! 1. **Lenient when read.** Only the model must be there and usable. A part that is missing or of
+//!    another form counts as absent, so replicas of different versions share a Redis while one
+//!    replaces the other.
+//! 2. **Strict about whose it is.** `name_hash` must be that of the name that was asked for, if it
+//!    is there at all. Otherwise the connection may have answered another question.
+//! 3. **Fixed when written.** Scripts find `"epoch"`, `"unconfirmed":true,` and the final
+//!    `"claimed_at"` in the text. Their order in `Written` is part of the protocol.
 
 use std::num::NonZeroU8;
 use std::sync::Arc;
@@ -13,6 +28,7 @@ use crate::{Epoch, ModelName, Pin, RouteName, Selection, StoreError, StoreErrorK
 /// Longest value that is read, in bytes. Ours have some hundred.
 pub(in crate::store::redis) const MAX_VALUE_LEN: usize = 64 * 1024;
 
+/// What is written; fields in the order of the text.
 #[derive(Serialize)]
 struct Written<'a> {
     model_name: &'a ModelName,
@@ -81,6 +97,8 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+/// 64 bits of a hash, enough to tell two names apart. It reveals nothing: whoever reads the value
+/// has its name.
 fn name_hash(name: &str) -> String {
     let hash = blake3::hash(name.as_bytes());
     hash.to_hex().chars().take(16).collect()
@@ -105,6 +123,7 @@ pub(in crate::store::redis) fn decode(
     Ok(Some(Stored { pin: pin(read), unconfirmed }))
 }
 
+/// `None` for what is too long, no object, or has no model.
 fn parse(value: &[u8]) -> Option<Read> {
     // An array would do as well for the derived code, its first element for the model.
     if value.len() > MAX_VALUE_LEN || value.trim_ascii_start().first() != Some(&b'{') {
@@ -113,6 +132,8 @@ fn parse(value: &[u8]) -> Option<Read> {
     serde_json::from_slice(value).ok()
 }
 
+/// The pin that the parts make. The model in use is always among the candidates, of which at most
+/// 32 count.
 fn pin(read: Read) -> Pin {
     let model = read.model_name;
     let route = read.route_name.as_str().and_then(|route| RouteName::new(route).ok());
