@@ -1,4 +1,16 @@
 //! The gateway: its paths, and the stack of layers behind them.
+//!
+//! The one place where the rooms meet. [`gateway`](crate::gateway) builds an [`App`] from the configuration
+//! and gives each listener a [`Front`] of it.
+//!
+//! ```text
+//! /v1          intake → affinity → shadow → answer → failover → proxy
+//! /routing/v1  intake → affinity → answer → decide
+//! ```
+//!
+//! Both stacks hold one affinity layer, and so one store and one set of flights: a session that is decided
+//! on one is pinned on the other. What the configuration does not ask for is not in a stack, so that it
+//! costs a request nothing.
 
 use std::sync::Arc;
 

@@ -1,4 +1,8 @@
 //! The command line.
+//!
+//! `main` parses a [`Cli`] and runs it. The doc comments of the structs here are what `--help` prints. Each
+//! command starts the logging that it needs, and the last log lines are written before the process ends.
+//! Without a command the program serves, so that a container needs no arguments.
 
 mod check;
 mod demo;

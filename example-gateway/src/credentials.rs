@@ -1,4 +1,7 @@
 //! Where a client puts its credentials. None of them reaches a provider that does not take the client's own.
+//!
+//! [`auth`](crate::edge::auth) and the [proxy](crate::upstream::proxy) share the list: a name that is
+//! missing here is passed on as any header is, so the list errs on the long side.
 
 use http::uri::PathAndQuery;
 use http::{HeaderName, Uri};

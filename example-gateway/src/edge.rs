@@ -1,4 +1,16 @@
 //! Listening: connections, their limits, client keys and the way to a stop.
+//!
+//! ```text
+//! door       accepts a connection, if there is a place for it
+//!  └ workers     the thread that serves it from then on
+//!     └ connection   hyper, and a watch over what the client does (activity, noting)
+//!        └ gate, browsers   may any path see this request?
+//!           └ front         which path, and does it need a client key?
+//!              └ stack
+//! ```
+//!
+//! Nothing here knows a model or a session. It guards against clients that are many, slow or not ours:
+//! places are counted, and every wait has a limit.
 
 mod activity;
 pub(crate) mod auth;

@@ -1,4 +1,13 @@
 //! The gateway's own errors, in the shape of each protocol.
+//!
+//! An [`ApiError`] is a status, a code and a text. It gets its shape when it becomes a response, because the
+//! SDKs of each vendor read errors only in their own. Beside that it says two things that no body can:
+//!
+//! - to the client's SDK, whether to try again: `retry-after`, or `x-should-retry: false`;
+//! - to [failover](affinity_layer::failover) above the proxy, what failed: by a mark in the extensions of
+//!   the response.
+//!
+//! `docs/http-api.md` lists the codes, which clients may rely on.
 
 use std::borrow::Cow;
 

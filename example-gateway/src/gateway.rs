@@ -1,4 +1,14 @@
 //! Listening, accepting and stopping.
+//!
+//! `serve` and the demo run a [`Gateway`]; it builds the `App` and owns the sockets.
+//!
+//! 1. [`bind`](Gateway::bind) takes all addresses and waits for the store before a client is served, so that
+//!    what is wrong shows at the start, as an error, and not in the first request.
+//! 2. [`serve`](Gateway::serve) accepts on the thread that calls it. Threads of their own serve, so a
+//!    burst of connections does not slow the requests that are under way.
+//! 3. A stop has two steps, each with a token. After `stop` nothing is accepted and no connection takes a
+//!    further request; requests that run may end, within the time to drain. After `abandon` whatever is left
+//!    is cut off. One step alone would either break every stream or wait for the slowest.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,4 +1,9 @@
 //! Demo and verification, and the stand-ins that they run on.
+//!
+//! `demo` shows what affinity does, and `verify` checks it on a gateway of yours. The others stand in for
+//! what a deployment has: `provider` for the vendors, `balance` for a load balancer, `replicas` for several
+//! gateways over one Redis. No room but `cli` imports from here, so what serves real requests depends on
+//! none of it.
 
 pub(crate) mod balance;
 pub mod client;

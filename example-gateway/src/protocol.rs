@@ -1,4 +1,7 @@
 //! The three protocols that are served.
+//!
+//! The path alone tells which one a request speaks. So a refusal has its shape before the body is read, and
+//! a body cannot choose how it is judged.
 
 /// How a request speaks to a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,17 @@
 //! The layers between a listener and the providers.
+//!
+//! [`app`](crate::app) puts them together, one stack for each kind of path:
+//!
+//! | module | in the stack |
+//! |---|---|
+//! | `observe` | outermost: the span and the count of a request |
+//! | `intake`, `memory`, `apart` | read, bound and check the body |
+//! | `sessions`, `routing`, `routed` | the store and the router of the affinity layer |
+//! | `shadow`, `turns` | what is learnt about pins and answers |
+//! | `decision`, `answers` | what is answered here and sent to no provider |
+//! | `layers` | each of these as the configuration wants it |
+//!
+//! A layer here knows requests and models, and neither sockets nor providers' addresses.
 
 pub(crate) mod answers;
 mod apart;

@@ -1,4 +1,7 @@
 //! What the gateway reports about its work: log lines on stderr, traces to a collector, metrics.
+//!
+//! Each has its own way to fail, and none of them may cost a request: log lines are dropped when their reader
+//! stalls, spans when their queue is full, and metrics are counted here until somebody reads them.
 
 pub(crate) mod context;
 mod exporter;

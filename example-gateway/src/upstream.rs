@@ -1,4 +1,16 @@
 //! The providers: which of them serves a model, and how requests get there.
+//!
+//! ```text
+//! proxy      a request with its model → its provider, and the answer back
+//!  ├ providers   which provider that is, and what a client may call a model
+//!  ├ drains      which models get no new sessions
+//!  ├ watch       the span and the counts of the call
+//!  ├ stall       an answer that stops halfway
+//!  └ hop         headers that end at each hop
+//! ```
+//!
+//! The affinity layer has chosen the model before the proxy is called. The proxy finds out where that is
+//! served, and never chooses another.
 
 pub(crate) mod drains;
 pub(crate) mod hop;

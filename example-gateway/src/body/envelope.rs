@@ -1,4 +1,8 @@
 //! A body that was checked.
+//!
+//! Intake parses one from the bytes of a request. The layers read from it what the client asks for, and the
+//! proxy takes from it the [`Slices`] with the provider's name for the model. The bytes are shared by all
+//! attempts and never copied.
 
 use std::borrow::Cow;
 use std::ops::Range;

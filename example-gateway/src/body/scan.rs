@@ -1,4 +1,8 @@
 //! A closer look at a body: serde_json checks every byte, and positions are taken from what it lends.
+//!
+//! It is the slower of two ways: [`quick`](super::quick) gives up on whatever is unusual, and every refusal
+//! is worded here. Nesting and numbers are checked in a second pass, because serde_json skips over
+//! what it lends.
 
 use std::borrow::Cow;
 use std::fmt;

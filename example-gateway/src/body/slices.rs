@@ -1,3 +1,8 @@
+//! A body in pieces: what the proxy sends in place of the bytes of the client.
+//!
+//! To replace the name of a model in a body of megabytes, the bytes before and after it are sent as slices of
+//! the one buffer, and only the name is new. The length is known, so that the request needs no chunks.
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -1,4 +1,7 @@
 //! Members whose values are looked at, though they are not ours.
+//!
+//! Parsers disagree on values such as `"stream": 1` or `"max_tokens": -0`. A request that we read in one way
+//! and a provider in another is refused instead, and the refusal names the member.
 
 /// What a provider's parser may read as another number than ours.
 const COUNTS: [&str; 3] = ["max_tokens", "max_completion_tokens", "max_output_tokens"];

@@ -1,4 +1,7 @@
 //! What a provider and its model can take.
+//!
+//! What a provider speaks follows from its vendor where the file does not say it. Intake finds out what a
+//! request needs, and a request that a model cannot take goes to another rather than to be refused.
 
 use super::at::At;
 

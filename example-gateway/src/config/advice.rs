@@ -1,4 +1,7 @@
 //! Warnings that need the final addresses of the providers.
+//!
+//! [`load`](super::load) refuses what cannot be right; this names what is hardly meant. `serve` logs it and
+//! `check` prints it. It comes late because `serve --upstream` replaces the addresses of all providers.
 
 use http::{HeaderName, header};
 

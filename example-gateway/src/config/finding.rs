@@ -1,4 +1,7 @@
 //! Errors and warnings of a configuration file.
+//!
+//! Readers report them at the place where a value is [read](super::at), and the file is read to its end all
+//! the same: an operator mends five errors in one round and not in five.
 
 use std::fmt;
 

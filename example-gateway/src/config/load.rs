@@ -1,4 +1,12 @@
 //! From a file to a [`Config`].
+//!
+//! ```text
+//! file ─▶ tree (lines kept) ─▶ at (typed reading, findings) ─▶ sections ─▶ Config, or every error
+//! ```
+//!
+//! `serve` and `check` read through here, and so does the embedded file of a gateway without one. A file
+//! without errors yields a [`Config`] and its warnings; one with errors yields all of them and no
+//! configuration.
 
 use std::cell::RefCell;
 use std::fs::File;

@@ -1,4 +1,7 @@
 //! What a configuration is going to serve, for people to read.
+//!
+//! `check` prints it. It shows what the file means after defaults, aliases and older keys, and so what a file
+//! that is read without an error may still get wrong.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,10 @@
 //! Who may come in: the client keys of a listener.
+//!
+//! [`front`](super::front) calls it for each request of a path that is for clients, before the body is read.
+//! The scope of a key becomes the tenant of the request: a key of another scope cannot use, move or end its
+//! sessions. The key is for us, so it is removed where no provider expects a credential, such as the query.
+//! Where one is expected, the [proxy](crate::upstream::proxy) removes it unless the provider takes the
+//! client's own.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use percent_encoding::percent_decode_str;

@@ -1,4 +1,14 @@
 //! One connection of a client, from its first byte to its last.
+//!
+//! The [door](super::door) starts one task for each connection. hyper reads and writes HTTP in it; beside
+//! hyper a watch wakes by its own timer, not with each byte, and looks at the [activity](super::activity):
+//!
+//! 1. A connection that idles, or whose gateway stops, takes no further request, and ends when its last
+//!    answer is over.
+//! 2. A client that is too slow to send a head or to take an answer is cut off.
+//! 3. Each request passes the [gate] and the check for [browsers](super::browsers), and takes
+//!    one of the places for requests unless its path is for everyone. Without a place it is answered 503
+//!    at once: a queue would only turn an overload into timeouts.
 
 use std::convert::Infallible;
 use std::pin::pin;

@@ -1,4 +1,9 @@
 //! Accepts connections and passes them to the threads that serve them.
+//!
+//! One [`Door`] serves all listeners for clients, so that its limit holds for them together; the admin
+//! listener has one with places of its own, which an overload does not take. A connection without a place is
+//! [refused](super::refuse), with an answer where possible, and not left to time out in the backlog. When the
+//! system has no file descriptors left, accepting pauses and goes on; a listener never ends by an error.
 
 use std::io;
 use std::sync::Arc;

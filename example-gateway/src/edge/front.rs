@@ -1,4 +1,9 @@
 //! What stands behind a listener: its client keys and its paths, each of which is listed once.
+//!
+//! A request that has passed the gate comes here. In this order: the path is found, as it was meant if not as
+//! it was written; the method is checked; the span begins; the key is checked; the stack of the path answers.
+//! Health and metrics, which are for everyone, skip the span and the key. A panic in a stack for clients ends
+//! its own request only.
 
 use std::convert::Infallible;
 use std::fmt;

@@ -1,5 +1,10 @@
 //! Requests that no path may see: without a host, in the form for a proxy, with an expectation that
 //! is not ours to meet.
+//!
+//! The rules are those on which programs in a row disagree: which of two hosts counts, whether a target may
+//! name a server, whether `X_Session_Id` is `X-Session-Id`. A request that a proxy before us reads otherwise
+//! could reach another session than the one that was checked there, so what is ambiguous is refused or
+//! dropped. [`connection`](super::connection) calls it first.
 
 use affinity_layer::agents::AGENT_HEADERS;
 use http::request::Parts;

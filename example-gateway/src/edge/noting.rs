@@ -1,4 +1,7 @@
 //! A socket that notes what passes.
+//!
+//! It sits between TCP and hyper. Only here is it visible that a client sends its head byte by byte, or that
+//! it takes nothing of its answer: hyper reports neither.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,4 +1,8 @@
 //! When to stop.
+//!
+//! Commands that serve stop by the token that [`on_signal`] returns, and the [gateway](crate::gateway) says
+//! what happens then. The first signal lets running requests end; a second one is for an operator who does
+//! not want to wait.
 
 use std::io;
 

@@ -1,4 +1,8 @@
 //! The threads that serve clients.
+//!
+//! A connection is served by one thread from its first byte to its last, and so are the calls of providers
+//! for it, whose [pools](crate::upstream::proxy) are kept by thread. A runtime that moves tasks between
+//! threads would wake one for another in the middle of a request.
 
 use std::io;
 use std::num::NonZero;

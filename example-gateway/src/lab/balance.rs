@@ -1,4 +1,7 @@
 //! A load balancer without sticky sessions: each request goes to the next replica.
+//!
+//! It is the hardest neighbour that replicas can have: successive requests of a session never meet the same
+//! process, so that a pin which is not shared shows at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,8 @@
 //! How replicas agree on what is drained: a hash in Redis, which each reads every second.
+//!
+//! Each replica reads, and none is told: a replica that was away, or has just started, learns everything by
+//! its next reading. While Redis is away the last reading holds, because a model is drained for a reason.
+//! Over a store in memory there is one replica, which knows what it drains.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,8 @@
 //! Collects turns for their observers: the ledger and the readers of the live page.
+//!
+//! It implements the trait by which the stack [reports](crate::stack::turns). The ledger is added to at once,
+//! under a lock that is held for a few sums. Readers get a bounded channel, and one that is too slow loses
+//! turns rather than slowing a request.
 
 use std::sync::Arc;
 

@@ -1,4 +1,8 @@
 //! What the gateway answers itself: lists, health, and what it does not serve.
+//!
+//! They are handlers of axum, without a session and without a provider. [`app`](crate::app) puts each on its
+//! path. Lists come in the shape of the API that the client speaks, because the SDKs of both vendors ask for
+//! them at the same path.
 
 use std::sync::Arc;
 

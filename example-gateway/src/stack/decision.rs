@@ -1,4 +1,8 @@
 //! The decision API: which model a request would go to, and nothing is sent there.
+//!
+//! `/routing/v1/...` is for programs that call the providers themselves and ask us for models only. The
+//! request passes intake and the affinity layer like one that is served: it claims a pin, and later requests
+//! on either path are given the same model.
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -1,4 +1,7 @@
 //! The layers of the stack, as they are configured.
+//!
+//! Each function turns the [`Config`] into one layer, or into what one needs, and [`app`](crate::app) puts
+//! them in order. What the configuration leaves out is `None`, and then not in the stack.
 
 use std::sync::Arc;
 

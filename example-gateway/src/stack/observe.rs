@@ -1,4 +1,9 @@
 //! The span of a request, and its count.
+//!
+//! [`front`](crate::edge::front) begins a span for each request to a path for clients, also for those that
+//! are refused for their key. The span lasts as long as the answer does. Of the headers it shows those that
+//! the configuration asks for, and none that may hold a secret or name a session. Requests are counted by the
+//! path as it is configured, so that no client makes a new series.
 
 use affinity_layer::{Rejection, headers::MODEL_HEADER};
 use http::{HeaderName, Request, Response, StatusCode};

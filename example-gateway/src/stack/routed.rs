@@ -1,4 +1,7 @@
 //! Routing around drained models.
+//!
+//! Draining changes what the router may answer, not how it decides. So it is a service around the router,
+//! which the affinity layer calls like any other. While nothing is drained it passes requests on.
 
 use std::sync::Arc;
 

@@ -1,4 +1,8 @@
 //! How a request without a pin is decided, as configured.
+//!
+//! It builds the router that [`layers`](super::layers) gives to the affinity layer: one of the crate
+//! [`router_client`], its time limit, and then the knowledge that a router lacks, namely which of its
+//! candidates can take this request. A candidate that cannot is put behind those that can and not left out.
 
 use std::sync::Arc;
 

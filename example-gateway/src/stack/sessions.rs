@@ -1,4 +1,8 @@
 //! Where sessions are kept, as configured.
+//!
+//! The affinity layer sees a [`SharedStore`] and does not know which one it has. The rest of the gateway has
+//! to: readiness, metrics and the admin API ask things that only one kind of store can answer, and ask them
+//! here.
 
 use std::time::Duration;
 use std::{fmt, io};

@@ -1,4 +1,4 @@
-//! How each turn ended, reported to the one [`TurnObserver`].
+//! How each turn ended, reported to the one [`TurnObserver`](observer::TurnObserver).
 //!
 //! - A **turn** is a request that got a model and was sent to its provider. Decisions without an answer
 //!   (`/routing/v1`), refused requests and counted tokens are not turns.

@@ -1,4 +1,7 @@
 //! W3C Trace Context: traces that begin at a client continue here and beyond.
+//!
+//! The layer and the router know spans and no headers. So the context is taken from the client's headers
+//! where a request comes in, and written to those of each call to a router or a provider.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::Context;

@@ -1,4 +1,7 @@
 //! Traces to an OTLP collector.
+//!
+//! Spans are queued and sent by a thread of the SDK; a request does not wait for the collector. Beyond the
+//! queue they are dropped, and at the end of the process the rest has two seconds.
 
 use std::io;
 use std::time::Duration;

@@ -1,4 +1,8 @@
 //! Models that are being drained: no session gets them any more.
+//!
+//! The set is small and changes by hand, and every pinned request asks for it. So a replica holds a copy of
+//! its own, behind a flag that is one atomic read while nothing is drained.
+//! [`ops::drains`](crate::ops::drains) keeps the copies of all replicas equal.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

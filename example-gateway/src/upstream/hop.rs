@@ -1,4 +1,7 @@
 //! Headers that belong to one connection and do not travel on (RFC 9110, section 7.6.1).
+//!
+//! They are removed in both directions: a client's `Connection` must not reach a provider, nor a provider's
+//! our client. Answers lose a few more, by which a provider could speak in our name.
 
 use http::header::{self, HeaderMap, HeaderName};
 

@@ -1,4 +1,11 @@
 //! Which provider serves a model, and what a client may call it.
+//!
+//! [`Upstreams`] is the configuration as requests need it: looked up by name, not read. Intake asks what a
+//! client means by a model, the router's answer is checked for what a model can take, and the proxy asks
+//! where to send a request.
+//!
+//! A name is looked up in this order: `auto`; an alias, a full name, the bare id of a model, of which the
+//! first entry counts; a full name or a bare id that a wildcard covers.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,17 @@
 //! The reverse proxy: one request to the provider of its model, the answer streamed back.
+//!
+//! The innermost service of the stack; failover above it calls it once for each attempt.
+//!
+//! 1. The [`PinnedModel`](affinity_layer::PinnedModel) of the request names the model, and that the provider.
+//! 2. The client's head goes on without hop-by-hop fields, headers that are for us, and credentials that
+//!    are not for this provider; the body goes on as it came, with the name of the model replaced.
+//! 3. It goes over a connection of this thread to that provider. A kept connection that breaks before the
+//!    head of the answer is nobody's failure, and marked for a second chance.
+//! 4. The head of a 200 is held until its answer begins; one that ends, breaks or begins with an error
+//!    before that is a failure, while the next candidate can still be asked.
+//! 5. From then on the answer streams, and breaks off if the provider is silent for too long.
+//!
+//! There is no retry here: failover has the whole request, and this has one attempt.
 
 mod form;
 mod pool;

@@ -1,4 +1,8 @@
 //! A provider's answer that must not stop halfway.
+//!
+//! A provider that dies without closing its connection would hold a request and its place for ever. The limit
+//! is for one silence and not for the whole, because a good answer may take an hour; and only the provider's
+//! silence counts, because a slow client is not its fault.
 
 use std::fmt;
 use std::future::Future;

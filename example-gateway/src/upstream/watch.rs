@@ -1,4 +1,7 @@
 //! The record of one call of a provider: its span, its count, and its answer's first byte.
+//!
+//! The [proxy](super::proxy) begins one for each attempt, so that a request that fails over has a span for
+//! each provider that was asked. The span ends with the answer's body and not with its head.
 
 use std::pin::Pin;
 use std::sync::Arc;

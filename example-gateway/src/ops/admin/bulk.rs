@@ -1,4 +1,9 @@
 //! Moving all sessions of a model.
+//!
+//! For a model that is to be switched off at once, where draining would wait for each session's next request.
+//! A call is bounded in pins and in time and returns a cursor, so that the caller repeats it until there is
+//! none: a million pins in one call would outlast every timeout on the way. A pin that has moved is not of
+//! that model any more, so a call may be repeated.
 
 use std::time::Duration;
 

@@ -1,4 +1,8 @@
 //! Changes of single pins, by the store's own verbs: each is for the epoch that was read.
+//!
+//! So a change never overwrites another: a pin that has changed meanwhile is read again, a few times, and the
+//! change is made to what is stored then. Each change writes a line to the log with the target `audit`:
+//! who, what, which session. It is answered when every replica knows it.
 
 use std::sync::Arc;
 

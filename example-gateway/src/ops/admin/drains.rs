@@ -1,4 +1,7 @@
 //! Draining: a model that gets no new sessions, and keeps or loses those that it has.
+//!
+//! It changes the [board](crate::ops::drains), which all replicas over one Redis read. What a drained model
+//! means for requests is decided in `stack::routed` and `upstream::drains`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

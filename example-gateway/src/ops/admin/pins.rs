@@ -1,4 +1,8 @@
 //! Pins: listed, shown, moved and released.
+//!
+//! A listing is filtered here and not in the store, which knows names and no models. So one call may look at
+//! many pins for few: it stops after a second, and its cursor says where to go on. Ids of sessions are shown
+//! only if the store keeps them; over Redis with a `key_secret` it does not.
 
 use std::time::{Duration, SystemTime};
 

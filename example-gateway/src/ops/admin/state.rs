@@ -1,4 +1,7 @@
 //! What the handlers of the admin API share.
+//!
+//! [`Admin`] is the state of the router that [`app`](crate::app) puts on the admin listener. It has the same
+//! store, models and board as the stack, so what an operator changes is what requests find.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,7 @@
 //! The books of one process.
+//!
+//! One lock guards all sums, so that a report is one moment: its totals are the sums of its rows. It is held
+//! for some additions at the end of a turn, or for copying a report, and never over a wait.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

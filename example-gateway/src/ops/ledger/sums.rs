@@ -1,4 +1,7 @@
 //! What turns add up to.
+//!
+//! Whole numbers that saturate: a sum of shares would drift, and one that wraps would lie. A count that the
+//! provider did not report adds nothing and is counted as unknown, so that a share can leave it out.
 
 use crate::stack::turns::turn::Turn;
 

@@ -1,4 +1,7 @@
 //! The history, and those who read it.
+//!
+//! Turns are sent in batches, so that a thousand turns a second are ten messages a second for each reader. A
+//! message is serialised once for all readers, who share its bytes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

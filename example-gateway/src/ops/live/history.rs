@@ -1,4 +1,7 @@
 //! The last sessions and their turns.
+//!
+//! It is what a reader sees first, and so holds enough to fill a page and no more. Sessions give way by their
+//! last turn, and turns by their age.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;

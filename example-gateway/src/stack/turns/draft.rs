@@ -1,4 +1,7 @@
 //! A turn that is under way.
+//!
+//! [`record`](super::record) makes one for each turn, and the answer layer feeds it as the answer passes.
+//! It reports in its `Drop`: an answer that breaks off, or whose client hangs up, is a turn too.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,4 +1,7 @@
 //! The observer of turns.
+//!
+//! The stack knows only this trait. [`hub`](crate::ops::hub) implements it, so that no layer depends on the
+//! ledger or on the live page.
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -1,4 +1,7 @@
 //! What a session is called where people read.
+//!
+//! Ids of sessions are secrets: whoever knows one can use and end the session. Logs, the ledger and the
+//! live page need a name all the same, to show which turns belong together.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};

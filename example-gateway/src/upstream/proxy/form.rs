@@ -1,4 +1,8 @@
 //! The target of a request, in the form that its connection needs.
+//!
+//! HTTP/1.1 has the path in its target and the host in a field; HTTP/2 has both in its target. Which one a
+//! connection speaks is known when it is lent, so the request takes its form then, and changes back when it
+//! has to go over another connection.
 
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request, Uri, header};
