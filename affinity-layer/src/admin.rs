@@ -3,6 +3,11 @@
 //!
 //! [`MemoryStore`](crate::MemoryStore), `RedisStore` and `TieredStore` implement [`Inspect`].
 //!
+//! The names are the store's own, because a store that keeps hashes of keys knows no sessions. Names may
+//! hold session ids, so treat a listing as a secret: show it only to those who may steer every session.
+//! A listing is made page by page while pins come and go; one that lives through the whole of it is
+//! listed.
+//!
 //! ```
 //! use std::sync::Arc;
 //!

@@ -1,4 +1,27 @@
 //! One routing call for all concurrent first requests of a key in this process.
+//!
+//! An agent that starts opens several requests at once: the task itself, a title for it, a first side
+//! call. Without this each would be routed, and all but one decision thrown away after it was paid for.
+//!
+//! # Rules
+//!
+//! 1. **Join, then ask the store, then settle.** A request that joins before it reads the store either
+//!    finds the pin there, or is in the flight of whoever makes it. In the other order a decision can be
+//!    made, stored and forgotten between the two, and a second one is made.
+//! 2. **One decides, the others wait.** Which of them decides is the first to call `settle`.
+//! 3. **No one who leaves takes anything along.** If the one that decides is dropped or panics, the next
+//!    waiter decides with a future of its own. If the last one leaves, the entry is gone with it, so ids
+//!    that come and go leave nothing in memory.
+//! 4. **A decision is not a cache.** Once it is made, the key is free again, and the next request finds the
+//!    pin in the store. Only the requests that were in at that time share what was decided.
+//! 5. **The number of those who wait is bounded**, by `max_waiters` of the layer: each may hold a body.
+//!
+//! The decision runs in the request that makes it and not in a task of its own. A task would go on when no
+//! client is left, would need a limit on its time, and would have to hand its result to requests that may
+//! be gone. Waiting on a channel for the first request would be simpler still, but then a client that
+//! hangs up fails everybody behind it.
+//!
+//! `coalesce/schedules.rs` runs every order in which three requests can be polled, hang up and panic.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,6 +32,9 @@ use tokio::sync::OnceCell;
 use crate::AffinityKey;
 
 /// Requests for keys whose pin is not known yet, and what the first of each decided.
+///
+/// A clone is the same map. It holds an entry for a key only while a request of it is under way whose pin
+/// was not at hand, however many sessions there are.
 #[derive(Debug)]
 pub(crate) struct Flights<T>(Arc<DashMap<AffinityKey, Arc<OnceCell<T>>>>);
 
@@ -28,7 +54,8 @@ impl<T: Clone> Flights<T> {
     /// Joins the requests of `key` that are under way, or is the first.
     ///
     /// Join before asking the store: a request that then finds nothing there is sure to see the outcome
-    /// of every decision made meanwhile. `None` when `most` are in already.
+    /// of every decision made meanwhile. `None` when `most` are in already; that is no reason yet to refuse
+    /// the request, because the store may have a pin.
     pub(crate) fn join(&self, key: &AffinityKey, most: usize) -> Option<Flight<T>> {
         let entry = self.0.entry(key.clone()).or_default();
         // The map holds one reference, and no request can join while the shard is locked.
@@ -50,6 +77,8 @@ impl<T: Clone> Flights<T> {
 ///
 /// Dropping it at any time is safe: while one request decides, the others wait; if that one is
 /// dropped, the next one decides; when the last one is gone, nothing is left behind.
+///
+/// It is counted from [`Flights::join`] on, so hold it only as long as its request may need a decision.
 #[derive(Debug)]
 pub(crate) struct Flight<T> {
     flights: Flights<T>,
@@ -59,12 +88,16 @@ pub(crate) struct Flight<T> {
 }
 
 impl<T: Clone> Flight<T> {
-    /// Whether the decision is made.
+    /// Whether the decision is made. A request that comes back to a flight after a long wait, such as for its
+    /// body, looks here whether what it would be told may be out of date.
     pub(crate) fn is_settled(&self) -> bool {
         self.cell.as_ref().is_some_and(|cell| cell.initialized())
     }
 
     /// What was decided for the key: runs `decide` unless another request's decision comes first.
+    ///
+    /// Every caller brings a `decide` of its own, and at most one at a time is polled. It is dropped unpolled
+    /// where another was first.
     pub(crate) async fn settle<F>(&self, decide: F) -> T
     where
         F: Future<Output = T>,
@@ -80,6 +113,7 @@ impl<T: Clone> Flight<T> {
     }
 }
 
+/// Takes the entry out of the map with the last request, settled or not.
 impl<T> Drop for Flight<T> {
     fn drop(&mut self) {
         let mut cell = self.cell.take();

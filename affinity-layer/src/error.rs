@@ -1,14 +1,22 @@
 //! Failures of a store.
+//!
+//! The layer turns one into a request without a pin, so clients seldom hear of it. They are for log lines and
+//! counts, for callers that use a store themselves, and for your own store to say what went wrong. That
+//! there is no pin, or that another claim came first, is no failure.
 
 use std::fmt;
 
 use crate::BoxError;
 
 /// What kind of failure a [`StoreError`] is.
+///
+/// The layer treats all of them in the same way. They differ in what is to be done about them: nothing for
+/// a `Timeout` that passes, look at the network for `Unavailable`, at memory and permissions for
+/// `Refused`, at who else writes there for `Invalid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// No answer within the time budget.
+    /// No answer within the time budget. The operation may have been applied all the same.
     Timeout,
     /// The store cannot be reached, or is not ready to serve.
     Unavailable,
@@ -39,7 +47,9 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// An error of `kind` with the reason behind it.
+    /// An error of `kind` with the reason behind it, which becomes its
+    /// [source](std::error::Error::source) and is not part of its text. Let the reason hold no session id:
+    /// it may be logged. Without a reason, use `From<StoreErrorKind>`.
     pub fn new(kind: StoreErrorKind, source: impl Into<BoxError>) -> Self {
         Self { kind, source: Some(source.into()) }
     }

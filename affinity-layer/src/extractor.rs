@@ -1,4 +1,25 @@
 //! [`PinnedModel`] as an axum extractor.
+//!
+//! A handler that takes a `PinnedModel` must be below an [`AffinityLayer`](crate::AffinityLayer); one that
+//! can do without takes an `Option<PinnedModel>`. Only `axum-core` is needed for it, so the library depends
+//! on no web framework.
+//!
+//! ```
+//! use affinity_layer::PinnedModel;
+//!
+//! async fn chat(model: PinnedModel) -> String {
+//!     format!("an answer of {}", model.model())
+//! }
+//!
+//! async fn echo(model: Option<PinnedModel>) -> String {
+//!     model.map_or_else(|| "no model".into(), |model| model.model().to_string())
+//! }
+//!
+//! let app: axum::Router = axum::Router::new()
+//!     .route("/v1/chat/completions", axum::routing::post(chat))
+//!     .route("/echo", axum::routing::get(echo));
+//! # let _ = app;
+//! ```
 
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, Response};
@@ -9,6 +30,9 @@ use crate::PinnedModel;
 
 /// The request has no model: the handler is not below an
 /// [`AffinityLayer`](crate::AffinityLayer), or neither router nor request named one.
+///
+/// It is answered with 500, because it is a mistake in the application and not the client's: set a
+/// [`default_model`](crate::AffinityLayer::default_model), or take an `Option<PinnedModel>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MissingPinnedModel;

@@ -2,6 +2,13 @@
 //!
 //! A model need not be one of a language model: whatever a session is to stay with, such as a shard, a
 //! region or a backend, can be named by a [`ModelName`].
+//!
+//! A name is in every response, in every pin and in many log lines. It is checked where it comes in (a
+//! configuration, a router's answer, a value in Redis), so that none of these places can fail on it, and it
+//! holds its header value, so that a hit encodes and allocates nothing.
+//!
+//! Both types can be read and written by serde as strings. A name that breaks a rule is then an error of
+//! the deserializer, which knows the place.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -16,16 +23,28 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Longest name of either kind, in bytes.
 const MAX_LEN: usize = 256;
 
-/// `%` is escaped too, so that an escaped name can be read back.
+/// What cannot be in a header, and `%`, so that an escaped name can be read back.
 const HEADER_ESCAPES: &AsciiSet = &CONTROLS.add(b'%');
 
+/// A name and its header value. They differ only for a route with characters that a header cannot hold.
 #[derive(Debug)]
 struct Name {
     text: Box<str>,
     header: HeaderValue,
 }
 
-/// Why a model or route name was refused.
+/// Why a model or route name was refused. Its text does not repeat the name, which may come from a router
+/// or a store and be of any length.
+///
+/// ```
+/// use affinity_layer::ModelName;
+/// use affinity_layer::name::InvalidName;
+///
+/// assert_eq!(ModelName::new("").unwrap_err(), InvalidName::Empty);
+/// assert_eq!(ModelName::new("two words").unwrap_err(), InvalidName::BadByte);
+/// let long = "m".repeat(ModelName::MAX_LEN + 1);
+/// assert_eq!(ModelName::new(&long).unwrap_err().to_string(), "the name is longer than 256 bytes");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidName {
@@ -49,6 +68,7 @@ impl fmt::Display for InvalidName {
 
 impl std::error::Error for InvalidName {}
 
+/// The rules for the length, which are the same for both kinds, and those for each character.
 fn check(text: &str, allowed: impl Fn(char) -> bool) -> Result<(), InvalidName> {
     if text.is_empty() {
         Err(InvalidName::Empty)
@@ -183,6 +203,15 @@ name! {
     /// control characters. In a header, bytes beyond ASCII and `%` are percent-encoded.
     ///
     /// Cloning shares the text.
+    ///
+    /// ```
+    /// use affinity_layer::RouteName;
+    ///
+    /// let route = RouteName::new("Übersetzung, 100 %")?;
+    /// assert_eq!(route.header_value(), "%C3%9Cbersetzung, 100 %25");
+    /// assert_eq!(route.as_str(), "Übersetzung, 100 %");
+    /// # Ok::<(), affinity_layer::name::InvalidName>(())
+    /// ```
     RouteName, |c: char| !c.is_control()
 }
 

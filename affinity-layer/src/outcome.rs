@@ -1,4 +1,12 @@
-//! What the layer says about a request.
+//! What the layer says about a request, and what a client may ask for.
+//!
+//! 1. [`Outcome`] says how the model of a request was found. The response, the span of the request and
+//!    the count of requests all name it in the same words.
+//! 2. `Control` is what a client asks for under the name that the response answers under,
+//!    `x-plano-affinity`. Reading it takes all of our names out of the request, so that none of them can
+//!    reach a handler or a provider from outside.
+//! 3. `Stamp` is our headers of one response. It replaces what an upstream has sent under our names, or
+//!    removes it where we have nothing to say, so that a client can believe what it reads.
 
 use std::sync::Arc;
 
@@ -11,6 +19,18 @@ use crate::key::single;
 use crate::{Epoch, Selection};
 
 /// How the model of a request was found: the value of `x-plano-affinity` in its response.
+///
+/// The [crate docs](crate#what-happens-when) say which request gets which. A client needs it to tell two
+/// things apart: whether its session is pinned now (`hit`, `claimed`, `joined`, `refreshed`, `repinned`), and
+/// whether something failed on the way (`failed`, `store-unavailable`, `router-unavailable`).
+///
+/// ```
+/// use affinity_layer::Outcome;
+///
+/// assert!(Outcome::Hit.is_pinned() && Outcome::Joined.is_pinned());
+/// assert!(!Outcome::Claimed.is_pinned(), "its own decision made the pin");
+/// assert_eq!(Outcome::StoreUnavailable.as_str(), "store-unavailable");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -45,7 +65,7 @@ impl Outcome {
         matches!(self, Self::Hit | Self::Joined)
     }
 
-    /// The value of the header.
+    /// The value of the header, the span's field and the metric's label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -64,6 +84,9 @@ impl Outcome {
 }
 
 /// What a client may ask for with `x-plano-affinity`.
+///
+/// A value that is not known is refused and not ignored: a client that mistypes `final` would believe that
+/// its session has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Control {
     /// No header: use the pin.
@@ -94,7 +117,8 @@ impl Control {
     }
 }
 
-/// The layer's headers of one response.
+/// The layer's headers of one response, known before the response is: those of a hit are made of what the
+/// request was decided on, and wait in its future.
 #[derive(Clone, Debug)]
 pub(crate) struct Stamp {
     pub(crate) selection: Option<Arc<Selection>>,
@@ -132,6 +156,7 @@ fn may_hold_ours(headers: &HeaderMap) -> bool {
     headers.len() > FEW || headers.keys().any(|name| name.as_str().starts_with("x-plano-"))
 }
 
+/// Sets a header, or removes what an upstream may have sent in its place; `foreign` says whether it may.
 fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>, foreign: bool) {
     match value {
         Some(value) => drop(headers.insert(name, value.clone())),

@@ -1,4 +1,11 @@
-//! What is stored for a session.
+//! What is stored for a session, and for how long.
+//!
+//! A [`Pin`] is a [`Selection`] with an [`Epoch`]. The selection is what the router decided: a model, the
+//! route that matched, and the other candidates, which are kept so that a failover needs no second
+//! decision. The epoch says which of the session's pins it is. An [`Expiry`] is a setting of the layer and
+//! no part of the pin: it comes with each call of the store.
+//!
+//! A pin is shared by everyone who reads it, behind an `Arc`: a hit copies no name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,6 +15,29 @@ use crate::{ModelName, RouteDecision, RouteName};
 
 /// The generation of a pin. It grows with every change of a key's pin, also across a release and a
 /// new claim, so that a change made for an older pin cannot hit a newer one.
+///
+/// Compare epochs of one key only. The number has no unit, and two epochs that follow each other may be
+/// far apart: some stores count, others go by a clock. A store must never derive one from the stored pin
+/// alone, because after a release there is none to derive it from, and the count would begin anew.
+///
+/// ```
+/// use affinity_layer::{AffinityKey, AffinityStore, Expiry, MemoryStore, ModelName, Selection};
+/// use std::sync::Arc;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), affinity_layer::BoxError> {
+/// let (store, expiry) = (MemoryStore::default(), Expiry::default());
+/// let key = AffinityKey::new("task-1")?;
+/// let selection = Arc::new(Selection::of(ModelName::new("openai/gpt-4o")?));
+///
+/// let first = store.claim(&key, selection.clone(), &expiry).await?.pin.epoch;
+/// store.release(&key, Some(first)).await?;
+/// let second = store.claim(&key, selection, &expiry).await?.pin.epoch;
+/// assert!(second > first);
+/// assert!(!store.release(&key, Some(first)).await?, "a late release spares the newer pin");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
@@ -41,7 +71,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Most candidates that are kept of a decision.
+    /// Most candidates that are kept of a decision, so that no router can make a pin of any size.
     pub const MAX_CANDIDATES: usize = 32;
 
     /// The choice of `model` alone, without a route or other candidates.
@@ -72,7 +102,7 @@ impl Selection {
         Self { model, route, candidates, warm_up: 0 }
     }
 
-    /// The same route and candidates with another model in use.
+    /// The same route and candidates with another model in use. It need not be one of the candidates.
     #[must_use]
     pub fn with_model(&self, model: ModelName) -> Self {
         Self { model, ..self.clone() }
@@ -111,6 +141,10 @@ impl Selection {
 }
 
 /// A stored selection. Cloning one shares the selection.
+///
+/// What is done with it goes by its epoch: pass the epoch of the pin that you have read to
+/// [`repin`](crate::AffinityStore::repin) or [`release`](crate::AffinityStore::release), and nothing
+/// happens to one that was made meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pin {
@@ -132,7 +166,14 @@ impl Pin {
 
 /// How long a pin lives.
 ///
-/// It is the store that lets pins end, on its own clock: tokio's in memory, the server's in Redis.
+/// It is the store that lets pins end, on its own clock: tokio's in memory, the server's in Redis. No
+/// wall clock of a replica ends a pin.
+///
+/// - **Fixed**: a pin ends a certain time after the claim, used or not. A long session is decided again in
+///   the middle of its work.
+/// - **Sliding**: a pin ends when it has not been used for a time, and at a maximum age at the latest. This
+///   suits agents, whose tasks take minutes or hours. With an [`AnswerLayer`](crate::AnswerLayer) a pin is
+///   in use until its answer has ended.
 ///
 /// ```
 /// use std::time::Duration;
@@ -167,7 +208,7 @@ impl Expiry {
         Self { ttl: idle, max_age: Some(max_age) }
     }
 
-    /// What a pin made now has left.
+    /// What a pin made now has left. A store sets it with a claim.
     #[must_use]
     pub fn initial(&self) -> Duration {
         self.max_age.map_or(self.ttl, |max_age| self.ttl.min(max_age))
@@ -179,7 +220,8 @@ impl Expiry {
         self.max_age.map(|max_age| (self.ttl, max_age))
     }
 
-    /// What a pin of `age` has left after a use, `None` when a use changes nothing.
+    /// What a pin of `age` has left after a use, `None` when a use changes nothing. Zero for a pin that has
+    /// reached its maximum age.
     #[must_use]
     pub fn after_use(&self, age: Duration) -> Option<Duration> {
         self.max_age.map(|max_age| self.ttl.min(max_age.saturating_sub(age)))

@@ -1,4 +1,17 @@
 //! What handlers and inner layers see of the decision.
+//!
+//! A [`PinnedModel`] goes down with the request and may come back with the response:
+//!
+//! 1. The affinity layer puts one into the extensions of every request that has a model.
+//! 2. The service that calls the model reads [`model`](PinnedModel::model).
+//! 3. A layer that serves the request with another model puts *its* `PinnedModel` into the extensions of the
+//!    response: one that [`repin`](PinnedModel::repin) returned, if the session has moved, or a
+//!    [`detour`](PinnedModel::detour), if this request alone went elsewhere.
+//! 4. The affinity layer makes the response's headers of that one, else of its own.
+//!
+//! It knows its store, its key and the settings that concern it, so that whoever has it can act on the
+//! session without a type parameter. It says what was true when the request was decided: another request
+//! may have moved the pin since, which is why every change goes by the epoch.
 
 use std::fmt;
 use std::sync::Arc;
@@ -42,9 +55,11 @@ pub struct PinnedModel {
     pub(crate) epoch: Option<Epoch>,
     pub(crate) is_final: bool,
     pub(crate) store: SharedStore,
+    /// How long the pin lives, for a move.
     pub(crate) expiry: Expiry,
     /// The time that one request may spend waiting for the store.
     pub(crate) store_budget: Duration,
+    /// Whether the response shows the epoch.
     pub(crate) expose_epoch: bool,
     /// The model is not that of the pin.
     pub(crate) detour: bool,
@@ -85,7 +100,8 @@ impl PinnedModel {
         self.outcome
     }
 
-    /// The key of the session, if the request named one.
+    /// The key of the session, if the request named one. Log it by its [kind](AffinityKey::kind) and not by
+    /// its id: anyone who reads the id can use the session.
     #[must_use]
     pub fn key(&self) -> Option<&AffinityKey> {
         self.key.as_ref()
@@ -109,7 +125,12 @@ impl PinnedModel {
     /// the session's own model.
     ///
     /// Put the returned value into the *response's* extensions, so that the response headers report the
-    /// move.
+    /// move. If it names another model than `model`, another request was first, and the session goes on
+    /// with that one.
+    ///
+    /// It has no time limit of its own, and over near copies it waits until other replicas know of the move
+    /// ([`coherence`](AffinityStore::coherence)). Call it when the new model has answered and not before: a
+    /// session that moves to a model which then fails as well has moved for nothing.
     ///
     /// # Errors
     ///
@@ -154,7 +175,12 @@ impl PinnedModel {
         Self { selection, pinned: false, expose_epoch: false, detour: true, ..self.clone() }
     }
 
-    /// Ends the session's pin if it still is the one that this request saw; says whether it did.
+    /// Ends the session's pin if it still is the one that this request saw; says whether it did. The next
+    /// request of the session is routed again.
+    ///
+    /// Use it when your application knows that a task is done. For the client's own word there is
+    /// `x-plano-affinity: final`, for the model's [`AnswerLayer`](crate::AnswerLayer). It has no time limit of
+    /// its own; `false` also when there is no pin behind this request.
     ///
     /// # Errors
     ///
@@ -174,6 +200,7 @@ impl PinnedModel {
 }
 
 impl PinnedModel {
+    /// The headers of a response that was served by this model.
     pub(crate) fn stamp(&self) -> Stamp {
         let selection = Some(self.selection.clone());
         let epoch = self.epoch.filter(|_| self.expose_epoch);

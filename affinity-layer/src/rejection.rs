@@ -1,4 +1,14 @@
 //! Refusals: requests that the layer answers itself.
+//!
+//! A middleware that returns errors forces an error type on the whole stack, and someone has to turn it
+//! into a response in the end. So a refusal is a response from the start. It has a status, a code for
+//! programs and a text for people, and the [`Rejection`] is in its extensions for the layers outside.
+//!
+//! Only what a client can change is refused, with two exceptions, both 503: too many requests that wait for
+//! one session, and a store that is required and fails. The router's failures are never refusals.
+//!
+//! [`OpenAiErrors`] is the default shape. A gateway that speaks more protocols passes a function to
+//! [`AffinityLayer::with_rejection_response`](crate::AffinityLayer::with_rejection_response).
 
 use std::fmt;
 
@@ -102,6 +112,13 @@ impl std::error::Error for Rejection {}
 /// ```
 pub trait ResponseForRejection<B>: Clone {
     /// Makes the response; `parts` are those of the refused request.
+    ///
+    /// # Behavior
+    ///
+    /// - It is called once for each refused request, and must not block.
+    /// - It may use any status; [`Rejection::status`] is the one that fits.
+    /// - Our headers and the rejection's extension are added to whatever it returns.
+    /// - `x-plano-*` headers have been removed from `parts`. Session ids have not: do not repeat them.
     fn response_for_rejection(&self, rejection: &Rejection, parts: &Parts) -> Response<B>;
 }
 

@@ -2,6 +2,11 @@
 //!
 //! A disabled span costs the check of a cached flag; without the feature, the counts are not
 //! compiled.
+//!
+//! The library chooses no backend: spans go through `tracing`, counts through the `metrics` facade, and the
+//! application says where both end up. Two rules keep the reports usable. None holds a session id or a
+//! scope, because whoever reads a dashboard could otherwise steer sessions. And each label has a fixed set
+//! of values, so that no client can multiply series.
 
 #[cfg(feature = "metrics")]
 mod counts;
@@ -17,7 +22,8 @@ pub use self::counts::describe_metrics;
 pub(crate) use self::counts::{Call, coalesced, evicted, expired, moved, refused, released, saved};
 use crate::{Outcome, PinnedModel};
 
-/// One request that needs a model, from its arrival until the head of its response.
+/// One request that needs a model, from its arrival until the head of its response. At DEBUG; its fields
+/// are empty until the request is decided.
 pub(crate) fn request_span() -> Span {
     tracing::debug_span!(
         "affinity",

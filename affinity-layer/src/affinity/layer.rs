@@ -182,7 +182,7 @@ where
     /// `request_too_large`, before it is read where its length is declared. A request that is pinned is
     /// not read, so its body may have any length. Default: 2 MiB.
     ///
-    /// Together with [`waiters`](Self::waiters) this bounds the memory of one session that is not decided
+    /// Together with [`max_waiters`](Self::max_waiters) this bounds the memory of one session that is not decided
     /// yet: each of its requests that wait may hold one body.
     pub fn body_limit(self, bytes: usize) -> Self {
         self.set(|settings| settings.body_limit = bytes)

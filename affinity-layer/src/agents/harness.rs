@@ -1,4 +1,8 @@
 //! What agents put into the messages of their users.
+//!
+//! A harness adds reminders, hooks and the time of day to what the user wrote, and moves them from message
+//! to message. A router that reads them judges the harness and not the task, and a fingerprint over them
+//! changes with each turn. Both leave them out.
 
 use std::borrow::Cow;
 
@@ -11,7 +15,18 @@ const TAGS: [(&str, &str); 3] = [
 ];
 
 /// The text of a user message without the blocks that an agent's harness put into it, such as
-/// `<system-reminder>`. A block that does not end is left as it is.
+/// `<system-reminder>`. A block that does not end is left as it is. What was around a block is left
+/// unchanged, blank lines included.
+///
+/// Borrows where there is nothing to leave out, which is the case for most messages. It is meant for text
+/// that is read, by a router say; never send the result to a model in place of the message.
+///
+/// ```
+/// use affinity_layer::agents::without_harness;
+///
+/// let message = "<system-reminder>It is 12:01.</system-reminder>Fix the tests.";
+/// assert_eq!(without_harness(message), "Fix the tests.");
+/// ```
 #[must_use]
 pub fn without_harness(text: &str) -> Cow<'_, str> {
     TAGS.iter().fold(Cow::Borrowed(text), |text, (open, close)| {
@@ -19,6 +34,8 @@ pub fn without_harness(text: &str) -> Cow<'_, str> {
     })
 }
 
+/// All of `text` but its blocks of one kind. One pass over the text: blocks do not nest, and the first end
+/// after a beginning is its end.
 fn without_blocks(text: &str, open: &str, close: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;

@@ -110,6 +110,7 @@ pub(crate) fn coalesced() {
     saved();
 }
 
+/// A request was refused. A code is one of a few, whatever the request was.
 pub(crate) fn refused(rejection: &Rejection) {
     counter!(REFUSED, "code" => rejection.code()).increment(1);
 }
@@ -119,6 +120,7 @@ pub(crate) fn moved(reason: &'static str) {
     counter!(REPINS, "reason" => reason).increment(1);
 }
 
+/// A pin was released by its request, its answer or a handler.
 pub(crate) fn released() {
     counter!(RELEASES).increment(1);
 }
@@ -134,13 +136,14 @@ pub(crate) fn expired(store: &'static str) {
 }
 
 /// A call of the store or the router. It is counted when it ends; one whose caller is gone ends as
-/// `abandoned`.
+/// `abandoned`. That is why the count is made in `drop`: a future that is cancelled runs nothing else.
 pub(crate) struct Call {
     to: To,
     began: Instant,
     result: &'static str,
 }
 
+/// What is called; for the store, the operation.
 #[derive(Clone, Copy)]
 enum To {
     Router,
@@ -160,6 +163,7 @@ impl Call {
         Self::new(To::Store(operation))
     }
 
+    /// Ends the call with `result`, one of a few. The time of the call is counted, too.
     pub(crate) fn ended(mut self, result: &'static str) {
         self.result = result;
     }

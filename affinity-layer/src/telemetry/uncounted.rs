@@ -1,4 +1,5 @@
-//! The counts of a build that has none: everything here is compiled to nothing.
+//! The counts of a build that has none: everything here is compiled to nothing. The functions are those of
+//! `counts.rs`, so that no caller needs a `cfg`.
 
 use crate::{Outcome, Rejection, StoreError};
 
