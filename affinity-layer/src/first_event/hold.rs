@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::HeldBody;
 use crate::answer::{Beginning, BeginningReader};
 
-/// The most memory that held pieces take, in bytes; the piece that exceeds it is the last. It is as large
+/// The most memory that held pieces take, in bytes; the piece that exceeds it is the last. It is this large
 /// because a `response.created` repeats the instructions and tools of its request. The pieces count
 /// themselves too, since a body in pieces of one byte would otherwise take many times its length.
 const MOST_BYTES: usize = 256 * 1024;

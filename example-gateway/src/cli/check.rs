@@ -1,4 +1,7 @@
 //! `check`: everything that `serve` would refuse or warn of, without serving.
+//!
+//! It makes the checks that `serve` makes before it listens, and tries each address. An address in use is a note
+//! and not an error, because the gateway that is to be replaced may still be running there.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

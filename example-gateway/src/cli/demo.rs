@@ -1,4 +1,7 @@
 //! The demo: an agent's loop over gateways that it starts.
+//!
+//! In one process it starts the simulated provider and one gateway; with `--replicas` or `--redis`, the
+//! gateways are [processes of their own](crate::lab::replicas). `crate::lab::demo` holds what is shown.
 
 use std::io;
 use std::net::Ipv4Addr;

@@ -1,4 +1,7 @@
 //! Addresses to listen on: no name is resolved but `localhost`.
+//!
+//! A name could mean another address at each start, or one that the operator did not think of; who may call a
+//! gateway depends on where it listens.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

@@ -1,4 +1,7 @@
 //! What names the session of a request apart from the three headers.
+//!
+//! Headers that strangers share, or that hold a credential, are refused as names of a session: sessions would
+//! be mixed, or a secret would become a key in the store.
 
 use affinity_layer::{BodyId, Fingerprint, agents::SubAgents, headers::SESSION_HEADERS};
 use http::{HeaderName, header};

@@ -1,4 +1,7 @@
 //! What a client, a provider or all of them together may take up.
+//!
+//! Each limit has one line in a list, from which it is read, checked against its bounds and shown: a limit
+//! cannot be known to one and not to the others. `docs/configuration.md` lists them for operators.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

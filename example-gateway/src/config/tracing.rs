@@ -1,4 +1,6 @@
 //! What is traced, and where the traces go.
+//!
+//! Nothing is exported unless the file names a collector or a share of traces, as in the older system.
 
 use std::collections::BTreeMap;
 

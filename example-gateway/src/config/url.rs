@@ -1,4 +1,7 @@
 //! Addresses, checked without ever repeating them: they may hold passwords.
+//!
+//! Each reader accepts less than a URL may be: no credentials, query or fragment where they would be lost or
+//! shown. An error names the rule that is broken, and the line of the file names the place.
 
 use std::net::IpAddr;
 

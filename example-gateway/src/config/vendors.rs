@@ -1,5 +1,8 @@
 //! What is known of vendors by the first part of a model's name: their public address, what they
 //! speak there, and what their models are called.
+//!
+//! It saves the operator from writing what never changes: an entry that names only a model and a key is
+//! complete. What a file says of an entry goes before what is known here.
 
 use http::Uri;
 

@@ -1,4 +1,7 @@
 //! A small client of a gateway, as a program outside would call it.
+//!
+//! `demo`, `verify` and `report` call gateways through it and see only what an answer says, never the insides
+//! of a gateway in the same process. Time and size of an answer are bounded.
 
 use std::fmt;
 use std::time::Duration;

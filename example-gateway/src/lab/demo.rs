@@ -1,4 +1,7 @@
 //! The demo: one agent's loop twice, without and with affinity, and which model answered.
+//!
+//! The steps of the [agent](Agent) differ in their intent on purpose, so that a router that judges each one
+//! alone changes the model in mid-task. The run without affinity shows that, and the other one does not.
 
 mod agent;
 mod tools;

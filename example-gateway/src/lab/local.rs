@@ -1,4 +1,7 @@
 //! Servers on loopback, for as long as a command runs.
+//!
+//! Each takes port 0, and so any port that is free: two demos at the same time do not meet. Dropping one stops
+//! its server, whichever way the command ends.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,4 +1,9 @@
 //! Checks a running gateway as an outside client: does a session keep its model?
+//!
+//! It sends a few requests without a session, to show that the model may vary, and then the rounds of each
+//! session. A session passes only if three things agree: one model in the headers, one model in the bodies,
+//! and `x-plano-pinned: true` from the second round on. Headers alone would let a gateway pass that says it
+//! pins and does not.
 
 use std::collections::BTreeSet;
 use std::io;

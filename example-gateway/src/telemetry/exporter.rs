@@ -1,4 +1,7 @@
 //! One log line when the collector cannot be reached, and one when it is back.
+//!
+//! The exporter fails with each batch, about once a second while a collector is away; a line for each would
+//! hide everything else in the log.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,6 @@
 //! The ledger on the admin listener.
+//!
+//! These two paths only read; what they show is kept by [`ops::ledger`](crate::ops::ledger).
 
 use axum::Json;
 use axum::extract::State;

@@ -1,4 +1,7 @@
 //! The paths of pins: one by its name in the store, by its session, or by its lane on the page.
+//!
+//! A script has the name from a listing, an operator has a session id, and the live page has neither. Each
+//! handler here turns its path into the pin that is meant; what is done with it is the same for all.
 
 use axum::Router;
 use axum::body::Body;

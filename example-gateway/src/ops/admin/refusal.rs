@@ -1,4 +1,6 @@
 //! What the admin API refuses, and in which words.
+//!
+//! The shape is OpenAI's on every path, because one client reads them all. `docs/admin.md` lists the codes.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,7 @@
 //! What runs here.
+//!
+//! For an operator who wants to know which models may be named in other calls, and whether sessions are kept
+//! where the configuration says.
 
 use axum::Json;
 use axum::extract::State;

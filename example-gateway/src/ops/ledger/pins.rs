@@ -1,4 +1,7 @@
 //! The books of single sessions: of the newest, as many as fit.
+//!
+//! Clients choose how many sessions there are, so the number of pages is bounded and the one that was used
+//! longest ago gives way. Its turns stay in all other sums.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;

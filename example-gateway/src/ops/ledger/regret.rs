@@ -1,4 +1,7 @@
 //! Pinned turns that were routed once more, to see whether the pin is regretted.
+//!
+//! [`shadow`](crate::stack::shadow) makes the verdicts. A share of `otherwise` that grows says that pins keep
+//! sessions on models that the router would leave.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,8 @@
 //! The books as JSON.
+//!
+//! One shape serves totals, models, routes and sessions, so that a reader learns it once. The admin API writes
+//! it and the command `report` reads it back. Counts are as they were added up; only the time saved is an
+//! estimate.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

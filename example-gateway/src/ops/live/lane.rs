@@ -1,4 +1,7 @@
 //! The turns of one session.
+//!
+//! A session's turns in the order in which they ended, the newest [`TURNS`] of them. All requests without a
+//! session share one lane.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,4 +1,7 @@
 //! `GET /admin/v1/events`: one reader's stream.
+//!
+//! A slow reader is told that it has lost messages and gets a new snapshot after a pause. To wait for it would
+//! hold messages in memory without a limit; to skip some in silence would leave it with a page that is wrong.
 
 use std::convert::Infallible;
 use std::time::Duration;

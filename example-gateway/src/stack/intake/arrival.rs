@@ -1,4 +1,8 @@
 //! What is refused before it is understood: bodies of another type, too large, too late.
+//!
+//! The head is checked before a byte of the body is read, and a declared length before it is taken. A type
+//! other than JSON is refused not only for its form: a web page may send plain text to any address without
+//! asking, and JSON it may not.
 
 use std::pin::{Pin, pin};
 
