@@ -16,21 +16,20 @@
 //! 2. Otherwise `get`. It has at most half of the request's store budget, so that a decision made
 //!    without it can still be stored.
 //! 3. Where `get` finds nothing, the router decides and `claim` stores the decision unless another
-//!    request was faster. The layer serves what `claim` returns, never what it asked for: that is
-//!    how all first requests of a session get one model.
+//!    request was faster. The layer serves the pin that `claim` returns, which may not be the one
+//!    it asked for: so all first requests of a session get one model.
 //! 4. `repin` moves a session whose model failed or is no longer served, and `release` ends it.
 //!
-//! All calls of a request share one time limit, which the layer sets. A store therefore needs no
-//! deadline of its own for the layer's sake, and a store that is slow or away delays a request by
-//! no more than that limit.
+//! All calls of a request share one time limit, which the layer sets. So a store needs no deadline
+//! for the layer's sake, and a store that is slow or away delays a request by no more than that
+//! limit.
 //!
 //! # Why epochs
 //!
-//! A model fails, the request of the session moves it, and meanwhile a late request fails too and
-//! wants to move it as well. The late one must not undo the first move. So each change names the
-//! [`Epoch`] that it replaces, and is refused if the pin has another one by now. Epochs also grow
-//! across a release and a new claim: a count that began again from 1 would let a change meant for
-//! the released pin hit the new one.
+//! Two requests of a session see its model fail, and both want to move the session. The second must
+//! not undo the move of the first. So each change names the [`Epoch`] that it replaces, and is
+//! refused if the pin has another one by now. Epochs also grow across a release and a new claim: a
+//! count that began again from 1 would let a change meant for the released pin hit the new one.
 //!
 //! # Your own store
 //!
@@ -209,10 +208,9 @@ pub trait AffinityStore: Send + Sync + 'static {
     ///
     /// - `None` means "not known here", not "no pin"; the default knows nothing.
     /// - Counts as a use, as [`get`](Self::get) does.
-    ///
     /// - Never blocks on I/O: the layer calls it for each request, on the thread that polls.
-    /// - Returns no pin that may have been moved or released longer ago than the store allows for;
-    ///   one in doubt is `None`, and `get` finds out.
+    /// - Never returns a pin that the store has reason to doubt: that is `None`, and `get` finds
+    ///   out.
     fn peek(&self, key: &AffinityKey, expiry: &Expiry) -> Option<Pin> {
         let _ = (key, expiry);
         None
@@ -225,8 +223,7 @@ pub trait AffinityStore: Send + Sync + 'static {
     /// - Counts as a use: it defers eviction, and expiry when `expiry` slides.
     /// - An expired pin is absent, and so is a value that cannot be read.
     /// - A store that fails is an error, unless it kept what this process decided while it failed.
-    ///
-    /// - Its future may be dropped at any time; that leaves the pin as it is.
+    /// - Its future may be dropped at any time: the time limit is over, or a client hangs up.
     fn get(
         &self,
         key: &AffinityKey,
@@ -239,7 +236,6 @@ pub trait AffinityStore: Send + Sync + 'static {
     ///
     /// - Of any number of concurrent claims one wins, and all return the winner's pin.
     /// - The pin's epoch is greater than that of every earlier pin of the key.
-    ///
     /// - One step: between the look and the write nothing else may come. A read followed by a write
     ///   lets two replicas win.
     /// - The pin lives for [`Expiry::initial`] from now. An expired pin is no pin, so its key can
@@ -262,7 +258,6 @@ pub trait AffinityStore: Send + Sync + 'static {
     /// - Of any number of concurrent moves from one epoch one wins, and all return its pin.
     /// - A move restarts the pin's lifetime, within the maximum age of a sliding one; the time of
     ///   the claim is kept.
-    ///
     /// - A move whose `from` is gone returns the stored pin as [`Claim::lost`] and changes nothing.
     /// - A move never creates a pin: one that was released or has expired stays away, and is
     ///   `None`.
@@ -297,7 +292,6 @@ pub trait AffinityStore: Send + Sync + 'static {
     /// - A response that reports a change is held until then, so that its client finds the same pin on
     ///   whichever replica it asks next. A model seldom answers sooner.
     /// - Zero, the default, is right for a store that reads each pin where it changes it.
-    ///
     /// - Asked anew for each response, so a store may answer differently as its state changes.
     /// - It bounds what is usual and not what is possible: keep it to milliseconds. A bound that
     ///   holds under any failure would delay the answer to every change by as much.

@@ -25,7 +25,7 @@
 //!
 //! Exact least-recently-used order writes to a list on each hit; admission by frequency refuses new
 //! keys, so the second request of each new session would be routed again.
-//! `docs/decisions/0002-memory-store-clock.md` has the figures.
+//! `docs/decisions/0002-memory-store-clock.md` has the reasons.
 
 mod clock;
 mod digest;

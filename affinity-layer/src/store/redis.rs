@@ -11,15 +11,14 @@
 //! | `freshness.rs`, `condition.rs`, `unready.rs`, `errors.rs` | how well a server is heard, whether it can be used, and why not |
 //! | `inspect.rs`, `notes.rs` | the listing of pins; notes of replicas to each other |
 //!
-//! # The way of a call
+//! # How a call travels
 //!
 //! `RedisStore::get` → `protocol::read_pin` names the pin → `Servers::call` finds the node → its
 //! guard lets the call through or refuses it → `Servers::run` sends the commands and follows
 //! redirections → the answer is decoded.
 //!
-//! The guard is around the whole call and not around a command. So a call that takes several
-//! commands, as a claim does that is confirmed by a replica, counts once, and its outcome says once
-//! how the server is.
+//! The guard surrounds the whole call and not each command. A call of several commands, such as a
+//! claim that a replica has to confirm, counts once.
 //!
 //! # What keeps it correct
 //!

@@ -73,8 +73,7 @@ pub(super) async fn a_late_move_does_not_outlive_the_age<St, W, F>(
     assert_eq!(store.get(&key, &expiry).await.expect("get").pin(), None, "over its maximum age");
 }
 
-/// What has expired cannot be moved and does not stand in the way of a claim, whose epoch still
-/// grows.
+/// What has expired cannot be moved and does not block a claim, whose epoch still grows.
 pub(super) async fn an_expired_pin_can_be_claimed_anew<St, W, F>(
     store: &St,
     namespace: &str,

@@ -26,8 +26,8 @@ use crate::AffinityKey;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Digest(u64, NonZeroU64);
 
-/// Enough that two busy tenants seldom share a count, and few enough for the counts to fit into 256
-/// KiB.
+/// Few enough for the counts to fit into 256 KiB, and enough that two busy tenants rarely share
+/// one.
 const TENANT_BITS: u32 = 16;
 
 impl Digest {

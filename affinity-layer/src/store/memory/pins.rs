@@ -6,7 +6,7 @@
 //!    one, a new one, or that of an entry that it evicts), and only then locks the entry. If
 //!    another thread was faster, it gives the place back.
 //! 3. **An end** is a time and not an event. An expired entry is absent for everyone from that
-//!    moment, and its memory is freed when an insert comes by.
+//!    moment, and a later insert frees its memory.
 //!
 //! Every time is in milliseconds since the map was made, on tokio's clock: a jump of the system's
 //! time ends no pin, and tests pause it. Atomic operations are `Relaxed`: each value stands for
@@ -106,8 +106,8 @@ impl Pins {
 
     /// Puts `pin` in for `ttl` unless there is one; `Some` is the one that was there.
     ///
-    /// The common case of a lost claim costs a read lock; only a missing or expired entry takes the
-    /// way of an insert, which checks again.
+    /// A lost claim costs a read lock. Only for a missing or expired entry is there an insert,
+    /// which checks again.
     pub(in crate::store) fn claim(&self, digest: Digest, pin: &Pin, ttl: Duration) -> Option<Pin> {
         let now = self.now();
         if let Some(slot) = self.slots.of(digest).get(&digest).filter(|slot| slot.is_live(now)) {

@@ -43,7 +43,7 @@ impl Position {
         self.0.load(Ordering::Relaxed) >> 1
     }
 
-    /// Notes a use, until the hand comes by.
+    /// Notes a use, until the hand passes.
     pub(super) fn mark_used(&self) {
         // A plain store would make every hit write to the entry's cache line.
         if self.0.load(Ordering::Relaxed) & Self::USED == 0 {

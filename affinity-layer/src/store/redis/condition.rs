@@ -1,8 +1,8 @@
 //! What is known of whether a server can be used, and that it is told once.
 //!
-//! A condition is found out by a probe and lasts until the next one. It is kept apart from the
-//! breaker, which counts failures and forgets them: an operator needs to read "read-only since
-//! 12:03" once and not at each refused claim.
+//! A condition is what the last probe found. It is kept apart from the breaker, which counts
+//! failures and forgets them: an operator needs to read once that Redis is read-only, and not at
+//! each refused claim.
 //!
 //! The arrows: the guard reports refusals here, the follower of near copies waits for them and
 //! probes, and `/readyz` reads the result.

@@ -11,8 +11,8 @@
 //! | `commands.rs` | the commands that pins need, each with a time limit |
 //! | `replica_wait.rs` | lets concurrent waits for a replica share one |
 //!
-//! The library (`fred`) is good at the protocol, at Sentinel and at TLS. Its own reconnecting, its
-//! queue of unsent commands and its cluster mode are not used; each place says why.
+//! The library (`fred`) supplies the protocol, Sentinel and TLS. Its reconnecting, its queue of
+//! unsent commands and its cluster mode are not used; each place says why.
 
 mod backoff;
 mod client;

@@ -74,8 +74,8 @@ impl Freshness {
 
     /// The connection was alive at `since`.
     ///
-    /// `since` is when the sign of life was asked for, not when it came: the lease must not include
-    /// the way of the answer.
+    /// `since` is when the sign of life was asked for: the server answered later, and every change
+    /// from before then is known here.
     pub(crate) fn renew(&self, since: Instant) {
         let until = self.millis(since.checked_add(LEASE).unwrap_or(since));
         self.fresh_until.store(until, Ordering::Release);

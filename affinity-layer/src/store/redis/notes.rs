@@ -5,7 +5,7 @@
 //! field by field, so two replicas that write different fields never undo each other; of two writes
 //! to one field, the later one stays.
 //!
-//! They are few and seldom, and they matter most when Redis is in trouble. So they pass no breaker
+//! They are few and rare, and they matter most when Redis is in trouble. So they bypass the breaker
 //! and are not counted; only the command timeout bounds them.
 
 use bytes::Bytes;

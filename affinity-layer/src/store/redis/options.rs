@@ -1,8 +1,8 @@
 //! How a Redis is reached, and how pins are named and kept there.
 //!
-//! The address is taken apart here as far as the client library gets it wrong: it puts user and
-//! password unquoted into a line, and its choice of a TLS provider may panic. So credentials are
-//! cut off and quoted, and `rediss` is parsed as `redis` with TLS added by `tls.rs`.
+//! Two parts of the address are not left to the client library: it sends user and password unquoted
+//! on a line, and its choice of a TLS provider may panic. So credentials are cut off and quoted
+//! here, and `rediss` is parsed as `redis`, with TLS added by `tls.rs`.
 
 use std::fmt;
 use std::time::Duration;
@@ -159,8 +159,8 @@ impl RedisOptions {
 
     /// Still finds pins under readable names, for the time of a change to hashed ones.
     ///
-    /// It takes the place of [`previous_secret`](Self::previous_secret), and the reverse: there is
-    /// one previous scheme.
+    /// There is one previous scheme: this replaces [`previous_secret`](Self::previous_secret), and
+    /// is replaced by it.
     pub fn previous_plain(mut self) -> Self {
         self.names.previous = Some(Scheme::Plain);
         self
@@ -168,9 +168,9 @@ impl RedisOptions {
 
     /// The longest wait for one command. Default: 50 ms.
     ///
-    /// At least 1 ms. It covers redirections in a cluster too. Keep it within the layer's store
-    /// budget, or a call can never use it up; and above the time that Redis needs under load, or
-    /// the breaker opens for nothing.
+    /// At least 1 ms, redirections in a cluster included. Keep it within the layer's store budget,
+    /// which ends a call in any case, and above what Redis needs under load: a shorter one opens
+    /// the breaker without need.
     pub fn command_timeout(mut self, timeout: Duration) -> Self {
         self.command_timeout = timeout.max(Duration::from_millis(1));
         self

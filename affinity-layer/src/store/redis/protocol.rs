@@ -2,7 +2,7 @@
 //!
 //! | step | where |
 //! |---|---|
-//! | read a pin, use it up | `read.rs` |
+//! | read a pin, which counts as a use | `read.rs` |
 //! | first writer wins | `claim.rs` |
 //! | move or release by epoch | `change.rs` |
 //! | wait until a replica of Redis holds a change | `confirm.rs` |

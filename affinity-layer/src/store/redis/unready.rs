@@ -1,9 +1,9 @@
 //! Why a Redis cannot be used as it should be.
 //!
 //! "The store is down" helps nobody at night. This module turns an error of the client library or
-//! of the server into one of a dozen causes, each of which has one remedy, and none of which
-//! repeats a text that came from outside: a server's error may quote a user's name, and the
-//! client's may quote the address.
+//! of the server into one of a dozen causes that an operator can act on. None of them repeats a
+//! text from outside: a server's error may quote a user's name, and the client's may quote the
+//! address.
 
 use std::fmt;
 
@@ -12,8 +12,8 @@ use fred::error::{Error, ErrorKind};
 /// Why a Redis cannot be used as it should be. No form of it shows an address, a password or a text
 /// of the server: whoever reads logs and `/readyz` may know none of them.
 ///
-/// Which cause has which remedy is in `docs/redis.md`. A cause is found by trying the commands of
-/// the protocol, and read at [`TieredStore::unready`](crate::TieredStore::unready).
+/// `docs/redis.md` says what each means. A cause is found by trying the commands of the protocol,
+/// and read at [`TieredStore::unready`](crate::TieredStore::unready).
 ///
 /// ```
 /// use affinity_layer::store::Unready;

@@ -4,8 +4,8 @@
 //!
 //! 1. **Start.** Ask the server to report changes of all names under the prefix (`CLIENT TRACKING
 //!    ON BCAST PREFIX … NOLOOP`), then read what it says about itself, set the epoch clock, and try
-//!    the commands of the protocol. Tracking comes first: a change between the two would otherwise
-//!    be neither reported nor read.
+//!    the commands of the protocol. Tracking comes first, so that nothing changes unnoticed during
+//!    the rest.
 //! 2. **Doubt.** Every copy from before may have missed an invalidation, so a new generation
 //!    begins. If the server is another run than the one followed before, its data may be gone:
 //!    copies then count as lost, and are claimed again when they are asked for.
@@ -21,9 +21,9 @@
 //! connection: answers and invalidations come in order, so a sign of life asked for at time *t*
 //! shows that all invalidations from before *t* are here.
 //!
-//! Broadcast mode costs Redis no memory for each key, in contrast to the default mode, where it
-//! remembers who read what and forgets under pressure. A replica then hears of changes to pins that
-//! it has no copy of, and drops nothing.
+//! Broadcast mode costs Redis no memory for each key. In the default mode it remembers which client
+//! read which key, and forgets under pressure. The price is that a replica also hears of changes to
+//! pins that it has no copy of.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,8 +86,8 @@ impl Drop for Follower {
     }
 }
 
-/// The life of one server's follower. While it runs, calls do not try a silent server on their own:
-/// it finds out first, and reports that to the breaker.
+/// The life of one server's follower. While it runs, no call has to try a silent server: the
+/// follower reports signs of life to the breaker.
 async fn follow(shared: Arc<Shared>, node: Arc<Node>) {
     let mut clients = node.followed().clients();
     let _watched = node.watch();
@@ -130,8 +130,7 @@ struct Followed {
 /// Finds out whether the server can be used, asks for invalidations, and doubts every copy from before
 /// that.
 ///
-/// The lease begins at the time before the first command, not at its answer: what was reported in
-/// between is already counted.
+/// The lease counts from before the first command: the time that the answers took is part of it.
 async fn start(shared: &Shared, node: &Node, client: &Client) -> Result<Followed, Error> {
     if !client.is_connected() {
         if let Some(cause) = node.unready() {
@@ -243,9 +242,9 @@ async fn invalidate(shared: &Shared, node: &Node, mut invalidations: Invalidatio
 
 /// Renews the lease of the copies for as long as the same connection to the same server lives.
 ///
-/// It returns when the server cannot be relied on any more as it was: silent, another run, or other
-/// rights. A flush of all data ends nothing, but reaches no client as an invalidation, so the count
-/// of flushes is compared.
+/// It returns when the server is not as it was: silent, another run, or with other rights. A flush
+/// of all data ends nothing; the client library passes no invalidation of it on, so the count of
+/// flushes is compared.
 async fn beat(shared: &Shared, node: &Node, client: &Client, mut followed: Followed) {
     let mut ticks = interval(BEAT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -279,10 +278,9 @@ async fn beat(shared: &Shared, node: &Node, client: &Client, mut followed: Follo
 /// Whether the server of `name` was restarted since it was first followed, and that was not noticed
 /// yet.
 ///
-/// A server can restart between two heartbeats; a read that finds no pin asks here before it
-/// believes it. An answer that cannot be had counts as a restart: to claim a pin again that was
-/// released is the smaller harm than to drop one that was lost, and the claim fails as well while
-/// the server is away.
+/// A server can restart between two heartbeats, so a read that finds no pin asks here before it
+/// believes that. No answer counts as a restart: to claim a released pin again does less harm than
+/// to drop a lost one, and while the server is away the claim fails as well.
 pub(super) async fn has_restarted(shared: &Shared, name: &str) -> bool {
     // If it cannot be asked, it cannot be believed either.
     let Some(node) = shared.redis.servers().node(name) else {

@@ -20,8 +20,8 @@
 //! 3. **A change of our own** is not reported to us. The copy goes before the change is sent, and
 //!    what was read meanwhile goes when it ends (`Changing`).
 //!
-//! Versions are shared by about a thousandth of all names each. Counting for each name would need
-//! an entry for each name that was ever invalidated; a false alarm only costs one read.
+//! There are 1,024 versions, each shared by many names. One for each name would need an entry for
+//! every name that was ever invalidated; a false alarm costs a single read.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -123,8 +123,8 @@ impl Near {
 
     /// Keeps a copy again that was taken away; it is not fresh any more.
     ///
-    /// Redis was asked for a change and has not made it as far as is known; but it may have. A
-    /// decision of this replica stays one.
+    /// The change may have been made all the same, so the copy is only known from now on. A
+    /// decision of this replica remains its own.
     pub(super) fn keep_again(&self, spot: Spot, held: &Held) {
         let tag = if Self::is_own(held) { OWN } else { held.tag | 1 };
         self.pins.put(spot.digest, &held.pin, held.left, tag);
@@ -171,7 +171,7 @@ impl Near {
 
     /// Redis has lost its data: what is known here may be claimed again.
     ///
-    /// Own decisions are not lost: they have a way to Redis of their own.
+    /// Own decisions are not lost: `pending.rs` holds them for Redis.
     pub(super) fn all_lost(&self) {
         self.doubt_all();
         self.lost_before.store(self.generation.load(Ordering::Acquire), Ordering::Release);

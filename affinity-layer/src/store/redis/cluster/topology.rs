@@ -29,8 +29,7 @@ pub(super) struct Range {
 impl Topology {
     /// The node that serves the slot of `name`.
     ///
-    /// `None` for a slot that nobody serves, such as that of a primary that was lost without a
-    /// replica.
+    /// `None` for a slot without a node, such as that of a primary that was lost without a replica.
     pub(super) fn node(&self, name: &str) -> Option<&Arc<Node>> {
         if self.ranges.is_empty() {
             return self.nodes.first();

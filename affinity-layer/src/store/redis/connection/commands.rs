@@ -96,8 +96,8 @@ impl Commands {
         tokio::try_join!(biased; value, left)
     }
 
-    /// Runs a script by its text (`EVAL`), so that no server has to know it beforehand, also not
-    /// one that has just taken over.
+    /// Runs a script by its text (`EVAL`): a server that has just taken over need not know it
+    /// beforehand.
     pub(crate) async fn eval<T: FromValue>(
         &self,
         script: &'static str,

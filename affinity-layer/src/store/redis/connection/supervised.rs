@@ -52,8 +52,8 @@ impl SupervisedConnection {
 
     /// Connects in the background, unless it was started before.
     ///
-    /// A task is spawned, so it needs a tokio runtime. Connections that are seldom needed are
-    /// started by their first use.
+    /// It spawns a task, so it needs a tokio runtime. A connection that is rarely needed is started
+    /// by its first use.
     pub(crate) fn start(&self) {
         self.task.get_or_init(|| {
             let (make, client, doubt) =

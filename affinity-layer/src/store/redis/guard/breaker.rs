@@ -8,11 +8,10 @@
 //!             it fails: open for another 250 ms
 //! ```
 //!
-//! Any answer closes it, also that of a call which was on its way when it opened. Calls are not
-//! limited while it is closed, and there is no state in between but the one call that tries.
+//! Any answer closes it, including that of a call sent before it opened. While it is closed, it
+//! limits no calls.
 //!
-//! All state is in atomics: the breaker is on the way of every call, and a lock there would be
-//! shared by all threads.
+//! All state is in atomics: every call passes the breaker, and all threads would share a lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;

@@ -32,8 +32,8 @@ const HEAD: usize = 256;
 
 /// Claims `key` for `pin`, unless there is a pin.
 ///
-/// It passes the guard as a claim: a server that takes no writes is found out by claims alone,
-/// since its reads succeed.
+/// It passes the guard as a claim: only claims reveal a server that takes no writes, since its
+/// reads succeed.
 pub(in crate::store::redis) async fn claim_pin(
     protocol: &Protocol,
     key: &AffinityKey,
