@@ -22,6 +22,9 @@ use http::HeaderName;
 pub use self::harness::without_harness;
 
 /// The headers by which agent clients name a session, as seen on the wire in 2026.
+///
+/// The first of them that is present counts, after the layer's own headers. All of them are one namespace:
+/// a client that changes from one to another with the same id stays in its session.
 pub static AGENT_HEADERS: &[HeaderName] = {
     static NAMES: [HeaderName; 15] = [
         // Claude Code
@@ -100,6 +103,10 @@ pub(crate) const CHILD_HEADERS: [HeaderName; 2] =
     [HeaderName::from_static("x-session-affinity"), HeaderName::from_static("x-dynamo-session-id")];
 
 /// Which model the sub-agents of a session use.
+///
+/// The default suits agents whose sub-agents work on the main loop's context and profit from its cache.
+/// [`Own`](Self::Own) suits those that give their sub-agents tasks of another size: each is then routed by
+/// its own first prompt, and takes a pin of its own in the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubAgents {

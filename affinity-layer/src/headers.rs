@@ -2,6 +2,20 @@
 //!
 //! A request is sent with one of [`SESSION_HEADERS`], and with [`AFFINITY_HEADER`] to ask for
 //! something out of the ordinary. The response says what became of it in the others.
+//!
+//! ```
+//! use affinity_layer::headers::{AFFINITY_HEADER, SESSION_HEADERS};
+//!
+//! // The last request of a task: it uses the pin, which is released afterwards.
+//! let request = http::Request::post("/v1/chat/completions")
+//!     .header(&SESSION_HEADERS[0], "task-1")
+//!     .header(AFFINITY_HEADER, "final")
+//!     .body("{}")?;
+//! # Ok::<(), http::Error>(())
+//! ```
+//!
+//! Whatever a client or an upstream sends under the five names that begin with `x-plano-` is removed or
+//! overwritten. A session header is the client's and goes on to the inner service.
 
 use http::HeaderName;
 

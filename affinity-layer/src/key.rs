@@ -270,6 +270,7 @@ impl AffinityKey {
     /// ```
     #[must_use]
     pub fn decode(name: &str) -> Option<Self> {
+        // A colon too many ends up in the lane, and is noticed at the end.
         let mut parts = name.splitn(3, ':');
         let (first, second, lane) = (parts.next()?, parts.next(), parts.next());
         let (scope, session) = second.map_or(("", first), |session| (first, session));

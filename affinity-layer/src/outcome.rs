@@ -108,6 +108,7 @@ impl Control {
                 b"final" => Some(Self::Final),
                 _ => None,
             },
+            // Two different controls: which of them is meant cannot be known.
             Err(_) => None,
         };
         for name in &OURS {

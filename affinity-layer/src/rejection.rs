@@ -20,7 +20,32 @@ use serde_json::json;
 pub use crate::extractor::MissingPinnedModel;
 use crate::key::InvalidPart;
 
-/// Why a request was refused. It is also put into the extensions of the response.
+/// Why a request was refused. It is also put into the extensions of the response, so that a layer outside
+/// need not parse the body to log or count it.
+///
+/// ```
+/// use affinity_layer::{AffinityLayer, BoxError, MemoryStore, Rejection, RouteDecision, RouteRequest};
+/// use bytes::Bytes;
+/// use http::{Request, Response};
+/// use http_body_util::Full;
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), BoxError> {
+/// let router = service_fn(|_: RouteRequest| async { Ok::<_, BoxError>(RouteDecision::none()) });
+/// let handler = service_fn(|_: Request<Full<Bytes>>| async {
+///     Ok::<_, BoxError>(Response::new(Full::<Bytes>::default()))
+/// });
+/// let app = AffinityLayer::new(MemoryStore::default(), router).layer(handler);
+///
+/// let request = Request::post("/").header("x-model-affinity", "two words").body(Full::from("{}"))?;
+/// let response = app.oneshot(request).await?;
+/// let rejection = response.extensions().get::<Rejection>().ok_or("it was not refused")?;
+/// assert_eq!((rejection.status().as_u16(), rejection.code()), (400, "invalid_session_id"));
+/// assert_eq!(rejection.to_string(), "the session id may hold visible ASCII only, and no comma");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {

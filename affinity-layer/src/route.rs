@@ -38,7 +38,23 @@ impl RouteRequest {
 
 /// A router's answer: the models to use, best first, and the route that matched.
 ///
-/// An empty list means that no route matched: the request keeps the model it asked for.
+/// An empty list means that no route matched: the request keeps the model it asked for. That is a
+/// decision and is stored, so that a session does not move when a later prompt happens to match. A router
+/// that could not decide returns an error instead, and nothing is stored.
+///
+/// Of the candidates that can be served the first
+/// [`MAX_CANDIDATES`](crate::Selection::MAX_CANDIDATES) are kept in the pin, for failover.
+///
+/// ```
+/// use affinity_layer::{ModelName, RouteDecision, RouteName};
+///
+/// let ranked = ["openai/gpt-4o", "openai/gpt-4o-mini"].map(ModelName::new);
+/// let ranked = ranked.into_iter().collect::<Result<Vec<_>, _>>()?;
+/// let decision = RouteDecision::new(ranked).with_route(RouteName::new("code generation")?);
+/// assert_eq!(decision.models[0].as_str(), "openai/gpt-4o");
+/// assert!(RouteDecision::none().models.is_empty(), "no route matched");
+/// # Ok::<(), affinity_layer::name::InvalidName>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RouteDecision {

@@ -3,7 +3,7 @@
 //! A middleware in tower cannot name the future of an `async fn`, and one that boxes every request pays
 //! an allocation on each. So the type distinguishes what a request needs: `Direct` awaits the inner
 //! service alone and only has to set our headers afterwards; `Boxed` is the sequence of body, store,
-//! router and store, which happens once in a session; `Refused` is ready at once. The enum is private, so
+//! router and store, as far as a request needs it; `Refused` is ready at once. The enum is private, so
 //! that a new kind is no breaking change.
 
 use std::future::Future;

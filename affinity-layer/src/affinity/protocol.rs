@@ -97,6 +97,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         let has_pin = model.as_ref().is_some_and(|model| model.epoch().is_some());
         let to_release = model.filter(PinnedModel::is_final);
         let store_budget = self.shared.settings.store_budget;
+        // Also for a pin that was only read: its maker may still be waiting for the replicas.
         let known = has_pin.then(|| self.shared.known_everywhere()).flatten();
         let epilogue = Epilogue { stamp, to_release, store_budget, known };
         Ok((Request::from_parts(parts, body.into_body()), epilogue))

@@ -10,8 +10,9 @@
 //! 4. A session id, scope or control that cannot be used is refused with 400. To ignore it instead would
 //!    route the agent afresh on each turn without telling anyone.
 //! 5. The request of a sub-agent that shares its parent's pin is marked as a guest's.
-//! 6. With a pin at hand the request goes straight to the inner service. This is the path that every turn
-//!    but the first takes: no lock of ours beyond the store's read lock, no boxed future, no body read.
+//! 6. With a pin at hand the request goes straight to the inner service. Over a store that keeps pins in
+//!    this process, every turn but the first takes this path: no lock but one that the store takes to
+//!    read, no boxed future, no body read.
 //! 7. Everything else goes to `Protocol`, in one boxed future.
 //!
 //! The steps up to 6 never wait, so a hit cannot be slowed down by Redis, by the router or by another
@@ -100,11 +101,13 @@ where
         let seen = settings.keys.look(request.headers());
         let (ours, is_guest) = (seen.ours, settings.keys.is_guest(&seen));
         let asks_a_model = asks_a_model(&request, &seen);
+        // Before our names are taken out: what was seen borrows the headers.
         let key = if asks_a_model {
             self.shared.known_session(&seen, request.headers(), request.extensions())
         } else {
             Ok(None)
         };
+        // Most requests have none of our names, and each removal costs a hash.
         let control = if ours { Control::take(request.headers_mut()) } else { Some(Control::Use) };
         if !asks_a_model {
             return ResponseFuture::untouched(self.inner.call(request));

@@ -76,6 +76,7 @@ impl Settings {
             model: Cow<'a, str>,
         }
 
+        // A drained model stays the requested one, for the lane of its sessions; so this comes first.
         if let Some(FallbackModel(model)) = parts.extensions.get() {
             return model.clone();
         }

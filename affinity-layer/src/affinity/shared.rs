@@ -144,6 +144,7 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
         body: &Bytes,
         key: Option<&AffinityKey>,
     ) -> Option<Arc<Selection>> {
+        // The one copy of a request's head, which only a miss makes.
         let question = RouteRequest::new(parts.clone(), body.clone()).with_key(key.cloned());
         let call = Call::router();
         let mut decision = match self.router.clone().oneshot(question).await {
@@ -157,11 +158,14 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
                 return None;
             }
         };
+        // Before candidates are passed over: a list of which none can be served is a failure, and must not
+        // pass for "no match".
         if decision.models.is_empty() {
             call.ended("no_match");
             let requested = self.settings.requested(parts, body)?;
             return Some(Arc::new(Selection::of(requested)));
         }
+        // Before the list is cut, so that its places are not spent on models that cannot serve.
         decision.models.retain(|model| self.settings.accepts(model));
         let best = Selection::best(decision).map(Arc::new);
         call.ended(if best.is_some() { "decided" } else { "not_served" });

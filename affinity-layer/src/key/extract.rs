@@ -151,6 +151,7 @@ impl KeySource {
         };
         let key = key.map_err(Rejection::InvalidSessionId)?;
         let key = key.with_scope(self.scope(headers, extensions)?);
+        // A session that is named by hand is one session, whatever models it asks for.
         if seen.agent {
             return self.lane(key, headers, extensions).map(Some);
         }

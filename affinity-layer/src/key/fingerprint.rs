@@ -148,6 +148,7 @@ impl Opening {
                 None
             })?,
         };
+        // A client that offers none leaves the list out or empty.
         let tools = body.tools.is_some_and(|tools| tools.get() != "[]");
         let instructions = instructions.join("\n");
         (!message.is_empty()).then_some(Self { instructions, tools, message })

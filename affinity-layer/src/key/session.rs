@@ -72,6 +72,7 @@ impl KeySource {
         }
         // A request that follows a response does not hold the opening.
         let guess = if ids.follows { None } else { self.guess(&parts.headers, body) };
+        // The application may serve the API under any prefix.
         let begins =
             self.follows_responses() && ids.is_kept && parts.uri.path().ends_with("/responses");
         let key = guess.or_else(|| begins.then(AffinityKey::begun))?;
