@@ -54,6 +54,9 @@ const PATHS: [&str; 3] = ["/chat/completions", "/messages", "/responses"];
 const PROBES: [&str; 3] =
     ["/v1/messages/count_tokens", "/v1/responses/compact", "/v1/responses/input_tokens"];
 
+const GET: &[Method] = &[Method::GET, Method::HEAD];
+const POST: &[Method] = &[Method::POST];
+
 /// Everything behind the listeners; each of them gets its own [`App::front`].
 #[derive(Debug)]
 pub(crate) struct App {
@@ -80,75 +83,22 @@ impl App {
         let upstreams = Arc::new(Upstreams::new(config));
         let sessions = Sessions::new(config)?;
         let board = Board::new(sessions.clone(), upstreams.clone());
-        let affinity = affinity(config, sessions.store(), &upstreams);
         // Only an admin listener can serve it.
         let hub = config.admin.as_ref().map(|_| TurnHub::new(upstreams.clone()));
         let observer = hub.clone().map(|hub| Arc::new(hub) as Arc<dyn TurnObserver>);
-        let recorder =
-            observer.clone().map(|observer| TurnRecorder::new(observer, sessions.clone()));
         let live = hub.clone().map(|hub| {
             let models = upstreams.models().map(|provider| provider.model.clone());
             Live::new(hub, models.collect())
         });
-        let intake = IntakeLayer::new(upstreams.clone(), config.limits).turns(turns(config));
-        let intake = intake.body_ids(!config.routing.body_ids.is_empty());
-
-        let proxied = ServiceBuilder::new()
-            // Reads and checks the body, which the router and the proxy need whole.
-            .layer(intake.clone())
-            // Lets the router report how long it took, if that is recorded.
-            .option_layer(hub.is_some().then(|| MapRequestLayer::new(RouterClock::attach)))
-            // Decides or recalls the model.
-            .layer(affinity.clone())
-            // Routes some of the pinned turns once more, to count what the router would have done.
-            .option_layer(shadow(config, &upstreams, observer))
-            // Gives the refusals of the layer above and the answers of those below one body type.
-            .map_response_body(Body::new)
-            // Reads each answer once: ends its pin, follows its id, records its turn.
-            .layer(answer(config, recorder))
-            // Goes on with the next candidate when a provider fails.
-            .option_layer(failover(config, &upstreams))
-            .service(Proxy::new(upstreams.clone(), withheld(config), config.limits)?);
-        let deciding = upstreams.clone();
-        let decided = ServiceBuilder::new()
-            .layer(intake.deciding())
-            // The same layer: a session decided here is pinned there.
-            .layer(affinity)
-            .map_response_body(Body::new)
-            .layer(AnswerLayer::new())
-            .service(service_fn(move |request| decide(deciding.clone(), request)));
-
         let admin = config.admin.as_ref().zip(hub.zip(live.clone()));
         let admin = admin.map(|(settings, (turns, live))| {
             let steered = Admin::new(config, &sessions, &upstreams, board.clone(), turns, live);
             admin::router(steered, &settings.token)
         });
-        const GET: &[Method] = &[Method::GET, Method::HEAD];
-        const POST: &[Method] = &[Method::POST];
-        let alive = get(|| async { Json(json!({"status": "ok"})) });
-        let ready = get(ready).with_state(sessions.clone());
-        let scrape = get(scrape).with_state((metrics.clone(), sessions.clone()));
-        let models = get(models).with_state(upstreams.clone());
-        let model = get(model).with_state(upstreams);
-        let mut endpoints = vec![
-            Endpoint::new("/v1/models", GET, models),
-            // The name of a model holds a slash.
-            Endpoint::new("/v1/models/{*id}", GET, model),
-        ];
-        for path in PATHS {
-            endpoints.push(Endpoint::new(format!("/v1{path}"), POST, proxied.clone()));
-            endpoints.push(Endpoint::new(format!("/routing/v1{path}"), POST, decided.clone()));
-        }
-        // They count or compact for the model of the session, and must not be what decides it.
-        let probe = AddExtensionLayer::new(Probe).layer(proxied);
-        for path in PROBES {
-            endpoints.push(Endpoint::new(path, POST, probe.clone()));
-        }
-        endpoints.extend([
-            Endpoint::new("/healthz", GET, alive).for_everyone(),
-            Endpoint::new("/readyz", GET, ready).for_everyone(),
-            Endpoint::new("/metrics", GET, scrape).for_everyone(),
-        ]);
+
+        let mut endpoints = model_endpoints(&upstreams);
+        endpoints.extend(session_endpoints(config, &upstreams, &sessions, observer)?);
+        endpoints.extend(health_endpoints(&metrics, &sessions));
         let path = |endpoint: &Endpoint| endpoint.path().to_owned();
         let counted = endpoints.iter().filter(|endpoint| endpoint.access() == Access::Clients);
         let observer = Observer::new(
@@ -192,6 +142,78 @@ impl App {
     pub(crate) fn front(&self, keys: &[ClientKey]) -> Front {
         Front::new(self.endpoints.clone(), self.observer.clone(), keys, self.others.clone())
     }
+}
+
+/// What clients may ask for by name.
+fn model_endpoints(upstreams: &Arc<Upstreams>) -> Vec<Endpoint> {
+    let models = get(models).with_state(upstreams.clone());
+    let model = get(model).with_state(upstreams.clone());
+    vec![
+        Endpoint::new("/v1/models", GET, models),
+        // The name of a model holds a slash.
+        Endpoint::new("/v1/models/{*id}", GET, model),
+    ]
+}
+
+/// What belongs to a session: requests to a model, and those that only ask which one it would be.
+fn session_endpoints(
+    config: &Config,
+    upstreams: &Arc<Upstreams>,
+    sessions: &Sessions,
+    observer: Option<Arc<dyn TurnObserver>>,
+) -> std::io::Result<Vec<Endpoint>> {
+    let is_recorded = observer.is_some();
+    let recorder = observer.clone().map(|observer| TurnRecorder::new(observer, sessions.clone()));
+    let intake = IntakeLayer::new(upstreams.clone(), config.limits)
+        .turns(turns(config))
+        .body_ids(!config.routing.body_ids.is_empty());
+    let affinity = affinity(config, sessions.store(), upstreams);
+    let proxied = ServiceBuilder::new()
+        // Reads and checks the body, which the router and the proxy need whole.
+        .layer(intake.clone())
+        // Lets the router report how long it took, if that is recorded.
+        .option_layer(is_recorded.then(|| MapRequestLayer::new(RouterClock::attach)))
+        // Decides or recalls the model.
+        .layer(affinity.clone())
+        // Routes some of the pinned turns once more, to count what the router would have done.
+        .option_layer(shadow(config, upstreams, observer))
+        // Gives the refusals of the layer above and the answers of those below one body type.
+        .map_response_body(Body::new)
+        // Reads each answer once: ends its pin, follows its id, records its turn.
+        .layer(answer(config, recorder))
+        // Goes on with the next candidate when a provider fails.
+        .option_layer(failover(config, upstreams))
+        .service(Proxy::new(upstreams.clone(), withheld(config), config.limits)?);
+    let deciding = upstreams.clone();
+    let decided = ServiceBuilder::new()
+        .layer(intake.deciding())
+        // The same layer: a session decided here is pinned there.
+        .layer(affinity)
+        .map_response_body(Body::new)
+        .layer(AnswerLayer::new())
+        .service(service_fn(move |request| decide(deciding.clone(), request)));
+
+    let mut endpoints = Vec::new();
+    for path in PATHS {
+        endpoints.push(Endpoint::new(format!("/v1{path}"), POST, proxied.clone()));
+        endpoints.push(Endpoint::new(format!("/routing/v1{path}"), POST, decided.clone()));
+    }
+    // They count or compact for the model of the session, and must not be what decides it.
+    let probe = AddExtensionLayer::new(Probe).layer(proxied);
+    endpoints.extend(PROBES.map(|path| Endpoint::new(path, POST, probe.clone())));
+    Ok(endpoints)
+}
+
+/// What anyone may ask: whether the gateway lives, can serve, and how it does.
+fn health_endpoints(metrics: &Metrics, sessions: &Sessions) -> [Endpoint; 3] {
+    let alive = get(|| async { Json(json!({"status": "ok"})) });
+    let ready = get(ready).with_state(sessions.clone());
+    let scrape = get(scrape).with_state((metrics.clone(), sessions.clone()));
+    [
+        Endpoint::new("/healthz", GET, alive).for_everyone(),
+        Endpoint::new("/readyz", GET, ready).for_everyone(),
+        Endpoint::new("/metrics", GET, scrape).for_everyone(),
+    ]
 }
 
 #[cfg(test)]

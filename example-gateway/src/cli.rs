@@ -6,6 +6,7 @@
 
 mod check;
 mod demo;
+mod file;
 pub mod report;
 
 use std::io;
@@ -23,6 +24,7 @@ use uuid::Uuid;
 
 use self::check::Check;
 use self::demo::Demo;
+use self::file::configured_file;
 use crate::config::{Config, Mode, http_base, socket_address};
 use crate::edge::shutdown;
 use crate::gateway::Gateway;
@@ -65,16 +67,6 @@ enum Command {
         /// The shell.
         shell: Shell,
     },
-}
-
-/// The variable that names the configuration if no argument does.
-const CONFIG_VARIABLE: &str = "AFFINITY_CONFIG";
-
-/// The file that is `named`, else that of the environment. An empty variable names none.
-fn configured_file(named: Option<PathBuf>) -> Option<PathBuf> {
-    // Not by clap: the variable would count as an option of serve before another command.
-    let variable = || std::env::var_os(CONFIG_VARIABLE).filter(|file| !file.is_empty());
-    named.or_else(|| variable().map(PathBuf::from))
 }
 
 #[derive(Args, Debug, Default, PartialEq)]

@@ -24,7 +24,7 @@ mod preferences;
 mod providers;
 mod router;
 mod routing;
-mod summary;
+pub mod summary;
 mod tracing;
 mod tree;
 mod url;
@@ -51,7 +51,6 @@ pub(crate) use providers::of_wildcard;
 pub use providers::{Interface, Provider};
 pub use router::Router;
 pub use routing::{Release, Routing};
-pub use summary::{Summary, summary};
 pub use tracing::{SpanAttributes, Tracing};
 pub use url::http_base;
 

@@ -14,7 +14,6 @@
 
 pub(crate) mod drains;
 pub(crate) mod hop;
-mod provider;
 pub(crate) mod providers;
 pub(crate) mod proxy;
 mod stall;

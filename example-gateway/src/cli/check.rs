@@ -11,8 +11,9 @@ use std::process::ExitCode;
 use clap::Args;
 use http::Uri;
 
-use crate::cli::configured_file;
-use crate::config::{Config, Mode, http_base, summary};
+use crate::cli::file::configured_file;
+use crate::config::summary::summary;
+use crate::config::{Config, Mode, http_base};
 use crate::lab::exit::code;
 use crate::lab::term::Terminal;
 use crate::stack::sessions;

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Listener;
 use super::address::socket_address;
 use super::at::At;
+use super::listeners::Listener;
 
 /// The address of the admin API, and who may call it.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ use super::abilities::{self, Inputs, Protocols};
 use super::at::At;
 use super::url;
 use super::vendors::Vendor;
+use crate::protocol::Protocol;
 
 /// One model, or all models of a provider, and how to reach it.
 #[derive(Clone, Debug)]
@@ -42,7 +43,12 @@ impl Provider {
     /// The model as the provider calls it: `gpt-4o` of `openai/gpt-4o`, and `*` of a wildcard.
     #[must_use]
     pub fn id(&self) -> &str {
-        self.model.as_str().split_once('/').map_or(self.model.as_str(), |(_, id)| id)
+        self.upstream_id(&self.model)
+    }
+
+    /// What the provider itself calls `model`: the name without its first part.
+    pub(crate) fn upstream_id<'a>(&self, model: &'a ModelName) -> &'a str {
+        model.as_str().split_once('/').map_or(model.as_str(), |(_, id)| id)
     }
 
     /// The first part of the model's name: `openai` of `openai/gpt-4o`.
@@ -62,6 +68,15 @@ impl Provider {
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
         self.id() == "*"
+    }
+
+    /// Whether the provider takes requests of `protocol`.
+    pub(crate) fn speaks(&self, protocol: Protocol) -> bool {
+        match protocol {
+            Protocol::Chat => self.protocols.chat,
+            Protocol::Messages => self.protocols.messages,
+            Protocol::Responses => self.protocols.responses,
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use std::time::Duration;
 use affinity_layer::{BodyId, Expiry};
 use secrecy::ExposeSecret as _;
 
+use super::summary::summary;
 use super::*;
 
 /// No value of these may ever be shown.

@@ -1,6 +1,6 @@
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
-use example_gateway::config::{Config, Mode, summary};
+use example_gateway::config::{Config, Mode, summary::summary};
 
 /// Configurations: any text is read or refused with a place, and what was read can be shown.
 pub fn config(data: &[u8]) {
