@@ -242,8 +242,8 @@ impl Tokens {
 }
 
 /// The id of a response. It stands in another place in a stream than in a plain answer, and the `id` of
-/// an event or of an item is not it. The first one holds, and strings that are longer than a session id
-/// may be never get here.
+/// an event or of an item is not it. The first one holds. The scanner reports none that is longer
+/// than a session id may be.
 #[derive(Debug)]
 pub(super) struct ResponseId {
     place: &'static [Step],

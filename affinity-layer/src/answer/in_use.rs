@@ -9,11 +9,12 @@
 //!    passed since the last use. Two uses in a row may fail without loss of the pin.
 //! 2. A store that has the pin at hand notes the use at once, without waiting. Else it is read in the
 //!    background, which counts as a use, for 1 s at most; the answer never waits.
-//! 3. The end of the answer is a use as well, so that the idle time runs from there.
+//! 3. The end of the answer is a use as well, so that the idle time runs from there; in the background
+//!    only if a quarter of it has passed since the last use.
 //! 4. The maximum age of the pin counts meanwhile, and no use prolongs that.
 //!
 //! An idle time that outlasts every answer would do without all this, but it would keep the pins of dead
-//! sessions as long. Nor does a probe keep a session: it only looks at a pin.
+//! sessions as long. A probe uses its pin when it arrives and does not keep it in use.
 
 use std::pin::Pin;
 use std::task::Context;

@@ -60,7 +60,8 @@ pub trait AnswerObserver: Send {
     ///
     /// - Called for every status. It is not called when the inner service returns an error.
     /// - The extensions are those that inner layers have left: with failover below, they hold the
-    ///   [`PinnedModel`](crate::PinnedModel) that served if it is another one than the request's.
+    ///   [`PinnedModel`](crate::PinnedModel) that the answer is from, unless the request's own model has
+    ///   served.
     fn on_head(&mut self, head: &Parts) {
         let _ = head;
     }
