@@ -15,6 +15,7 @@ use http::{Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::rt::{Read, Write};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -31,6 +32,13 @@ const IDLE: Duration = Duration::from_secs(90);
 /// A connection that breaks within this time of a request was being closed when the request was sent.
 /// Later, the provider was at work on the request and must not get it twice.
 const RACE: Duration = Duration::from_secs(1);
+
+/// Without a frame for this time, a connection of HTTP/2 that a request waits on is pinged.
+const PING_AFTER: Duration = Duration::from_secs(20);
+
+/// How long the answer to a ping may take. A connection that has died silently would otherwise take every
+/// session's requests until the system gives it up, after a quarter of an hour.
+const PONG_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) type Connector = HttpsConnector<HttpConnector>;
 
@@ -136,10 +144,7 @@ impl Pool {
         let stream = self.connector.clone().oneshot(self.base.clone()).await;
         let stream = stream.map_err(Failure::Connect)?;
         if stream.connected().is_negotiated_h2() {
-            let mut builder = http2::Builder::new(TokioExecutor::new());
-            let handshake = builder.timer(TokioTimer::new()).handshake(stream).await;
-            let (shared, driven) = handshake.map_err(Failure::Exchange)?;
-            tokio::spawn(driven);
+            let shared = multiplexed(stream).await.map_err(Failure::Exchange)?;
             self.kept().shared = Some(shared.clone());
             return Ok(Connection::Http2(shared));
         }
@@ -169,6 +174,23 @@ impl Pool {
         };
         Ok(response.map(|body| Lent::new(body, lender)))
     }
+}
+
+/// A connection of HTTP/2 over `stream`, which ends when it falls silent under a request. Unused, it is
+/// not pinged: some providers count pings without a request as abuse.
+async fn multiplexed<T>(stream: T) -> hyper::Result<http2::SendRequest<Slices>>
+where
+    T: Read + Write + Send + Unpin + 'static,
+{
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PONG_WITHIN)
+        .keep_alive_while_idle(false);
+    let (shared, driven) = builder.handshake(stream).await?;
+    tokio::spawn(driven);
+    Ok(shared)
 }
 
 /// Closes connections that were unused for [`IDLE`], until there are none.
@@ -251,10 +273,69 @@ impl Body for Lent {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use std::convert::Infallible;
+
+    use hyper::server::conn::http2 as server;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional, duplex};
     use tokio::net::TcpListener;
+    use tokio::sync::oneshot;
 
     use super::*;
+
+    fn pool(base: &str) -> Arc<Pool> {
+        let connector = crate::upstream::proxy::connector(false).unwrap();
+        Arc::new(Pool::new(connector, base.parse().unwrap()))
+    }
+
+    /// A pool with a connection of HTTP/2 to a provider that answers each request after `delay`. Once
+    /// told to, the provider takes what it is sent and says nothing.
+    async fn over_http2(delay: Duration) -> (Arc<Pool>, oneshot::Sender<()>) {
+        let (ours, mut near) = duplex(64 * 1024);
+        let (mut far, theirs) = duplex(64 * 1024);
+        let (silence, silenced) = oneshot::channel();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = copy_bidirectional(&mut near, &mut far) => {}
+                Ok(()) = silenced => while near.read(&mut [0; 1024]).await.unwrap() > 0 {},
+            }
+        });
+        let answer = service_fn(move |_: Request<Incoming>| async move {
+            tokio::time::sleep(delay).await;
+            Ok::<_, Infallible>(Response::new(Slices::default()))
+        });
+        let builder = server::Builder::new(TokioExecutor::new());
+        tokio::spawn(builder.serve_connection(TokioIo::new(theirs), answer));
+        let pool = pool("http://provider.example");
+        pool.kept().shared = Some(multiplexed(TokioIo::new(ours)).await.unwrap());
+        (pool, silence)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http2_connection_that_falls_silent_costs_its_request_and_is_left() {
+        for unused in [Duration::ZERO, Duration::from_secs(3600)] {
+            let (pool, silence) = over_http2(Duration::ZERO).await;
+            pool.send(Request::new(Slices::default())).await.unwrap();
+            tokio::time::sleep(unused).await;
+            assert!(pool.take().is_some(), "unused, it is kept");
+            silence.send(()).unwrap();
+            let sent = Instant::now();
+            let limit = PING_AFTER + PONG_WITHIN + Duration::from_secs(1);
+            let answer = tokio::time::timeout(limit, pool.send(Request::new(Slices::default())));
+            assert!(matches!(answer.await, Ok(Err(Failure::Exchange(_)))), "after {unused:?}");
+            assert!(sent.elapsed() >= PONG_WITHIN);
+            assert!(pool.take().is_none(), "the next request gets a new connection");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_provider_that_answers_pings_is_waited_for() {
+        let (pool, _silence) = over_http2(Duration::from_secs(3600)).await;
+        let answer = pool.send(Request::new(Slices::default())).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(pool.take().is_some());
+    }
 
     #[tokio::test]
     async fn a_connection_that_nobody_uses_is_closed() {
@@ -266,8 +347,7 @@ mod tests {
             stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
             stream.read(&mut [0; 1]).await.unwrap()
         });
-        let connector = crate::upstream::proxy::connector(false).unwrap();
-        let pool = Arc::new(Pool::new(connector, base.parse().unwrap()));
+        let pool = pool(&base);
         pool.send(Request::new(Slices::default())).await.unwrap();
         assert_eq!(pool.kept().idle.len(), 1);
         tokio::time::pause();
