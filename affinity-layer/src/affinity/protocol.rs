@@ -25,8 +25,8 @@
 //!
 //! A store that fails counts as one without a pin, unless the layer requires it; a router that fails
 //! leaves the session with the pin that it has, else the request with the model that it asks for.
-//! Neither is an error of the request, and nothing of it is stored. [`Protocol::concluded`] has all
-//! combinations.
+//! Neither is an error of the request, and the answer to a failed router is never stored.
+//! [`Protocol::concluded`] has all combinations.
 //!
 //! # Cancellation
 //!

@@ -226,8 +226,8 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
         }
     }
 
-    /// Notes for the log whether the store answered, and passes `result` on. Metrics are counted apart,
-    /// because a decision of this process counts there as a failed read.
+    /// Notes for the log whether the store answered, and passes `result` on. The caller counts it,
+    /// because only the caller can name what was found.
     fn watched<T>(&self, call: StoreCall, result: Result<T, StoreError>) -> Result<T, StoreError> {
         match &result {
             Ok(_) => self.health.store_answered(call),

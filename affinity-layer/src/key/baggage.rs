@@ -14,6 +14,9 @@ const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
 /// The member `session.id` of `baggage`, as OpenTelemetry's conventions name it. What is empty, too long,
 /// no UTF-8 or there twice with different values names no session: whoever wrote it did not mean us.
+///
+/// Properties of the member are ignored. Its value is percent-decoded, as W3C has it, and then encoded as an
+/// id from a body is, so that any text can be an id.
 pub(super) fn session(headers: &HeaderMap) -> Option<HeaderValue> {
     let lists = headers.get_all(BAGGAGE).iter().filter_map(|list| list.to_str().ok());
     let mut values = lists.flat_map(|list| list.split(',')).filter_map(|member| {

@@ -152,7 +152,9 @@ impl BodyIds {
         Self { is_kept: false, ..self }
     }
 
-    /// Reads the ids out of a whole body; none when it is not a JSON object.
+    /// Reads the ids out of a whole body; none when it is not a JSON object. The other members are passed over
+    /// without being built. A body that has one of these members twice has no ids here, because nobody knows
+    /// which of them its provider reads.
     pub(crate) fn of_body(body: &[u8]) -> Self {
         #[derive(Default, Deserialize)]
         struct Members<'a> {

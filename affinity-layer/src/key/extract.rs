@@ -158,7 +158,8 @@ impl KeySource {
         Ok(Some(key))
     }
 
-    /// Whether a request is that of a sub-agent that shares the pin of its main loop.
+    /// Whether a request is that of a sub-agent that shares the pin of its main loop: one whose session
+    /// was just inherited, or that says who it is under the parent's own session id.
     pub(crate) fn is_guest(&self, seen: &Seen<'_>) -> bool {
         seen.sub_agent && self.sub_agents == SubAgents::Inherit
     }
@@ -232,6 +233,13 @@ impl KeySource {
 }
 
 /// The one value of a header; a repeated header is fine as long as it repeats itself.
+///
+/// A proxy may send a header twice. If the values differ, nobody can say which of them was meant: to take
+/// the first would let a client add an id in front of the one that its proxy sets.
+///
+/// # Errors
+///
+/// [`InvalidPart::Conflict`] for values that differ.
 pub(crate) fn single<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -245,6 +253,10 @@ pub(crate) fn single<'a>(
 }
 
 /// Whether a request may use a model at all. The rest passes the layer and never makes a pin.
+///
+/// A list of models, a preflight or a handshake of a WebSocket has no prompt, and a decision about it would
+/// bind its session to nothing that it asked for. The method says so, and not the path: which paths there
+/// are is the application's business.
 pub(crate) fn asks_a_model<B>(request: &http::Request<B>, seen: &Seen<'_>) -> bool {
     // Java's client offers h2c with every request; servers ignore the offer (RFC 9113, section 3.1),
     // and the request is one like any other.

@@ -61,7 +61,7 @@ impl Fingerprint {
     }
 
     /// Draws the key at random: no other process finds the same sessions, nor does this one once it
-    /// was started again.
+    /// was started again. Right for pins in memory, which end with the process as well.
     #[must_use]
     pub fn random() -> Self {
         let mut hasher = blake3::Hasher::new();
@@ -71,8 +71,9 @@ impl Fingerprint {
         Self(hasher.finalize().into())
     }
 
-    /// For openings that come with a counter of the client. The key is not secret: the id is as hard to
-    /// guess as both together, and every replica finds it.
+    /// For openings that come with a counter of the client, such as goose's date and number, which strangers
+    /// send as well. The key is not secret: the id is as hard to guess as both together, and every replica
+    /// finds it.
     pub(super) fn beside_counter() -> Self {
         Self(blake3::derive_key("affinity-layer 2026-11-30 openings beside a counter", &[]))
     }
@@ -103,10 +104,11 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// What stays of a conversation, in any of the three protocols.
+/// What stays of a conversation, in any of the three protocols: the same texts have the same opening in
+/// each of them.
 struct Opening {
     instructions: String,
-    /// Whether there are any.
+    /// Whether there are any: an agent's loop has tools, its calls for a title or a summary have none.
     tools: bool,
     message: String,
 }
@@ -164,7 +166,8 @@ struct Item<'a> {
     content: &'a RawValue,
 }
 
-/// The text of a string or of a list of parts, of which one part is the same as a string.
+/// The text of a string or of a list of parts, of which one part is the same as a string. Parts without a
+/// text, such as images, and those that hold nothing but a harness's block are left out.
 fn text(content: &RawValue) -> String {
     #[derive(Deserialize)]
     struct Part<'a> {

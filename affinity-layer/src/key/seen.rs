@@ -21,6 +21,7 @@ use crate::headers::OURS;
 /// request has about as many headers as there are names to ask for.
 #[derive(Clone, Debug)]
 pub(super) struct Watched {
+    /// In order of rank, each with its mark, which is compared before the name is.
     names: Vec<(Mark, HeaderName, Role)>,
     /// The marks of all names: most other headers have none of them.
     marks: Mark,
@@ -128,7 +129,8 @@ impl Watched {
 }
 
 impl<'a> Seen<'a> {
-    /// Notes a value for the session: one of a lower rank gives way, one of the same rank must be the same.
+    /// Notes a value for the session. A name gives way to one that comes before it in the list; the same name
+    /// again must have the same value.
     fn named(&mut self, rank: usize, value: &'a HeaderValue) {
         match &mut self.session {
             Some(named) if named.rank < rank => {}
@@ -158,6 +160,11 @@ impl<'a> Seen<'a> {
     }
 
     /// The value of the first header in the list that is present.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPart::Conflict`] if that header came again with another value. A header that comes later in the
+    /// list can contradict itself as it likes, because nobody looks at it.
     pub(super) fn session(&self) -> Result<Option<&'a HeaderValue>, InvalidPart> {
         match &self.session {
             Some(named) if named.conflict => Err(InvalidPart::Conflict),
@@ -169,7 +176,8 @@ impl<'a> Seen<'a> {
 /// One of 64 bits.
 type Mark = u64;
 
-/// By the length of a name and its end, which distinguish common headers.
+/// By the length of a name and its end, which distinguish common headers. Both are at hand without reading
+/// the name, and the factor spreads neighbouring lengths over the bits.
 #[inline]
 fn mark(name: &HeaderName) -> Mark {
     let name = name.as_str().as_bytes();

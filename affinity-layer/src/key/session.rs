@@ -79,7 +79,7 @@ impl KeySource {
         Some(self.with_lane(key.with_scope(scope), &parts.extensions))
     }
 
-    /// The key that a link leads to, with the lane of the request at hand.
+    /// The key with the lane of the request at hand, where ids of its kind have lanes.
     pub(crate) fn with_lane(&self, key: AffinityKey, extensions: &Extensions) -> AffinityKey {
         match key.kind() {
             // An agent makes side calls under the id of its main loop, and others may have the same
@@ -113,6 +113,8 @@ impl KeySource {
         counter.filter(|counter| self.reads_agents() && !counter.is_empty())
     }
 
+    /// The key by the opening of the conversation: with the secret of the layer if it has a fingerprint, else
+    /// only beside a client's counter, under a key of the hash that is no secret.
     #[cfg(feature = "fingerprint")]
     fn guess(&self, headers: &HeaderMap, body: &[u8]) -> Option<AffinityKey> {
         let counter = self.counter(headers).map(HeaderValue::as_bytes);
