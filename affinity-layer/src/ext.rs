@@ -31,17 +31,37 @@ use http::Extensions;
 use crate::ModelName;
 
 /// In the extensions of a request that may use a pin and must not make one, such as one that counts
-/// tokens: without a pin it gets the requested model, and the router is not asked.
+/// tokens: without a pin it gets the requested model, and the router is not asked. It takes precedence over
+/// what the client asks for by `bypass` or `refresh`.
+///
+/// ```
+/// use affinity_layer::ext::Probe;
+///
+/// // What a layer outside does that knows the paths of the API.
+/// fn mark<B>(request: &mut http::Request<B>) {
+///     if request.uri().path().ends_with("/count_tokens") {
+///         request.extensions_mut().insert(Probe);
+///     }
+/// }
+/// # let mut request = http::Request::post("/v1/messages/count_tokens").body(()).unwrap();
+/// # mark(&mut request);
+/// # assert!(request.extensions().get::<Probe>().is_some());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Probe;
 
 /// In the extensions of a request that opens a new turn of its session: an existing pin moves to a new
 /// decision, as with `x-plano-affinity: refresh`. Requests without it keep the model.
+///
+/// A session without a pin is routed as by any first request. The mark has no effect on a sub-agent that
+/// shares the pin of its main loop, nor beside a control of the client. Where an
+/// [order of escalation](crate::AffinityLayer::escalation) is set, the pin moves only to a stronger model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NewTurn;
 
 /// In the extensions of a request that continues a turn, such as one that brings the result of a tool:
-/// it keeps the model, also while its session [warms up](crate::AffinityLayer::warm_up).
+/// it keeps the model, also while its session [warms up](crate::AffinityLayer::warm_up). Without a warm-up
+/// it changes nothing, because every request keeps the model then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MidTurn;
 
@@ -51,7 +71,8 @@ pub struct MidTurn;
 pub(crate) struct Guest;
 
 impl Guest {
-    /// Marks a request as a guest's.
+    /// Marks a request as a guest's. It never opens a turn and never counts as one of a warm-up; that it must
+    /// not end the pin is checked where answers are read.
     pub(crate) fn admit(request: &mut Extensions) {
         request.remove::<NewTurn>();
         request.insert(MidTurn);
@@ -62,7 +83,9 @@ impl Guest {
 /// The model a request asks for, for when the router has no answer or no route matches.
 ///
 /// Without this extension the layer reads the top-level `model` of a JSON body. A gateway that
-/// resolves aliases sets it, so that the name is the configured one.
+/// resolves aliases sets it, so that the name is the configured one. Whoever sets it answers for it:
+/// [`accept_models`](crate::AffinityLayer::accept_models) is not asked about it, as it is about a name in a
+/// body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestedModel(pub ModelName);
 
