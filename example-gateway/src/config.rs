@@ -5,7 +5,7 @@
 //!    warning.
 //! 3. `$NAME` and `${NAME}` in a value are environment variables, `$$` is a `$`. A variable that is not
 //!    set is an error, and the value of a variable is never shown.
-//! 4. No error, warning, `Debug` form or [`summary()`] shows a secret.
+//! 4. No error, warning, `Debug` form or [`summary`] shows a secret.
 
 mod abilities;
 mod address;

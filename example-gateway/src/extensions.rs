@@ -15,7 +15,7 @@
 //! | [`Probe`](affinity_layer::ext::Probe) | `app`, for counted tokens | the affinity layer, `stack::turns`, `stack::shadow` |
 //! | [`PinnedModel`](affinity_layer::PinnedModel) | the affinity layer, failover | `upstream`, `stack` |
 //! | [`SecondChance`](affinity_layer::ext::SecondChance), in a response | `error`, for a kept connection that broke | failover |
-//! | [`LastingFailure`](affinity_layer::ext::LastingFailure), in a response | `error` and `upstream::proxy`, for a credential of ours that is refused | failover |
+//! | [`LastingFailure`](affinity_layer::ext::LastingFailure), in a response | `error` and `upstream::proxy`, for a refusal that the client cannot mend | failover |
 //! | [`PassingFailure`](affinity_layer::ext::PassingFailure), in a response | `upstream::proxy`, for a 200 that begins with an error | failover, `upstream::watch` |
 
 use std::hash::{BuildHasher, RandomState};
