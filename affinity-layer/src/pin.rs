@@ -74,14 +74,18 @@ impl Selection {
     /// Most candidates that are kept of a decision, so that no router can make a pin of any size.
     pub const MAX_CANDIDATES: usize = 32;
 
+    /// Most bytes that the names of these candidates have together.
+    pub const MAX_CANDIDATES_BYTES: usize = 2048;
+
     /// The choice of `model` alone, without a route or other candidates.
     #[must_use]
     pub fn of(model: ModelName) -> Self {
         Self { candidates: Box::new([model.clone()]), model, route: None, warm_up: 0 }
     }
 
-    /// The best candidate of `decision`, `None` when no route matched. Of the candidates the first
-    /// [`MAX_CANDIDATES`](Self::MAX_CANDIDATES) are kept: they stay in memory as long as the pin.
+    /// The best candidate of `decision`, `None` when no route matched. The first candidates are kept
+    /// with it, as many as [`MAX_CANDIDATES`](Self::MAX_CANDIDATES) and
+    /// [`MAX_CANDIDATES_BYTES`](Self::MAX_CANDIDATES_BYTES) let in.
     #[must_use]
     pub fn best(decision: RouteDecision) -> Option<Self> {
         let model = decision.models.first()?.clone();
@@ -89,17 +93,34 @@ impl Selection {
     }
 
     /// The choice of `model` with what else a store has kept of it: the inverse of
-    /// [`model`](Self::model), [`route`](Self::route) and [`candidates`](Self::candidates), of which
-    /// the first [`MAX_CANDIDATES`](Self::MAX_CANDIDATES) count. A store that keeps it field by field
-    /// also needs [`with_warm_up`](Self::with_warm_up).
+    /// [`model`](Self::model), [`route`](Self::route) and [`candidates`](Self::candidates), within the
+    /// limits of [`best`](Self::best). A `model` that is not among those comes before them. A store that
+    /// keeps it field by field also needs [`with_warm_up`](Self::with_warm_up).
     #[must_use]
     pub fn new(
         model: ModelName,
         route: Option<RouteName>,
         candidates: impl IntoIterator<Item = ModelName>,
     ) -> Self {
-        let candidates = candidates.into_iter().take(Self::MAX_CANDIDATES).collect();
-        Self { model, route, candidates, warm_up: 0 }
+        let mut candidates = candidates.into_iter().take(Self::MAX_CANDIDATES).collect();
+        Self::cut(&mut candidates);
+        if !candidates.contains(&model) {
+            candidates.insert(0, model.clone());
+            Self::cut(&mut candidates);
+        }
+        Self { model, route, candidates: candidates.into(), warm_up: 0 }
+    }
+
+    /// Drops the candidates from the first one on that is beyond a limit. One name is always within.
+    fn cut(candidates: &mut Vec<ModelName>) {
+        let mut room = Self::MAX_CANDIDATES_BYTES;
+        let fit = candidates.iter().take(Self::MAX_CANDIDATES).take_while(|candidate| {
+            let left = room.checked_sub(candidate.as_str().len());
+            room = left.unwrap_or_default();
+            left.is_some()
+        });
+        let fit = fit.count();
+        candidates.truncate(fit);
     }
 
     /// The same route and candidates with another model in use. It need not be one of the candidates.
@@ -245,6 +266,32 @@ mod tests {
         let selection = Selection::best(RouteDecision::new(models)).unwrap();
         assert_eq!(selection.candidates().len(), Selection::MAX_CANDIDATES);
         assert_eq!(selection.model().as_str(), "m/0");
+    }
+
+    #[test]
+    fn long_names_of_candidates_are_cut_by_their_bytes() {
+        let long = |n: usize| ModelName::new(&format!("m/{n:0254}")).unwrap();
+        let longest = Selection::best(RouteDecision::new((0..32).map(long))).unwrap();
+        assert_eq!(longest.model(), &long(0));
+        assert_eq!(longest.candidates(), [0, 1, 2, 3, 4, 5, 6, 7].map(long), "2 KiB to the byte");
+        // The ranking has no holes: what comes after one that is too long is dropped as well.
+        let short = ModelName::new("m/s").unwrap();
+        let mixed = [short.clone()].into_iter().chain((0..8).map(long)).chain([short.clone()]);
+        let mixed = Selection::best(RouteDecision::new(mixed)).unwrap();
+        assert_eq!(mixed.candidates().len(), 8);
+        assert_eq!(mixed.candidates()[0], short);
+    }
+
+    #[test]
+    fn the_model_in_use_is_a_candidate_however_many_are_dropped() {
+        let long = |n: usize| ModelName::new(&format!("m/{n:0254}")).unwrap();
+        for given in [(0..32).map(long).collect::<Vec<_>>(), (0..8).map(long).collect(), vec![]] {
+            let selection = Selection::new(long(31), None, given);
+            assert_eq!(selection.candidates()[0], long(31));
+            assert!(selection.candidates().len() <= 8);
+        }
+        let ranked = Selection::new(long(2), None, (0..32).map(long));
+        assert_eq!(ranked.candidates(), [0, 1, 2, 3, 4, 5, 6, 7].map(long), "in its own place");
     }
 
     #[test]

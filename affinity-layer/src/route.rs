@@ -43,7 +43,8 @@ impl RouteRequest {
 /// that could not decide returns an error instead, and nothing is stored.
 ///
 /// Of the candidates that can be served the first
-/// [`MAX_CANDIDATES`](crate::Selection::MAX_CANDIDATES) are kept in the pin, for failover.
+/// [`MAX_CANDIDATES`](crate::Selection::MAX_CANDIDATES) are kept in the pin, for failover, with at most
+/// [`MAX_CANDIDATES_BYTES`](crate::Selection::MAX_CANDIDATES_BYTES) of names.
 ///
 /// ```
 /// use affinity_layer::{ModelName, RouteDecision, RouteName};

@@ -132,21 +132,13 @@ fn parse(value: &[u8]) -> Option<Read> {
     serde_json::from_slice(value).ok()
 }
 
-/// The pin that the parts make. The model in use is always among the candidates, of which at most
-/// 32 count.
+/// The pin that the parts make. The model in use is always among the candidates.
 fn pin(read: Read) -> Pin {
     let model = read.model_name;
     let route = read.route_name.as_str().and_then(|route| RouteName::new(route).ok());
     let candidates = read.candidates.as_array().map(Vec::as_slice).unwrap_or_default();
     let names = candidates.iter().filter_map(Value::as_str);
-    let mut candidates: Vec<ModelName> = names
-        .filter_map(|name| ModelName::new(name).ok())
-        .take(Selection::MAX_CANDIDATES)
-        .collect();
-    if !candidates.contains(&model) {
-        candidates.truncate(Selection::MAX_CANDIDATES - 1);
-        candidates.insert(0, model.clone());
-    }
+    let candidates = names.filter_map(|name| ModelName::new(name).ok());
     let warm_up = read.warm_up.as_u64().and_then(|turns| turns.try_into().ok());
     let selection = Selection::new(model, route, candidates);
     Pin {

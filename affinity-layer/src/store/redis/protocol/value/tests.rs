@@ -68,6 +68,28 @@ fn a_model_that_is_no_candidate_is_one_within_the_limit() {
 }
 
 #[test]
+fn a_pin_of_many_long_candidates_stays_small() {
+    let long = |n: usize| model(&format!("m/{n:0>254}").replace('0', "\""));
+    let decision = RouteDecision::new((1..33).map(long));
+    let decision = decision.with_route(RouteName::new(&"r".repeat(256)).unwrap());
+    let pin = Pin {
+        selection: Arc::new(Selection::best(decision).unwrap()),
+        epoch: Epoch(u64::MAX),
+        claimed_at: from_unix_millis(1_763_648_000_000),
+    };
+    let value = encode(&pin);
+    // Each byte of these names is two in JSON.
+    assert!(value.len() <= 2 * Selection::MAX_CANDIDATES_BYTES + 1024, "{}", value.len());
+    assert_eq!(decode(value.as_bytes()), Some(pin));
+    // What an older version wrote is cut when it is read.
+    let others: Vec<_> = (1..33).map(|n| format!("\"m/{n:0>254}\"")).collect();
+    let old = format!("{{\"model_name\":\"a/b\",\"candidates\":[{}]}}", others.join(","));
+    let pin = decode(old.as_bytes()).unwrap();
+    assert_eq!(pin.selection.candidates()[0], model("a/b"));
+    assert!(encode(&pin).len() <= Selection::MAX_CANDIDATES_BYTES + 512);
+}
+
+#[test]
 fn what_names_no_usable_model_is_none() {
     let long = format!("{{\"model_name\":\"{}\"}}", "m".repeat(257));
     let huge = format!("{{\"model_name\":\"m\",\"x\":\"{}\"}}", "x".repeat(MAX_VALUE_LEN));
