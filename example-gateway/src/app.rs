@@ -26,7 +26,7 @@ use tower::{Layer, ServiceBuilder, service_fn};
 use tower_http::ServiceBuilderExt;
 use tower_http::add_extension::AddExtensionLayer;
 
-use crate::config::{ClientKey, Config};
+use crate::config::{Config, Listener};
 use crate::edge::front::{Access, Endpoint, Front};
 use crate::extensions::RouterClock;
 use crate::ops::admin;
@@ -138,9 +138,11 @@ impl App {
         self.live.as_ref()
     }
 
-    /// What a listener with `keys` serves; without keys, everyone is let in.
-    pub(crate) fn front(&self, keys: &[ClientKey]) -> Front {
-        Front::new(self.endpoints.clone(), self.observer.clone(), keys, self.others.clone())
+    /// What `listener` serves; without keys, everyone is let in.
+    pub(crate) fn front(&self, listener: &Listener) -> Front {
+        let (endpoints, observer) = (self.endpoints.clone(), self.observer.clone());
+        let front = Front::new(endpoints, observer, &listener.client_keys, self.others.clone());
+        front.behind(listener.trusted_proxies.clone())
     }
 }
 

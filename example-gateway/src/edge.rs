@@ -17,6 +17,7 @@ pub(crate) mod auth;
 pub(crate) mod browsers;
 pub(crate) mod connection;
 pub(crate) mod door;
+mod forwarded;
 pub(crate) mod front;
 mod gate;
 mod guarded;

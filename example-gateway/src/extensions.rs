@@ -41,7 +41,8 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 pub(crate) enum Client {
     /// One that showed a key: a hash of it.
     Key(u64),
-    /// One without a key: its address, of IPv6 the network of 64 bits that one client has to itself.
+    /// One without a key: its address, which a trusted proxy may have told; of IPv6 the network of 64 bits
+    /// that one client has to itself.
     Peer(IpAddr),
     /// One whose address the system did not tell.
     Unknown,

@@ -116,7 +116,7 @@ impl Gateway {
             // Without its address, which no system refuses to tell, it is checked as on loopback.
             let address = socket.local_addr().map_or(listener.address, |address| address.ip());
             let browsers = Browsers::new(&listener, address);
-            (socket, app.front(&listener.client_keys), browsers, false)
+            (socket, app.front(&listener), browsers, false)
         });
         let steered = admin.zip(app.admin());
         let steered = steered.map(|(socket, front)| (socket, front, Browsers::of_keys(), true));

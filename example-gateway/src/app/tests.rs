@@ -28,7 +28,7 @@ async fn asked(app: &App, path: &str, session: &str, body: Value) -> (StatusCode
         .header("x-model-affinity", session)
         .body(Body::from(body))
         .unwrap();
-    let response = app.front(&[]).answer(request).await;
+    let response = app.front(&Listener::named("test")).answer(request).await;
     let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, serde_json::from_slice(&body).unwrap())

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::address::ip_address;
 use super::at::At;
+use super::proxies::TrustedProxies;
 
 const DEFAULT_PORT: u16 = 12_000;
 const DEFAULT_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -27,6 +28,8 @@ pub struct Listener {
     pub hosts: Hosts,
     /// The web pages that may call it from other sites; `None` without the section.
     pub cors_origins: Option<Origins>,
+    /// The proxies in front of it, whose `X-Forwarded-For` tells clients without a key apart.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// Names by which a listener may be called.
@@ -78,6 +81,7 @@ impl Listener {
             client_keys: Vec::new(),
             hosts: Hosts::These(Vec::new()),
             cors_origins: None,
+            trusted_proxies: TrustedProxies::default(),
         }
     }
 }
@@ -160,6 +164,12 @@ fn read_one(at: &At<'_>) -> Listener {
     }
     if let Some(origins) = at.get("cors").and_then(|cors| cors.require("origins")) {
         listener.cors_origins = Some(read_origins(&origins, has_keys));
+    }
+    if let Some(proxies) = at.get("trusted_proxies") {
+        if has_keys {
+            proxies.warn("has no effect with client_keys");
+        }
+        listener.trusted_proxies = TrustedProxies::read(&proxies);
     }
     listener
 }

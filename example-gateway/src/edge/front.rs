@@ -20,8 +20,8 @@ use secrecy::ExposeSecret;
 use tower::{Service, ServiceExt};
 use tracing::Instrument;
 
-use crate::config::ClientKey;
-use crate::edge::auth;
+use crate::config::{ClientKey, TrustedProxies};
+use crate::edge::{auth, forwarded};
 use crate::error::ApiError;
 use crate::extensions::{Client, Peer};
 use crate::paths::canonical;
@@ -108,6 +108,7 @@ pub(crate) struct Front {
     endpoints: Arc<[Endpoint]>,
     observer: Arc<Observer>,
     keys: Arc<[ClientKey]>,
+    proxies: Arc<TrustedProxies>,
     others: Router,
 }
 
@@ -120,7 +121,13 @@ impl Front {
         keys: &[ClientKey],
         others: Router,
     ) -> Self {
-        Self { endpoints, observer, keys: keys.into(), others }
+        Self { endpoints, observer, keys: keys.into(), proxies: Arc::default(), others }
+    }
+
+    /// Takes the word of `proxies` on the address of a client.
+    #[must_use]
+    pub(crate) fn behind(self, proxies: TrustedProxies) -> Self {
+        Self { proxies: Arc::new(proxies), ..self }
     }
 
     /// What serves `path`, unless that is one of the others.
@@ -165,8 +172,7 @@ impl Front {
         };
         if may_be_long(&request) {
             let key = key.map(|key| Client::with_key(key.key.expose_secret()));
-            let peer = || request.extensions().get().map(|Peer(peer)| Client::at(peer.ip()));
-            let client = key.or_else(peer).unwrap_or(Client::Unknown);
+            let client = key.or_else(|| self.client_at(&request)).unwrap_or(Client::Unknown);
             request.extensions_mut().insert(client);
         }
         // A panic ends this request; connection and process go on.
@@ -176,6 +182,13 @@ impl Front {
         };
         let Ok(response) = answered;
         response
+    }
+
+    /// The client by its address, unless the system did not tell it.
+    fn client_at<B>(&self, request: &Request<B>) -> Option<Client> {
+        let Peer(peer) = request.extensions().get()?;
+        let address = forwarded::client_address(&self.proxies, peer.ip(), request.headers());
+        Some(Client::at(address))
     }
 }
 

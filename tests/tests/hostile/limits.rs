@@ -46,6 +46,51 @@ async fn requests_beyond_the_limit_are_shed_at_once() {
     until(async || gateway.ask(&get("/v1/models")).await.status == 200).await;
 }
 
+/// Clients behind one proxy, each of which sends a body of 200 KiB where one client holds 256 KiB at most.
+/// Those who are refused are told so; the others wait for the provider.
+async fn sent_through_a_proxy(listener: &str, clients: &[&str]) -> Vec<&'static str> {
+    let upstream = Upstream::start(|_| Answer::Silence).await;
+    let setup = Setup::new(&upstream.url()).line("limits: {body_memory_bytes: 1048576}");
+    let gateway = setup.listener(listener).start().await;
+    let (mut kept, mut fates) = (Vec::new(), Vec::new());
+    for client in clients {
+        let mut connection = gateway.connect().await;
+        let body = format!("{}{}", chat(), " ".repeat(200 * 1024));
+        connection.write(&turn().bytes(body).header("x-forwarded-for", client)).await;
+        let served = upstream.count() + 1;
+        let fate = tokio::select! {
+            () = until(async || upstream.count() == served) => "served",
+            answer = connection.answer() => {
+                assert_eq!(answer.refusal(), is(503, "overloaded"));
+                "refused"
+            }
+        };
+        fates.push(fate);
+        kept.push(connection);
+    }
+    fates
+}
+
+#[tokio::test]
+async fn clients_behind_a_trusted_proxy_each_have_their_own_share_of_memory() {
+    let clients = ["192.0.2.1", "192.0.2.1", "192.0.2.9, 192.0.2.1, 10.1.1.1", "192.0.2.2:80"];
+    for trusted in [
+        "trusted_proxies: [127.0.0.0/8, 10.0.0.0/8]",
+        "trusted_proxies: ['::ffff:127.0.0.1', 10.1.1.1]",
+    ] {
+        let fates = sent_through_a_proxy(trusted, &clients).await;
+        assert_eq!(fates, ["served", "refused", "refused", "served"], "{trusted}");
+    }
+    // Garbage is the proxy's own, and so is everything where it is not trusted.
+    let trusted = "trusted_proxies: [127.0.0.1]";
+    let fates = sent_through_a_proxy(trusted, &["unknown", "192.0.2.1", "192.0.2.2, -"]).await;
+    assert_eq!(fates, ["served", "served", "refused"]);
+    for untrusted in ["", "trusted_proxies: []", "trusted_proxies: [10.0.0.0/8]"] {
+        let fates = sent_through_a_proxy(untrusted, &["192.0.2.1", "192.0.2.2"]).await;
+        assert_eq!(fates, ["served", "refused"], "{untrusted}");
+    }
+}
+
 #[tokio::test]
 async fn a_stream_holds_its_place_until_its_end() {
     let (steps, receiver) = tokio::sync::mpsc::unbounded_channel();

@@ -18,6 +18,7 @@ listeners:
         key: k
         scope: s
     hosts: [h]
+    trusted_proxies: [10.0.0.0/8]
     cors:
       origins: ['https://app.example']
     agents: x

@@ -142,3 +142,31 @@ fn hosts_and_origins_are_refused_where_no_browser_sends_them() {
     let missing = "2: listeners[0].cors: origins is missing";
     refused(&[("listeners: [{cors: {}}]", missing)]);
 }
+
+#[test]
+fn trusted_proxies_are_addresses_or_blocks_of_them() {
+    let proxies = |list: &str| format!("listeners: [{{trusted_proxies: {list}}}]");
+    let config = with_model(&proxies("[10.0.0.0/8, 'fd00::/8', '::1', 192.0.2.7]"));
+    let trusted = &config.listeners[0].trusted_proxies;
+    let holds = |address: &str| trusted.hold(address.parse().unwrap());
+    assert!(["10.1.2.3", "::ffff:10.1.2.3", "fd00::7", "::1", "192.0.2.7"].into_iter().all(holds));
+    assert!(!["11.0.0.1", "::2", "127.0.0.1"].into_iter().any(holds));
+    assert!(config.warnings.is_empty());
+    let config = with_model(&proxies("[10.0.0.7/8]"));
+    let why = "listeners[0].trusted_proxies[0]: the bits after the first 8 have no effect";
+    assert_eq!(warnings(&config), [why]);
+    let config =
+        with_model("listeners: [{client_keys: [{name: a, key: k}], trusted_proxies: ['::1']}]");
+    assert_eq!(warnings(&config), ["listeners[0].trusted_proxies: has no effect with client_keys"]);
+    let shape = "2: listeners[0].trusted_proxies[0]: must be an IP address or a block of them, for \
+                 example 10.0.0.0/8";
+    for block in ["proxy.example", "10.0.0.0/33", "'10.0.0.1:80'"] {
+        refused(&[(&proxies(&format!("[{block}]")), shape)]);
+    }
+    let all =
+        "2: listeners[0].trusted_proxies[0]: every address would be a proxy's, and none a client's";
+    refused(&[
+        (&proxies("[0.0.0.0/0]"), all),
+        (&proxies("10.0.0.0/8"), "2: listeners[0].trusted_proxies: must be a list"),
+    ]);
+}
