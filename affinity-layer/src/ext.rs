@@ -8,6 +8,8 @@
 //! | [`RequestedModel`] | request | the configured name of the requested model | the body is not read for it |
 //! | [`AnyModel`] | request | that any model will do | the session has no model lane |
 //! | [`FallbackModel`] | request | that the requested model is not for new sessions | the model to use instead |
+//! | [`SendOnce`] | request | that no two models may work on it | it is sent again only if none has begun |
+//! | [`NotReached`] | response | that the model never got the request | a [`SendOnce`] may be sent again |
 //! | [`PassingFailure`] | response | that the model failed whatever the status | the next candidate is asked |
 //! | [`LastingFailure`] | response | that the model failed and will again | the next candidate is asked |
 //! | [`SecondChance`] | response | that a failure is not the model's own | the model is asked again |
@@ -100,6 +102,17 @@ pub struct AnyModel;
 /// Its [model lane](crate::AffinityLayer::model_lanes) and its pin are those of the requested model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FallbackModel(pub Option<ModelName>);
+
+/// In the extensions of a request that must not be worked on twice, such as one that starts a job in the
+/// background: [failover](crate::failover) sends it again only after a 429 and after an answer with
+/// [`NotReached`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendOnce;
+
+/// In the extensions of a response that replaces one: nothing of the request reached the model, for there
+/// was no connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NotReached;
 
 /// In the extensions of a response that replaces one: the model did not answer, for a reason that is
 /// not its own, such as a kept connection that was just closed. It is asked again at once,

@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 
 use affinity_layer::Rejection;
-use affinity_layer::ext::{LastingFailure, SecondChance};
+use affinity_layer::ext::{LastingFailure, NotReached, SecondChance};
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
@@ -37,6 +37,8 @@ enum Failure {
     Usual,
     /// The provider did not come to answer, through no fault of its model.
     SecondChance,
+    /// There was no connection to the provider.
+    NotReached,
     /// The model has failed, and will again.
     Lasting,
 }
@@ -103,6 +105,11 @@ impl ApiError {
         Self { failure: Failure::SecondChance, ..self }
     }
 
+    /// Says that nothing of the request was sent.
+    pub(crate) fn not_reached(self) -> Self {
+        Self { failure: Failure::NotReached, ..self }
+    }
+
     /// Asks for another model, and tells a client that gets it after all not to try again.
     pub(crate) fn lasting(self) -> Self {
         Self { failure: Failure::Lasting, retry: Retry::Never, ..self }
@@ -137,6 +144,7 @@ impl ApiError {
         match self.failure {
             Failure::Usual => {}
             Failure::SecondChance => drop(response.extensions_mut().insert(SecondChance)),
+            Failure::NotReached => drop(response.extensions_mut().insert(NotReached)),
             Failure::Lasting => drop(response.extensions_mut().insert(LastingFailure)),
         }
         response

@@ -10,11 +10,13 @@
 //! | [`RequestedModel`](affinity_layer::ext::RequestedModel), [`AnyModel`](affinity_layer::ext::AnyModel), [`FallbackModel`](affinity_layer::ext::FallbackModel) | `stack::intake` | the affinity layer, the router, `stack::turns` |
 //! | [`NewTurn`](affinity_layer::ext::NewTurn), [`MidTurn`](affinity_layer::ext::MidTurn) | `stack::intake` | the affinity layer |
 //! | [`BodyIds`](affinity_layer::key::BodyIds) | `stack::intake` | the affinity layer |
+//! | [`SendOnce`](affinity_layer::ext::SendOnce) | `stack::intake` | failover |
 //! | [`Inputs`](crate::config::Inputs) | `stack::intake` | `upstream::providers` |
 //! | [`Preferences`](router_client::Preferences) | `stack::intake` | the router |
 //! | [`Probe`](affinity_layer::ext::Probe) | `app`, for counted tokens | the affinity layer, `stack::turns`, `stack::shadow` |
 //! | [`PinnedModel`](affinity_layer::PinnedModel) | the affinity layer, failover | `upstream`, `stack` |
 //! | [`SecondChance`](affinity_layer::ext::SecondChance), in a response | `error`, for a kept connection that broke | failover |
+//! | [`NotReached`](affinity_layer::ext::NotReached), in a response | `error`, for a failed connect | failover |
 //! | [`LastingFailure`](affinity_layer::ext::LastingFailure), in a response | `error` and `upstream::proxy`, for a refusal that the client cannot mend | failover |
 //! | [`PassingFailure`](affinity_layer::ext::PassingFailure), in a response | `upstream::proxy`, for a 200 that begins with an error | failover, `upstream::watch` |
 

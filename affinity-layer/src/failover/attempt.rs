@@ -18,7 +18,7 @@ use std::time::Duration;
 use http::{Response, StatusCode, header};
 
 use crate::PinnedModel;
-use crate::ext::{LastingFailure, PassingFailure, SecondChance};
+use crate::ext::{LastingFailure, NotReached, PassingFailure, SecondChance};
 
 /// The answer of one candidate.
 pub(super) struct Attempt<B, E> {
@@ -78,6 +78,15 @@ impl<B, E> Attempt<B, E> {
         let seconds = response.headers().get(header::RETRY_AFTER)?;
         let seconds = seconds.to_str().ok()?.trim().parse().ok()?;
         Some(Duration::from_secs(seconds)).filter(|wait| *wait <= patience)
+    }
+
+    /// Whether the candidate has surely not begun to work on the request. An error of the inner service
+    /// does not tell.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.result.as_ref().is_ok_and(|response| {
+            response.status() == StatusCode::TOO_MANY_REQUESTS
+                || response.extensions().get::<NotReached>().is_some()
+        })
     }
 
     /// Which of two failures the client gets: the first transient one, so that a candidate that would

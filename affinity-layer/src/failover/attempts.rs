@@ -12,6 +12,8 @@
 //!   session. Until then another candidate gets a [detour](PinnedModel::detour), which cannot move a pin.
 //! - Attempts follow one another and are never made at the same time. Two providers that work on one
 //!   request cost twice, and a tool that a provider runs would run twice.
+//! - A request to be [sent once](SendOnce) ends with the first failure of a candidate that may have begun
+//!   to work on it.
 //! - A move compares the epoch that the request was served by. When requests of a session fail together,
 //!   one of them moves the pin, and the others find it moved.
 
@@ -26,7 +28,7 @@ use tower_service::Service;
 
 use super::attempt::{Attempt, Finding};
 use super::settings::Settings;
-use crate::ext::Probe;
+use crate::ext::{Probe, SendOnce};
 use crate::{Outcome, PinnedModel};
 
 /// What is needed to try a request again.
@@ -60,10 +62,12 @@ impl Attempts {
         let mut attempt = Attempt::new(self.model.clone(), true, first);
         // A model may take minutes to fail, which must not be what keeps the next one from trying.
         let (failed_at, mut waited) = (Instant::now(), false);
+        let is_once = parts.extensions.get::<SendOnce>().is_some();
         let mut failure = None;
         for _ in 1..self.settings.attempts {
             if attempt.finding == Finding::Answered
                 || failed_at.elapsed() >= self.settings.time_limit
+                || is_once && !attempt.is_untouched()
             {
                 break;
             }

@@ -72,13 +72,16 @@
 //! 6. An accepted head is final. A stream that breaks is not restarted. With a
 //!    [`FirstEventLayer`](crate::first_event::FirstEventLayer) below, the head of a 200 is accepted only
 //!    once the answer has begun.
+//! 7. A request with a [`SendOnce`](crate::ext::SendOnce) in its extensions is sent again only after a
+//!    429, and after an answer with a [`NotReached`](crate::ext::NotReached). Any other failure is told as
+//!    in rule 5.
 //!
 //! # Caveats
 //!
 //! - The request is cloned for each attempt, so its body must be one that is held in memory, such as
 //!   `http_body_util::Full`.
-//! - A candidate may have done part of the work before it failed. Requests that must not be sent twice
-//!   belong on a path without this layer.
+//! - A candidate may have done part of the work before it failed. A request that must not be
+//!   worked on twice needs a [`SendOnce`](crate::ext::SendOnce).
 //! - The failed response that may be returned is kept, body unread, while others are tried.
 //! - The pin moves before the answer goes out, for up to twice the
 //!   [store budget](crate::AffinityLayer::store_budget). If the store fails or takes longer, the answer

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use affinity_layer::{
     AffinityLayer, BoxError, FailoverLayer, MemoryStore, PinnedModel, RouteDecision, RouteRequest,
-    ext::{LastingFailure, Probe, SecondChance},
+    ext::{LastingFailure, NotReached, Probe, SecondChance, SendOnce},
 };
 use axum::body::{Body, Bytes};
 use http::{Request, Response};
@@ -27,6 +27,9 @@ const CLOSED: u16 = 999;
 
 /// Stands for a 401 to a credential that is not the client's.
 const LOCKED: u16 = 998;
+
+/// Stands for a model that there was no connection to.
+const UNREACHABLE: u16 = 997;
 
 /// Models that fail as they are told.
 #[derive(Clone, Default)]
@@ -56,6 +59,9 @@ impl Models {
         if status == CLOSED {
             response = response.status(502).extension(SecondChance);
         }
+        if status == UNREACHABLE {
+            response = response.status(502).extension(NotReached);
+        }
         if status == LOCKED {
             response = response.status(401).extension(LastingFailure);
         }
@@ -83,7 +89,14 @@ fn stack(models: &Models) -> Service {
 }
 
 async fn ask(service: &Service, session: Option<&str>) -> (Said, String) {
-    let mut request = Request::post("/v1/chat/completions");
+    tell(service, session, Request::post("/v1/chat/completions")).await
+}
+
+async fn tell(
+    service: &Service,
+    session: Option<&str>,
+    mut request: http::request::Builder,
+) -> (Said, String) {
     if let Some(session) = session {
         request = request.header("x-model-affinity", session);
     }
@@ -229,6 +242,43 @@ async fn a_short_retry_after_is_waited_for_and_a_long_one_is_not() {
     let started = Instant::now();
     assert_eq!(ask(&service, Some("s")).await.0, said("v/one", false, "repinned"));
     assert_eq!(started.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_to_be_sent_once_is_sent_again_only_if_no_model_has_begun() {
+    for (failure, is_repeated) in [
+        ((UNREACHABLE, None), true),
+        ((429, None), true),
+        ((429, Some("60")), true),
+        ((500, None), false),
+        ((503, Some("0")), false),
+        ((CLOSED, None), false),
+        ((LOCKED, None), false),
+    ] {
+        let models = Models::default();
+        let service = stack(&models);
+        ask(&service, Some("s")).await;
+        models.fail("v/one", &[failure]);
+        let once = Request::post("/v1/responses").extension(SendOnce);
+        let (answer, _) = tell(&service, Some("s"), once).await;
+        if is_repeated {
+            assert_eq!(answer, said("v/two", false, "repinned"), "{failure:?}");
+        } else {
+            assert_eq!((answer.model.as_str(), &*answer.affinity), ("v/one", "failed"));
+            assert_eq!(ask(&service, Some("s")).await.0, said("v/one", true, "hit"));
+        }
+    }
+    let models = Models::default();
+    let service = stack(&models);
+    models.fail("v/one", &[(429, Some("1"))]);
+    let once = Request::post("/v1/responses").extension(SendOnce);
+    let (answer, _) = tell(&service, Some("s"), once).await;
+    assert_eq!(answer, said("v/one", false, "claimed"), "after its short Retry-After");
+    models.fail("v/one", &[(429, None)]);
+    models.fail("v/two", &[(503, None)]);
+    let once = Request::post("/v1/responses").extension(SendOnce);
+    let (answer, _) = tell(&service, Some("s"), once).await;
+    assert_eq!(answer, Said { status: 429, ..said("v/one", false, "failed") });
 }
 
 #[tokio::test]

@@ -7,9 +7,10 @@
 use affinity_layer::key::BodyIds;
 
 /// The keys that the gateway acts on, apart from those that name a session.
-const ACTED_ON: [&str; 8] = [
+const ACTED_ON: [&str; 9] = [
     "model",
     "stream",
+    "background",
     "messages",
     "input",
     "max_tokens",
@@ -60,6 +61,7 @@ mod tests {
             ("Max_Output_Tokens", false, Some("max_output_tokens")),
             ("Prompt_Cache_Key", false, Some("prompt_cache_key")),
             ("Store", false, Some("store")),
+            ("bac\u{212a}ground", false, Some("background")),
             // Full folding, or that of Turkish, is no simple one.
             ("\u{131}nput", false, None),
             ("\u{130}nput", false, None),

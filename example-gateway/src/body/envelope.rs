@@ -26,6 +26,7 @@ pub struct Envelope {
     /// The member `routing_preferences`, with the comma that goes with it.
     preferences: Option<Preferences>,
     inputs: Inputs,
+    is_background: bool,
     /// The values that may name the session, in the order of [`BodyIds::MEMBERS`].
     ids: [Option<Range<usize>>; BodyIds::MEMBERS.len()],
 }
@@ -52,8 +53,8 @@ impl Envelope {
             let member = member(&bytes, &value);
             Preferences { value, member }
         });
-        let Found { model, inputs, ids, .. } = found;
-        Ok(Self { model, preferences, inputs, ids, bytes })
+        let Found { model, inputs, is_background, ids, .. } = found;
+        Ok(Self { model, preferences, inputs, is_background, ids, bytes })
     }
 
     /// The whole body.
@@ -91,6 +92,12 @@ impl Envelope {
     #[must_use]
     pub fn inputs(&self) -> Inputs {
         self.inputs
+    }
+
+    /// Whether the body starts a job that goes on without its client: `"background": true`.
+    #[must_use]
+    pub fn is_background(&self) -> bool {
+        self.is_background
     }
 
     /// What the body says about its session.
@@ -215,6 +222,29 @@ mod tests {
         for body in [r#"{"model":1}"#, r#"{"model":null}"#, r#"{"model":""}"#] {
             let envelope = Envelope::parse(Bytes::from(body)).unwrap();
             assert!(envelope.has_model() && envelope.model().is_none(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_job_in_the_background_is_told_by_the_top_level_alone() {
+        for (body, expected) in [
+            (r#"{"background":true}"#, true),
+            (r#"{"input":"x", "background" : true }"#, true),
+            (r#"{"background":true,"background":false}"#, true),
+            // An escape takes the closer look.
+            (r#"{"background":true,"\u0061":1}"#, true),
+            (r#"{"b\u0061ckground":false,"a":1}"#, false),
+            (r#"{"background":false,"\u0061":1}"#, false),
+            (r#"{"background":false}"#, false),
+            (r#"{"background":null}"#, false),
+            (r#"{"background":"true"}"#, false),
+            (r#"{"tools":[{"background":true}]}"#, false),
+        ] {
+            let parsed = Envelope::parse(Bytes::from(body));
+            match body.contains("b\\u") {
+                true => assert_eq!(parsed.unwrap_err(), BodyError::Disguised("background")),
+                false => assert_eq!(parsed.unwrap().is_background(), expected, "{body}"),
+            }
         }
     }
 

@@ -16,6 +16,8 @@ pub(super) struct Found {
     pub(super) preferences: Option<Range<usize>>,
     /// The values that may name the session, in the order of [`BodyIds::MEMBERS`].
     pub(super) ids: [Option<Range<usize>>; BodyIds::MEMBERS.len()],
+    /// Whether the top-level `background` is `true`, in any of its places.
+    pub(super) is_background: bool,
     /// Kinds of input other than text in the messages.
     pub(super) inputs: Inputs,
 }

@@ -44,6 +44,7 @@ pub(super) fn find(text: &[u8]) -> Option<Found> {
             }
             // One of them twice is refused.
             b"model" | b"routing_preferences" => return None,
+            b"background" => found.is_background |= text.get(value) == Some(b"true"),
             key if is_checked(key) => {
                 let utf8 = |bytes| std::str::from_utf8(bytes).ok();
                 if invalid_value(utf8(key)?, utf8(text.get(value)?)?).is_some() {

@@ -43,6 +43,7 @@ pub(super) fn find(text: &str) -> Result<Found, BodyError> {
         model: members.model.map(position),
         preferences: members.preferences.map(position),
         ids: members.ids.map(|id| id.map(position)),
+        is_background: members.is_background,
         inputs: members.inputs,
     })
 }
@@ -69,6 +70,7 @@ struct Members<'a> {
     model: Option<&'a RawValue>,
     preferences: Option<&'a RawValue>,
     inputs: Inputs,
+    is_background: bool,
     /// In the order of [`BodyIds::MEMBERS`].
     ids: [Option<&'a RawValue>; BodyIds::MEMBERS.len()],
     disguised: Option<&'static str>,
@@ -106,6 +108,11 @@ impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
                     if key == "messages" && !is_list {
                         members.invalid = Some("messages");
                     }
+                    continue;
+                }
+                "background" => {
+                    let value: &RawValue = map.next_value()?;
+                    members.is_background |= value.get() == "true";
                     continue;
                 }
                 key if is_checked(key.as_bytes()) => {

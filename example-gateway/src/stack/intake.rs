@@ -5,7 +5,8 @@
 //!    [`RequestedModel`], by its configured name; for `auto` it is the default, with [`AnyModel`].
 //! 3. Inline `routing_preferences` are checked, and stand there as [`Preferences`].
 //! 4. What the body tells of its session stands there, where it is asked for, and which kinds of
-//!    [`Inputs`](crate::config::Inputs) it holds.
+//!    [`Inputs`](crate::config::Inputs) it holds; one that starts a job in the background is marked
+//!    [`SendOnce`].
 //! 5. The body goes on as an [`Envelope`], which knows where the proxy has to cut it.
 
 mod arrival;
@@ -20,7 +21,7 @@ use std::task::{Context, Poll};
 
 use affinity_layer::{
     ModelName,
-    ext::{AnyModel, FallbackModel, MidTurn, NewTurn, RequestedModel},
+    ext::{AnyModel, FallbackModel, MidTurn, NewTurn, RequestedModel, SendOnce},
 };
 use axum::body::Body;
 use bytes::Bytes;
@@ -147,6 +148,10 @@ impl IntakeLayer {
             parts.extensions.insert(if self.deciding { ids.not_kept() } else { ids });
         }
         parts.extensions.insert(envelope.inputs());
+        if envelope.is_background() {
+            // Two providers would do the job, and the client would know of one.
+            parts.extensions.insert(SendOnce);
+        }
         Ok(envelope)
     }
 

@@ -177,7 +177,7 @@ fn broken(failure: &Failure) -> ApiError {
         Failure::Connect(error) => {
             tracing::warn!(error = %Chain(&**error), "upstream cannot be reached");
             let text = "the provider of the model cannot be reached";
-            ApiError::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", text)
+            ApiError::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", text).not_reached()
         }
         Failure::Exchange(error) => {
             tracing::warn!(error = %Chain(error), "upstream failed");

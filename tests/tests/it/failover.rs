@@ -73,6 +73,37 @@ async fn with_nobody_left_the_last_answer_is_returned_and_the_pin_is_gone() {
     }
 }
 
+#[tokio::test]
+async fn a_job_in_the_background_is_sent_again_only_after_a_429_or_without_a_connection() {
+    for (status, expected) in [
+        ("429 Too Many Requests", (200, ("false", "repinned", ONE))),
+        ("503 Service Unavailable", (503, ("false", "failed", TWO))),
+        ("401 Unauthorized", (502, ("false", "failed", TWO))),
+    ] {
+        let (upstream, router) = (failing("claude", status).await, ModelRouter::start().await);
+        let gateway = on_the_second_route(Setup::routed(&upstream, &router), &router).await;
+        let before = upstream.count();
+        let body = json!({"model": DEFAULT, "input": "hello", "background": true});
+        let answer = gateway.ask(&post("/v1/responses", body).session("s")).await;
+        assert_eq!((answer.status, answer.affinity()), expected, "{status}");
+        let calls = if answer.status == 200 { 2 } else { 1 };
+        assert_eq!(upstream.count() - before, calls, "{status}");
+    }
+    let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
+    let (setup, refusing) = (Setup::routed(&upstream, &router), Refusing::new());
+    let two = format!("access_key: anthropic-secret\n    base_url: {}", upstream.url());
+    let away = two.replace(&upstream.url(), &refusing.url());
+    let yaml = setup.yaml();
+    assert!(yaml.contains(&two));
+    let gateway = affinity_tests::Gateway::start(&yaml.replace(&two, &away)).await;
+    gateway.ask(&post("/v1/chat/completions", chat(DEFAULT, "skip"))).await;
+    // Alone at its address, this vendor is known not to speak responses.
+    let messages = json!([{"role": "user", "content": "hello"}]);
+    let body = json!({"model": DEFAULT, "messages": messages, "background": true});
+    let answer = gateway.ask(&post("/v1/chat/completions", body).session("s")).await;
+    assert_eq!((answer.status, answer.affinity()), (200, ("false", "repinned", ONE)));
+}
+
 const SSE_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
     transfer-encoding: chunked\r\n\r\n";
 
