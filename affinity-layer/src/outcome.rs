@@ -48,10 +48,11 @@ pub enum Outcome {
     Refreshed,
     /// The pin moved because its model failed or is not configured any more.
     Repinned,
-    /// No candidate served the session's request; no pin was made or changed. Set by a
-    /// [`FailoverLayer`](crate::FailoverLayer).
+    /// No candidate served the session's request. A pin that existed stays, and one that this request
+    /// claimed or moved is released. Set by a [`FailoverLayer`](crate::FailoverLayer).
     Failed,
-    /// The store did not answer; nothing is pinned.
+    /// The store did not answer, or refused the change. The model is that of the pin which this replica
+    /// knows, else the router's choice, which this replica alone may remember.
     StoreUnavailable,
     /// The router did not answer; nothing new is pinned.
     RouterUnavailable,

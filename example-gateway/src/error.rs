@@ -72,7 +72,7 @@ impl ApiError {
 
     /// 500, for what must not happen.
     pub(crate) fn internal() -> Self {
-        let text = "the gateway made a mistake";
+        let text = "internal error";
         let error = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", text);
         Self { retry: Retry::Never, ..error }
     }

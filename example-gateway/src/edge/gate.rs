@@ -22,7 +22,8 @@ use crate::error::ApiError;
 pub(super) fn enter(parts: &mut Parts, limits: &Limits) -> Result<(), ApiError> {
     // HTTP/1.1 was counted by the parser, which stops there.
     if parts.headers.len() > limits.header_count {
-        let text = format!("a request may have {} header fields", limits.header_count);
+        let text =
+            format!("a request must not have more than {} header fields", limits.header_count);
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Err(ApiError::new(status, "too_many_headers", text));
     }

@@ -193,19 +193,19 @@ impl IntakeLayer {
         };
         // Before it is parsed: many short entries take ten times the memory of their text.
         if text.len() > MAX_PREFERENCES_TEXT {
-            return Err(invalid("routing_preferences may have 65536 bytes"));
+            return Err(invalid("routing_preferences must not have more than 65536 bytes"));
         }
         let mut preferences: Vec<Preference> = serde_json::from_slice(text).map_err(|_| {
             invalid("routing_preferences must be a list of {name, description, models}")
         })?;
         if preferences.len() > MAX_PREFERENCES {
-            return Err(invalid("routing_preferences may have 100 entries"));
+            return Err(invalid("routing_preferences must not have more than 100 entries"));
         }
         let words = preferences.iter().map(|preference| {
             preference.name.as_str().len().saturating_add(preference.description.len())
         });
         if words.sum::<usize>() > MAX_WORDS {
-            let text = "the names and descriptions of routing_preferences may have 8192 bytes";
+            let text = "the names and descriptions of routing_preferences must not have more than 8192 bytes";
             return Err(invalid(text));
         }
         for preference in &mut preferences {
@@ -241,7 +241,7 @@ impl From<BodyError> for ApiError {
             }
             BodyError::Type => Self::invalid("invalid_json_type", "the body must be a JSON object"),
             BodyError::Value(name) => {
-                let text = format!("{name} has a value that it cannot have");
+                let text = format!("{name} has an invalid value");
                 Self::invalid("invalid_value", text).param(name)
             }
             BodyError::Disguised(name) => {

@@ -48,7 +48,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
     let mut values = headers.get_all(name).iter();
     let first = values.next().map(|value| value.to_str().unwrap_or("?").trim());
     match values.next() {
-        Some(_) => Err(ApiError::invalid("repeated_header", format!("{name} stands there twice"))),
+        Some(_) => Err(ApiError::invalid("repeated_header", format!("{name} is repeated"))),
         None => Ok(first),
     }
 }
