@@ -212,9 +212,9 @@ fn health_endpoints(metrics: &Metrics, sessions: &Sessions) -> [Endpoint; 3] {
     let ready = get(ready).with_state(sessions.clone());
     let scrape = get(scrape).with_state((metrics.clone(), sessions.clone()));
     [
-        Endpoint::new("/healthz", GET, alive).for_everyone(),
-        Endpoint::new("/readyz", GET, ready).for_everyone(),
-        Endpoint::new("/metrics", GET, scrape).for_everyone(),
+        Endpoint::new("/healthz", GET, alive).open_to(Access::Anywhere),
+        Endpoint::new("/readyz", GET, ready).open_to(Access::Anywhere),
+        Endpoint::new("/metrics", GET, scrape).open_to(Access::Everyone),
     ]
 }
 

@@ -21,6 +21,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use crate::config::{Hosts, Listener, Origins};
+use crate::edge::front::Access;
 use crate::error::ApiError;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -82,9 +83,9 @@ impl Browsers {
         Self { has_keys: true, hosts: None, origins: None, exposed: HeaderValue::from_static("") }
     }
 
-    /// Refuses what a page may not ask for.
-    pub(super) fn check(&self, parts: &Parts) -> Result<(), ApiError> {
-        if self.has_keys || matches!(parts.uri.path(), "/healthz" | "/readyz") {
+    /// Refuses what a page may not ask of a path with `access`, which is `None` where nothing is served.
+    pub(super) fn check(&self, parts: &Parts, access: Option<Access>) -> Result<(), ApiError> {
+        if self.has_keys || access == Some(Access::Anywhere) {
             return Ok(());
         }
         let refuse = |code, text| Err(ApiError::new(StatusCode::FORBIDDEN, code, text));
@@ -210,19 +211,21 @@ mod tests {
 
     use super::*;
 
+    const CLIENTS: Option<Access> = Some(Access::Clients);
+
     fn listener(hosts: Hosts, origins: Option<&[&str]>) -> Listener {
         let origins =
             origins.map(|origins| Origins::These(origins.iter().map(|o| o.to_string()).collect()));
         Listener { hosts, cors_origins: origins, ..Listener::named("test") }
     }
 
-    fn code(browsers: &Browsers, path: &str, fields: &[(&str, &str)]) -> &'static str {
-        let mut request = Request::post(path);
+    fn code(browsers: &Browsers, access: Option<Access>, fields: &[(&str, &str)]) -> &'static str {
+        let mut request = Request::post("/");
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        browsers.check(&parts).map_or_else(|error| error.code(), |()| "served")
+        browsers.check(&parts, access).map_or_else(|error| error.code(), |()| "served")
     }
 
     #[test]
@@ -230,7 +233,7 @@ mod tests {
         let browsers = Browsers::new(&listener(Hosts::Any, None), Ipv4Addr::LOCALHOST.into());
         let with = |fields: &[(&str, &str)]| {
             let host = [("host", "localhost:12000")];
-            code(&browsers, "/v1/messages", &[&host, fields].concat())
+            code(&browsers, CLIENTS, &[&host, fields].concat())
         };
         for (fields, expected) in [
             (&[][..], "served"),
@@ -258,14 +261,19 @@ mod tests {
         ] {
             assert_eq!(with(fields), expected, "{fields:?}");
         }
-        for path in ["/healthz", "/readyz"] {
-            assert_eq!(code(&browsers, path, &[("origin", "https://evil.example")]), "served");
+        for (access, expected) in [
+            (Some(Access::Anywhere), "served"),
+            (Some(Access::Everyone), "cross_site"),
+            (None, "cross_site"),
+        ] {
+            let fields = [("origin", "https://evil.example")];
+            assert_eq!(code(&browsers, access, &fields), expected, "{access:?}");
         }
         for (origin, host) in
             [("https://gw.example", "gw.example:443"), ("http://[::1]:80", "[::1]")]
         {
             let fields = [("origin", origin), ("host", host)];
-            assert_eq!(code(&browsers, "/", &fields), "served", "{origin}");
+            assert_eq!(code(&browsers, CLIENTS, &fields), "served", "{origin}");
         }
     }
 
@@ -295,8 +303,9 @@ mod tests {
             (on(names(&["gw.example"]), "127.0.0.1"), "x.gw.example", "host_not_allowed"),
             (on(names(&["gw.example"]), "0.0.0.0"), "other.example", "host_not_allowed"),
         ] {
-            assert_eq!(code(&browsers, "/v1/models", &[("host", host)]), expected, "{host}");
-            assert_eq!(code(&browsers, "/healthz", &[("host", host)]), "served");
+            assert_eq!(code(&browsers, CLIENTS, &[("host", host)]), expected, "{host}");
+            assert_eq!(code(&browsers, None, &[("host", host)]), expected, "{host}");
+            assert_eq!(code(&browsers, Some(Access::Anywhere), &[("host", host)]), "served");
         }
     }
 
@@ -315,7 +324,7 @@ mod tests {
             request.body(()).unwrap().into_parts().0
         };
         let parts = asks(origin);
-        assert!(browsers.check(&parts).is_ok());
+        assert!(browsers.check(&parts, CLIENTS).is_ok());
         let reader = browsers.reader(&parts.headers);
         let mut answer = browsers.preflight(&parts, reader.as_ref()).unwrap();
         browsers.share(reader, &mut answer);
@@ -330,7 +339,7 @@ mod tests {
         );
 
         let parts = asks("http://localhost:3001");
-        assert_eq!(browsers.check(&parts).unwrap_err().code(), "cross_site");
+        assert_eq!(browsers.check(&parts, CLIENTS).unwrap_err().code(), "cross_site");
         assert!(browsers.reader(&parts.headers).is_none());
     }
 }

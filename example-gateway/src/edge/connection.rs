@@ -159,16 +159,18 @@ impl Server {
         }
     }
 
-    /// Lets a request in that some path may see.
-    fn admit(&self, parts: &mut Parts) -> Result<(), ApiError> {
-        let entered = gate::enter(parts, &self.limits).and_then(|()| self.browsers.check(parts));
+    /// Lets a request in that its path may see, and says whose requests that path takes.
+    fn admit(&self, parts: &mut Parts) -> Result<Option<Access>, ApiError> {
+        let entered = gate::enter(parts, &self.limits).and_then(|()| {
+            let access = self.front.endpoint(parts.uri.path()).map(Endpoint::access);
+            self.browsers.check(parts, access).map(|()| access)
+        });
         entered.inspect_err(|error| metrics::refused(error.code()))
     }
 
-    /// A place for a request; what [everyone](Access::Everyone) may ask needs none.
-    fn place(&self, parts: &Parts) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
-        let access = self.front.endpoint(parts.uri.path()).map(Endpoint::access);
-        if access == Some(Access::Everyone) {
+    /// A place for a request; one to a path that is not for [clients](Access::Clients) alone needs none.
+    fn place(&self, access: Option<Access>) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
+        if matches!(access, Some(Access::Everyone | Access::Anywhere)) {
             return Ok(None);
         }
         self.requests.clone().try_acquire_owned().map(Some).map_err(|_| {
@@ -195,9 +197,9 @@ impl Server {
         };
         let (mut response, place) = match admitted {
             Err(error) => refused(error),
-            Ok(()) => match self.browsers.preflight(&parts, reader.as_ref()) {
+            Ok(access) => match self.browsers.preflight(&parts, reader.as_ref()) {
                 Some(allowed) => (allowed, None),
-                None => match self.place(&parts) {
+                None => match self.place(access) {
                     Err(error) => refused(error),
                     Ok(place) => {
                         let request = Request::from_parts(parts, Body::new(body));

@@ -40,6 +40,8 @@ pub(crate) enum Access {
     Clients,
     /// Everybody's, also when all places are taken: whether this gateway lives must be known then too.
     Everyone,
+    /// The same, from web pages of any site, and by any host.
+    Anywhere,
 }
 
 /// A path and the stack behind it.
@@ -94,10 +96,10 @@ impl Endpoint {
         Self { path: path.into(), methods, access: Access::Clients, stack: Arc::new(answer) }
     }
 
-    /// The same for everybody.
+    /// The same with other access.
     #[must_use]
-    pub(crate) fn for_everyone(self) -> Self {
-        Self { access: Access::Everyone, ..self }
+    pub(crate) fn open_to(self, access: Access) -> Self {
+        Self { access, ..self }
     }
 }
 
@@ -153,7 +155,7 @@ impl Front {
         if !endpoint.methods.contains(request.method()) {
             return answers::only(endpoint.allow(), request.uri(), request.headers());
         }
-        if endpoint.access == Access::Everyone {
+        if endpoint.access != Access::Clients {
             let Ok(response) = (endpoint.stack)(request).await;
             return response;
         }
