@@ -155,18 +155,23 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
             return Ok(None);
         }
         let bytes = body.read().await?;
-        let given = parts.extensions.get::<BodyIds>().cloned();
-        let ids = given.unwrap_or_else(|| BodyIds::of_body(&bytes));
-        let Some(key) = keys.named(&ids, &parts.headers, &parts.extensions)? else {
-            return Ok(keys.unnamed(&ids, parts, &bytes));
+        let ids = match parts.extensions.get::<BodyIds>() {
+            Some(given) => given.clone(),
+            None => B::examine(bytes.clone(), BodyIds::of_body).await?,
         };
-        if key.kind() != IdKind::Response {
-            return Ok(Some(key));
+        if let Some(key) = keys.named(&ids, &parts.headers, &parts.extensions)? {
+            if key.kind() != IdKind::Response {
+                return Ok(Some(key));
+            }
+            if let Some(key) = self.linked(&key, budget).await? {
+                return Ok(Some(keys.with_lane(key, &parts.extensions)));
+            }
         }
-        match self.linked(&key, budget).await? {
-            Some(key) => Ok(Some(keys.with_lane(key, &parts.extensions))),
-            None => Ok(keys.unnamed(&ids, parts, &bytes)),
-        }
+        let guess = match keys.guesser(&ids, parts) {
+            Some(guess) => B::examine(bytes, guess).await?,
+            None => None,
+        };
+        Ok(keys.unnamed(&ids, parts, guess))
     }
 
     /// The session that a response belongs to. One read of the store, charged to the request's budget.

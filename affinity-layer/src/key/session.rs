@@ -13,7 +13,6 @@
 //! All of this needs the body, so it is only done where one of these is configured, and never for a
 //! request that a header names. `Protocol` in the affinity room takes the steps; here is what each says.
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderValue};
 
@@ -54,24 +53,37 @@ impl KeySource {
         Ok(Some(self.with_lane(key, extensions)))
     }
 
-    /// The key of a conversation that nothing names: a guess by its opening, or a new one. `None` also
+    /// What guesses the session by the opening in a body, `None` when it is not to be guessed. It owns
+    /// what it needs, so that a long body can be read on another thread.
+    ///
+    /// A request that follows a response is not guessed, because its body holds the new turn and not the
+    /// opening.
+    pub(crate) fn guesser(
+        &self,
+        ids: &BodyIds,
+        parts: &Parts,
+    ) -> Option<impl FnOnce(&[u8]) -> Option<AffinityKey> + Send + use<>> {
+        let holds_opening = !ids.in_conversation && !ids.follows;
+        // Without a scope it would come to nothing.
+        let is_wanted = holds_opening && self.scope(&parts.headers, &parts.extensions).is_ok();
+        if is_wanted { self.guess(&parts.headers) } else { None }
+    }
+
+    /// The key of a conversation that nothing names: the `guess` by its opening, or a new one. `None` also
     /// when the scope that it would need is missing: the request did not ask for a session.
     ///
     /// A request that names a `conversation` we do not read begins none: it continues one, and a session made
-    /// now would last for this turn only. One that follows a response is not guessed either, because its body
-    /// holds the new turn and not the opening.
+    /// now would last for this turn only.
     pub(crate) fn unnamed(
         &self,
         ids: &BodyIds,
         parts: &Parts,
-        body: &Bytes,
+        guess: Option<AffinityKey>,
     ) -> Option<AffinityKey> {
         let scope = self.scope(&parts.headers, &parts.extensions).ok()?;
         if ids.in_conversation {
             return None;
         }
-        // A request that follows a response does not hold the opening.
-        let guess = if ids.follows { None } else { self.guess(&parts.headers, body) };
         // The application may serve the API under any prefix.
         let begins =
             self.follows_responses() && ids.is_kept && parts.uri.path().ends_with("/responses");
@@ -116,12 +128,16 @@ impl KeySource {
     /// The key by the opening of the conversation: with the secret of the layer if it has a fingerprint, else
     /// only beside a client's counter, under a key of the hash that is no secret.
     #[cfg(feature = "fingerprint")]
-    fn guess(&self, headers: &HeaderMap, body: &[u8]) -> Option<AffinityKey> {
-        let counter = self.counter(headers).map(HeaderValue::as_bytes);
-        match &self.fingerprint {
-            Some(fingerprint) => fingerprint.key(body, counter),
-            None => super::Fingerprint::beside_counter().key(body, Some(counter?)),
-        }
+    fn guess(
+        &self,
+        headers: &HeaderMap,
+    ) -> Option<impl FnOnce(&[u8]) -> Option<AffinityKey> + Send + use<>> {
+        let counter = self.counter(headers).cloned();
+        let fingerprint = match &self.fingerprint {
+            Some(fingerprint) => fingerprint.clone(),
+            None => counter.as_ref().map(|_| super::Fingerprint::beside_counter())?,
+        };
+        Some(move |body: &[u8]| fingerprint.key(body, counter.as_ref().map(HeaderValue::as_bytes)))
     }
 
     #[cfg(not(feature = "fingerprint"))]
@@ -135,7 +151,10 @@ impl KeySource {
     }
 
     #[cfg(not(feature = "fingerprint"))]
-    fn guess(&self, _: &HeaderMap, _: &[u8]) -> Option<AffinityKey> {
-        None
+    fn guess(
+        &self,
+        _: &HeaderMap,
+    ) -> Option<impl FnOnce(&[u8]) -> Option<AffinityKey> + Send + use<>> {
+        None::<fn(&[u8]) -> Option<AffinityKey>>
     }
 }

@@ -1,9 +1,16 @@
 //! A guess at the session, for clients that send nothing.
 
-use affinity_layer::{BodyId, Fingerprint, Scope, ext::RequestedModel};
+use std::convert::Infallible;
+
+use affinity_layer::affinity::ReadBody;
+use affinity_layer::{BodyId, Fingerprint, Rejection, Scope, ext::RequestedModel};
 use axum::body::Body;
-use http::Request;
+use bytes::Bytes;
+use http::{Request, Response};
 use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::spawn_blocking;
+use tower::{Layer, ServiceExt, service_fn};
 
 use crate::common::*;
 
@@ -133,5 +140,51 @@ async fn the_opening_is_what_is_instructed_what_is_offered_and_what_is_asked_fir
     ] {
         let expected = said(&format!("vendor/m{same}"), true, "hit");
         assert_eq!(send(&service, sending(&body)).await, expected, "{body}");
+    }
+}
+
+/// A body that is examined on another thread, which is told.
+struct Apart(Bytes);
+
+tokio::task_local! {
+    static EXAMINED: UnboundedSender<usize>;
+}
+
+impl ReadBody for Apart {
+    async fn read(&mut self, _: usize) -> Result<Bytes, Rejection> {
+        Ok(self.0.clone())
+    }
+
+    async fn examine<T: Send + 'static>(
+        bytes: Bytes,
+        work: impl FnOnce(&[u8]) -> T + Send + 'static,
+    ) -> Result<T, Rejection> {
+        EXAMINED.with(|examined| examined.send(bytes.len())).unwrap();
+        Ok(spawn_blocking(move || work(&bytes)).await.unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_body_examined_elsewhere_has_the_same_session_and_only_one_without_an_id_is() {
+    let layer = layer(Calls::default().router()).fingerprint(Fingerprint::new("secret"));
+    let here = stack(layer.clone());
+    assert_eq!(send(&here, turn("hello", 1)).await, said("vendor/m1", false, "claimed"));
+
+    let answer = |_: Request<Apart>| async { Ok::<_, Infallible>(Response::new(Body::empty())) };
+    let elsewhere = layer.layer(service_fn(answer));
+    let (sender, mut examined) = unbounded_channel();
+    let body = json!({"messages": [{"role": "user", "content": "hello"}]}).to_string();
+    for (id, affinity, times) in [(None, "hit", 2), (Some("s"), "claimed", 0)] {
+        let mut request = post(&[]).map(|_| Apart(body.clone().into()));
+        if let Some(id) = id {
+            request.headers_mut().insert("x-model-affinity", id.parse().unwrap());
+        }
+        let response = EXAMINED.scope(sender.clone(), elsewhere.clone().oneshot(request)).await;
+        assert_eq!(header(response.unwrap().headers(), "x-plano-affinity"), affinity);
+        // Once for the ids, once for the opening.
+        for _ in 0..times {
+            assert_eq!(examined.try_recv().unwrap(), body.len());
+        }
+        assert!(examined.try_recv().is_err());
     }
 }

@@ -7,8 +7,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use affinity_layer::affinity::ReadBody;
-use affinity_layer::{Rejection, key::BodyIds};
+use affinity_layer::key::BodyIds;
 use bytes::Bytes;
 
 use super::error::BodyError;
@@ -153,17 +152,6 @@ fn member(text: &[u8], value: &Range<usize>) -> Range<usize> {
     match rest.get(next) {
         Some(b',') => key..value.end + next + 1,
         _ => key..value.end,
-    }
-}
-
-/// A request whose body is one goes through the affinity layer as it is: what was found in the body
-/// stays with it.
-impl ReadBody for Envelope {
-    async fn read(&mut self, limit: usize) -> Result<Bytes, Rejection> {
-        match self.bytes.len() > limit {
-            true => Err(Rejection::BodyTooLarge(limit)),
-            false => Ok(self.bytes.clone()),
-        }
     }
 }
 

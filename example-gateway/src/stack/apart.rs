@@ -7,6 +7,8 @@ use std::num::NonZero;
 use std::sync::LazyLock;
 use std::thread;
 
+use affinity_layer::{Rejection, affinity::ReadBody};
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
@@ -14,6 +16,7 @@ use tracing::Instrument;
 use tracing::instrument::WithSubscriber;
 
 use super::memory::SMALL;
+use crate::body::Envelope;
 
 /// As many long bodies are read at once as half of the processors, so that the rest goes on serving.
 static PLACES: LazyLock<Semaphore> = LazyLock::new(|| {
@@ -67,6 +70,25 @@ pub(crate) async fn apart_async<T: Send + 'static>(
     .await
 }
 
+/// A request whose body is one goes through the affinity layer as it is: what was found in the body
+/// stays with it.
+impl ReadBody for Envelope {
+    async fn read(&mut self, limit: usize) -> Result<Bytes, Rejection> {
+        match self.bytes().len() > limit {
+            true => Err(Rejection::BodyTooLarge(limit)),
+            false => Ok(self.bytes().clone()),
+        }
+    }
+
+    async fn examine<T: Send + 'static>(
+        bytes: Bytes,
+        work: impl FnOnce(&[u8]) -> T + Send + 'static,
+    ) -> Result<T, Rejection> {
+        // It is not done only if the gateway ends, or by a fault of ours.
+        apart(bytes.len(), move || work(&bytes)).await.map_err(|_| Rejection::Overloaded)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +104,18 @@ mod tests {
             assert_eq!(thread(SMALL).await.unwrap(), here);
             assert_ne!(thread(SMALL + 1).await.unwrap(), here);
         }
+    }
+
+    #[tokio::test]
+    async fn the_layer_examines_a_long_body_on_another_thread_too() {
+        let here = thread::current().id();
+        let examine = |length| {
+            let bytes = Bytes::from(vec![b' '; length]);
+            Envelope::examine(bytes, |bytes| (bytes.len(), thread::current().id()))
+        };
+        assert_eq!(examine(SMALL).await.unwrap(), (SMALL, here));
+        let (length, thread) = examine(SMALL + 1).await.unwrap();
+        assert_eq!(length, SMALL + 1);
+        assert_ne!(thread, here);
     }
 }

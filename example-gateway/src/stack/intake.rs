@@ -22,6 +22,7 @@ use std::task::{Context, Poll};
 use affinity_layer::{
     ModelName,
     ext::{AnyModel, FallbackModel, MidTurn, NewTurn, RequestedModel, SendOnce},
+    key::BodyIds,
 };
 use axum::body::Body;
 use bytes::Bytes;
@@ -77,6 +78,8 @@ struct Understood {
     preferences: Option<Preferences>,
     /// Whether it opens a turn of the user, where that is asked for.
     opens_turn: bool,
+    /// What it tells of its session, where that is asked for.
+    ids: Option<BodyIds>,
 }
 
 impl IntakeLayer {
@@ -120,7 +123,7 @@ impl IntakeLayer {
         parts.headers.remove(header::CONTENT_ENCODING);
         let (settings, path) = (self.clone(), parts.uri.path().to_owned());
         let understood = apart(bytes.len(), move || settings.understand(&path, bytes));
-        let Understood { envelope, preferences, opens_turn } =
+        let Understood { envelope, preferences, opens_turn, ids } =
             understood.await.map_err(|_| ApiError::internal())??;
         let requested = self.requested(&envelope)?;
         if requested == Requested::Auto {
@@ -142,8 +145,7 @@ impl IntakeLayer {
             (Turns::MarkOthers, false) => drop(parts.extensions.insert(MidTurn)),
             _ => {}
         }
-        if self.body_ids {
-            let ids = envelope.session_ids();
+        if let Some(ids) = ids {
             // A decision has no id that a later request could continue.
             parts.extensions.insert(if self.deciding { ids.not_kept() } else { ids });
         }
@@ -161,7 +163,9 @@ impl IntakeLayer {
         let preferences = envelope.preferences().map(|text| self.preferences(text)).transpose()?;
         let is_marked = !matches!(self.turns, Turns::Unmarked);
         let opens_turn = is_marked && opens_user_turn(path, envelope.bytes());
-        Ok(Understood { envelope, preferences, opens_turn })
+        // `metadata` may be most of the body.
+        let ids = self.body_ids.then(|| envelope.session_ids());
+        Ok(Understood { envelope, preferences, opens_turn, ids })
     }
 
     fn named_or_default(&self, requested: Requested) -> Option<ModelName> {
