@@ -38,7 +38,9 @@ use crate::paths::Served;
 use crate::stack::answers::{model, models, not_served, ready, scrape};
 use crate::stack::decision::decide;
 use crate::stack::intake::IntakeLayer;
-use crate::stack::layers::{affinity, answer, failover, shadow, telling, turns, withheld};
+use crate::stack::layers::{
+    affinity, answer, call_limits, failover, shadow, telling, turns, withheld,
+};
 use crate::stack::observe::Observer;
 use crate::stack::sessions::Sessions;
 use crate::stack::turns::observer::TurnObserver;
@@ -185,7 +187,7 @@ fn session_endpoints(
         .layer(answer(config, recorder))
         // Goes on with the next candidate when a provider fails.
         .option_layer(failover(config, upstreams))
-        .service(Proxy::new(upstreams.clone(), withheld(config), config.limits)?);
+        .service(Proxy::new(upstreams.clone(), withheld(config), call_limits(config))?);
     let deciding = upstreams.clone();
     let decided = ServiceBuilder::new()
         .layer(intake.deciding())

@@ -4,6 +4,7 @@
 //! them in order. What the configuration leaves out is `None`, and then not in the stack.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use affinity_layer::{
     AffinityLayer, AnswerLayer, BodyId, FailoverLayer, ModelName, Rejection, RouterService,
@@ -15,7 +16,7 @@ use axum::body::Body;
 use http::request::Parts;
 use http::{HeaderName, Response, header};
 
-use crate::config::{Config, Release};
+use crate::config::{Config, Limits, Release};
 use crate::error::ApiError;
 use crate::protocol::Protocol;
 use crate::stack::intake::Turns;
@@ -107,6 +108,13 @@ pub(crate) fn failover(config: &Config, upstreams: &Arc<Upstreams>) -> Option<Fa
         upstreams.takes(model, request) && !upstreams.drains().holds(model)
     };
     config.routing.failover.then(|| FailoverLayer::new().usable(usable))
+}
+
+/// The limits of a call to a provider. Without failover nobody could take over from an answer that
+/// begins badly, so no head is held for its beginning.
+pub(crate) fn call_limits(config: &Config) -> Limits {
+    let held = if config.routing.failover { config.limits.first_event } else { Duration::ZERO };
+    Limits { first_event: held, ..config.limits }
 }
 
 /// The headers that are for us and not for the providers.

@@ -188,6 +188,22 @@ async fn a_head_goes_out_after_first_event_ms() {
     assert_eq!(connection.piece().await, Piece::Data(late.into()), "failover is over");
 }
 
+#[tokio::test]
+async fn with_failover_off_no_head_is_held() {
+    let (steps, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let receiver = std::sync::Mutex::new(Some(receiver));
+    let upstream =
+        Upstream::start(move |_| Answer::Steps(receiver.lock().unwrap().take().unwrap())).await;
+    let setup = Setup::new(&upstream.url()).routing("failover: false");
+    let gateway = setup.line("limits: {first_event_ms: 600000}").start().await;
+    let mut connection = gateway.connect().await;
+    connection.write(&turn("s")).await;
+    steps.send(SSE_HEAD.into()).unwrap();
+    let head = tokio::time::timeout(std::time::Duration::from_secs(10), connection.head());
+    let head = head.await.expect("a head that waits for no event");
+    assert_eq!(head.all("x-plano-affinity"), ["claimed"]);
+}
+
 /// What a provider says to a key that it does not take.
 const REFUSALS: [&str; 6] = [
     "401 Unauthorized",
