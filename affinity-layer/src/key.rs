@@ -29,7 +29,7 @@
 //! # Where a key is found
 //!
 //! `extract.rs` reads headers and extensions, in one pass that `seen.rs` makes; `baggage.rs` reads W3C
-//! baggage. For a request that these do not name, `session.rs` asks `body.rs` for an id in the body, then
+//! baggage. For a request that these do not name, `extract.rs` asks `body.rs` for an id in the body, then
 //! `fingerprint.rs` for a guess. The [crate docs](crate#what-names-a-session) have the order.
 
 mod baggage;
@@ -40,7 +40,6 @@ mod fingerprint;
 mod kind;
 mod part;
 mod seen;
-mod session;
 
 use std::borrow::Cow;
 use std::fmt;

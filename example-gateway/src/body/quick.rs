@@ -3,13 +3,12 @@
 //! It may give up on whatever is unusual, and then serde_json judges the body and words the error.
 //! It must never let pass what serde_json refuses.
 
+mod reader;
 mod stops;
-mod tokens;
 
 use affinity_layer::key::BodyIds;
 
-use self::tokens::Reader;
-use super::content;
+use self::reader::{Place, Reader};
 use super::disguise::passes_for;
 use super::members::Found;
 use super::values::{invalid_value, is_checked};
@@ -35,7 +34,10 @@ pub(super) fn find(text: &[u8]) -> Option<Found> {
         if key == b"messages" && reader.peek() != Some(b'[') {
             return None;
         }
-        reader.value(DEPTH, if matches!(key, b"messages" | b"input") { Content } else { Other })?;
+        reader.value(
+            DEPTH,
+            if matches!(key, b"messages" | b"input") { Place::Content } else { Place::Other },
+        )?;
         let value = start..reader.at;
         match key {
             b"model" if found.model.is_none() => found.model = Some(value),
@@ -66,97 +68,6 @@ pub(super) fn find(text: &[u8]) -> Option<Found> {
     let is_whole =
         reader.at == text.len() && (reader.is_ascii || std::str::from_utf8(text).is_ok());
     is_whole.then_some(found)
-}
-
-/// Where a value is in a body, as [`content`] defines it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Where messages or their parts may be.
-    Content,
-    /// The `type` of one.
-    Type,
-    Other,
-}
-use Place::{Content, Other, Type};
-
-impl<'a> Reader<'a> {
-    /// A key with its colon. One that holds an escape may be another one in disguise.
-    fn key(&mut self) -> Option<&'a [u8]> {
-        self.take(b'"')?;
-        let (key, is_escaped) = self.string()?;
-        self.space();
-        self.take(b':')?;
-        self.space();
-        (!is_escaped).then_some(key)
-    }
-
-    /// After an element: whether `end` closes the list, else a comma has been passed.
-    fn is_last(&mut self, end: u8) -> Option<bool> {
-        self.space();
-        if self.take(end).is_some() {
-            return Some(true);
-        }
-        self.take(b',')?;
-        self.space();
-        Some(false)
-    }
-
-    fn value(&mut self, depth: u8, place: Place) -> Option<()> {
-        let first = self.peek()?;
-        if let b'"' | b'[' | b'{' = first {
-            self.at += 1;
-        }
-        match first {
-            b'"' => {
-                let (text, is_escaped) = self.string()?;
-                if place == Type {
-                    content::note(&mut self.inputs, text);
-                    return (!is_escaped).then_some(());
-                }
-                Some(())
-            }
-            b'[' => self.array(depth.checked_sub(1)?, if place == Other { Other } else { Content }),
-            b'{' => self.object(depth.checked_sub(1)?, place),
-            b't' => self.literal(b"true"),
-            b'f' => self.literal(b"false"),
-            b'n' => self.literal(b"null"),
-            _ => self.number(),
-        }
-    }
-
-    /// After its first byte.
-    fn array(&mut self, depth: u8, place: Place) -> Option<()> {
-        self.space();
-        if self.take(b']').is_some() {
-            return Some(());
-        }
-        loop {
-            self.value(depth, place)?;
-            if self.is_last(b']')? {
-                return Some(());
-            }
-        }
-    }
-
-    /// After its first byte.
-    fn object(&mut self, depth: u8, place: Place) -> Option<()> {
-        self.space();
-        if self.take(b'}').is_some() {
-            return Some(());
-        }
-        loop {
-            let inner = match self.key()? {
-                _ if place == Other => Other,
-                b"type" => Type,
-                b"content" | b"output" => Content,
-                _ => Other,
-            };
-            self.value(depth, inner)?;
-            if self.is_last(b'}')? {
-                return Some(());
-            }
-        }
-    }
 }
 
 #[cfg(test)]

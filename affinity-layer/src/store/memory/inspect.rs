@@ -17,7 +17,7 @@ use crate::{AffinityKey, Epoch, Expiry, Selection, StoreError, StoreErrorKind};
 
 impl Inspect for MemoryStore {
     fn list<'a>(&'a self, cursor: Option<&'a str>, limit: usize) -> Inspected<'a, PinPage> {
-        Box::pin(ready(self.page(cursor, limit)))
+        Box::pin(ready(page(self, cursor, limit)))
     }
 
     fn stored_keys(&self, key: &AffinityKey) -> Vec<StoredKey> {
@@ -51,18 +51,16 @@ impl Inspect for MemoryStore {
     }
 }
 
-impl MemoryStore {
-    /// A page of pins; links are left out after the page was filled, which is why it may hold fewer
-    /// than `limit`.
-    fn page(&self, cursor: Option<&str>, limit: usize) -> Result<PinPage, StoreError> {
-        let from = match cursor {
-            None => (0, 0),
-            Some(cursor) => parse(cursor).ok_or(StoreErrorKind::InvalidCursor)?,
-        };
-        let (found, next) = self.0.pins.page(from, limit);
-        let pins = found.into_iter().filter_map(|(digest, held)| pin(digest, held)).collect();
-        Ok(PinPage { pins, next: next.map(|(part, place)| format!("{part}.{place}")) })
-    }
+/// A page of pins; links are left out after the page was filled, which is why it may hold fewer than
+/// `limit`.
+fn page(store: &MemoryStore, cursor: Option<&str>, limit: usize) -> Result<PinPage, StoreError> {
+    let from = match cursor {
+        None => (0, 0),
+        Some(cursor) => parse(cursor).ok_or(StoreErrorKind::InvalidCursor)?,
+    };
+    let (found, next) = store.0.pins.page(from, limit);
+    let pins = found.into_iter().filter_map(|(digest, held)| pin(digest, held)).collect();
+    Ok(PinPage { pins, next: next.map(|(part, place)| format!("{part}.{place}")) })
 }
 
 /// Two numbers around a dot. Numbers that are out of range are past the end, not an error.

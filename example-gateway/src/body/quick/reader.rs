@@ -1,10 +1,22 @@
-//! The words of JSON: strings, numbers, literals.
+//! JSON, read without a copy: strings, numbers and literals, and the values that they make up.
 
 use super::stops::{BLOCK, Seen, look};
+use crate::body::content;
 use crate::config::Inputs;
 
 /// Digits of a number that is certainly in range, with an exponent below 100.
 const DIGITS: usize = 200;
+
+/// Where a value is in a body, as [`content`] defines it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Where messages or their parts may be.
+    Content,
+    /// The `type` of one.
+    Type,
+    Other,
+}
+use Place::{Content, Other, Type};
 
 /// A place in a text. Every step returns `None` if it does not find what it expects.
 pub(super) struct Reader<'a> {
@@ -152,5 +164,84 @@ impl<'a> Reader<'a> {
         let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         self.at += count;
         (1..=most).contains(&count).then_some(())
+    }
+
+    /// A key with its colon. One that holds an escape may be another one in disguise.
+    pub(super) fn key(&mut self) -> Option<&'a [u8]> {
+        self.take(b'"')?;
+        let (key, is_escaped) = self.string()?;
+        self.space();
+        self.take(b':')?;
+        self.space();
+        (!is_escaped).then_some(key)
+    }
+
+    /// After an element: whether `end` closes the list, else a comma has been passed.
+    pub(super) fn is_last(&mut self, end: u8) -> Option<bool> {
+        self.space();
+        if self.take(end).is_some() {
+            return Some(true);
+        }
+        self.take(b',')?;
+        self.space();
+        Some(false)
+    }
+
+    /// A value of any kind. Of messages and their parts the `type` is noted.
+    pub(super) fn value(&mut self, depth: u8, place: Place) -> Option<()> {
+        let first = self.peek()?;
+        if let b'"' | b'[' | b'{' = first {
+            self.at += 1;
+        }
+        match first {
+            b'"' => {
+                let (text, is_escaped) = self.string()?;
+                if place == Type {
+                    content::note(&mut self.inputs, text);
+                    return (!is_escaped).then_some(());
+                }
+                Some(())
+            }
+            b'[' => self.array(depth.checked_sub(1)?, if place == Other { Other } else { Content }),
+            b'{' => self.object(depth.checked_sub(1)?, place),
+            b't' => self.literal(b"true"),
+            b'f' => self.literal(b"false"),
+            b'n' => self.literal(b"null"),
+            _ => self.number(),
+        }
+    }
+
+    /// After its first byte.
+    fn array(&mut self, depth: u8, place: Place) -> Option<()> {
+        self.space();
+        if self.take(b']').is_some() {
+            return Some(());
+        }
+        loop {
+            self.value(depth, place)?;
+            if self.is_last(b']')? {
+                return Some(());
+            }
+        }
+    }
+
+    /// After its first byte.
+    fn object(&mut self, depth: u8, place: Place) -> Option<()> {
+        self.space();
+        if self.take(b'}').is_some() {
+            return Some(());
+        }
+        loop {
+            let inner = match self.key()? {
+                _ if place == Other => Other,
+                b"type" => Type,
+                b"content" | b"output" => Content,
+                _ => Other,
+            };
+            self.value(depth, inner)?;
+            if self.is_last(b'}')? {
+                return Some(());
+            }
+        }
     }
 }
