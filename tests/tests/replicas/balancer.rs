@@ -70,11 +70,14 @@ async fn verify_passes_through_a_round_robin() {
     assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(output.out.matches("\nPASS demo-session-00").count(), 6, "{}", output.out);
     assert_eq!(output.out.matches("[PINNED]").count(), 30, "{}", output.out);
+    let session =
+        output.out.lines().find_map(|line| line.strip_prefix("PASS ")?.split_once(" -> "));
+    let (session, _) = session.unwrap();
     // Both replicas know the sessions by now, so both have served some of the turns.
     let calls = replicas.router.calls();
     redis.freeze();
     for gateway in [&replicas.a, &replicas.b] {
-        let answer = gateway.ask(&turn("demo-session-001")).await;
+        let answer = gateway.ask(&turn(session)).await;
         assert_eq!(answer.affinity().1, "hit", "{}", answer.text());
     }
     assert_eq!(replicas.router.calls(), calls);
