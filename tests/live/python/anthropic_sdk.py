@@ -119,7 +119,7 @@ def counts() -> None:
 
 def listed() -> None:
     models = [model.id for model in client.models.list()]
-    expect("the models", models, MODELS)
+    expect("the models and auto", models, [*MODELS, "auto"])
     passed(f"Anthropic Python, models: {len(models)}")
 
 

@@ -129,7 +129,7 @@ def errors() -> None:
 
 def listed() -> None:
     models = [model.id for model in client.models.list()]
-    expect("the models", models, MODELS)
+    expect("the models and auto", models, [*MODELS, "auto"])
     passed(f"OpenAI Python, models: {len(models)}")
 
 
