@@ -25,7 +25,7 @@ use uuid::Uuid;
 use self::check::Check;
 use self::demo::Demo;
 use self::file::configured_file;
-use crate::config::{Config, Mode, http_base, socket_address};
+use crate::config::{self, Config, Mode, http_base, socket_address};
 use crate::edge::shutdown;
 use crate::gateway::Gateway;
 use crate::lab::exit::{USAGE, code};
@@ -198,7 +198,7 @@ impl Serve {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        for advice in config.advice() {
+        for advice in config::advice(&config) {
             tracing::warn!("{advice}");
         }
         if self.listen.is_some_and(|address| config.listen_on(address)) {

@@ -13,7 +13,7 @@ use http::Uri;
 
 use crate::cli::file::configured_file;
 use crate::config::summary::summary;
-use crate::config::{Config, Mode, http_base};
+use crate::config::{self, Config, Mode, http_base};
 use crate::lab::exit::code;
 use crate::lab::term::Terminal;
 use crate::stack::sessions;
@@ -52,7 +52,7 @@ impl Check {
         if let Some(upstream) = &self.upstream {
             config.replace_upstreams(upstream);
         }
-        for advice in config.advice() {
+        for advice in config::advice(&config) {
             out.error(&format!("warning: {advice}"))?;
         }
         let mut passed = true;

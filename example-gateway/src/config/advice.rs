@@ -15,49 +15,47 @@ const CREDENTIALS: [HeaderName; 3] = [
     HeaderName::from_static("x-goog-api-key"),
 ];
 
-impl Config {
-    /// Likely mistakes: routes whose models do not speak every protocol, and providers that will refuse
-    /// every call because there is no key. Call it after
-    /// [`replace_upstreams`](Self::replace_upstreams).
-    #[must_use]
-    pub fn advice(&self) -> Vec<String> {
-        let keyless = self.providers.iter().filter(|provider| lacks_key(provider));
-        let keyless = keyless.map(|provider| {
-            let host = provider.base_url.host().unwrap_or_default();
-            let model = &provider.model;
-            format!("{model} has neither access_key nor passthrough_auth: {host} will refuse it")
-        });
-        keyless.chain(self.unspoken_routes()).collect()
-    }
+/// Likely mistakes: routes whose models do not speak every protocol, and providers that will refuse
+/// every call because there is no key. Call it after
+/// [`replace_upstreams`](Config::replace_upstreams).
+#[must_use]
+pub fn advice(config: &Config) -> Vec<String> {
+    let keyless = config.providers.iter().filter(|provider| lacks_key(provider));
+    let keyless = keyless.map(|provider| {
+        let host = provider.base_url.host().unwrap_or_default();
+        let model = &provider.model;
+        format!("{model} has neither access_key nor passthrough_auth: {host} will refuse it")
+    });
+    keyless.chain(unspoken_routes(config)).collect()
+}
 
-    fn unspoken_routes(&self) -> Vec<String> {
-        let none = Protocols::default().missing();
-        let spoken_by = |names: &[&Provider]| {
-            names.iter().map(|provider| provider.protocols).fold(none, Protocols::or)
-        };
-        let all = spoken_by(&self.providers.iter().collect::<Vec<_>>());
-        let mut advice = Vec::new();
-        for preference in &self.preferences {
-            let models = preference.models.iter();
-            let providers = models.filter_map(|model| self.provider_of(model.as_str()));
-            let missing = spoken_by(&providers.collect::<Vec<_>>()).missing();
-            let missing = missing.named().into_iter().zip(all.named());
-            for ((protocol, _), (_, elsewhere)) in missing.filter(|((_, missing), _)| *missing) {
-                let fate = if elsewhere { "go to other models" } else { "are refused" };
-                let route = &preference.name;
-                advice.push(format!(
-                    "route {route}: none of its models speaks {protocol}; requests in it {fate}"
-                ));
-            }
+fn unspoken_routes(config: &Config) -> Vec<String> {
+    let none = Protocols::default().missing();
+    let spoken_by = |names: &[&Provider]| {
+        names.iter().map(|provider| provider.protocols).fold(none, Protocols::or)
+    };
+    let all = spoken_by(&config.providers.iter().collect::<Vec<_>>());
+    let mut advice = Vec::new();
+    for preference in &config.preferences {
+        let models = preference.models.iter();
+        let providers = models.filter_map(|model| provider_of(config, model.as_str()));
+        let missing = spoken_by(&providers.collect::<Vec<_>>()).missing();
+        let missing = missing.named().into_iter().zip(all.named());
+        for ((protocol, _), (_, elsewhere)) in missing.filter(|((_, missing), _)| *missing) {
+            let fate = if elsewhere { "go to other models" } else { "are refused" };
+            let route = &preference.name;
+            advice.push(format!(
+                "route {route}: none of its models speaks {protocol}; requests in it {fate}"
+            ));
         }
-        advice
     }
+    advice
+}
 
-    /// The entry of a model; its own goes before a wildcard.
-    fn provider_of(&self, model: &str) -> Option<&Provider> {
-        let own = self.providers.iter().find(|provider| provider.model.as_str() == model);
-        own.or_else(|| self.providers.iter().find(|provider| provider.serves(model)))
-    }
+/// The entry of a model; its own goes before a wildcard.
+fn provider_of<'a>(config: &'a Config, model: &str) -> Option<&'a Provider> {
+    let own = config.providers.iter().find(|provider| provider.model.as_str() == model);
+    own.or_else(|| config.providers.iter().find(|provider| provider.serves(model)))
 }
 
 /// Whether the provider is a vendor that asks for a key, and none is going to be sent.

@@ -1,4 +1,4 @@
-//! From a file to a [`Config`].
+//! The whole configuration, and how a file becomes one.
 //!
 //! ```text
 //! file ─▶ tree (lines kept) ─▶ at (typed reading, findings) ─▶ sections ─▶ Config, or every error
@@ -9,14 +9,20 @@
 //! configuration.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::path::Path;
+
+use affinity_layer::ModelName;
+use http::Uri;
+use router_client::Preference;
 
 use super::at::{At, Context};
 use super::{
-    Config, ConfigErrors, Finding, Listener, Mode, Provider, Router, admin, limits, listeners,
-    preferences, providers, routing, tracing, tree, url,
+    Admin, ConfigErrors, Finding, Limits, Listener, Provider, Router, Routing, Tracing, admin,
+    limits, listeners, preferences, providers, router, routing, tracing, tree, url,
 };
 
 /// The largest file that is read, in bytes.
@@ -26,6 +32,47 @@ const MAX_FILE_LEN: u64 = 1024 * 1024;
 const VERSIONS: [&str; 6] = ["v0.1", "v0.1.0", "0.1-beta", "v0.2.0", "v0.3.0", "v0.4.0"];
 
 const EMBEDDED: &str = include_str!("../../config/default.yaml");
+
+/// A configuration that was checked: its parts fit together.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the gateway listens; at least one.
+    pub listeners: Vec<Listener>,
+    /// Who serves the models; at least one, each model once.
+    pub providers: Vec<Provider>,
+    /// Which models serve which kind of request; every model is declared.
+    pub preferences: Vec<Preference>,
+    /// Other names for declared models.
+    pub aliases: BTreeMap<String, ModelName>,
+    /// How sessions are kept and requests decided.
+    pub routing: Routing,
+    /// The admin API, if there is one.
+    pub admin: Option<Admin>,
+    /// What clients and providers may take up.
+    pub limits: Limits,
+    /// What is traced.
+    pub tracing: Tracing,
+    /// What the file asks for and is not served.
+    pub warnings: Vec<Finding>,
+}
+
+/// What the configuration is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The providers are going to be called: their keys and addresses must be there.
+    Full,
+    /// `--upstream`: one address replaces those of all providers, so that their keys and addresses
+    /// may be missing. Call [`Config::replace_upstreams`] before use.
+    UpstreamOverride,
+}
+
+impl Mode {
+    /// What has to be there when `upstream`, if it is given, takes the place of the providers.
+    #[must_use]
+    pub fn with(upstream: Option<&Uri>) -> Self {
+        upstream.map_or(Self::Full, |_| Self::UpstreamOverride)
+    }
+}
 
 impl Config {
     /// Reads and checks a file; variables are those of the process.
@@ -77,6 +124,44 @@ impl Config {
         let read = Self::parse(EMBEDDED, "default.yaml", &|_| None, Mode::UpstreamOverride);
         #[expect(clippy::expect_used, reason = "the text is a constant, and a test reads it")]
         read.expect("the embedded configuration is correct")
+    }
+
+    /// Moves the first listener to `address` and drops the others. Returns whether it is open: beyond
+    /// loopback and without client keys.
+    pub fn listen_on(&mut self, address: SocketAddr) -> bool {
+        self.listeners.truncate(1);
+        for listener in &mut self.listeners {
+            (listener.address, listener.port) = (address.ip(), address.port());
+        }
+        let keyless = self.listeners.iter().any(|listener| listener.client_keys.is_empty());
+        keyless && !address.ip().is_loopback()
+    }
+
+    /// Whether a call of a provider or of the router would come back to one of the listeners: then
+    /// one request would go in circles until no connection is left.
+    #[must_use]
+    pub fn calls_itself(&self) -> bool {
+        let router = match &self.routing.router {
+            Router::Llm { url, .. } | Router::Plano { url, .. } => Some(url),
+            Router::Lexical => None,
+        };
+        let providers = self.providers.iter().map(|provider| &provider.base_url);
+        providers.chain(router).any(|base| url::is_own(base, &self.listeners))
+    }
+
+    /// Sends the calls of every provider to `base`, and with them those to a routing model that is
+    /// one of the providers.
+    pub fn replace_upstreams(&mut self, base: &Uri) {
+        if let Router::Llm { url, .. } = &mut self.routing.router {
+            let shared = |provider: &Provider| router::chat_base(&provider.base_url) == *url;
+            if self.providers.iter().any(shared) {
+                *url = router::chat_base(base);
+            }
+        }
+        for provider in &mut self.providers {
+            provider.base_url = base.clone();
+        }
+        providers::settle_protocols(&mut self.providers);
     }
 }
 

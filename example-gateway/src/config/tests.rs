@@ -18,7 +18,8 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use affinity_layer::{BodyId, Expiry};
+use affinity_layer::{BodyId, Expiry, ModelName};
+use http::Uri;
 use secrecy::ExposeSecret as _;
 
 use super::summary::summary;

@@ -3,7 +3,7 @@
 use super::*;
 
 fn advice(text: &str) -> Vec<String> {
-    read(text).unwrap().advice()
+    crate::config::advice(&read(text).unwrap())
 }
 
 const KEYED: &str = "model_providers:
@@ -61,5 +61,5 @@ fn a_vendor_that_gets_no_key_is_told() {
 fn one_upstream_for_all_needs_no_advice() {
     let mut config = Config::embedded();
     config.replace_upstreams(&Uri::from_static("http://127.0.0.1:9"));
-    assert_eq!(config.advice(), [""; 0]);
+    assert_eq!(crate::config::advice(&config), [""; 0]);
 }
