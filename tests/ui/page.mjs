@@ -102,8 +102,12 @@ await check("requests without a session share one lane, without marks", async ()
 
 await check("names that look like markup are text", async () => {
   const cell = page.locator('.cell[aria-label*="onerror"]').first();
-  await cell.focus();
-  await until("details", () => page.locator("#details").isVisible(), true);
+  // Its lane may be drawn anew for the turn before, which takes the focus away.
+  const isTold = async () => {
+    await cell.focus();
+    return page.locator("#details").isVisible();
+  };
+  await until("details", isTold, true);
   const details = await text(page, "#details");
   assert.match(details, /<script>alert\(2\)<\/script>/);
   assert.match(details, /openai\/<img\/src=x\/onerror=alert\(1\)>/);
@@ -153,9 +157,11 @@ await check("a session is moved and released, each with a second click", async (
   await turn("steered", 1);
   assert.deepEqual(told.get("steered").at(-1), { model: "claude-sonnet-4-20250514", outcome: "claimed" });
 
+  const steered = page.locator("#lanes .lane", { hasText: name }).locator(".cell");
+  await until("its turns", () => steered.count(), told.get("steered").length);
   await page.keyboard.press("Escape");
   assert.equal(await page.locator("#session").isVisible(), false);
-  await page.locator("#lanes .lane", { hasText: name }).locator(".cell").last().focus();
+  await steered.last().focus();
   await page.keyboard.press("Enter");
   await until("the pin", () => text(page, "#pin"), "Pinned to anthropic/claude-sonnet-4-20250514, for another 9 min.");
   await page.getByRole("button", { name: "Close" }).click();
