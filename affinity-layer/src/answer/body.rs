@@ -83,7 +83,7 @@ pub(super) struct Reading {
     pub(super) release: Option<Release>,
     /// The session that the response's id is to lead back to.
     pub(super) link: Option<PinnedModel>,
-    /// Who is told of each piece and of the end.
+    /// Notified of each piece and of the end.
     pub(super) observer: Option<Box<dyn AnswerObserver>>,
     /// The pin that must not expire meanwhile.
     pub(super) in_use: Option<InUse>,

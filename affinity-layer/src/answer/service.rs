@@ -87,7 +87,7 @@ struct Wanted {
     /// The response's id is to lead back to the session. Only the paths of Responses have ids that a
     /// client can go on from, whatever prefix the application serves them under.
     link: bool,
-    /// Who is told of the answer; it has already begun with the request.
+    /// Notified of the answer; it began with the request.
     observer: Option<Box<dyn AnswerObserver>>,
     /// The pin that must not expire before the answer has ended. A probe has none: it uses a pin once
     /// and keeps nothing alive.

@@ -126,6 +126,13 @@ export class Lanes {
     }
   }
 
+  // A scroll moved the cells: details stay with the turn that has the focus, and go with any other.
+  follow() {
+    const focused = document.activeElement;
+    if (this.#owners.has(focused)) this.#point(focused);
+    else this.#show();
+  }
+
   #point(target) {
     const found = this.#owners.get(target);
     if (found) this.#show(found[1], target, this.#palette.mark(found[1].model));

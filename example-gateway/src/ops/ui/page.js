@@ -162,7 +162,7 @@ find("login").addEventListener("submit", (submitted) => {
 });
 find("leave").addEventListener("click", () => { leave(); state("out"); });
 find("filter").addEventListener("input", ({ target }) => filter(target.value));
-document.addEventListener("scroll", () => showDetails(), { capture: true, passive: true });
+document.addEventListener("scroll", () => find("details").hidden || lanes.follow(), { capture: true, passive: true });
 addEventListener("hashchange", () => { const token = tokenOfAddress(); if (token) enter(token); });
 setInterval(() => { if (totals) { lanes.tick(now()); count(); } }, 1000);
 
