@@ -76,7 +76,7 @@ impl Framing {
         let media = content_type.split(';').next().unwrap_or_default().trim();
         if media.eq_ignore_ascii_case("text/event-stream") {
             Some(Self::Stream(EventScanner::default()))
-        } else if media.eq_ignore_ascii_case("application/json") {
+        } else if is_json(media) {
             Some(Self::Plain)
         } else {
             None
@@ -84,9 +84,17 @@ impl Framing {
     }
 }
 
+/// `application/json` and the types with its structured suffix (RFC 6839), such as
+/// `application/problem+json`.
+fn is_json(media: &str) -> bool {
+    let Some((kind, subtype)) = media.split_once('/') else { return false };
+    let suffix = subtype.rsplit('+').next().unwrap_or_default();
+    kind.eq_ignore_ascii_case("application") && suffix.eq_ignore_ascii_case("json")
+}
+
 impl AnswerReader {
     /// A reader for an uncompressed body of this content type; `None` when that is neither
-    /// `application/json` nor `text/event-stream`. Parameters such as `charset` are ignored.
+    /// `application/json`, nor a type such as `application/problem+json`, nor `text/event-stream`. Parameters such as `charset` are ignored.
     #[must_use]
     pub fn new(content_type: &str) -> Option<Self> {
         Framing::of(content_type).map(Self::with)

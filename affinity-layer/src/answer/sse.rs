@@ -2,7 +2,8 @@
 //!
 //! Lines end with `\n`, `\r\n` or `\r`, as the standard has it, and an empty line ends an event. Fields
 //! other than `data` are skipped: what the protocols say in `event` they repeat in the data. The space
-//! after `data:` is part of what is found, for JSON does not mind it.
+//! after `data:` is part of what is found, for JSON does not mind it. A byte order mark before the first
+//! line is skipped, as the standard has it too.
 //!
 //! Nothing is buffered. A line of a megabyte, or one that never ends, goes to the [JSON
 //! scanner](super::json) in the pieces in which it comes, and that scanner has the limits. A reader that
@@ -11,16 +12,24 @@
 use memchr::memchr2;
 
 /// Reads a stream line by line, in pieces that may end within a line, a field or an end of line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct EventScanner {
     state: State,
     /// The last byte was a carriage return: a line feed after it belongs to it.
     after_return: bool,
 }
 
+impl Default for EventScanner {
+    fn default() -> Self {
+        Self { state: State::Start(0), after_return: false }
+    }
+}
+
 /// Where in a line the next byte belongs.
 #[derive(Debug)]
 enum State {
+    /// The stream began with so many bytes of a byte order mark, and with nothing else.
+    Start(usize),
     /// The line began with so many bytes of `data:`, and with nothing else.
     Field(usize),
     /// In the value of a `data` field.
@@ -29,11 +38,7 @@ enum State {
     Skip,
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self::Field(0)
-    }
-}
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 const FIELD: &[u8] = b"data:";
 
@@ -43,7 +48,7 @@ impl EventScanner {
     /// An event with several `data` lines is found in as many pieces, without the line feeds between. Two
     /// empty lines in a row are two ends, so `found` must not take an end for an event with data.
     pub(super) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(Option<&[u8]>)) {
-        let mut rest = bytes;
+        let mut rest = self.start(bytes);
         while let Some((&byte, after)) = rest.split_first() {
             let after_return = std::mem::replace(&mut self.after_return, byte == b'\r');
             if matches!(byte, b'\r' | b'\n') {
@@ -65,7 +70,7 @@ impl EventScanner {
                     };
                     rest = after;
                 }
-                State::Data | State::Skip => {
+                State::Start(_) | State::Data | State::Skip => {
                     let end = memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
                     let (line, after) = rest.split_at(end);
                     if matches!(self.state, State::Data) {
@@ -75,5 +80,25 @@ impl EventScanner {
                 }
             }
         }
+    }
+
+    /// Skips the byte order mark that the stream may begin with. Returns what comes after it.
+    fn start<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
+        while let State::Start(seen) = self.state
+            && let Some((byte, after)) = bytes.split_first()
+        {
+            let is_mark = BYTE_ORDER_MARK.get(seen) == Some(byte);
+            self.state = match seen + 1 {
+                next if is_mark && next < BYTE_ORDER_MARK.len() => State::Start(next),
+                _ if is_mark || seen == 0 => State::Field(0),
+                // Part of a mark: a name that no field has.
+                _ => State::Skip,
+            };
+            if !is_mark {
+                break;
+            }
+            bytes = after;
+        }
+        bytes
     }
 }

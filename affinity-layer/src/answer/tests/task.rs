@@ -230,3 +230,30 @@ fn what_is_no_answer_ends_nothing() {
         assert!(AnswerReader::new(content_type).is_none());
     }
 }
+
+#[test]
+fn a_byte_order_mark_hides_no_event() {
+    let done = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
+    let stream = |begin: &str| format!("{begin}data: {done}\n\n");
+    assert!(is_final("text/event-stream", &stream("\u{feff}")));
+    // One mark is skipped; anything else before the field makes another field of it.
+    for begin in ["\u{feff}\u{feff}", "\u{fefe}", "x\u{feff}"] {
+        assert!(!is_final("text/event-stream", &stream(begin)), "{begin:?}");
+    }
+    assert!(plain(&format!("\u{feff}{done}")));
+    // A mark on a later line belongs to the name of its field.
+    assert!(!is_final("text/event-stream", &stream(": c\n\u{feff}")));
+}
+
+#[test]
+fn types_with_the_suffix_of_json_are_read() {
+    let body = r#"{"choices":[{"finish_reason":"stop"}]}"#;
+    for media in
+        ["application/vnd.openai+json", "Application/Problem+JSON; x=y", "application/json"]
+    {
+        assert!(is_final(media, body), "{media}");
+    }
+    for media in ["application/jsonl", "application/json+gzip", "text/json", "json", ""] {
+        assert!(AnswerReader::new(media).is_none(), "{media}");
+    }
+}
