@@ -152,6 +152,12 @@ impl AffinityKey {
         Some(Self { kind: IdKind::Response, scope: None, session, lane: None })
     }
 
+    /// The key under which it is stored who holds the object `id`; `None` for an id that cannot be a key. The
+    /// id is a provider's, too.
+    pub(crate) fn of_held(id: &str) -> Option<Self> {
+        Some(Self::of_response(id)?.of_kind(IdKind::Held))
+    }
+
     /// Kind and id as text, for a link.
     pub(crate) fn name(&self) -> String {
         format!("{}{}", self.kind.marker(), self.session())

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::hold::{self, Hold};
+use super::hold::{self, Hold, Noting};
 use super::in_use::InUse;
 use super::observer::AnswerObserver;
 use super::reader::AnswerReader;
@@ -83,6 +83,8 @@ pub(super) struct Reading {
     pub(super) release: Option<Release>,
     /// The session that the response's id is to lead back to.
     pub(super) link: Option<PinnedModel>,
+    /// Where it is noted what lives at the provider.
+    pub(super) noting: Option<Noting>,
     /// Notified of each piece and of the end.
     pub(super) observer: Option<Box<dyn AnswerObserver>>,
     /// The pin that must not expire meanwhile.
@@ -227,10 +229,24 @@ impl Reading {
     /// What the piece that was read last has to wait for. A short answer may hold both its id and its end
     /// in one piece, which then waits for both at the same time.
     fn hold(&mut self, ended: bool) -> Option<Hold> {
+        let noted = self.note();
         let id = self.reader.as_ref().and_then(AnswerReader::response_id);
         let link = id.and_then(|id| hold::link(&self.link.take()?, id));
         let release = if ended { self.release() } else { None };
-        hold::both(link, release)
+        hold::both(noted, hold::both(link, release))
+    }
+
+    /// Notes the ids that the piece that was read last holds.
+    fn note(&mut self) -> Option<Hold> {
+        let (noting, reader) = (self.noting.as_mut()?, self.reader.as_mut()?);
+        let mut ids = reader.take_held_ids();
+        if noting.response
+            && let Some(id) = reader.response_id()
+        {
+            noting.response = false;
+            ids.push(id.to_owned());
+        }
+        noting.note(ids)
     }
 
     /// Releases the pin, once, if the answer, which has ended, is the last of its task.
@@ -255,7 +271,7 @@ impl Reading {
             if let Some(observer) = self.observer.take() {
                 observer.on_end();
             }
-            (self.link, self.in_use) = (None, None);
+            (self.link, self.noting, self.in_use) = (None, None, None);
         }
     }
 
@@ -263,6 +279,7 @@ impl Reading {
     fn is_idle(&self) -> bool {
         self.release.is_none()
             && self.link.is_none()
+            && self.noting.is_none()
             && self.observer.is_none()
             && self.in_use.is_none()
     }

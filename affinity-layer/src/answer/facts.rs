@@ -42,12 +42,14 @@ pub(super) struct Facts {
     pub(super) task: Task,
     pub(super) tokens: Tokens,
     pub(super) id: ResponseId,
+    pub(super) held: HeldIds,
 }
 
 impl Facts {
     pub(super) fn new(is_stream: bool) -> Self {
         let (ending, id) = (Ending::new(is_stream), ResponseId::new(is_stream));
-        Self { ending, task: Task::default(), tokens: Tokens::default(), id }
+        let (task, tokens, held) = (Task::default(), Tokens::default(), HeldIds::default());
+        Self { ending, task, tokens, id, held }
     }
 
     /// Takes a value of the document; what follows the end of the answer does not count. The ending comes
@@ -59,6 +61,7 @@ impl Facts {
         self.task.note(path, value);
         self.tokens.note(path, value);
         self.id.note(path, value);
+        self.held.note(path, value);
         self.ending.note(path, value);
     }
 }
@@ -266,5 +269,42 @@ impl ResponseId {
 
     pub(super) fn get(&self) -> Option<&str> {
         self.id.as_deref()
+    }
+}
+
+/// The ids of what the provider made beside the answer: containers, and files in them. A later request may
+/// refer to them, and only this provider has them.
+#[derive(Debug, Default)]
+pub(super) struct HeldIds {
+    /// Those that were found since they were last [taken](Self::take).
+    new: Vec<String>,
+    /// How many more are noted.
+    found: usize,
+}
+
+impl HeldIds {
+    /// The most that are noted of one answer.
+    const MOST: usize = 8;
+
+    /// Takes an id. A name that means nothing to us is nowhere on the way to one: so the input of a tool,
+    /// which the model makes up, is passed over.
+    fn note(&mut self, path: &[Step], value: JsonValue<'_>) {
+        let ([.., Step::Container, Step::Id] | [.., Step::ContainerId | Step::FileId]) = path
+        else {
+            return;
+        };
+        if let JsonValue::Text(id) = value
+            && self.found < Self::MOST
+            && !path.contains(&Step::Other)
+            && !self.new.iter().any(|known| known == id)
+        {
+            self.found += 1;
+            self.new.push(id.to_owned());
+        }
+    }
+
+    /// Those that are new.
+    pub(super) fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.new)
     }
 }

@@ -1,11 +1,12 @@
 //! What a piece of an answer waits for before it is passed on.
 //!
-//! Two things must be known to the store before the client can act on them:
+//! Three things must be known to the store before the client can act on them:
 //!
 //! | the piece holds | it waits for | else the next turn |
 //! |---|---|---|
 //! | the end of a task | the [release] of the pin, until every replica knows | gets the old pin |
 //! | the id of a response | the [link](link()) to its session | begins a new conversation |
+//! | the id of what its provider holds | the [note](Noting) of its model | does not find its provider |
 //!
 //! A store that stalls delays such a piece by 50 ms: a late release or a missing link costs a routing
 //! decision, and a stream that stands still costs the client's patience. A release then continues for up
@@ -20,9 +21,11 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
+use super::holders::Holders;
 use super::link::Link;
+use crate::key::Scope;
 use crate::telemetry::Call;
-use crate::{AffinityKey, AffinityStore, PinnedModel};
+use crate::{AffinityKey, AffinityStore, ModelName, PinnedModel};
 
 /// The longest that a piece waits for the store. It is less than a person notices, and more than a store
 /// that works takes.
@@ -107,4 +110,35 @@ pub(super) fn link(model: &PinnedModel, id: &str) -> Option<Hold> {
             tracing::debug!(%error, "the link of a response could not be stored");
         }
     }))
+}
+
+/// What an answer leaves behind at its provider, and where that is noted.
+pub(super) struct Noting {
+    pub(super) holders: Holders,
+    /// The tenant of the request.
+    pub(super) scope: Option<Scope>,
+    /// The model that serves.
+    pub(super) model: ModelName,
+    /// The id of the response itself is still to be noted.
+    pub(super) response: bool,
+}
+
+impl Noting {
+    /// Notes `ids`. `None` if there are none.
+    pub(super) fn note(&self, ids: Vec<String>) -> Option<Hold> {
+        let Self { holders, scope, model, .. } = self;
+        let noted = ids.into_iter().map(|id| {
+            let (holders, scope, model) = (holders.clone(), scope.clone(), model.clone());
+            let hold: Hold = Box::pin(async move {
+                let note = holders.note(scope.as_ref(), &id, &model);
+                match timeout(LONGEST_HOLD, note).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(%error, "a holder could not be noted"),
+                    Err(_) => tracing::debug!("a holder was not noted in time"),
+                }
+            });
+            Some(hold)
+        });
+        noted.fold(None, both)
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::Extensions;
 use tower_layer::Layer;
 
+use super::holders::Holders;
 use super::observer::AnswerObserver;
 use super::service::Answer;
 use super::settings::Settings;
@@ -37,6 +38,17 @@ impl AnswerLayer {
     /// anew. See rule 3 of the [module docs](super).
     pub fn final_answer(mut self, release: bool) -> Self {
         self.settings.final_answer = release;
+        self
+    }
+
+    /// Notes in `holders` which model made each response of `/responses`, and each container and file that an
+    /// answer of `/responses` or `/messages` names. Default: nobody is told.
+    ///
+    /// The piece of the answer that holds such an id waits until it is noted, for 50 ms at most, because the
+    /// client may ask for it at once. A request whose [`BodyIds`](crate::key::BodyIds) say that its response
+    /// is not stored leaves no note of it.
+    pub fn holders(mut self, holders: Holders) -> Self {
+        self.settings.holders = Some(holders);
         self
     }
 

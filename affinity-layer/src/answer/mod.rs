@@ -43,6 +43,8 @@
 //! 8. A sliding pin does not expire while its answer runs: from the request to the last byte it is in
 //!    use, however long the model is silent. The store hears of it in the background, once in a quarter
 //!    of the idle time, and at the end. The maximum age counts meanwhile.
+//! 9. With [`holders`](AnswerLayer::holders) it is noted which model made a response, a container or a file,
+//!    so that a later request for it finds its provider.
 //!
 //! # Caveats
 //!
@@ -108,6 +110,7 @@ mod beginning;
 mod body;
 mod facts;
 mod hold;
+mod holders;
 mod in_use;
 mod json;
 mod layer;
@@ -123,6 +126,7 @@ mod usage;
 
 pub(crate) use beginning::{Beginning, BeginningReader};
 pub use body::AnswerBody;
+pub use holders::Holders;
 pub use layer::AnswerLayer;
 pub(crate) use link::Link;
 pub use observer::AnswerObserver;

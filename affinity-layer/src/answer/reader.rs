@@ -171,6 +171,12 @@ impl AnswerReader {
         self.facts.id.get()
     }
 
+    /// The ids of containers and files that were found since the last call: what the provider made beside the
+    /// answer. At most eight of one answer are reported.
+    pub(super) fn take_held_ids(&mut self) -> Vec<String> {
+        self.facts.held.take()
+    }
+
     /// The tokens that were counted so far. They are complete once the answer has ended.
     #[must_use]
     pub fn usage(&self) -> Usage {

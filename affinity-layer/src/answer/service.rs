@@ -24,12 +24,14 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::body::{AnswerBody, Reading, Release};
+use super::hold::Noting;
 use super::in_use::InUse;
 use super::observer::{AnswerObserver, ReleasedAtEnd};
 use super::reader::{AnswerReader, is_compressed};
 use super::settings::Settings;
-use crate::PinnedModel;
 use crate::ext::{Guest, Probe};
+use crate::key::{BodyIds, Scope};
+use crate::{ModelName, PinnedModel};
 
 /// Middleware that reads an answer as it passes.
 ///
@@ -87,6 +89,8 @@ struct Wanted {
     /// The response's id is to lead back to the session. Only the paths of Responses have ids that a
     /// client can go on from, whatever prefix the application serves them under.
     link: bool,
+    /// Where it is noted what lives at the provider of the model that serves.
+    noting: Option<Noting>,
     /// Notified of the answer; it began with the request.
     observer: Option<Box<dyn AnswerObserver>>,
     /// The pin that must not expire before the answer has ended. A probe has none: it uses a pin once
@@ -101,11 +105,12 @@ impl Wanted {
         let model = request.get::<PinnedModel>();
         let when_done = settings.final_answer && request.get::<Guest>().is_none();
         let link = model.is_some_and(|model| model.links) && path.ends_with("/responses");
+        let noting = model.and_then(|model| noting(request, path, model.model(), settings));
         let is_probe = request.get::<Probe>().is_some();
         let in_use = model.filter(|_| !is_probe).and_then(InUse::begin);
         let model = model.filter(|model| when_done || link || model.is_final()).cloned();
-        let wanted = model.is_some() || observer.is_some() || in_use.is_some();
-        wanted.then_some(Self { model, when_done, link, observer, in_use })
+        let wanted = model.is_some() || noting.is_some() || observer.is_some() || in_use.is_some();
+        wanted.then_some(Self { model, when_done, link, noting, observer, in_use })
     }
 
     /// Turns what is wanted into what can be done, now that the head of the answer is there.
@@ -113,7 +118,7 @@ impl Wanted {
     /// A final request ends its pin even if its answer cannot be read: then the body's end is the
     /// answer's. All else needs a reader, and a compressed answer that goes without one is logged.
     fn begin(self, head: &mut Parts) -> Reading {
-        let Self { model, when_done, link, mut observer, in_use } = self;
+        let Self { model, when_done, link, mut noting, mut observer, in_use } = self;
         if let Some(observer) = &mut observer {
             observer.on_head(head);
         }
@@ -121,10 +126,14 @@ impl Wanted {
         if is_final {
             head.extensions.insert(ReleasedAtEnd);
         }
-        let is_needed = model.is_some() || observer.is_some();
+        if let (Some(noting), Some(moved)) = (&mut noting, head.extensions.get::<PinnedModel>()) {
+            noting.model = moved.model().clone();
+        }
+        let is_needed = model.is_some() || noting.is_some() || observer.is_some();
         let reader = if is_needed { AnswerReader::of(head) } else { None };
         let is_read = reader.is_some();
-        let is_missed = (model.is_some() && !is_final) || link || observer.is_some();
+        let is_missed =
+            (model.is_some() && !is_final) || link || noting.is_some() || observer.is_some();
         if is_missed && !is_read {
             warn_if_compressed(head);
         }
@@ -136,8 +145,25 @@ impl Wanted {
             Some(model) if when_done && is_read => Some(Release::WhenDone(model)),
             _ => None,
         };
-        Reading { reader, release, link, observer, in_use }
+        let noting = noting.filter(|_| is_read);
+        Reading { reader, release, link, noting, observer, in_use }
     }
+}
+
+/// What is to be noted of the answer to a request that `model` is to serve. Only the paths of Responses and
+/// Messages leave something behind at a provider.
+fn noting(
+    request: &Extensions,
+    path: &str,
+    model: &ModelName,
+    settings: &Settings,
+) -> Option<Noting> {
+    let is_response = path.ends_with("/responses");
+    let holders = settings.holders.as_ref();
+    let holders = holders.filter(|_| is_response || path.ends_with("/messages"))?.clone();
+    let is_kept = request.get::<BodyIds>().is_none_or(BodyIds::is_kept);
+    let scope = request.get::<Scope>().cloned();
+    Some(Noting { holders, scope, model: model.clone(), response: is_response && is_kept })
 }
 
 /// Warns once in the life of the process: every answer of such a provider is compressed, and a line for

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::Extensions;
 
+use super::holders::Holders;
 use super::observer::AnswerObserver;
 
 /// Begins the observer of a request, if it is to be observed.
@@ -13,4 +14,5 @@ type Observe = dyn Fn(&Extensions) -> Option<Box<dyn AnswerObserver>> + Send + S
 pub(super) struct Settings {
     pub(super) final_answer: bool,
     pub(super) observe: Option<Arc<Observe>>,
+    pub(super) holders: Option<Holders>,
 }

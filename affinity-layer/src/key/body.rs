@@ -152,6 +152,11 @@ impl BodyIds {
         Self { is_kept: false, ..self }
     }
 
+    /// Whether a later request may refer to the answer to this one.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.is_kept
+    }
+
     /// Reads the ids out of a whole body; none when it is not a JSON object. The other members are passed over
     /// without being built. A body that has one of these members twice has no ids here, because nobody knows
     /// which of them its provider reads.

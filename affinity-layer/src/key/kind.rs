@@ -46,11 +46,14 @@ pub enum IdKind {
     /// A response's id. It names no session; what is stored under it says to which session the response
     /// belongs.
     Response,
+    /// The id of what lives at a provider, such as a response, a container or a file. It names no session;
+    /// what is stored under it says at which model's provider it lives.
+    Held,
 }
 
 impl IdKind {
     /// Those with a marker.
-    pub(super) const MARKED: [Self; 8] = [
+    pub(super) const MARKED: [Self; 9] = [
         Self::SessionId,
         Self::MetadataSessionId,
         Self::PromptCacheKey,
@@ -59,6 +62,7 @@ impl IdKind {
         Self::Begun,
         Self::Fingerprint,
         Self::Response,
+        Self::Held,
     ];
 
     /// The prefix of an id of this kind in the name of its pin. A `%` in an id is encoded as `%25`, so
@@ -74,6 +78,7 @@ impl IdKind {
             Self::Begun => "%begun=",
             Self::Fingerprint => "%fingerprint=",
             Self::Response => "%response=",
+            Self::Held => "%held=",
         }
     }
 
@@ -81,6 +86,6 @@ impl IdKind {
     /// means nothing to the client: do not show it one.
     #[must_use]
     pub const fn is_sent(self) -> bool {
-        !matches!(self, Self::Begun | Self::Fingerprint | Self::Response)
+        !matches!(self, Self::Begun | Self::Fingerprint | Self::Response | Self::Held)
     }
 }

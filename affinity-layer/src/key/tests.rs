@@ -65,7 +65,7 @@ fn debug_shows_no_id() {
     assert_eq!(shown, "AffinityKey { .. }");
 }
 
-const KINDS: [IdKind; 7] = [
+const KINDS: [IdKind; 8] = [
     IdKind::Header,
     IdKind::PromptCacheKey,
     IdKind::Conversation,
@@ -73,6 +73,7 @@ const KINDS: [IdKind; 7] = [
     IdKind::Begun,
     IdKind::Fingerprint,
     IdKind::Response,
+    IdKind::Held,
 ];
 
 /// Few letters, so that keys often nearly meet, and the forms that names are made of.

@@ -246,10 +246,12 @@ async fn keys_do_not_meet<St: AffinityStore>(store: &St, namespace: &str) {
         scoped("a", "b").with_lane("c").expect("a lane"),
         key(namespace, "a:b:c"),
         key(namespace, "a").with_lane("b:c").expect("a lane"),
-        // The same id from a header, a body, and of a response is that of three sessions.
+        // The same id from a header and from a body is that of two sessions, and that of a response, or of
+        // another object, is that of none.
         key(namespace, "a"),
         key(namespace, "a").of_kind(IdKind::PromptCacheKey),
         key(namespace, "a").of_kind(IdKind::Response),
+        key(namespace, "a").of_kind(IdKind::Held),
     ];
     for (n, key) in keys.iter().enumerate() {
         assert!(claim(store, key, &format!("a/m{n}")).await.won, "{n}");

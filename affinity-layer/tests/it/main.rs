@@ -22,6 +22,7 @@ mod failover;
 mod fingerprint;
 mod first_event;
 mod giving_up;
+mod holders;
 mod invariants;
 mod key_settings;
 mod memory_store;
