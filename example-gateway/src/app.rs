@@ -167,7 +167,8 @@ fn session_endpoints(
     observer: Option<Arc<dyn TurnObserver>>,
 ) -> std::io::Result<Vec<Endpoint>> {
     let is_recorded = observer.is_some();
-    let recorder = observer.clone().map(|observer| TurnRecorder::new(observer, sessions.clone()));
+    let recorded = is_recorded || config.access_log;
+    let recorder = recorded.then(|| TurnRecorder::new(observer.clone(), sessions.clone()));
     let intake = IntakeLayer::new(upstreams.clone(), config.limits)
         .turns(turns(config))
         .body_ids(!config.routing.body_ids.is_empty());

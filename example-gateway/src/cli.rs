@@ -81,6 +81,9 @@ struct Serve {
     /// Send the calls of all providers to one base URL, without keys.
     #[arg(long, value_name = "URL", value_parser = http_base)]
     upstream: Option<Uri>,
+    /// Log one line for each request when its answer is over.
+    #[arg(long)]
+    access_log: bool,
 }
 
 #[derive(Args, Debug)]
@@ -141,7 +144,7 @@ impl Cli {
             Self::command().error(ErrorKind::ArgumentConflict, text).exit();
         }
         let command = self.command.unwrap_or(Command::Serve(self.serve));
-        let log = |lines| telemetry::start(self.log_format, lines, &Traces::default());
+        let log = |lines| telemetry::start(self.log_format, lines, &Traces::default(), false);
         match &command {
             // Its configuration says where traces go, so it starts both itself.
             Command::Serve(_) => {}
@@ -185,7 +188,8 @@ impl Serve {
             }
         };
         let traces = Traces::new(&config.tracing)?;
-        telemetry::start(log_format, telemetry::LINES, &traces)?;
+        telemetry::start(log_format, telemetry::LINES, &traces, self.access_log)?;
+        config.access_log = self.access_log;
         let mut local = None;
         if let Some(upstream) = &self.upstream {
             config.replace_upstreams(upstream);

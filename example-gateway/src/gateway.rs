@@ -45,6 +45,7 @@ const BACKLOG: u32 = 4096;
 pub struct Gateway {
     app: App,
     limits: Limits,
+    access_log: bool,
     listeners: Vec<(TcpListener, Listener)>,
     admin: Option<TcpListener>,
     workers: Arc<Workers>,
@@ -75,7 +76,8 @@ impl Gateway {
         app.sessions().start().await?;
         app.board().read().await;
         let workers = Arc::new(Workers::start()?);
-        Ok(Self { app, limits: config.limits, listeners, admin, workers })
+        let access_log = config.access_log;
+        Ok(Self { app, limits: config.limits, access_log, listeners, admin, workers })
     }
 
     /// The addresses that are listened on.
@@ -98,7 +100,7 @@ impl Gateway {
 
     /// Serves until `stop` is cancelled, then lets running requests end, for at most `drain`.
     pub async fn serve(self, stop: CancellationToken, drain: Duration) {
-        let Self { app, limits, listeners, admin, workers } = self;
+        let Self { app, limits, access_log, listeners, admin, workers } = self;
         let abandon = CancellationToken::new();
         let requests = Arc::new(Semaphore::new(limits.max_requests));
         let door = Door::new(limits.max_connections, workers).await;
@@ -130,6 +132,8 @@ impl Gateway {
                 browsers,
                 tells_peer,
                 limits,
+                // What an operator changes has its own lines.
+                access_log: access_log && !tells_peer,
                 http: connection::http(&limits),
                 requests,
                 stop: stop.clone(),

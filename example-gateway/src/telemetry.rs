@@ -3,6 +3,7 @@
 //! Each has its own way to fail, and none of them may cost a request: log lines are dropped when their reader
 //! stalls, spans when their queue is full, and metrics are counted here until somebody reads them.
 
+pub(crate) mod access;
 pub(crate) mod context;
 mod exporter;
 pub(crate) mod log;
@@ -36,18 +37,44 @@ pub(crate) enum LogFormat {
 /// way on a lost connection; the store reports the loss once.
 pub(crate) const LINES: &str = "info,fred=error";
 
+/// The libraries below us: what they say at DEBUG would bury our own lines.
+const LIBRARIES: [&str; 7] = ["fred", "h2", "hyper", "hyper_util", "rustls", "tonic", "tower"];
+
 /// Starts logging, and tracing where `traces` go anywhere. `RUST_LOG` filters log lines; without
-/// it, `default` does.
+/// it, `default` does. The access log, if it is on, is written in any case.
 ///
 /// # Errors
 ///
 /// When the system gives no thread to write them.
-pub(crate) fn start(format: LogFormat, default: &str, traces: &Traces) -> io::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+pub(crate) fn start(
+    format: LogFormat,
+    default: &str,
+    traces: &Traces,
+    access_log: bool,
+) -> io::Result<()> {
+    let named = std::env::var(EnvFilter::DEFAULT_ENV).ok();
+    let filter = filter(named.as_deref(), default, access_log);
     let log = Log::to_stderr()?;
     subscriber(format, filter, &log, traces).init();
     log::install(log);
     Ok(())
+}
+
+/// `named`, or `default` if that is nothing a filter could be made of. Libraries are kept at INFO, unless
+/// they are named.
+fn filter(named: Option<&str>, default: &str, access_log: bool) -> EnvFilter {
+    let named = named.filter(|text| !text.trim().is_empty() && EnvFilter::try_new(text).is_ok());
+    let mut text = named.unwrap_or(default).to_owned();
+    let parts: Vec<_> = text.split(',').map(|part| part.trim().to_ascii_lowercase()).collect();
+    let names = |name: &str| parts.iter().any(|part| part.starts_with(name));
+    if parts.iter().any(|part| part == "debug" || part == "trace") {
+        let quiet = LIBRARIES.iter().filter(|library| !names(library));
+        quiet.for_each(|library| text.push_str(&format!(",{library}=info")));
+    }
+    if access_log && !names(access::TARGET) {
+        text.push_str(&format!(",{}=info", access::TARGET));
+    }
+    EnvFilter::new(text)
 }
 
 fn subscriber(
@@ -86,6 +113,35 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             (!tracing::debug_span!("request").is_disabled(), LevelFilter::current())
         })
+    }
+
+    /// Whether lines of each target at each level are written.
+    fn written(named: &str, access_log: bool) -> [bool; 5] {
+        let filter = filter(Some(named), LINES, access_log);
+        let subscriber = tracing_subscriber::registry().with(filter);
+        tracing::subscriber::with_default(subscriber, || {
+            [
+                tracing::enabled!(target: "example_gateway", tracing::Level::DEBUG),
+                tracing::enabled!(target: "hyper::proto", tracing::Level::DEBUG),
+                tracing::enabled!(target: "h2", tracing::Level::DEBUG),
+                tracing::enabled!(target: "rustls", tracing::Level::WARN),
+                tracing::enabled!(target: "access", tracing::Level::INFO),
+            ]
+        })
+    }
+
+    #[test]
+    fn debug_means_our_lines_and_those_of_libraries_only_if_they_are_named() {
+        assert_eq!(written("debug", false), [true, false, false, true, true]);
+        assert_eq!(written("debug,h2=trace", false), [true, false, true, true, true]);
+        assert_eq!(written("", false), [false, false, false, true, true]);
+    }
+
+    #[test]
+    fn the_access_log_is_written_whatever_the_filter_says_of_other_lines() {
+        assert_eq!(written("error", false), [false; 5]);
+        assert_eq!(written("error", true), [false, false, false, false, true]);
+        assert_eq!(written("info,access=off", true), [false, false, false, true, false]);
     }
 
     #[tokio::test]

@@ -52,6 +52,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is traced.
     pub tracing: Tracing,
+    /// Whether each request has a line in the log; the command line says so, and no file.
+    pub access_log: bool,
     /// What the file asks for and is not served.
     pub warnings: Vec<Finding>,
 }
@@ -211,6 +213,7 @@ pub(super) fn build(root: &At<'_>) -> Config {
         admin: admin::read(root, &listeners),
         limits: limits::read(root),
         tracing: tracing::read(root),
+        access_log: false,
         warnings: Vec::new(),
         listeners,
         providers,

@@ -40,6 +40,7 @@ use crate::error::ApiError;
 use crate::extensions::{Introduction, Peer};
 use crate::protocol::Protocol;
 use crate::stack::memory::may_be_long;
+use crate::telemetry::access::AccessRecord;
 use crate::telemetry::metrics;
 
 /// What was seen of a connection.
@@ -59,6 +60,8 @@ pub(crate) struct Server {
     pub(crate) tells_peer: bool,
     pub(crate) limits: Limits,
     pub(crate) http: Builder<TokioExecutor>,
+    /// Whether each request has a line in the log.
+    pub(crate) access_log: bool,
     /// Requests under way, those of all listeners.
     pub(crate) requests: Arc<Semaphore>,
     /// No further requests are taken.
@@ -186,6 +189,7 @@ impl Server {
     ) -> Result<Response<Guarded<(Running, Option<OwnedSemaphorePermit>)>>, Infallible> {
         let running = Running::begin(&activity);
         let (mut parts, body) = request.into_parts();
+        let record = self.access_log.then(|| AccessRecord::begin(&mut parts));
         let body = Lingering::new(&parts, body, &activity);
         let protocol = Protocol::of(parts.uri.path());
         let version = parts.version;
@@ -209,6 +213,9 @@ impl Server {
             },
         };
         self.browsers.share(reader, &mut response);
+        if let Some(record) = record {
+            response = record.follow(response);
+        }
         let response = response.map(|body| Guarded::new(body, (running, place)));
         if version == Version::HTTP_2 && !response.body().is_end_stream() {
             activity.sends(response.body().watched());

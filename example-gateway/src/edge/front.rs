@@ -29,6 +29,7 @@ use crate::protocol::Protocol;
 use crate::stack::answers;
 use crate::stack::memory::may_be_long;
 use crate::stack::observe::Observer;
+use crate::telemetry::access::AccessNote;
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
@@ -152,6 +153,9 @@ impl Front {
             let Ok(response) = self.others.clone().oneshot(request).await;
             return response;
         };
+        if let Some(note) = request.extensions().get::<AccessNote>() {
+            note.path(&endpoint.path);
+        }
         if !endpoint.methods.contains(request.method()) {
             return answers::only(endpoint.allow(), request.uri(), request.headers());
         }
@@ -172,6 +176,9 @@ impl Front {
             Ok(key) => key,
             Err(error) => return error.response(protocol),
         };
+        if let (Some(key), Some(note)) = (key, request.extensions().get::<AccessNote>()) {
+            note.client(&key.name);
+        }
         if may_be_long(&request) {
             let key = key.map(|key| Client::with_key(key.key.expose_secret()));
             let client = key.or_else(|| self.client_at(&request)).unwrap_or(Client::Unknown);

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::body::Envelope;
 use crate::protocol::Protocol;
+use crate::stack::turns::record::note_session;
 use crate::telemetry::context;
 use crate::upstream::providers::Upstreams;
 
@@ -41,6 +42,7 @@ pub(crate) async fn decide(
 ) -> Result<Response<Body>, Infallible> {
     let (request, _) = request.into_parts();
     let protocol = Protocol::of(request.uri.path());
+    note_session(&request.extensions);
     let given = match upstreams.target(&request.extensions, protocol) {
         Ok(target) => target.model,
         Err(error) => return Ok(error.response(protocol)),

@@ -121,7 +121,11 @@ pub(crate) fn call_limits(config: &Config) -> Limits {
 pub(crate) fn withheld(config: &Config) -> Vec<HeaderName> {
     let mut withheld: Vec<_> = config.routing.tenant_header.iter().cloned().collect();
     let follows = config.routing.body_ids.contains(&BodyId::PreviousResponseId);
-    if follows || config.routing.release == Release::FinalAnswer || config.admin.is_some() {
+    if follows
+        || config.routing.release == Release::FinalAnswer
+        || config.admin.is_some()
+        || config.access_log
+    {
         // A compressed answer could not be read for its id, its end or its tokens.
         withheld.push(header::ACCEPT_ENCODING);
     }

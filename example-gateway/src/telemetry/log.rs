@@ -14,6 +14,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use self::pace::LogPace;
 use self::queue::LogQueue;
+use super::access;
 
 /// How often lines that did not reach the log are reported.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
@@ -96,22 +97,25 @@ impl<'a> MakeWriter<'a> for Log {
     type Writer = LogLine<'a>;
 
     fn make_writer(&'a self) -> LogLine<'a> {
-        LogLine(Some(&self.queue))
+        LogLine(Some((&self.queue, queue::BYTES)))
     }
 
     fn make_writer_for(&'a self, place: &Metadata<'_>) -> LogLine<'a> {
-        LogLine(self.pace.admits(place).then_some(&self.queue))
+        // A line for each request must not take the room of a line about a fault.
+        let is_access = place.target() == access::TARGET;
+        let room = if is_access { queue::BYTES / 2 } else { queue::BYTES };
+        LogLine((is_access || self.pace.admits(place)).then_some((&self.queue, room)))
     }
 }
 
-/// Takes one line, which the subscriber writes in one piece.
+/// Takes one line, which the subscriber writes in one piece, and the bytes that may wait with it.
 #[derive(Debug)]
-pub(super) struct LogLine<'a>(Option<&'a LogQueue>);
+pub(super) struct LogLine<'a>(Option<(&'a LogQueue, usize)>);
 
 impl io::Write for LogLine<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if let Some(queue) = self.0 {
-            queue.push(line);
+        if let Some((queue, room)) = self.0 {
+            queue.push_within(room, line);
         }
         Ok(line.len())
     }

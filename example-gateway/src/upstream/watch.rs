@@ -20,6 +20,7 @@ use tracing::field::Empty;
 use crate::config::Provider;
 use crate::error::ApiError;
 use crate::extensions::Arrived;
+use crate::telemetry::access::AccessNote;
 use crate::telemetry::metrics::Upstream;
 
 /// A call that is under way.
@@ -44,6 +45,9 @@ impl Call {
         client: &Extensions,
     ) -> Self {
         let since = client.get().map_or_else(Instant::now, |Arrived(since)| *since);
+        if let Some(note) = client.get::<AccessNote>() {
+            note.provider(provider.prefix());
+        }
         let first_byte = FirstByte { counts, pinned: model.is_pinned(), since };
         Self { span: span(model, provider, request), first_byte }
     }

@@ -7,6 +7,7 @@
     reason = "a test reports what is wrong by a panic"
 )]
 
+mod access_log;
 mod agents;
 mod answers;
 mod bodies;

@@ -53,7 +53,7 @@ fn sending(piece: &'static [u8]) -> (Stack, Arc<Notes>) {
         let answer = Response::builder().header("content-type", "text/event-stream").body(body);
         Ok::<_, Infallible>(answer.unwrap())
     });
-    let recorder = TurnRecorder::new(notes.clone(), Sessions::new(&config).unwrap());
+    let recorder = TurnRecorder::new(Some(notes.clone()), Sessions::new(&config).unwrap());
     let recording = AnswerLayer::new().observe(move |request| recorder.begin(request));
     let stack = ServiceBuilder::new()
         .layer(MapRequestLayer::new(RouterClock::attach))

@@ -22,7 +22,7 @@ use std::time::Duration;
 const LINES: usize = 4096;
 
 /// The most bytes that wait: 1 MiB.
-const BYTES: usize = 1 << 20;
+pub(super) const BYTES: usize = 1 << 20;
 
 /// Time for the lines that are left when the program ends.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -78,11 +78,11 @@ impl LogQueue {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// Takes a line if there is room.
-    pub(super) fn push(&self, line: &[u8]) {
+    /// Takes a line if no more than `room` bytes wait then, of [`BYTES`] at most.
+    pub(super) fn push_within(&self, room: usize, line: &[u8]) {
         let Shared { waiting, dropped } = &*self.shared;
         let before = waiting.fetch_add(line.len(), Ordering::Relaxed);
-        let fits = line.len() <= BYTES.saturating_sub(before);
+        let fits = line.len() <= room.saturating_sub(before);
         if !fits || self.sender.try_send(Entry::Line(line.to_owned())).is_err() {
             waiting.fetch_sub(line.len(), Ordering::Relaxed);
             dropped.fetch_add(1, Ordering::Relaxed);
@@ -155,6 +155,12 @@ mod tests {
         }
     }
 
+    impl LogQueue {
+        fn push(&self, line: &[u8]) {
+            self.push_within(BYTES, line);
+        }
+    }
+
     fn gated() -> (LogQueue, Sender<()>, Arc<Mutex<Vec<u8>>>) {
         let (opener, open) = std::sync::mpsc::channel();
         let written = Arc::<Mutex<Vec<u8>>>::default();
@@ -188,6 +194,19 @@ mod tests {
         drop(opener);
         queue.flush();
         assert_eq!(written.lock().unwrap().len(), BYTES);
+    }
+
+    #[test]
+    fn lines_with_less_room_leave_the_rest_to_others() {
+        let (queue, opener, written) = gated();
+        let line = vec![b'x'; BYTES / 8];
+        (0..8).for_each(|_| queue.push_within(BYTES / 2, &line));
+        assert_eq!(queue.dropped(), 4);
+        queue.push(&line);
+        assert_eq!(queue.dropped(), 4, "a line about a fault still fits");
+        drop(opener);
+        queue.flush();
+        assert_eq!(written.lock().unwrap().len(), 5 * (BYTES / 8));
     }
 
     #[test]
