@@ -9,6 +9,8 @@
 //! | [`AnyModel`] | request | that any model will do | the session has no model lane |
 //! | [`FallbackModel`] | request | that the requested model is not for new sessions | the model to use instead |
 //! | [`SendOnce`] | request | that no two models may work on it | it is sent again only if none has begun |
+//! | [`Bound`] | request | that no other vendor can or may take it | it is sent again only to models of its vendor |
+//! | [`LeftOut`] | response | that the model got less than the client sent | the client is told, and a move of the pin stores the mark |
 //! | [`NotReached`] | response | that the model never got the request | a [`SendOnce`] may be sent again |
 //! | [`PassingFailure`] | response | that the model failed whatever the status | the next candidate is asked |
 //! | [`LastingFailure`] | response | that the model failed and will again | the next candidate is asked |
@@ -28,9 +30,10 @@
 //! # Ok::<(), affinity_layer::name::InvalidName>(())
 //! ```
 
-use http::Extensions;
+use http::{Extensions, HeaderValue};
 
 use crate::ModelName;
+use crate::state::StateMark;
 
 /// In the extensions of a request that may use a pin and must not make one, such as one that counts
 /// tokens: without a pin it gets the requested model, and the router is not asked. It takes precedence over
@@ -108,6 +111,28 @@ pub struct FallbackModel(pub Option<ModelName>);
 /// [`NotReached`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SendOnce;
+
+/// In the extensions of a request that must stay with its vendor when its model fails:
+/// [failover](crate::failover) asks only candidates that
+/// [share the vendor](crate::FailoverLayer::same_vendor) of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// It refers to what only that provider has, such as a file or an earlier response. If it fails, and a
+    /// pin was there before, the outcome is [`Outcome::Bound`](crate::Outcome::Bound).
+    ByReference,
+    /// It could go elsewhere without what only that vendor can read, and the application wants it to stay.
+    ByChoice,
+}
+
+/// In the extensions of a response to a request of which something was left out, because the model could
+/// not read it; see [`state`](crate::state).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The kinds of what was left out, for [`HEALED_HEADER`](crate::headers::HEALED_HEADER).
+    pub kinds: HeaderValue,
+    /// The last block that the model cannot read, if the request belongs to a session.
+    pub last: Option<StateMark>,
+}
 
 /// In the extensions of a response that replaces one: nothing of the request reached the model, for there
 /// was no connection.

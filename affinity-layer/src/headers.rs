@@ -14,7 +14,7 @@
 //! # Ok::<(), http::Error>(())
 //! ```
 //!
-//! Whatever a client or an upstream sends under the five names that begin with `x-plano-` is removed or
+//! Whatever a client or an upstream sends under the six names that begin with `x-plano-` is removed or
 //! overwritten. A session header is the client's and goes on to the inner service.
 
 use http::HeaderName;
@@ -41,7 +41,10 @@ pub const AFFINITY_HEADER: HeaderName = HeaderName::from_static("x-plano-affinit
 /// `x-plano-epoch`: the [`Epoch`](crate::Epoch) of the pin behind the answer, only where
 /// [`AffinityLayer::expose_epoch`](crate::AffinityLayer::expose_epoch) asks for it.
 pub const EPOCH_HEADER: HeaderName = HeaderName::from_static("x-plano-epoch");
+/// `x-plano-healed`: what was left out of the request because the model that served could not read it, as
+/// [`LeftOut`](crate::ext::LeftOut) names it; absent where nothing was.
+pub const HEALED_HEADER: HeaderName = HeaderName::from_static("x-plano-healed");
 
 /// The headers that only we may send.
-pub(crate) const OURS: [HeaderName; 5] =
-    [PINNED_HEADER, MODEL_HEADER, ROUTE_HEADER, AFFINITY_HEADER, EPOCH_HEADER];
+pub(crate) const OURS: [HeaderName; 6] =
+    [PINNED_HEADER, MODEL_HEADER, ROUTE_HEADER, AFFINITY_HEADER, EPOCH_HEADER, HEALED_HEADER];

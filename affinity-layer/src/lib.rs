@@ -95,6 +95,7 @@
 //! | opens a turn, while the session warms up or by [`NewTurn`](ext::NewTurn) | moves | yes | `refreshed` | `false` |
 //! | decided again, for a model that is not stronger | stays | yes | `hit` | `true` |
 //! | on a detour | stays | no | as without | `false` |
+//! | its model fails, and it is [`Bound`](ext::Bound) to it | stays | no | `bound` | `true` |
 //! | its model is no longer served | moves | yes | `repinned` | `false` |
 //! | router fails | none is made | in vain | `router-unavailable` | `false` |
 //! | store fails | none is known | yes | `store-unavailable` | `false` |
@@ -163,6 +164,7 @@ mod pin;
 mod pinned;
 pub mod rejection;
 mod route;
+pub mod state;
 pub mod store;
 mod telemetry;
 

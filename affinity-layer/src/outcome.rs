@@ -13,7 +13,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::headers::{
-    AFFINITY_HEADER, EPOCH_HEADER, MODEL_HEADER, OURS, PINNED_HEADER, ROUTE_HEADER,
+    AFFINITY_HEADER, EPOCH_HEADER, HEALED_HEADER, MODEL_HEADER, OURS, PINNED_HEADER, ROUTE_HEADER,
 };
 use crate::key::single;
 use crate::{Epoch, Selection};
@@ -22,7 +22,7 @@ use crate::{Epoch, Selection};
 ///
 /// The [crate docs](crate#what-happens-when) say which request gets which. A client needs it to tell two
 /// things apart: whether its session is pinned now (`hit`, `claimed`, `joined`, `refreshed`, `repinned`), and
-/// whether something failed on the way (`failed`, `store-unavailable`, `router-unavailable`).
+/// whether something failed on the way (`failed`, `bound`, `store-unavailable`, `router-unavailable`).
 ///
 /// ```
 /// use affinity_layer::Outcome;
@@ -51,6 +51,10 @@ pub enum Outcome {
     /// No candidate served the session's request. A pin that existed stays, and one that this request
     /// claimed or moved is released. Set by a [`FailoverLayer`](crate::FailoverLayer).
     Failed,
+    /// The pinned model failed, and the request refers to what only its provider has, so no other could take
+    /// it. The pin stays. Set by a [`FailoverLayer`](crate::FailoverLayer) for a request that is
+    /// [`Bound`](crate::ext::Bound).
+    Bound,
     /// The store did not answer, or refused the change. The model is that of the pin which this replica
     /// knows, else the router's choice, which this replica alone may remember.
     StoreUnavailable,
@@ -63,7 +67,7 @@ impl Outcome {
     /// `x-plano-pinned`, except for a [detour](crate::PinnedModel::detour).
     #[must_use]
     pub const fn is_pinned(self) -> bool {
-        matches!(self, Self::Hit | Self::Joined)
+        matches!(self, Self::Hit | Self::Joined | Self::Bound)
     }
 
     /// The value of the header, the span's field and the metric's label.
@@ -78,6 +82,7 @@ impl Outcome {
             Self::Refreshed => "refreshed",
             Self::Repinned => "repinned",
             Self::Failed => "failed",
+            Self::Bound => "bound",
             Self::StoreUnavailable => "store-unavailable",
             Self::RouterUnavailable => "router-unavailable",
         }
@@ -135,8 +140,9 @@ impl Stamp {
     pub(crate) const NONE: Self =
         Self { selection: None, outcome: Outcome::None, pinned: false, epoch: None };
 
-    /// Sets our headers; what the upstream sent under these names is gone afterwards.
-    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+    /// Sets our headers; what the upstream sent under these names is gone afterwards. `healed` is what was
+    /// left out of the request.
+    pub(crate) fn apply(&self, headers: &mut HeaderMap, healed: Option<&HeaderValue>) {
         let selection = self.selection.as_ref();
         let model = selection.map(|selection| selection.model().header_value());
         let route = selection.and_then(|selection| selection.route());
@@ -145,6 +151,7 @@ impl Stamp {
         set(headers, MODEL_HEADER, model, foreign);
         set(headers, ROUTE_HEADER, route.map(|route| route.header_value()), foreign);
         set(headers, EPOCH_HEADER, epoch.as_ref(), foreign);
+        set(headers, HEALED_HEADER, healed, foreign);
         let pinned = if self.pinned { "true" } else { "false" };
         headers.insert(PINNED_HEADER, HeaderValue::from_static(pinned));
         headers.insert(AFFINITY_HEADER, HeaderValue::from_static(self.outcome.as_str()));

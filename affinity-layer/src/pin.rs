@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::state::StateMark;
 use crate::{ModelName, RouteDecision, RouteName};
 
 /// The generation of a pin. It grows with every change of a key's pin, also across a release and a
@@ -68,6 +69,8 @@ pub struct Selection {
     candidates: Box<[ModelName]>,
     /// Turns that are still to be decided again.
     warm_up: u8,
+    /// The last block that the model's vendor cannot read.
+    foreign: Option<StateMark>,
 }
 
 impl Selection {
@@ -80,7 +83,8 @@ impl Selection {
     /// The choice of `model` alone, without a route or other candidates.
     #[must_use]
     pub fn of(model: ModelName) -> Self {
-        Self { candidates: Box::new([model.clone()]), model, route: None, warm_up: 0 }
+        let candidates = Box::new([model.clone()]);
+        Self { candidates, model, route: None, warm_up: 0, foreign: None }
     }
 
     /// The best candidate of `decision`, `None` when no route matched. The first candidates are kept
@@ -95,7 +99,8 @@ impl Selection {
     /// The choice of `model` with what else a store has kept of it: the inverse of
     /// [`model`](Self::model), [`route`](Self::route) and [`candidates`](Self::candidates), within the
     /// limits of [`best`](Self::best). A `model` that is not among those comes before them. A store that
-    /// keeps it field by field also needs [`with_warm_up`](Self::with_warm_up).
+    /// keeps it field by field also needs [`with_warm_up`](Self::with_warm_up) and
+    /// [`with_foreign`](Self::with_foreign).
     #[must_use]
     pub fn new(
         model: ModelName,
@@ -108,7 +113,7 @@ impl Selection {
             candidates.insert(0, model.clone());
             Self::cut(&mut candidates);
         }
-        Self { model, route, candidates: candidates.into(), warm_up: 0 }
+        Self { model, route, candidates: candidates.into(), warm_up: 0, foreign: None }
     }
 
     /// Drops the candidates from the first one on that is beyond a limit. One name is always within.
@@ -140,6 +145,19 @@ impl Selection {
     #[must_use]
     pub fn warm_up(&self) -> u8 {
         self.warm_up
+    }
+
+    /// The same, for a session whose conversation up to that block holds what the vendor of the model in
+    /// use cannot read; see [`state`](crate::state).
+    #[must_use]
+    pub fn with_foreign(self, last: Option<StateMark>) -> Self {
+        Self { foreign: last, ..self }
+    }
+
+    /// The last block of the conversation that the vendor of the model in use cannot read.
+    #[must_use]
+    pub fn foreign(&self) -> Option<StateMark> {
+        self.foreign
     }
 
     /// The model in use.

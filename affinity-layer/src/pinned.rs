@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::outcome::{Outcome, Stamp};
+use crate::state::StateMark;
 use crate::store::{AffinityStore, SharedStore};
 use crate::telemetry::{self, Call};
 use crate::{AffinityKey, Epoch, Expiry, ModelName, Pin, RouteName, Selection, StoreError};
@@ -61,8 +62,8 @@ pub struct PinnedModel {
     pub(crate) store_budget: Duration,
     /// Whether the response shows the epoch.
     pub(crate) expose_epoch: bool,
-    /// The model is not that of the pin.
-    pub(crate) detour: bool,
+    /// What the session has, where this is a detour from it.
+    pub(crate) session: Option<Arc<Selection>>,
     /// Whether the response's id is to lead back to the session.
     pub(crate) links: bool,
 }
@@ -85,6 +86,19 @@ impl PinnedModel {
     #[must_use]
     pub fn candidates(&self) -> &[ModelName] {
         self.selection.candidates()
+    }
+
+    /// The last block of the conversation that the vendor of the session's own model cannot read, as
+    /// [`state`](crate::state) describes.
+    #[must_use]
+    pub fn foreign(&self) -> Option<StateMark> {
+        self.session.as_ref().unwrap_or(&self.selection).foreign()
+    }
+
+    /// The session's own model: [`model`](Self::model), except on a [detour](Self::detour).
+    #[must_use]
+    pub fn session_model(&self) -> &ModelName {
+        self.session.as_ref().unwrap_or(&self.selection).model()
     }
 
     /// Whether the model came from a pin that stood before this request's own routing decision: the
@@ -136,10 +150,43 @@ impl PinnedModel {
     ///
     /// [`StoreError`] when the store fails; the pin is then as it was, as far as this side knows.
     pub async fn repin(&self, model: ModelName) -> Result<Option<Self>, StoreError> {
-        let (Some(key), Some(epoch), false) = (&self.key, self.epoch, self.detour) else {
+        self.change(self.selection.with_model(model)).await
+    }
+
+    /// Moves the session as [`repin`](Self::repin) does, to a model whose vendor cannot read the conversation
+    /// up to the block `foreign`.
+    pub(crate) async fn repin_with(
+        &self,
+        model: ModelName,
+        foreign: Option<StateMark>,
+    ) -> Result<Option<Self>, StoreError> {
+        let foreign = foreign.or_else(|| self.foreign());
+        self.change(self.selection.with_model(model).with_foreign(foreign)).await
+    }
+
+    /// Stores with the pin that the vendor of its model cannot read the conversation up to the block `last`.
+    /// Returns what to put into the response's extensions, the outcome as it was; `None` as
+    /// [`repin`](Self::repin), and where another request has changed the pin.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store fails.
+    pub async fn note_foreign(&self, last: StateMark) -> Result<Option<Self>, StoreError> {
+        let marked = (*self.selection).clone().with_foreign(Some(last));
+        let noted = self.change(marked).await?;
+        let noted =
+            noted.filter(|noted| noted.foreign() == Some(last) && noted.model() == self.model());
+        let Self { outcome, pinned, .. } = *self;
+        Ok(noted.map(|noted| Self { outcome, pinned, ..noted }))
+    }
+
+    /// Replaces the pin by `selection`, unless it has changed since this request read it.
+    async fn change(&self, selection: Selection) -> Result<Option<Self>, StoreError> {
+        let (Some(key), Some(epoch), None) = (&self.key, self.epoch, &self.session) else {
             return Ok(None);
         };
-        let selection = Arc::new(self.selection.with_model(model));
+        let moves = selection.model() != self.model();
+        let selection = Arc::new(selection);
         let call = Call::store("repin");
         let moved = self.store.repin(key, epoch, selection, &self.expiry).await;
         call.answered(&moved, |standing| match standing {
@@ -154,7 +201,7 @@ impl PinnedModel {
             sleep(coherence).await;
         }
         Ok(moved.map(|claim| {
-            if claim.won {
+            if claim.won && moves {
                 telemetry::moved("failover");
             }
             let Pin { selection, epoch, .. } = claim.pin;
@@ -171,8 +218,9 @@ impl PinnedModel {
     #[must_use]
     pub fn detour(&self, model: ModelName) -> Self {
         let selection = Arc::new(self.selection.with_model(model));
+        let session = Some(self.session.as_ref().unwrap_or(&self.selection).clone());
         // The epoch is that of another model.
-        Self { selection, pinned: false, expose_epoch: false, detour: true, ..self.clone() }
+        Self { selection, pinned: false, expose_epoch: false, session, ..self.clone() }
     }
 
     /// Ends the session's pin if it still is the one that this request saw; says whether it did. The next

@@ -15,6 +15,7 @@ use pin_project_lite::pin_project;
 use tracing::Span;
 
 use crate::PinnedModel;
+use crate::ext::LeftOut;
 use crate::outcome::Stamp;
 
 type Boxed<B, E> = Pin<Box<dyn Future<Output = Result<Response<B>, E>> + Send>>;
@@ -96,5 +97,6 @@ where
 /// response's extensions. It has the last word, because it alone knows which model answered.
 pub(super) fn apply<B>(stamp: &Stamp, response: &mut Response<B>) {
     let moved = response.extensions().get::<PinnedModel>().map(PinnedModel::stamp);
-    moved.as_ref().unwrap_or(stamp).apply(response.headers_mut());
+    let healed = response.extensions().get().map(|left_out: &LeftOut| left_out.kinds.clone());
+    moved.as_ref().unwrap_or(stamp).apply(response.headers_mut(), healed.as_ref());
 }

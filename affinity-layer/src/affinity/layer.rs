@@ -20,8 +20,8 @@ use super::settings::{Escalation, Settings};
 use super::shared::Shared;
 use crate::store::SharedStore;
 use crate::{
-    AffinityStore, BodyId, Expiry, ModelName, RouterService, Selection, agents::SubAgents,
-    rejection::OpenAiErrors,
+    AffinityKey, AffinityStore, BodyId, Expiry, ModelName, RouterService, Selection,
+    agents::SubAgents, rejection::OpenAiErrors,
 };
 
 /// Layer that applies the [`Affinity`] middleware. All settings live here.
@@ -276,6 +276,39 @@ where
         F: Fn(&Parts, &Selection) -> Option<ModelName> + Send + Sync + 'static,
     {
         self.set(|settings| settings.detour = Some(Arc::new(detour)))
+    }
+
+    /// What is made of a decision before it is kept. The function gets the request, the key of its session,
+    /// the pin that the session has, if there is one, and the decision, and returns the selection to keep:
+    /// the decision with [the mark](Selection::with_foreign) of what its vendor cannot read, see
+    /// [`state`](crate::state); or the pin's own selection, and the session stays where it is. Default: a
+    /// decision is kept as it is.
+    ///
+    /// It is asked about each decision for a session, `bypass` included, whose selection is not kept, and not
+    /// about a move by a [`FailoverLayer`](crate::FailoverLayer).
+    ///
+    /// ```
+    /// use affinity_layer::{AffinityLayer, BoxError, MemoryStore, RouteDecision, RouteRequest, ext::Bound};
+    /// use tower::service_fn;
+    ///
+    /// # let router = service_fn(|_: RouteRequest| async { Ok::<_, BoxError>(RouteDecision::none()) });
+    /// // Nothing moves a session whose request refers to what its provider has.
+    /// let affinity = AffinityLayer::new(MemoryStore::default(), router).on_decision(
+    ///     |head, _key, pinned, decided| match pinned {
+    ///         Some(pinned) if head.extensions.get::<Bound>().is_some() => pinned.clone().into(),
+    ///         _ => decided,
+    ///     },
+    /// );
+    /// # let _ = affinity;
+    /// ```
+    pub fn on_decision<F>(self, adopt: F) -> Self
+    where
+        F: Fn(&Parts, &AffinityKey, Option<&Selection>, Arc<Selection>) -> Arc<Selection>
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.set(|settings| settings.on_decision = Some(Arc::new(adopt)))
     }
 
     /// How many turns at the beginning of a session are a warm-up, so that a trivial first one does

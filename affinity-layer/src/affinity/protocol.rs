@@ -254,7 +254,8 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
             let Some(decided) = shared.route(parts, body, Some(key)).await else {
                 return Agreement::RouterUnavailable;
             };
-            let (selection, outcome) = shared.settings.next(current.as_ref(), decided);
+            let settings = &shared.settings;
+            let (selection, outcome) = settings.next(parts, key, current.as_ref(), decided);
             made = Some(outcome);
             let from = current.as_ref().map(|pin| pin.epoch);
             shared.keep(key, from, selection, budget).await
@@ -306,7 +307,11 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
     ) -> Result<Verdict, Rejection> {
         let body = body.read().await?;
         match self.shared.route(parts, &body, self.key.as_ref()).await {
-            Some(selection) => Ok(Verdict::unpinned(Some(selection), outcome)),
+            Some(selection) => {
+                let settings = &self.shared.settings;
+                let selection = settings.adopted(parts, self.key.as_ref(), None, selection);
+                Ok(Verdict::unpinned(Some(selection), outcome))
+            }
             None => self.concluded(Agreement::RouterUnavailable, None, None, parts, &body),
         }
     }
@@ -354,7 +359,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         let Some(decided) = shared.route(parts, &body, Some(key)).await else {
             return self.concluded(Agreement::RouterUnavailable, None, current, parts, &body);
         };
-        let (selection, outcome) = shared.settings.next(current.as_ref(), decided);
+        let (selection, outcome) = shared.settings.next(parts, key, current.as_ref(), decided);
         let made = match (outcome, &current) {
             (Outcome::Hit, Some(pin)) if pin.selection == selection => {
                 return Ok(Verdict::hit(pin.clone()));

@@ -204,6 +204,6 @@ fn respond<B>(
     telemetry::refused(&rejection);
     let mut response = reject.response_for_rejection(&rejection, parts);
     response.extensions_mut().insert(rejection);
-    Stamp::NONE.apply(response.headers_mut());
+    Stamp::NONE.apply(response.headers_mut(), None);
     response
 }

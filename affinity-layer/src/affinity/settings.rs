@@ -17,7 +17,7 @@ use serde::Deserialize;
 use crate::key::KeySource;
 use crate::outcome::{Control, Outcome};
 use crate::{
-    Expiry, ModelName, Pin, Selection,
+    AffinityKey, Expiry, ModelName, Pin, Selection,
     ext::{FallbackModel, MidTurn, RequestedModel},
 };
 
@@ -25,6 +25,11 @@ use crate::{
 pub(super) type Accepts = dyn Fn(&ModelName) -> bool + Send + Sync;
 /// Another model for a request that the one in use does not accept.
 pub(super) type Detour = dyn Fn(&Parts, &Selection) -> Option<ModelName> + Send + Sync;
+
+/// What a decision makes of a session.
+pub(super) type OnDecision = dyn Fn(&Parts, &AffinityKey, Option<&Selection>, Arc<Selection>) -> Arc<Selection>
+    + Send
+    + Sync;
 
 /// Every setting of one layer. It is read on each request and changed only before the layer is used.
 #[derive(Clone)]
@@ -39,6 +44,7 @@ pub(super) struct Settings {
     pub(super) default_model: Option<ModelName>,
     pub(super) accepts: Option<Arc<Accepts>>,
     pub(super) detour: Option<Arc<Detour>>,
+    pub(super) on_decision: Option<Arc<OnDecision>>,
     /// Turns of a session whose decision does not bind it.
     pub(super) warm_up: u8,
     pub(super) escalation: Escalation,
@@ -96,17 +102,23 @@ impl Settings {
     /// | none | the decision | as set | `claimed` |
     /// | its model is not served any more | the decision | one less | `repinned` |
     /// | the decision may replace it | the decision | one less | `refreshed` |
-    /// | it may not: not a stronger model | that of the pin | one less | `hit` |
+    /// | it may not: not a stronger model, or the application keeps the session | that of the pin | one less | `hit` |
     pub(super) fn next(
         &self,
+        request: &Parts,
+        key: &AffinityKey,
         current: Option<&Pin>,
         decided: Arc<Selection>,
     ) -> (Arc<Selection>, Outcome) {
+        let chosen = decided.model().clone();
+        let decided = self.adopted(request, Some(key), current, decided);
         let Some(pin) = current else {
             return (with_warm_up(decided, self.warm_up), Outcome::Claimed);
         };
         let (model, turns) = (pin.selection.model(), pin.selection.warm_up().saturating_sub(1));
-        let (selection, outcome) = if !self.accepts(model) {
+        let (selection, outcome) = if decided.model() == model && chosen != *model {
+            (decided, Outcome::Hit)
+        } else if !self.accepts(model) {
             (decided, Outcome::Repinned)
         } else if self.escalation.allows(model, decided.model()) {
             (decided, Outcome::Refreshed)
@@ -114,6 +126,22 @@ impl Settings {
             (pin.selection.clone(), Outcome::Hit)
         };
         (with_warm_up(selection, turns), outcome)
+    }
+
+    /// What the application makes of a decision for a request of the session of `key`.
+    pub(super) fn adopted(
+        &self,
+        request: &Parts,
+        key: Option<&AffinityKey>,
+        current: Option<&Pin>,
+        decided: Arc<Selection>,
+    ) -> Arc<Selection> {
+        match (&self.on_decision, key) {
+            (Some(adopt), Some(key)) => {
+                adopt(request, key, current.map(|pin| &*pin.selection), decided)
+            }
+            _ => decided,
+        }
     }
 }
 
@@ -138,6 +166,7 @@ impl Default for Settings {
             default_model: None,
             accepts: None,
             detour: None,
+            on_decision: None,
             warm_up: 0,
             escalation: Escalation::default(),
             expose_epoch: false,

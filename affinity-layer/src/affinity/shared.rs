@@ -276,7 +276,7 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
             expiry,
             store_budget,
             expose_epoch,
-            detour: false,
+            session: None,
             links,
         }
     }

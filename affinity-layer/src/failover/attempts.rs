@@ -28,7 +28,8 @@ use tower_service::Service;
 
 use super::attempt::{Attempt, Finding};
 use super::settings::Settings;
-use crate::ext::{Probe, SendOnce};
+use crate::ext::{Bound, LeftOut, Probe, SendOnce};
+use crate::state::StateMark;
 use crate::{Outcome, PinnedModel};
 
 /// What is needed to try a request again.
@@ -54,10 +55,10 @@ impl Attempts {
         ReqBody: Clone,
     {
         let (parts, body) = request.into_parts();
-        let mut others =
-            self.model.candidates().iter().filter(|model| {
-                *model != self.model.model() && self.settings.is_usable(&parts, model)
-            });
+        let mut others = self.model.candidates().iter().filter(|model| {
+            let own = self.model.model();
+            *model != own && self.settings.is_usable(&parts, own, model)
+        });
         let first = ready.call(Request::from_parts(parts.clone(), body.clone())).await;
         let mut attempt = Attempt::new(self.model.clone(), true, first);
         // A model may take minutes to fail, which must not be what keeps the next one from trying.
@@ -110,14 +111,16 @@ impl Attempts {
         }
         // A probe uses a pin and never changes one.
         let is_probe = request.extensions.get::<Probe>().is_some();
-        told(result, if is_probe { candidate } else { self.moved(candidate).await })
+        let left_out = result.as_ref().ok().and_then(|response| response.extensions().get());
+        let foreign = left_out.and_then(|left_out: &LeftOut| left_out.last);
+        told(result, if is_probe { candidate } else { self.moved(candidate, foreign).await })
     }
 
     /// Moves the pin, and returns what the response is to report. A move that is lost or fails takes
     /// nothing from the client: the answer is there, and only its headers say how the session stands.
-    async fn moved(&self, serving: PinnedModel) -> PinnedModel {
-        let moved = timeout(self.store_limit(), self.model.repin(serving.model().clone())).await;
-        match moved {
+    async fn moved(&self, serving: PinnedModel, foreign: Option<StateMark>) -> PinnedModel {
+        let moved = self.model.repin_with(serving.model().clone(), foreign);
+        match timeout(self.store_limit(), moved).await {
             Ok(Ok(Some(moved))) if moved.model() == serving.model() => moved,
             // Another request has moved the session elsewhere; this answer is by our candidate.
             Ok(Ok(Some(_))) => PinnedModel { outcome: Outcome::Repinned, ..serving },
@@ -141,9 +144,15 @@ impl Attempts {
         {
             tracing::debug!(%error, "a pin that never served could not be released");
         }
-        // Without a session there is none that could have been served.
-        let outcome = self.model.key().map_or(self.model.outcome(), |_| Outcome::Failed);
-        let model = PinnedModel { outcome, pinned: false, ..failure.candidate };
+        let is_made = made.contains(&self.model.outcome());
+        let refers = request.extensions.get() == Some(&Bound::ByReference);
+        let outcome = match self.model.key() {
+            // Without a session there is none that could have been served.
+            None => self.model.outcome(),
+            Some(_) if refers && self.model.epoch().is_some() && !is_made => Outcome::Bound,
+            Some(_) => Outcome::Failed,
+        };
+        let model = PinnedModel { outcome, pinned: outcome.is_pinned(), ..failure.candidate };
         told(failure.result, PinnedModel { expose_epoch: false, ..model })
     }
 

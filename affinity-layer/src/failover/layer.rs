@@ -85,6 +85,17 @@ impl FailoverLayer {
         self.settings.usable = Some(Arc::new(usable));
         self
     }
+
+    /// Which models have one vendor, so that what one of them has made or keeps can be read by the other. A
+    /// request that is [`Bound`](crate::ext::Bound) is sent again only to a candidate that shares the vendor
+    /// of its model. Default: no two models do.
+    pub fn same_vendor<F>(mut self, same: F) -> Self
+    where
+        F: Fn(&ModelName, &ModelName) -> bool + Send + Sync + 'static,
+    {
+        self.settings.same_vendor = Some(Arc::new(same));
+        self
+    }
 }
 
 impl fmt::Debug for FailoverLayer {

@@ -75,6 +75,11 @@
 //! 7. A request with a [`SendOnce`](crate::ext::SendOnce) in its extensions is sent again only after a
 //!    429, and after an answer with a [`NotReached`](crate::ext::NotReached). Any other failure is told as
 //!    in rule 5.
+//! 8. A request with a [`Bound`](crate::ext::Bound) in its extensions is sent again only to models of
+//!    [the same vendor](FailoverLayer::same_vendor). With none left, one that refers to what its provider has
+//!    ends as `x-plano-affinity: bound`, the pin as it was.
+//! 9. With the move of a session, the mark of a [`LeftOut`](crate::ext::LeftOut) in the answer's extensions
+//!    is stored.
 //!
 //! # Caveats
 //!

@@ -6,9 +6,13 @@ use std::time::Duration;
 use http::request::Parts;
 
 use crate::ModelName;
+use crate::ext::Bound;
 
 /// Tells by the head of a request whether a model can take it.
 pub(super) type Usable = dyn Fn(&Parts, &ModelName) -> bool + Send + Sync;
+
+/// Tells whether two models have one vendor.
+pub(super) type SameVendor = dyn Fn(&ModelName, &ModelName) -> bool + Send + Sync;
 
 /// One copy for all services of a layer.
 #[derive(Clone)]
@@ -17,12 +21,15 @@ pub(super) struct Settings {
     pub(super) time_limit: Duration,
     pub(super) patience: Duration,
     pub(super) usable: Option<Arc<Usable>>,
+    pub(super) same_vendor: Option<Arc<SameVendor>>,
 }
 
 impl Settings {
-    /// Whether `model` can take the request.
-    pub(super) fn is_usable(&self, request: &Parts, model: &ModelName) -> bool {
-        self.usable.as_ref().is_none_or(|usable| usable(request, model))
+    /// Whether `model` can take the request in place of `own`, which the request was given.
+    pub(super) fn is_usable(&self, request: &Parts, own: &ModelName, model: &ModelName) -> bool {
+        let is_free = request.extensions.get::<Bound>().is_none();
+        (is_free || self.same_vendor.as_ref().is_some_and(|same| same(own, model)))
+            && self.usable.as_ref().is_none_or(|usable| usable(request, model))
     }
 }
 
@@ -33,6 +40,7 @@ impl Default for Settings {
             time_limit: Duration::from_secs(30),
             patience: Duration::from_secs(1),
             usable: None,
+            same_vendor: None,
         }
     }
 }

@@ -93,6 +93,7 @@ pub(super) fn requested(outcome: Outcome) {
         Refreshed: "refreshed",
         Repinned: "repinned",
         Failed: "failed",
+        Bound: "bound",
         StoreUnavailable: "store-unavailable",
         RouterUnavailable: "router-unavailable",
     };

@@ -1,5 +1,6 @@
 //! The next candidate when a model fails, and the session that moves with it.
 
+mod bound;
 mod refusals;
 
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
-use tower::{ServiceBuilder, ServiceExt, service_fn};
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::common::{Said, header, model, said};
 

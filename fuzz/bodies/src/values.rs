@@ -1,5 +1,6 @@
 use std::time::{Duration, UNIX_EPOCH};
 
+use affinity_layer::state::StateMark;
 use affinity_layer::store::fuzzing::{decode, encode};
 use affinity_layer::{ModelName, Pin, RouteName, Selection};
 use serde_json::Value;
@@ -8,7 +9,7 @@ const NAME: &str = "name";
 /// The longest value that is read.
 const LIMIT: usize = 64 * 1024;
 /// What the fields of ours are called.
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 9] = [
     "model_name",
     "route_name",
     "candidates",
@@ -17,6 +18,7 @@ const FIELDS: [&str; 8] = [
     "unconfirmed",
     "name_hash",
     "claimed_at",
+    "foreign",
 ];
 
 /// Stored values: one that names a model is honoured, whatever program wrote it, as far as it is
@@ -55,13 +57,15 @@ pub fn values(data: &[u8]) {
     }
 }
 
-fn check(pin: &Pin, fields: &[Option<Value>; 8]) {
-    let [_, route, candidates, warm_up, epoch, _, _, claimed_at] = fields;
+fn check(pin: &Pin, fields: &[Option<Value>; 9]) {
+    let [_, route, candidates, warm_up, epoch, _, _, claimed_at, foreign] = fields;
     let number = |field: &Option<Value>| field.as_ref().and_then(Value::as_u64).unwrap_or(0);
     let route = route.as_ref().and_then(Value::as_str).and_then(|name| RouteName::new(name).ok());
     assert_eq!(pin.selection.route(), route.as_ref());
     assert_eq!(pin.epoch.0, number(epoch));
     assert_eq!(pin.selection.warm_up(), u8::try_from(number(warm_up)).unwrap_or(0));
+    let foreign = foreign.as_ref().and_then(Value::as_str).and_then(StateMark::parse);
+    assert_eq!(pin.selection.foreign(), foreign);
     let claimed = UNIX_EPOCH.checked_add(Duration::from_millis(number(claimed_at)));
     assert_eq!(pin.claimed_at, claimed.unwrap_or(UNIX_EPOCH));
     let given = candidates.as_ref().and_then(Value::as_array).map(Vec::as_slice);
@@ -75,7 +79,7 @@ fn check(pin: &Pin, fields: &[Option<Value>; 8]) {
 }
 
 /// Our fields; `None` if this is not an object, is too long, or has one of them twice.
-fn fields(data: &[u8]) -> Option<[Option<Value>; 8]> {
+fn fields(data: &[u8]) -> Option<[Option<Value>; 9]> {
     use serde_json::value::RawValue;
 
     /// Members in their order; values of unknown ones are not read.
@@ -107,7 +111,7 @@ fn fields(data: &[u8]) -> Option<[Option<Value>; 8]> {
     }
 
     let Members(members) = serde_json::from_slice(data).ok().filter(|_| data.len() <= LIMIT)?;
-    let mut fields: [Option<Value>; 8] = Default::default();
+    let mut fields: [Option<Value>; 9] = Default::default();
     for (key, value) in members {
         let Some(place) = FIELDS.iter().position(|field| *field == key) else { continue };
         let value = serde_json::from_str(value.get()).ok()?;

@@ -6,7 +6,7 @@
 //!  "epoch":7353127876905156180,"name_hash":"0123456789abcdef","claimed_at":1763648000000}
 //! ```
 //!
-//! (in one line; `warm_up` and `unconfirmed` are there only if they say something.)
+//! (in one line; `warm_up`, `foreign` and `unconfirmed` are there only if they say something.)
 //!
 //! 1. **Lenient when read.** Only the model must be there and usable. A part that is missing or of
 //!    another form counts as absent, so replicas of different versions share a Redis while one
@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::epochs::{from_unix_millis, unix_millis};
+use crate::state::StateMark;
 use crate::{Epoch, ModelName, Pin, RouteName, Selection, StoreError, StoreErrorKind};
 
 /// Longest value that is read, in bytes. Ours have some hundred.
@@ -36,6 +37,8 @@ struct Written<'a> {
     candidates: &'a [ModelName],
     #[serde(skip_serializing_if = "Option::is_none")]
     warm_up: Option<NonZeroU8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    foreign: Option<String>,
     epoch: u64,
     /// Scripts take it out of the text; see `confirm.rs`.
     #[serde(skip_serializing_if = "is_false")]
@@ -58,6 +61,8 @@ struct Read {
     candidates: Value,
     #[serde(default)]
     warm_up: Value,
+    #[serde(default)]
+    foreign: Value,
     #[serde(default)]
     epoch: Value,
     #[serde(default)]
@@ -83,6 +88,7 @@ pub(in crate::store::redis) fn encode(pin: &Pin, name: &str, unconfirmed: bool) 
         route_name: pin.selection.route(),
         candidates: pin.selection.candidates(),
         warm_up: NonZeroU8::new(pin.selection.warm_up()),
+        foreign: pin.selection.foreign().map(|mark| mark.to_string()),
         epoch: pin.epoch.0,
         unconfirmed,
         name_hash: name_hash(name),
@@ -140,9 +146,11 @@ fn pin(read: Read) -> Pin {
     let names = candidates.iter().filter_map(Value::as_str);
     let candidates = names.filter_map(|name| ModelName::new(name).ok());
     let warm_up = read.warm_up.as_u64().and_then(|turns| turns.try_into().ok());
-    let selection = Selection::new(model, route, candidates);
+    let selection = Selection::new(model, route, candidates)
+        .with_warm_up(warm_up.unwrap_or_default())
+        .with_foreign(read.foreign.as_str().and_then(StateMark::parse));
     Pin {
-        selection: Arc::new(selection.with_warm_up(warm_up.unwrap_or_default())),
+        selection: Arc::new(selection),
         epoch: Epoch(read.epoch.as_u64().unwrap_or_default()),
         claimed_at: from_unix_millis(read.claimed_at.as_u64().unwrap_or_default()),
     }

@@ -17,8 +17,10 @@ fn model(name: &str) -> ModelName {
 fn a_pin_comes_back_as_it_went() {
     let decision = RouteDecision::new([model("a/one"), model("b/two")])
         .with_route(RouteName::new("it's \"quoted\"").unwrap());
-    for turns in [0, 3] {
+    let mark = StateMark::parse("00c0ffee00000001");
+    for (turns, foreign) in [(0, None), (3, mark), (0, mark)] {
         let selection = Selection::best(decision.clone()).unwrap().with_warm_up(turns);
+        let selection = selection.with_foreign(foreign);
         let pin = Pin {
             selection: Arc::new(selection),
             epoch: Epoch(1_763_648_000_000_123),
@@ -26,6 +28,8 @@ fn a_pin_comes_back_as_it_went() {
         };
         let value = encode(&pin);
         assert_eq!(value.contains("warm_up"), turns > 0, "{value}");
+        let marked = value.contains(r#","foreign":"00c0ffee00000001","epoch":"#);
+        assert_eq!(marked, foreign.is_some(), "{value}");
         assert_eq!(decode(value.as_bytes()), Some(pin));
     }
 }
@@ -48,7 +52,9 @@ fn boundary_values_are_read_without_a_panic() {
     // What may stand in the place of a name.
     let names = [r#""x""#, r#""""#, r#"["", " ", "\n", 1, null]"#, "{}", "null"];
     for extreme in numbers.into_iter().chain(names) {
-        for field in ["epoch", "claimed_at", "candidates", "warm_up", "route_name", "unknown"] {
+        for field in
+            ["epoch", "claimed_at", "candidates", "warm_up", "foreign", "route_name", "unknown"]
+        {
             let text = format!("{{\"model_name\":\"a/b\",\"{field}\":{extreme}}}");
             let pin = decode(text.as_bytes()).unwrap();
             assert_eq!(pin.selection.model().as_str(), "a/b", "{text}");
