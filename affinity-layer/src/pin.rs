@@ -211,8 +211,9 @@ impl Pin {
 /// - **Fixed**: a pin ends a certain time after the claim, used or not. A long session is decided again in
 ///   the middle of its work.
 /// - **Sliding**: a pin ends when it has not been used for a time, and at a maximum age at the latest. This
-///   suits agents, whose tasks take minutes or hours. With an [`AnswerLayer`](crate::AnswerLayer) a pin is
-///   in use until its answer has ended.
+///   suits agents, whose tasks take minutes or hours, and is the default. With an
+///   [`AnswerLayer`](crate::AnswerLayer) a pin is in use until its answer has ended: it does not expire
+///   meanwhile, and its maximum age takes effect when the last answer has ended.
 ///
 /// ```
 /// use std::time::Duration;
@@ -259,6 +260,11 @@ impl Expiry {
         self.max_age.map(|max_age| (self.ttl, max_age))
     }
 
+    /// The same lifetime for a look at a pin that is no use of it.
+    pub(crate) fn without_use(&self) -> Self {
+        Self::fixed(self.initial())
+    }
+
     /// What a pin of `age` has left after a use, `None` when a use changes nothing. Zero for a pin that has
     /// reached its maximum age.
     #[must_use]
@@ -268,9 +274,9 @@ impl Expiry {
 }
 
 impl Default for Expiry {
-    /// Fixed, 600 s.
+    /// Sliding: 600 s from the last use, and a day from the claim at the latest.
     fn default() -> Self {
-        Self::fixed(Duration::from_secs(600))
+        Self::sliding(Duration::from_secs(600), Duration::from_secs(86_400))
     }
 }
 
@@ -325,7 +331,7 @@ mod tests {
             assert_eq!(sliding.after_use(seconds(age)), Some(seconds(left)), "{age}");
         }
         assert_eq!(Expiry::sliding(seconds(10), seconds(5)).initial(), seconds(5));
-        assert_eq!(Expiry::default(), Expiry::fixed(seconds(600)));
+        assert_eq!(Expiry::default(), Expiry::sliding(seconds(600), seconds(86_400)));
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub(crate) mod inspect;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
+mod running;
 mod shared;
 #[cfg(feature = "redis")]
 mod tiered;
@@ -58,6 +59,7 @@ pub use memory::MemoryStore;
 pub use redis::fuzzing;
 #[cfg(feature = "redis")]
 pub use redis::{NameSecret, RedisConfigError, RedisOptions, RedisStore, StoreStats, Unready};
+pub(crate) use running::RunningAnswer;
 pub use shared::SharedStore;
 #[cfg(feature = "redis")]
 pub use tiered::TieredStore;
@@ -96,6 +98,15 @@ impl Claim {
     pub fn lost(pin: Pin) -> Self {
         Self { pin, won: false }
     }
+}
+
+/// How far an answer is that a pin serves; see [`AffinityStore::renew`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerState {
+    /// It runs.
+    Running,
+    /// It has ended, and no other answer of the session runs in this process.
+    Ended,
 }
 
 /// What a store knows of the pin of a session.
@@ -229,6 +240,24 @@ pub trait AffinityStore: Send + Sync + 'static {
         key: &AffinityKey,
         expiry: &Expiry,
     ) -> impl Future<Output = Result<PinRead, StoreError>> + Send;
+
+    /// Notes that an answer by the pin of `key` runs, or that the last one here has ended. Says whether
+    /// that is noted.
+    ///
+    /// # Behavior
+    ///
+    /// - Never waits. A store that has to tell a server does so in the background, and for each pin at
+    ///   most once in a quarter of the idle time.
+    /// - While an answer runs, the pin lives for its idle time from now, also beyond its maximum age.
+    /// - An end is a use: the idle time runs from then. A pin that is beyond its maximum age ends, unless
+    ///   another process has an answer that runs.
+    /// - Changes nothing if `expiry` is fixed or there is no pin.
+    /// - With `false`, the default, the caller reads the pin by [`get`](Self::get) now and then, which
+    ///   counts as a use. The maximum age then counts while an answer runs.
+    fn renew(&self, key: &AffinityKey, expiry: &Expiry, answer: AnswerState) -> bool {
+        let _ = (key, expiry, answer);
+        false
+    }
 
     /// Sets the pin of `key` unless there is one, and returns the stored one.
     ///

@@ -168,7 +168,10 @@ where
         self.set(|settings| settings.keys.fingerprint(fingerprint))
     }
 
-    /// How long a pin lives. Default: 600 s from the claim.
+    /// How long a pin lives. Default: 600 s from its last use, and a day from the claim at the latest.
+    ///
+    /// A request that names the session is a use, and with an [`AnswerLayer`](crate::AnswerLayer) it lasts
+    /// until the answer has ended. A [`Probe`](crate::ext::Probe) is none.
     pub fn expiry(self, expiry: Expiry) -> Self {
         self.set(|settings| settings.expiry = expiry)
     }

@@ -84,7 +84,9 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
             Err(rejection) => return Err((rejection, parts)),
         };
         let outcome = verdict.outcome;
-        let model = self.shared.given(verdict, self.key, self.control == Control::Final);
+        // A probe changes no pin, whatever the client asks for.
+        let is_final = self.control == Control::Final && parts.extensions.get::<Probe>().is_none();
+        let model = self.shared.given(verdict, self.key, is_final);
         let model = model.map(|model| self.shared.fitting(model, &parts));
         telemetry::decided(&Span::current(), model.as_ref(), outcome);
         let stamp = match &model {
@@ -277,7 +279,8 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
     }
 
     /// The session's pin, else the requested model. Makes no pin and asks no router: whoever counts the
-    /// tokens of a prompt must not thereby decide which model will answer it.
+    /// tokens of a prompt must not thereby decide which model will answer it. It is no use of the pin,
+    /// and the model carries no epoch by which a pin could be changed.
     async fn probed<B: ReadBody>(
         &self,
         key: Option<&AffinityKey>,
@@ -287,9 +290,10 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
     ) -> Result<Verdict, Rejection> {
         let settings = &self.shared.settings;
         if let Some(key) = key {
-            let pin = self.state(key, &mut budget).await?.pin();
+            let look = settings.expiry.without_use();
+            let pin = self.shared.read(key, &look, &mut budget).await?.pin();
             if let Some(pin) = pin.filter(|pin| settings.accepts(pin.selection.model())) {
-                return Ok(Verdict::hit(pin));
+                return Ok(Verdict { epoch: None, ..Verdict::hit(pin) });
             }
         }
         let requested = settings.requested(parts, &body.read().await?);

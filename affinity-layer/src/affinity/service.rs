@@ -122,12 +122,15 @@ where
         if key.is_some() && is_guest {
             Guest::admit(request.extensions_mut());
         }
+        let is_probe = request.extensions().get::<Probe>().is_some();
         if let (Some(named), Control::Use) = (&key, control)
             && request.extensions().get::<NewTurn>().is_none()
-            && let Some(pin) = self.shared.at_hand(named, request.extensions())
+            && let Some(pin) = self.shared.at_hand(named, request.extensions(), is_probe)
         {
+            // A probe changes no pin, and so it has no epoch to change one by.
+            let epoch = Some(pin.epoch).filter(|_| !is_probe);
             // The key moves into the model: a hit copies no id.
-            let mut model = self.shared.hit(pin.selection, Some(pin.epoch), key.take());
+            let mut model = self.shared.hit(pin.selection, epoch, key.take());
             if settings.detour.is_some() {
                 (request, model) = self.fitting(request, model);
             }
@@ -135,7 +138,7 @@ where
             let span = telemetry::request_span();
             telemetry::decided(&span, Some(&model), Outcome::Hit);
             // A probe would not have been routed.
-            if request.extensions().get::<Probe>().is_none() {
+            if !is_probe {
                 telemetry::saved();
             }
             request.extensions_mut().insert(model);

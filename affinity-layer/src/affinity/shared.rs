@@ -92,9 +92,18 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
     }
 
     /// The pin of `key` if it can be had without waiting and holds for the request. The look-up counts as
-    /// a use of the pin, also when the pin then does not hold.
-    pub(super) fn at_hand(&self, key: &AffinityKey, request: &Extensions) -> Option<Pin> {
-        let pin = self.store.peek(key, &self.settings.expiry)?;
+    /// a use of the pin, also when the pin then does not hold, unless it `is_probe`.
+    pub(super) fn at_hand(
+        &self,
+        key: &AffinityKey,
+        request: &Extensions,
+        is_probe: bool,
+    ) -> Option<Pin> {
+        let pin = if is_probe {
+            self.store.peek(key, &self.settings.expiry.without_use())?
+        } else {
+            self.store.peek(key, &self.settings.expiry)?
+        };
         self.settings.holds(&pin, request).then_some(pin)
     }
 

@@ -5,16 +5,16 @@
 //! timer. There is no task of its own that could outlive the answer: when the process dies, the pin
 //! ends with its idle time.
 //!
-//! 1. While the head or a piece is awaited, the pin is used whenever a quarter of the idle time has
-//!    passed since the last use. Two uses in a row may fail without loss of the pin.
-//! 2. A store that has the pin at hand notes the use at once, without waiting. Else it is read in the
-//!    background, which counts as a use, for 1 s at most; the answer never waits.
-//! 3. The end of the answer is a use as well, so that the idle time runs from there; in the background
-//!    only if a quarter of it has passed since the last use.
-//! 4. The maximum age of the pin counts meanwhile, and no use prolongs that.
+//! 1. When its answer begins, and while the head or a piece is awaited, the pin is
+//!    [renewed](AffinityStore::renew) whenever a quarter of the idle time has passed since the last
+//!    time. Two renewals in a row may fail without loss of the pin. Answers of one session share them.
+//! 2. The end of the last answer of a session is a use as well, so that the idle time runs from there,
+//!    and only then does the maximum age of the pin take effect.
+//! 3. A store that cannot note this without waiting is read in the background instead, which counts as
+//!    a use, for 1 s at most; the answer never waits.
 //!
 //! An idle time that outlasts every answer would do without all this, but it would keep the pins of dead
-//! sessions as long. A probe uses its pin when it arrives and does not keep it in use.
+//! sessions as long. A probe is no use of its pin.
 
 use std::pin::Pin;
 use std::task::Context;
@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use crate::store::SharedStore;
+use crate::store::{AnswerState, RunningAnswer, SharedStore};
 use crate::telemetry::Call;
 use crate::{AffinityKey, AffinityStore, Expiry, PinRead, PinnedModel};
 
@@ -34,18 +34,15 @@ const LONGEST_RENEWAL: Duration = Duration::from_secs(1);
 /// make each answer call the store a thousand times a second.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
-/// Keeps a sliding pin from expiring. A use that the store has to hear of goes there in the
-/// background, once in a quarter of the idle time. The end is a use too, however it comes.
+/// Keeps a sliding pin from expiring. The end is a use too, however it comes.
 #[derive(Debug)]
 pub(super) struct InUse {
-    key: AffinityKey,
+    answer: RunningAnswer,
     store: SharedStore,
     expiry: Expiry,
-    /// The time from one use to the next.
+    /// The time from one renewal to the next.
     pause: Duration,
-    /// When the pin was last used or the last try was made; at first, when the request passed.
-    last: Instant,
-    /// Made when something is waited for; most answers of a model are there sooner.
+    /// Made when something is waited for.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -54,38 +51,48 @@ impl InUse {
     pub(super) fn begin(model: &PinnedModel) -> Option<Self> {
         let (idle, _) = model.expiry.limits()?;
         model.epoch?;
-        Some(Self {
-            key: model.key.clone()?,
-            store: model.store.clone(),
-            expiry: model.expiry,
-            pause: (idle / 4).max(SHORTEST_PAUSE),
-            last: Instant::now(),
-            timer: None,
-        })
+        let (store, expiry) = (model.store.clone(), model.expiry);
+        let key = model.key.clone()?;
+        let answer = store.running().enter(key, || {
+            if let Some(key) = &model.key {
+                store.renew(key, &expiry, AnswerState::Running);
+            }
+        });
+        let pause = (idle / 4).max(SHORTEST_PAUSE);
+        Some(Self { answer, store, expiry, pause, timer: None })
     }
 
     /// To be called whenever the answer lets one wait; it wakes the task of `cx` in time.
     pub(super) fn wait(&mut self, cx: &mut Context<'_>) {
-        let next = self.last + self.pause;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
+        let first = || Box::pin(sleep_until(Instant::now() + self.pause));
+        let timer = self.timer.get_or_insert_with(first);
         while timer.as_mut().poll(cx).is_ready() {
-            use_now(&self.store, &self.key, self.expiry, true);
-            self.last = Instant::now();
-            timer.as_mut().reset(self.last + self.pause);
+            let next = self.answer.take_turn(self.pause);
+            if next.is_none() {
+                let (store, key) = (&self.store, self.answer.key());
+                if !store.renew(key, &self.expiry, AnswerState::Running) {
+                    use_now(store, key, self.expiry);
+                }
+            }
+            timer.as_mut().reset(next.unwrap_or_else(|| Instant::now() + self.pause));
         }
     }
 }
 
 impl Drop for InUse {
     fn drop(&mut self) {
-        let is_due = self.last.elapsed() >= self.pause;
-        use_now(&self.store, &self.key, self.expiry, is_due);
+        let is_due = self.answer.take_turn(self.pause).is_none();
+        self.store.running().leave(&mut self.answer, |key| {
+            if !self.store.renew(key, &self.expiry, AnswerState::Ended) && is_due {
+                use_now(&self.store, key, self.expiry);
+            }
+        });
     }
 }
 
-/// Uses a pin: at hand if the store can, else in the background, if that `is_due`.
-fn use_now(store: &SharedStore, key: &AffinityKey, expiry: Expiry, is_due: bool) {
-    if store.peek(key, &expiry).is_some() || !is_due {
+/// Uses a pin: at hand if the store can, else in the background.
+fn use_now(store: &SharedStore, key: &AffinityKey, expiry: Expiry) {
+    if store.peek(key, &expiry).is_some() {
         return;
     }
     let Ok(runtime) = Handle::try_current() else { return };

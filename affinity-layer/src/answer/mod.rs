@@ -41,8 +41,9 @@
 //!    within the scope of its conversation. When it cannot be stored, the next turn begins a new
 //!    conversation.
 //! 8. A sliding pin does not expire while its answer runs: from the request to the last byte it is in
-//!    use, however long the model is silent. The store hears of it in the background, once in a quarter
-//!    of the idle time, and at the end. The maximum age counts meanwhile.
+//!    use, however long the model is silent. The store hears of it in the background, at most once in a
+//!    quarter of the idle time. A maximum age that is reached meanwhile takes effect when the last answer
+//!    of the session has ended.
 //! 9. With [`holders`](AnswerLayer::holders) it is noted which model made a response, a container or a file,
 //!    so that a later request for it finds its provider.
 //!

@@ -21,7 +21,7 @@
 //!    within ten minutes, by their lifetime.
 //! 3. Let time pass. If the store measures expiry on tokio's clock, pause it
 //!    (`#[tokio::test(start_paused = true)]`), and the suite takes no time. If a server measures
-//!    it, use real time: the checks of expiry then take about 12 seconds.
+//!    it, use real time: the checks of expiry then take about 18 seconds.
 //! 4. If the store can be listed, run [`inspect`] as well.
 //!
 //! # What it does not check
@@ -84,6 +84,7 @@ where
     expiry::a_sliding_pin_lives_by_use_up_to_its_age(store, namespace, &wait).await;
     expiry::a_late_move_does_not_outlive_the_age(store, namespace, &wait).await;
     expiry::an_expired_pin_can_be_claimed_anew(store, namespace, &wait).await;
+    expiry::a_running_answer_keeps_its_pin(store, namespace, &wait).await;
 }
 
 fn key(namespace: &str, name: &str) -> AffinityKey {

@@ -41,7 +41,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) use self::digest::{Digest, Digester};
 pub(super) use self::pins::{Held, Pins};
-use super::{AffinityStore, Claim, PinRead};
+use super::{AffinityStore, AnswerState, Claim, PinRead};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 
 /// Pins in a bounded, expiring, concurrent map. Cloning shares it.
@@ -156,6 +156,11 @@ impl AffinityStore for MemoryStore {
 
     async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<PinRead, StoreError> {
         Ok(self.peek(key, expiry).into())
+    }
+
+    fn renew(&self, key: &AffinityKey, expiry: &Expiry, answer: AnswerState) -> bool {
+        self.0.pins.renew(self.digest(key), expiry, answer);
+        true
     }
 
     async fn claim(

@@ -14,7 +14,8 @@ use std::pin::Pin as StdPin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AffinityStore, Claim, PinRead};
+use super::running::RunningSessions;
+use super::{AffinityStore, AnswerState, Claim, PinRead};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 
 /// A call under way. It borrows its arguments, as the futures of [`AffinityStore`] do.
@@ -24,6 +25,7 @@ type BoxFuture<'a, T> = StdPin<Box<dyn Future<Output = Result<T, StoreError>> + 
 trait DynStore: Send + Sync {
     fn peek(&self, key: &AffinityKey, expiry: &Expiry) -> Option<Pin>;
     fn get<'a>(&'a self, key: &'a AffinityKey, expiry: &'a Expiry) -> BoxFuture<'a, PinRead>;
+    fn renew(&self, key: &AffinityKey, expiry: &Expiry, answer: AnswerState) -> bool;
     fn claim<'a>(
         &'a self,
         key: &'a AffinityKey,
@@ -48,6 +50,10 @@ impl<St: AffinityStore> DynStore for St {
 
     fn get<'a>(&'a self, key: &'a AffinityKey, expiry: &'a Expiry) -> BoxFuture<'a, PinRead> {
         Box::pin(AffinityStore::get(self, key, expiry))
+    }
+
+    fn renew(&self, key: &AffinityKey, expiry: &Expiry, answer: AnswerState) -> bool {
+        AffinityStore::renew(self, key, expiry, answer)
     }
 
     fn claim<'a>(
@@ -103,19 +109,30 @@ impl<St: AffinityStore> DynStore for St {
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct SharedStore(Arc<dyn DynStore>);
+pub struct SharedStore(Arc<Shared>);
+
+/// What all clones share.
+struct Shared {
+    running: RunningSessions,
+    store: Arc<dyn DynStore>,
+}
 
 impl SharedStore {
     /// Shares `store`.
     ///
     /// Do not wrap a `SharedStore` again: it works, and each call then allocates twice.
     pub fn new(store: impl AffinityStore) -> Self {
-        Self(Arc::new(store))
+        Self::from_arc(Arc::new(store))
     }
 
     /// Shares a store that is in an `Arc` already, without a second one around it.
     pub(crate) fn from_arc<St: AffinityStore>(store: Arc<St>) -> Self {
-        Self(store)
+        Self(Arc::new(Shared { running: RunningSessions::default(), store }))
+    }
+
+    /// The sessions whose answers run in this process.
+    pub(crate) fn running(&self) -> &RunningSessions {
+        &self.0.running
     }
 }
 
@@ -127,11 +144,15 @@ impl fmt::Debug for SharedStore {
 
 impl AffinityStore for SharedStore {
     fn peek(&self, key: &AffinityKey, expiry: &Expiry) -> Option<Pin> {
-        self.0.peek(key, expiry)
+        self.0.store.peek(key, expiry)
     }
 
     async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<PinRead, StoreError> {
-        self.0.get(key, expiry).await
+        self.0.store.get(key, expiry).await
+    }
+
+    fn renew(&self, key: &AffinityKey, expiry: &Expiry, answer: AnswerState) -> bool {
+        self.0.store.renew(key, expiry, answer)
     }
 
     async fn claim(
@@ -140,7 +161,7 @@ impl AffinityStore for SharedStore {
         selection: Arc<Selection>,
         expiry: &Expiry,
     ) -> Result<Claim, StoreError> {
-        self.0.claim(key, selection, expiry).await
+        self.0.store.claim(key, selection, expiry).await
     }
 
     async fn repin(
@@ -150,14 +171,14 @@ impl AffinityStore for SharedStore {
         selection: Arc<Selection>,
         expiry: &Expiry,
     ) -> Result<Option<Claim>, StoreError> {
-        self.0.repin(key, from, selection, expiry).await
+        self.0.store.repin(key, from, selection, expiry).await
     }
 
     async fn release(&self, key: &AffinityKey, epoch: Option<Epoch>) -> Result<bool, StoreError> {
-        self.0.release(key, epoch).await
+        self.0.store.release(key, epoch).await
     }
 
     fn coherence(&self) -> Duration {
-        self.0.coherence()
+        self.0.store.coherence()
     }
 }

@@ -114,6 +114,64 @@ async fn it_ends_with_a_client_that_gives_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_maximum_age_takes_effect_when_the_last_answer_has_ended() {
+    let store = MemoryStore::default();
+    let expiry = Expiry::sliding(IDLE, 2 * IDLE);
+    let stack = stacked(store.clone(), expiry, Duration::ZERO, 5 * IDLE);
+    let answer = async || stack.clone().oneshot(request()).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let first = answer().await;
+    assert_eq!(first.headers()["x-plano-affinity"], "claimed");
+    let first = tokio::spawn(first.into_body().collect());
+    // At four times the idle time the pin is over its age, and the first answer runs.
+    sleep(4 * IDLE).await;
+    let second = answer().await;
+    assert_eq!(second.headers()["x-plano-affinity"], "hit");
+    let second = tokio::spawn(second.into_body().collect());
+    first.await.unwrap().unwrap();
+    assert!(stands(&store).await, "the second one runs");
+    second.await.unwrap().unwrap();
+    assert_eq!(begun.elapsed(), 9 * IDLE);
+    assert!(!stands(&store).await, "now the age counts");
+    assert_eq!(answer().await.headers()["x-plano-affinity"], "claimed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_began_just_before_the_maximum_age_keeps_its_pin() {
+    let store = MemoryStore::default();
+    let expiry = Expiry::sliding(IDLE, 2 * IDLE);
+    let stack = stacked(store.clone(), expiry, Duration::ZERO, IDLE / 5);
+    let millis = Duration::from_millis(1);
+    for _ in 0..3 {
+        stack.clone().oneshot(request()).await.unwrap().into_body().collect().await.unwrap();
+        sleep(IDLE / 5 * 2).await;
+    }
+    sleep(IDLE / 5 - millis).await;
+    let last = stack.clone().oneshot(request()).await.unwrap();
+    assert_eq!(last.headers()["x-plano-affinity"], "hit", "a millisecond before its age");
+    sleep(IDLE / 10).await;
+    assert!(stands(&store).await, "over its age, under a running answer");
+    last.into_body().collect().await.unwrap();
+    assert!(!stands(&store).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_under_a_running_answer_ends_nothing() {
+    let store = MemoryStore::default();
+    let expiry = Expiry::sliding(IDLE, 2 * IDLE);
+    let stack = stacked(store.clone(), expiry, Duration::ZERO, 5 * IDLE);
+    let answer = stack.oneshot(request()).await.unwrap();
+    let answer = tokio::spawn(answer.into_body().collect());
+    sleep(3 * IDLE).await;
+    let key = AffinityKey::new("s").unwrap();
+    let pin = store.get(&key, &expiry).await.unwrap().pin().unwrap();
+    let moved = store.repin(&key, pin.epoch, pin.selection, &expiry).await.unwrap();
+    assert!(moved.unwrap().won && stands(&store).await, "beyond its maximum age");
+    answer.await.unwrap().unwrap();
+    assert!(!stands(&store).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fixed_pin_and_a_probe_are_as_they_were() {
     let store = MemoryStore::default();
     let stack = stacked(store.clone(), Expiry::fixed(IDLE), Duration::ZERO, 2 * IDLE);
@@ -125,6 +183,35 @@ async fn a_fixed_pin_and_a_probe_are_as_they_were() {
     drop(answer);
     let mut probe = request();
     probe.extensions_mut().insert(Probe);
+    sleep(IDLE / 2).await;
     stack.oneshot(probe).await.unwrap().into_body().collect().await.unwrap();
     assert!(!stands(&store).await, "counting tokens holds nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_is_no_use_of_a_pin_and_ends_none() {
+    for far in [false, true] {
+        let store = MemoryStore::default();
+        let expiry = Expiry::sliding(IDLE, AGE);
+        let (short, silent) = (Duration::from_millis(1), Duration::ZERO);
+        let stack = match far {
+            false => stacked(store.clone(), expiry, silent, short),
+            true => stacked(Far(store.clone(), Arc::default()), expiry, silent, short),
+        };
+        stack.clone().oneshot(request()).await.unwrap().into_body().collect().await.unwrap();
+        for control in [None, Some("final"), Some("refresh")] {
+            sleep(IDLE / 5).await;
+            let mut probe = request();
+            probe.extensions_mut().insert(Probe);
+            if let Some(control) = control {
+                probe.headers_mut().insert("x-plano-affinity", control.parse().unwrap());
+            }
+            let answer = stack.clone().oneshot(probe).await.unwrap();
+            assert_eq!(answer.headers()["x-plano-affinity"], "hit");
+            answer.into_body().collect().await.unwrap();
+            assert!(stands(&store).await, "{control:?}");
+        }
+        sleep(IDLE / 5 * 2 + Duration::from_millis(2)).await;
+        assert!(!stands(&store).await, "its life counts from the end of the first answer");
+    }
 }

@@ -170,8 +170,8 @@ fn expiry(at: &At<'_>) -> Expiry {
     let seconds = |at: At<'_>| at.integer(1..=LONGEST, " of seconds");
     let ttl = at.get("session_ttl_seconds").and_then(seconds).unwrap_or(DEFAULT_TTL);
     let kinds = [("fixed", false), ("sliding", true)];
-    let sliding = at.get("session_expiry").and_then(|kind| kind.one_of(&kinds)).unwrap_or(false);
-    let why = "has no effect without session_expiry: sliding";
+    let sliding = at.get("session_expiry").and_then(|kind| kind.one_of(&kinds)).unwrap_or(true);
+    let why = "has no effect with session_expiry: fixed";
     let max_age = at.get_if(sliding, "session_max_age_seconds", why);
     let ttl = Duration::from_secs(ttl);
     if !sliding {

@@ -76,7 +76,7 @@ fn one_model_is_a_configuration_and_the_rest_has_defaults() {
     let spoken = Protocols { chat: true, messages: false, responses: true };
     assert_eq!(config.providers[0].protocols, spoken);
     let routing = &config.routing;
-    assert_eq!(routing.expiry, Expiry::fixed(Duration::from_secs(600)));
+    assert_eq!(routing.expiry, Expiry::default());
     assert_eq!(routing.max_entries, 10_000);
     assert_eq!(routing.release, Release::Ttl);
     assert!(routing.failover && routing.forward_session_header && routing.tenant_header.is_none());
@@ -230,7 +230,7 @@ limits    body_bytes 33554432, body_memory_bytes 134217728, body_timeout_ms 6000
 limits    header_count 100, header_timeout_ms 10000, idle_timeout_ms 90000, send_timeout_ms 60000, drain_timeout_ms 30000
 limits    max_connections 10000, max_requests 4096, max_waiters 2048, upstream_timeout_ms 300000, first_event_ms 2000
 limits    upstream_idle_timeout_ms 300000
-pins      end 600 s after the claim, failover on"
+pins      end 600 s after the last use, failover on"
     );
 }
 

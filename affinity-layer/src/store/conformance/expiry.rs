@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{LONG, key, model, selection};
 use crate::Expiry;
-use crate::store::AffinityStore;
+use crate::store::{AffinityStore, AnswerState};
 
 /// A use in the middle of a fixed lifetime does not defer the end, and `peek` agrees with `get`
 /// that the pin is gone.
@@ -71,6 +71,32 @@ pub(super) async fn a_late_move_does_not_outlive_the_age<St, W, F>(
     assert_eq!(model(pin.as_ref()), Some("a/two"));
     wait(Duration::from_millis(1000)).await;
     assert_eq!(store.get(&key, &expiry).await.expect("get").pin(), None, "over its maximum age");
+}
+
+/// A pin lives while its answer runs, also beyond its maximum age, and then ends with the answer. A store
+/// that cannot note this without waiting says so, and is not checked.
+pub(super) async fn a_running_answer_keeps_its_pin<St, W, F>(store: &St, namespace: &str, wait: &W)
+where
+    St: AffinityStore,
+    W: Fn(Duration) -> F,
+    F: Future<Output = ()>,
+{
+    let key = key(namespace, "running");
+    let expiry = Expiry::sliding(Duration::from_secs(2), Duration::from_secs(3));
+    let look = expiry.without_use();
+    let claim = store.claim(&key, selection("a/one"), &expiry).await.expect("claim");
+    for _ in 0..8 {
+        wait(Duration::from_millis(500)).await;
+        if !store.renew(&key, &expiry, AnswerState::Running) {
+            return;
+        }
+    }
+    wait(Duration::from_millis(500)).await;
+    let pin = store.get(&key, &look).await.expect("get").pin();
+    assert_eq!(pin, Some(claim.pin), "beyond its maximum age, under a running answer");
+    assert!(store.renew(&key, &expiry, AnswerState::Ended));
+    wait(Duration::from_millis(500)).await;
+    assert_eq!(store.get(&key, &look).await.expect("get").pin(), None, "the answer has ended");
 }
 
 /// What has expired cannot be moved and does not block a claim, whose epoch still grows.

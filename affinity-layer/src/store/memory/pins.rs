@@ -32,6 +32,7 @@ pub(in crate::store) use super::slot::Held;
 use super::slot::{Position, Slot};
 use super::slots::{self, Slots};
 use super::tenants::Tenants;
+use crate::store::AnswerState;
 use crate::{Epoch, Expiry, Pin, Selection, telemetry};
 
 /// How many stretches of places one page looks at.
@@ -110,9 +111,24 @@ impl Pins {
         }
         slot.position.mark_used();
         if let Some(left) = expiry.after_use(self.age(&slot, now)) {
-            slot.expires_at.store(now.saturating_add(millis(left)), Ordering::Relaxed);
+            slot.lives_until(now.saturating_add(millis(left)));
         }
         Some(slot.held(now))
+    }
+
+    /// Notes that an answer by the pin runs, or that the last one has ended; see
+    /// [`renew`](crate::AffinityStore::renew).
+    pub(in crate::store) fn renew(&self, digest: Digest, expiry: &Expiry, answer: AnswerState) {
+        let now = self.now();
+        let slot = self.slots.of(digest).get(&digest).filter(|slot| slot.is_live(now));
+        let (Some(slot), Some((idle, _))) = (slot, expiry.limits()) else { return };
+        match (answer, expiry.after_use(self.age(&slot, now))) {
+            // Only the end may bring the end of the pin forward, to its maximum age.
+            (AnswerState::Ended, Some(left)) => {
+                slot.expires_at.store(now.saturating_add(millis(left)), Ordering::Relaxed);
+            }
+            _ => slot.lives_until(now.saturating_add(millis(idle))),
+        }
     }
 
     /// Puts `pin` in for `ttl` unless there is one; `Some` is the one that was there.
@@ -194,8 +210,11 @@ impl Pins {
         if moves {
             slot.selection = selection;
             slot.epoch = next();
-            let left = expiry.after_use(self.age(&slot, now)).unwrap_or_else(|| expiry.initial());
-            slot.expires_at.store(now.saturating_add(millis(left)), Ordering::Relaxed);
+            let end = |left| now.saturating_add(millis(left));
+            match expiry.after_use(self.age(&slot, now)) {
+                Some(left) => slot.lives_until(end(left)),
+                None => slot.expires_at.store(end(expiry.initial()), Ordering::Relaxed),
+            }
         }
         Some((slot.held(now).pin, moves))
     }

@@ -65,6 +65,13 @@ impl Slot {
         now < self.expires_at.load(Ordering::Relaxed)
     }
 
+    /// Defers its end, which a use never brings forward: an answer may run beyond the maximum age.
+    pub(super) fn lives_until(&self, end: u64) {
+        if self.expires_at.load(Ordering::Relaxed) < end {
+            self.expires_at.fetch_max(end, Ordering::Relaxed);
+        }
+    }
+
     /// A copy of the entry for the caller; the selection is shared.
     pub(super) fn held(&self, now: u64) -> Held {
         let claimed_at = UNIX_EPOCH.checked_add(Duration::from_millis(self.claimed_at));

@@ -46,7 +46,10 @@ fn the_redis_demo_reads_as_it_is() {
             ("deep_reasoning", vec!["openai/gpt-5.2", "openai/gpt-4o-mini"]),
         ]
     );
-    assert_eq!(config.routing.expiry, Expiry::fixed(Duration::from_secs(300)));
+    assert_eq!(
+        config.routing.expiry,
+        Expiry::sliding(Duration::from_secs(300), Duration::from_secs(86_400))
+    );
     assert_eq!(config.routing.cache.to_string(), "redis://localhost:6379");
     let SessionCache::Redis(redis) = config.routing.cache else { panic!() };
     assert!(!redis.require_store);
