@@ -9,9 +9,12 @@
 //! | [`AnyModel`] | request | that any model will do | the session has no model lane |
 //! | [`FallbackModel`] | request | that the requested model is not for new sessions | the model to use instead |
 //! | [`SendOnce`] | request | that no two models may work on it | it is sent again only if none has begun |
-//! | [`Bound`] | request | that no other vendor can or may take it | it is sent again only to models of its vendor |
+//! | [`Bound`] | request | that no other vendor can or may take it | its own model is tried, though it cools down; it is sent again only to models of its vendor |
 //! | [`LeftOut`] | response | that the model got less than the client sent | the client is told, and a move of the pin stores the mark |
 //! | [`NotReached`] | response | that the model never got the request | a [`SendOnce`] may be sent again |
+//! | [`TimedOut`] | response | that there was no answer in time | its target [cools down](crate::cooldown) |
+//! | [`PassedOver`] | response | put there by failover: a model that cools down | for readers of answers |
+//! | [`Replaced`] | response | what the provider has answered | that is what counts for a cool-down |
 //! | [`PassingFailure`] | response | that the model failed whatever the status | the next candidate is asked |
 //! | [`LastingFailure`] | response | that the model failed and will again | the next candidate is asked |
 //! | [`SecondChance`] | response | that a failure is not the model's own | the model is asked again |
@@ -30,7 +33,10 @@
 //! # Ok::<(), affinity_layer::name::InvalidName>(())
 //! ```
 
-use http::{Extensions, HeaderValue};
+use std::time::{Duration, SystemTime};
+
+use http::response::Parts;
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::ModelName;
 use crate::state::StateMark;
@@ -138,6 +144,59 @@ pub struct LeftOut {
 /// was no connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NotReached;
+
+/// In the extensions of a response to a request whose own model was passed over, because it [cools
+/// down](crate::cooldown): that model. Put there by [failover](crate::failover).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver(pub ModelName);
+
+/// In the extensions of a response that replaces one: there was no answer in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut {
+    /// Whether nobody else had an answer from the same address meanwhile: then it is the address that
+    /// [cools down](crate::cooldown), and not the model alone.
+    pub is_silent: bool,
+}
+
+/// In the extensions of a response that replaces what a provider has answered: the status and the wait of
+/// that answer, by which a target [cools down](crate::cooldown).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// The provider's status.
+    pub status: StatusCode,
+    /// The provider's `Retry-After`.
+    pub retry_after: Option<Duration>,
+}
+
+impl Replaced {
+    /// What a provider has answered. A date in `Retry-After` counts from now by the wall clock.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use affinity_layer::ext::Replaced;
+    /// use http::Response;
+    ///
+    /// let answer = Response::builder().status(402).header("retry-after", "30").body(())?;
+    /// let replaced = Replaced::of(&answer.into_parts().0);
+    /// assert_eq!(replaced.retry_after, Some(Duration::from_secs(30)));
+    /// # Ok::<(), http::Error>(())
+    /// ```
+    #[must_use]
+    pub fn of(answer: &Parts) -> Self {
+        Self { status: answer.status, retry_after: retry_after(&answer.headers) }
+    }
+}
+
+/// `Retry-After`, in seconds or as a date.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    seconds.or_else(|| {
+        let date = httpdate::parse_http_date(text).ok()?;
+        Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+    })
+}
 
 /// In the extensions of a response that replaces one: the model did not answer, for a reason that is
 /// not its own, such as a kept connection that was just closed. It is asked again at once,

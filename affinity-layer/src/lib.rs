@@ -101,6 +101,11 @@
 //! | store fails | none is known | yes | `store-unavailable` | `false` |
 //! | bad session id, scope or control | | no | `none`, status 400 | `false` |
 //!
+//! # When models fail
+//!
+//! A [`FailoverLayer`] goes on with the next candidate and moves the session along. With
+//! [`Cooldowns`](cooldown::Cooldowns) what failed is passed over for a while.
+//!
 //! # Order of layers
 //!
 //! - Authentication goes outside; it may put a [`Scope`] into the request's extensions.
@@ -150,6 +155,7 @@ pub mod affinity;
 pub mod agents;
 pub mod answer;
 mod coalesce;
+pub mod cooldown;
 mod error;
 pub mod ext;
 #[cfg(feature = "axum")]

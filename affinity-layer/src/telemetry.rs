@@ -19,7 +19,9 @@ use tracing::field::{Empty, display};
 
 #[cfg(feature = "metrics")]
 pub use self::counts::describe_metrics;
-pub(crate) use self::counts::{Call, coalesced, evicted, expired, moved, refused, released, saved};
+pub(crate) use self::counts::{
+    Call, coalesced, cooled, evicted, expired, moved, passed_over, refused, released, saved,
+};
 use crate::{Outcome, PinnedModel};
 
 /// One request that needs a model, from its arrival until the head of its response. At DEBUG; its fields

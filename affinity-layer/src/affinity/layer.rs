@@ -18,6 +18,7 @@ use tower_layer::Layer;
 use super::service::Affinity;
 use super::settings::{Escalation, Settings};
 use super::shared::Shared;
+use crate::cooldown::Cooldowns;
 use crate::store::SharedStore;
 use crate::{
     AffinityKey, AffinityStore, BodyId, Expiry, ModelName, RouterService, Selection,
@@ -243,6 +244,15 @@ where
         F: Fn(&ModelName) -> bool + Send + Sync + 'static,
     {
         self.set(|settings| settings.accepts = Some(Arc::new(accepts)))
+    }
+
+    /// Prefers candidates that do not [cool down](crate::cooldown) for new sessions, and repeats the last
+    /// decision for one whose last request no candidate has served. Default: candidates as they are ranked.
+    ///
+    /// Give the same to [`FailoverLayer::cooldowns`](crate::FailoverLayer::cooldowns), which learns.
+    pub fn cooldowns(self, cooldowns: &Cooldowns) -> Self {
+        let cooldowns = cooldowns.clone();
+        self.set(|settings| settings.cooldowns = Some(cooldowns))
     }
 
     /// Chooses another model for a request that the session's model does not accept, such as one with

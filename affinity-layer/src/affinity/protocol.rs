@@ -253,8 +253,13 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         let (mut led, mut made) = (false, None);
         let agreement = flight.settle(async {
             led = true;
-            let Some(decided) = shared.route(parts, body, Some(key)).await else {
-                return Agreement::RouterUnavailable;
+            let repeated = if current.is_none() { shared.repeated(key) } else { None };
+            let decided = match repeated {
+                Some(decided) => decided,
+                None => match shared.route(parts, body, Some(key)).await {
+                    Some(decided) => decided,
+                    None => return Agreement::RouterUnavailable,
+                },
             };
             let settings = &shared.settings;
             let (selection, outcome) = settings.next(parts, key, current.as_ref(), decided);

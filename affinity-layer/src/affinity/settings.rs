@@ -14,6 +14,7 @@ use http::Extensions;
 use http::request::Parts;
 use serde::Deserialize;
 
+use crate::cooldown::Cooldowns;
 use crate::key::KeySource;
 use crate::outcome::{Control, Outcome};
 use crate::{
@@ -48,6 +49,7 @@ pub(super) struct Settings {
     /// Turns of a session whose decision does not bind it.
     pub(super) warm_up: u8,
     pub(super) escalation: Escalation,
+    pub(super) cooldowns: Option<Cooldowns>,
     pub(super) expose_epoch: bool,
 }
 
@@ -169,6 +171,7 @@ impl Default for Settings {
             on_decision: None,
             warm_up: 0,
             escalation: Escalation::default(),
+            cooldowns: None,
             expose_epoch: false,
         }
     }

@@ -176,9 +176,24 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
         }
         // Before the list is cut, so that its places are not spent on models that cannot serve.
         decision.models.retain(|model| self.settings.accepts(model));
+        if let Some(cooldowns) = self.settings.cooldowns.as_ref().filter(|them| them.any()) {
+            // In their order, those that may be tried first.
+            let first = decision.models.first().cloned();
+            decision.models.sort_by_key(|model| cooldowns.cools(model, parts));
+            if first.as_ref() != decision.models.first() {
+                telemetry::passed_over();
+            }
+        }
         let best = Selection::best(decision).map(Arc::new);
         call.ended(if best.is_some() { "decided" } else { "not_served" });
         best
+    }
+
+    /// The last decision for a session whose last request no candidate has served: its router has nothing
+    /// new to say yet.
+    pub(super) fn repeated(&self, key: &AffinityKey) -> Option<Arc<Selection>> {
+        let last = self.settings.cooldowns.as_ref()?.last_give_up(key)?;
+        self.settings.accepts(last.selection.model()).then_some(last.selection)
     }
 
     /// Stores a decision: claims the key, or moves the pin of epoch `from`. Returns what is stored then,

@@ -15,10 +15,13 @@
 
 use std::time::Duration;
 
-use http::{Response, StatusCode, header};
+use http::{Response, StatusCode};
 
 use crate::PinnedModel;
-use crate::ext::{LastingFailure, NotReached, PassingFailure, SecondChance};
+use crate::cooldown::{CooldownCause, Lesson, TargetKind};
+use crate::ext::{
+    LastingFailure, NotReached, PassingFailure, Replaced, SecondChance, TimedOut, retry_after,
+};
 
 /// The answer of one candidate.
 pub(super) struct Attempt<B, E> {
@@ -75,9 +78,36 @@ impl<B, E> Attempt<B, E> {
         if response.extensions().get::<SecondChance>().is_some() {
             return Some(Duration::ZERO);
         }
-        let seconds = response.headers().get(header::RETRY_AFTER)?;
-        let seconds = seconds.to_str().ok()?.trim().parse().ok()?;
-        Some(Duration::from_secs(seconds)).filter(|wait| *wait <= patience)
+        retry_after(response.headers()).filter(|wait| *wait <= patience)
+    }
+
+    /// What the failure says of more requests than this one.
+    pub(super) fn lesson(&self) -> Option<Lesson> {
+        let has_failed = matches!(self.finding, Finding::Passing | Finding::Lasting);
+        let response = self.result.as_ref().ok().filter(|_| has_failed)?;
+        let marks = response.extensions();
+        let lesson = |kind, cause, retry_after| Some(Lesson { kind, cause, retry_after });
+        if marks.get::<NotReached>().is_some() {
+            return lesson(TargetKind::Address, CooldownCause::Connect, None);
+        }
+        if let Some(TimedOut { is_silent }) = marks.get() {
+            let kind = if *is_silent { TargetKind::Address } else { TargetKind::Model };
+            return lesson(kind, CooldownCause::Timeout, None);
+        }
+        let replaced = marks.get().copied().unwrap_or_else(|| Replaced {
+            status: response.status(),
+            retry_after: retry_after(response.headers()),
+        });
+        let kind = match replaced.status {
+            StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED => TargetKind::Credential,
+            StatusCode::FORBIDDEN | StatusCode::GONE | StatusCode::TOO_MANY_REQUESTS => {
+                TargetKind::Model
+            }
+            // At another path the model may well be there.
+            StatusCode::NOT_FOUND => TargetKind::Path,
+            _ => return None,
+        };
+        lesson(kind, CooldownCause::Status(replaced.status), replaced.retry_after)
     }
 
     /// Whether the candidate has surely not begun to work on the request. An error of the inner service

@@ -17,18 +17,19 @@
 //! - A move compares the epoch that the request was served by. When requests of a session fail together,
 //!   one of them moves the pin, and the others find it moved.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
 use http::{Request, Response};
 use tokio::time::{Instant, sleep, timeout};
-use tower::ServiceExt;
 use tower_service::Service;
 
 use super::attempt::{Attempt, Finding};
+use super::candidates::{Candidates, Chosen};
 use super::settings::Settings;
-use crate::ext::{Bound, LeftOut, Probe, SendOnce};
+use crate::ext::{Bound, LeftOut, PassedOver, SendOnce};
 use crate::state::StateMark;
 use crate::{Outcome, PinnedModel};
 
@@ -55,12 +56,23 @@ impl Attempts {
         ReqBody: Clone,
     {
         let (parts, body) = request.into_parts();
-        let mut others = self.model.candidates().iter().filter(|model| {
-            let own = self.model.model();
-            *model != own && self.settings.is_usable(&parts, own, model)
-        });
-        let first = ready.call(Request::from_parts(parts.clone(), body.clone())).await;
-        let mut attempt = Attempt::new(self.model.clone(), true, first);
+        let mut candidates = Candidates::new(&self.model, &self.settings, &parts);
+        let first = candidates.first().await;
+        let first_sent = Instant::now();
+        let mut first_call = pin!(ready.call(request_for(&first.model, &parts, &body)));
+        let mut held = None;
+        let mut attempt = match candidates.unless_silent(&first, first_call.as_mut()).await {
+            Some(result) => candidates.learned(first, first_sent, result),
+            // Kept open: should nobody else serve, it may still answer.
+            None => match candidates.next() {
+                Some(next) => {
+                    held = Some(first);
+                    let request = request_for(&next.model, &parts, &body);
+                    candidates.attempt(next, standby.clone(), request).await
+                }
+                None => candidates.learned(first, first_sent, first_call.as_mut().await),
+            },
+        };
         // A model may take minutes to fail, which must not be what keeps the next one from trying.
         let (failed_at, mut waited) = (Instant::now(), false);
         let is_once = parts.extensions.get::<SendOnce>().is_some();
@@ -72,30 +84,35 @@ impl Attempts {
             {
                 break;
             }
-            let candidate = match attempt.wait(self.settings.patience).filter(|_| !waited) {
+            let next = match attempt.wait(candidates.patience()).filter(|_| !waited) {
                 Some(wait) => {
                     waited = true;
                     sleep(wait).await;
-                    attempt.candidate.clone()
+                    Chosen { model: attempt.candidate.clone(), trial: None }
                 }
                 None => {
-                    let Some(other) = others.next() else { break };
-                    let failed = attempt.candidate.model();
-                    tracing::info!(%failed, next = %other, "failing over");
+                    let Some(next) = candidates.next() else { break };
+                    let (failed, next_model) = (attempt.candidate.model(), next.model.model());
+                    tracing::info!(%failed, next = %next_model, "failing over");
                     waited = false;
-                    self.model.detour(other.clone())
+                    next
                 }
             };
             failure = Some(kept(failure, attempt));
-            let mut request = Request::from_parts(parts.clone(), body.clone());
-            request.extensions_mut().insert(candidate.clone());
-            let is_own = candidate.model() == self.model.model();
-            attempt = Attempt::new(candidate, is_own, standby.clone().oneshot(request).await);
+            let request = request_for(&next.model, &parts, &body);
+            attempt = candidates.attempt(next, standby.clone(), request).await;
         }
-        if attempt.finding == Finding::Answered {
-            self.answered(attempt, &parts).await
-        } else {
-            self.gave_up(kept(failure, attempt), &parts).await
+        if attempt.finding != Finding::Answered {
+            attempt = kept(failure, attempt);
+            if let Some(first) = held {
+                let late = candidates.learned(first, first_sent, first_call.as_mut().await);
+                let is_served = late.finding == Finding::Answered;
+                attempt = if is_served { late } else { late.or_better(attempt) };
+            }
+        }
+        match attempt.finding {
+            Finding::Answered => self.answered(attempt, &candidates).await,
+            _ => self.gave_up(attempt, &candidates).await,
         }
     }
 
@@ -103,17 +120,21 @@ impl Attempts {
     async fn answered<B, E>(
         &self,
         attempt: Attempt<B, E>,
-        request: &Parts,
+        candidates: &Candidates<'_>,
     ) -> Result<Response<B>, E> {
         let Attempt { candidate, result, .. } = attempt;
+        candidates.served();
         if candidate.model() == self.model.model() {
             return result;
         }
         // A probe uses a pin and never changes one.
-        let is_probe = request.extensions.get::<Probe>().is_some();
         let left_out = result.as_ref().ok().and_then(|response| response.extensions().get());
         let foreign = left_out.and_then(|left_out: &LeftOut| left_out.last);
-        told(result, if is_probe { candidate } else { self.moved(candidate, foreign).await })
+        let model = match candidates.are_probed() {
+            true => candidate,
+            false => self.moved(candidate, foreign).await,
+        };
+        told(result, model, candidates)
     }
 
     /// Moves the pin, and returns what the response is to report. A move that is lost or fails takes
@@ -135,17 +156,18 @@ impl Attempts {
     async fn gave_up<B, E>(
         &self,
         failure: Attempt<B, E>,
-        request: &Parts,
+        candidates: &Candidates<'_>,
     ) -> Result<Response<B>, E> {
+        candidates.failed();
         let made = [Outcome::Claimed, Outcome::Refreshed, Outcome::Repinned];
         if made.contains(&self.model.outcome())
-            && request.extensions.get::<Probe>().is_none()
+            && !candidates.are_probed()
             && let Ok(Err(error)) = timeout(self.store_limit(), self.model.release()).await
         {
             tracing::debug!(%error, "a pin that never served could not be released");
         }
         let is_made = made.contains(&self.model.outcome());
-        let refers = request.extensions.get() == Some(&Bound::ByReference);
+        let refers = candidates.bound() == Some(Bound::ByReference);
         let outcome = match self.model.key() {
             // Without a session there is none that could have been served.
             None => self.model.outcome(),
@@ -153,7 +175,7 @@ impl Attempts {
             Some(_) => Outcome::Failed,
         };
         let model = PinnedModel { outcome, pinned: outcome.is_pinned(), ..failure.candidate };
-        told(failure.result, PinnedModel { expose_epoch: false, ..model })
+        told(failure.result, PinnedModel { expose_epoch: false, ..model }, candidates)
     }
 
     /// The longest wait for the store when a session moves or its pin is released: twice the budget, so
@@ -171,10 +193,24 @@ fn kept<B, E>(failure: Option<Attempt<B, E>>, later: Attempt<B, E>) -> Attempt<B
     }
 }
 
+/// The request as `model` gets it.
+fn request_for<B: Clone>(model: &PinnedModel, parts: &Parts, body: &B) -> Request<B> {
+    let mut request = Request::from_parts(parts.clone(), body.clone());
+    request.extensions_mut().insert(model.clone());
+    request
+}
+
 /// The answer, with what the layers above report about it.
-fn told<B, E>(result: Result<Response<B>, E>, model: PinnedModel) -> Result<Response<B>, E> {
+fn told<B, E>(
+    result: Result<Response<B>, E>,
+    model: PinnedModel,
+    candidates: &Candidates<'_>,
+) -> Result<Response<B>, E> {
     result.map(|mut response| {
         response.extensions_mut().insert(model);
+        if let Some(passed_over) = candidates.passed_over() {
+            response.extensions_mut().insert(PassedOver(passed_over.clone()));
+        }
         response
     })
 }

@@ -11,6 +11,7 @@ use tower_layer::Layer;
 use super::service::Failover;
 use super::settings::Settings;
 use crate::ModelName;
+use crate::cooldown::Cooldowns;
 
 /// Layer that applies the [`Failover`] middleware; it belongs below the affinity layer.
 ///
@@ -65,12 +66,23 @@ impl FailoverLayer {
 
     /// The longest `Retry-After` that is waited for. Default: 1 s.
     ///
-    /// A session is worth a short wait, because the next candidate has nothing of it in its cache. Only a
-    /// `Retry-After` in seconds is read; after one with a date, or a longer one, the next candidate is
-    /// asked. Zero still gives a second chance to `Retry-After: 0` and to a
+    /// A session is worth a short wait, because the next candidate has nothing of it in its cache. After a
+    /// longer `Retry-After` the next candidate is asked. With [cool-downs](Self::cooldowns) a pinned
+    /// session also waits this long for a model that cools. Zero still gives a second chance to `Retry-After: 0` and to a
     /// [`SecondChance`](crate::ext::SecondChance).
     pub fn patience(mut self, longest: Duration) -> Self {
         self.settings.patience = longest;
+        self
+    }
+
+    /// Remembers in `cooldowns` what was learned of candidates that failed, and passes those over. Default:
+    /// each request learns by itself.
+    ///
+    /// See the [module](crate::cooldown). Give the same to
+    /// [`AffinityLayer::cooldowns`](crate::AffinityLayer::cooldowns), so that new sessions begin with a
+    /// model that serves.
+    pub fn cooldowns(mut self, cooldowns: &Cooldowns) -> Self {
+        self.settings.cooldowns = Some(cooldowns.clone());
         self
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::request::Parts;
 
 use crate::ModelName;
+use crate::cooldown::Cooldowns;
 use crate::ext::Bound;
 
 /// Tells by the head of a request whether a model can take it.
@@ -22,6 +23,7 @@ pub(super) struct Settings {
     pub(super) patience: Duration,
     pub(super) usable: Option<Arc<Usable>>,
     pub(super) same_vendor: Option<Arc<SameVendor>>,
+    pub(super) cooldowns: Option<Cooldowns>,
 }
 
 impl Settings {
@@ -41,6 +43,7 @@ impl Default for Settings {
             patience: Duration::from_secs(1),
             usable: None,
             same_vendor: None,
+            cooldowns: None,
         }
     }
 }

@@ -20,6 +20,8 @@ const REPINS: &str = "affinity_repins_total";
 const RELEASES: &str = "affinity_releases_total";
 const EVICTIONS: &str = "affinity_evictions_total";
 const EXPIRIES: &str = "affinity_expiries_total";
+const COOLDOWNS: &str = "affinity_cooldowns_total";
+const PASSED_OVER: &str = "affinity_passed_over_total";
 
 /// Gives the recorder the meaning and unit of every metric of this crate, and
 /// counters whose labels are known their first value, 0.
@@ -39,6 +41,8 @@ const EXPIRIES: &str = "affinity_expiries_total";
 /// | `affinity_repins_total` | counter | pins | `reason`: decided_again, failover |
 /// | `affinity_releases_total` | counter | pins | |
 /// | `affinity_evictions_total`, `affinity_expiries_total` | counter | pins | `store`: memory, near |
+/// | `affinity_cooldowns_total` | counter | targets | `kind`: address, credential, model, path; `cause`: connect, timeout, or a status |
+/// | `affinity_passed_over_total` | counter | requests | |
 ///
 /// An outcome is counted as decided; a later failover counts as a repin. A pin at hand is not a store
 /// operation. `abandoned` is a call whose caller went away before its end.
@@ -54,13 +58,15 @@ pub fn describe_metrics() {
         (RELEASES, "Pins that were released before they expired."),
         (EVICTIONS, "Pins in memory that were evicted, by store."),
         (EXPIRIES, "Pins in memory that were dropped after they had expired, by store."),
+        (COOLDOWNS, "Targets that began to cool down, by kind and cause."),
+        (PASSED_OVER, "Requests that went to another model because their first one cools down."),
     ] {
         describe_counter!(name, Unit::Count, what);
     }
     describe_histogram!(ROUTER_SECONDS, Unit::Seconds, "Time of a routing decision.");
     describe_histogram!(STORE_SECONDS, Unit::Seconds, "Time of a call of the store, by operation.");
     // A series that is not there until the first failure has no rate at that failure.
-    for name in [SAVED, COALESCED, RELEASES] {
+    for name in [SAVED, COALESCED, RELEASES, PASSED_OVER] {
         counter!(name).absolute(0);
     }
     for reason in ["decided_again", "failover"] {
@@ -134,6 +140,16 @@ pub(crate) fn evicted(store: &'static str) {
 /// An expired pin was dropped.
 pub(crate) fn expired(store: &'static str) {
     counter!(EXPIRIES, "store" => store).increment(1);
+}
+
+/// A target began to cool down. The cause is one of a few: two words, or a status by which a target cools.
+pub(crate) fn cooled(kind: &'static str, cause: &str) {
+    counter!(COOLDOWNS, "kind" => kind, "cause" => cause.to_owned()).increment(1);
+}
+
+/// A request went to another model because its first one cools down.
+pub(crate) fn passed_over() {
+    counter!(PASSED_OVER).increment(1);
 }
 
 /// A call of the store or the router. It is counted when it ends; one whose caller is gone ends as

@@ -11,6 +11,8 @@ pub(crate) fn moved(_: &'static str) {}
 pub(crate) fn released() {}
 pub(crate) fn evicted(_: &'static str) {}
 pub(crate) fn expired(_: &'static str) {}
+pub(crate) fn cooled(_: &'static str, _: &str) {}
+pub(crate) fn passed_over() {}
 
 pub(crate) struct Call;
 

@@ -12,6 +12,7 @@ mod body_ids;
 mod coherence;
 mod common;
 mod conversations;
+mod cooldown;
 #[cfg(feature = "metrics")]
 mod counts;
 mod decided;
