@@ -16,6 +16,7 @@ mod faults;
 mod formats;
 mod in_step;
 mod late;
+mod lying;
 mod near;
 mod partition;
 mod refusals;

@@ -1,18 +1,19 @@
 //! How a Redis is reached, and how pins are named and kept there.
 //!
-//! Two parts of the address are not left to the client library: it sends user and password unquoted
-//! on a line, and its choice of a TLS provider may panic. So credentials are cut off and quoted
-//! here, and `rediss` is parsed as `redis`, with TLS added by `tls.rs`.
+//! Two parts of the address are not left to the client library: a password need not be text, and the
+//! library's choice of a TLS provider may panic. So credentials are cut off here, and `rediss` is
+//! parsed as `redis`, with TLS added by `tls.rs`.
 
 use std::fmt;
 use std::time::Duration;
 
 use fred::prelude::{Config, Server, ServerConfig};
-use fred::types::RespVersion;
 use percent_encoding::percent_decode_str;
 
 use super::errors::RedisConfigError;
 use super::names::{NameSecret, Names, Scheme};
+#[cfg(feature = "redis-rustls")]
+use super::tls::Tls;
 
 /// The settings of a [`RedisStore`](super::RedisStore).
 ///
@@ -38,13 +39,24 @@ use super::names::{NameSecret, Names, Scheme};
 #[derive(Clone)]
 #[must_use]
 pub struct RedisOptions {
-    pub(super) config: Config,
+    pub(super) server: ServerConfig,
+    pub(super) database: Option<u8>,
+    pub(super) credentials: Credentials,
+    #[cfg(feature = "redis-rustls")]
+    pub(super) tls: Option<Tls>,
     pub(super) names: Names,
     pub(super) command_timeout: Duration,
     pub(super) replicated: bool,
     pub(super) strict: bool,
     pub(super) connections: usize,
     pub(super) client_name: String,
+}
+
+/// What a server is logged in to with. Without a password nothing is sent.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Credentials {
+    pub(super) user: Option<Vec<u8>>,
+    pub(super) password: Option<Vec<u8>>,
 }
 
 impl RedisOptions {
@@ -73,20 +85,21 @@ impl RedisOptions {
             Some(kind) => (format!("redis{kind}"), true),
             None => (scheme.to_owned(), false),
         };
-        let mut config = match kind.as_str() {
+        let (server, database) = match kind.as_str() {
             "redis" | "redis-cluster" | "redis-sentinel" => {
                 let plain = format!("{kind}://{rest}");
-                Config::from_url(&plain).map_err(|_| wrong("cannot be understood"))?
+                let config = Config::from_url(&plain).map_err(|_| wrong("cannot be understood"))?;
+                (config.server, config.database)
             }
             "unix" => unix(rest)?,
             _ => return Err(wrong("must start with redis://, rediss:// or unix://")),
         };
-        (config.username, config.password) = credentials.map_or((None, None), words);
-        // True would end the connection for good when the server is down at the start.
-        config.fail_fast = false;
-        config.version = RespVersion::RESP3;
         let options = Self {
-            config,
+            server,
+            database,
+            credentials: credentials.map(Credentials::decoded).unwrap_or_default(),
+            #[cfg(feature = "redis-rustls")]
+            tls: None,
             names: Names {
                 prefix: "plano:affinity:".to_owned(),
                 current: Scheme::Plain,
@@ -103,7 +116,7 @@ impl RedisOptions {
 
     #[cfg(feature = "redis-rustls")]
     fn with_tls(mut self) -> Result<Self, RedisConfigError> {
-        self.config.tls = Some(super::tls::system()?);
+        self.tls = Some(Tls::system()?);
         Ok(self)
     }
 
@@ -119,9 +132,23 @@ impl RedisOptions {
     /// When `pem` holds no certificate.
     #[cfg(feature = "redis-rustls")]
     pub fn ca_certificates(mut self, pem: &[u8]) -> Result<Self, RedisConfigError> {
-        if self.config.tls.is_some() {
-            self.config.tls = Some(super::tls::private(pem)?);
-        }
+        self.tls = self.tls.map(|tls| tls.trusting(pem)).transpose()?;
+        Ok(self)
+    }
+
+    /// Shows a server that asks for one the first certificate in `certificates`, followed by those
+    /// that lead to its authority, and proves it by `key`. Both are PEM. Used where TLS is used.
+    ///
+    /// # Errors
+    ///
+    /// When there is no certificate or no key, or they do not belong together.
+    #[cfg(feature = "redis-rustls")]
+    pub fn client_certificate(
+        mut self,
+        certificates: &[u8],
+        key: &[u8],
+    ) -> Result<Self, RedisConfigError> {
+        self.tls = self.tls.map(|tls| tls.showing(certificates, key)).transpose()?;
         Ok(self)
     }
 
@@ -214,7 +241,7 @@ impl RedisOptions {
     /// `-_.:` becomes `-`, and what exceeds 64 bytes is cut. Default: `affinity`.
     ///
     /// A name that tells host and process apart makes it easy to see which replica holds which
-    /// connection. Where an access list forbids `CLIENT SETNAME`, connections have no name.
+    /// connection.
     pub fn client_name(mut self, name: &str) -> Self {
         let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.:".contains(c) { c } else { '-' };
         self.client_name = name.chars().map(plain).take(64).collect();
@@ -223,12 +250,12 @@ impl RedisOptions {
 
     /// Whether the address is of a cluster.
     pub(super) fn is_cluster(&self) -> bool {
-        self.config.server.is_clustered()
+        self.server.is_clustered()
     }
 
     /// The servers that the address names.
     pub(super) fn seeds(&self) -> Vec<Server> {
-        self.config.server.hosts()
+        self.server.hosts()
     }
 }
 
@@ -260,28 +287,20 @@ fn split_credentials(rest: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// User and password as the client library is to send them.
-fn words(credentials: &str) -> (Option<String>, Option<String>) {
-    let (user, password) = match credentials.split_once(':') {
-        Some((user, password)) => (user, Some(password)),
-        None => (credentials, None),
-    };
-    ((!user.is_empty()).then(|| word(user)), password.map(word))
-}
-
-/// A percent-encoded text as one word of a command line: the library greets a server by a line
-/// (`HELLO 3 AUTH user password`) and does not quote what it puts there.
-fn word(encoded: &str) -> String {
-    let bytes: Vec<u8> = percent_decode_str(encoded).collect();
-    if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_alphanumeric) {
-        return String::from_utf8(bytes).unwrap_or_default();
+impl Credentials {
+    /// What a URL holds, percent-encoded.
+    fn decoded(credentials: &str) -> Self {
+        let bytes = |encoded: &str| percent_decode_str(encoded).collect::<Vec<u8>>();
+        let (user, password) = match credentials.split_once(':') {
+            Some((user, password)) => (user, Some(password)),
+            None => (credentials, None),
+        };
+        Self { user: (!user.is_empty()).then(|| bytes(user)), password: password.map(bytes) }
     }
-    let quoted = bytes.iter().map(|byte| format!("\\x{byte:02x}"));
-    format!("\"{}\"", quoted.collect::<String>())
 }
 
 /// The socket at `path[?db=N]`.
-fn unix(rest: &str) -> Result<Config, RedisConfigError> {
+fn unix(rest: &str) -> Result<(ServerConfig, Option<u8>), RedisConfigError> {
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     if !path.starts_with('/') {
         return Err(wrong("must name the socket by its whole path"));
@@ -293,8 +312,7 @@ fn unix(rest: &str) -> Result<Config, RedisConfigError> {
         None if query.is_empty() => None,
         None => return Err(wrong("has an unknown parameter")),
     };
-    let server = ServerConfig::Unix { path: path.into() };
-    Ok(Config { server, database, ..Config::default() })
+    Ok((ServerConfig::Unix { path: path.into() }, database))
 }
 
 #[cfg(test)]
@@ -339,15 +357,16 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_one_word_whatever_it_holds() {
+    fn user_and_password_may_hold_any_byte() {
         for (credentials, user, password) in [
-            (":plain1", None, "plain1"),
-            ("user:a%20b", Some("user"), r#""\x61\x20\x62""#),
-            ("u:%22%ff", Some("u"), r#""\x22\xff""#),
-            ("u:", Some("u"), r#""""#),
+            (":plain1", None, Some(b"plain1".as_slice())),
+            ("user:a%20b", Some(b"user".as_slice()), Some(b"a b")),
+            ("u%00:%22%ff%0d%0a", Some(b"u\0"), Some(b"\"\xff\r\n")),
+            ("u:", Some(b"u"), Some(b"")),
+            ("u", Some(b"u"), None),
         ] {
-            let found = words(credentials);
-            assert_eq!(found, (user.map(str::to_owned), Some(password.to_owned())));
+            let (user, password) = (user.map(<[u8]>::to_vec), password.map(<[u8]>::to_vec));
+            assert!(Credentials::decoded(credentials) == Credentials { user, password });
         }
     }
 }

@@ -6,6 +6,7 @@
 //! address.
 
 use std::fmt;
+use std::io;
 
 use fred::error::{Error, ErrorKind};
 
@@ -49,6 +50,8 @@ pub enum Unready {
     TooOld(Option<String>),
     /// It refuses for another reason: the code of its error, such as `MISCONF`.
     Refused(String),
+    /// It sends what is no reply of its protocol, or one that is too deep or too large to be read.
+    InvalidReply,
     /// It can be read and written, and does not tell of changes: each turn costs a round trip.
     NoInvalidations,
 }
@@ -69,6 +72,7 @@ impl Unready {
         "cluster",
         "too_old",
         "refused",
+        "invalid_reply",
         "no_invalidations",
     ];
 
@@ -94,17 +98,25 @@ impl Unready {
         }
         match error.kind() {
             ErrorKind::Auth => Self::WrongPassword,
-            ErrorKind::IO if text.contains("failed to lookup") => Self::UnknownHost,
-            ErrorKind::IO
-                if ["ertificate", "AlertReceived"].iter().any(|word| text.contains(word)) =>
-            {
-                Self::Certificate
-            }
-            #[cfg(feature = "redis-rustls")]
-            ErrorKind::Tls => Self::Certificate,
             _ if is_code(code) => Self::Refused(code.to_owned()),
             _ => Self::Unreachable,
         }
+    }
+
+    /// The cause behind an error of a stream.
+    pub(crate) fn of_io(error: &io::Error) -> Self {
+        #[cfg(feature = "redis-rustls")]
+        if let Some(error) = error.get_ref().and_then(|error| error.downcast_ref()) {
+            return match error {
+                // An alert is the server's way to say that it wants another certificate.
+                rustls::Error::InvalidCertificate(_)
+                | rustls::Error::NoCertificatesPresented
+                | rustls::Error::AlertReceived(_) => Self::Certificate,
+                _ => Self::Unreachable,
+            };
+        }
+        let _ = error;
+        Self::Unreachable
     }
 
     /// Whether pins can be read and written all the same.
@@ -133,7 +145,8 @@ impl Unready {
             | Self::WrongDatabase
             | Self::NoPermission(None)
             | Self::Cluster
-            | Self::TooOld(_) => false,
+            | Self::TooOld(_)
+            | Self::InvalidReply => false,
         }
     }
 
@@ -155,6 +168,7 @@ impl Unready {
             Self::Cluster => "cluster",
             Self::TooOld(_) => "too_old",
             Self::Refused(_) => "refused",
+            Self::InvalidReply => "invalid_reply",
             Self::NoInvalidations => "no_invalidations",
         }
     }
@@ -184,6 +198,9 @@ impl fmt::Display for Unready {
             }
             Self::TooOld(None) => f.write_str("redis is too old, 7.0 or later is needed"),
             Self::Refused(code) => write!(f, "redis refuses with {code}"),
+            Self::InvalidReply => {
+                f.write_str("redis sends what is no reply, or one beyond the limits of a reply")
+            }
             Self::NoInvalidations => {
                 f.write_str("redis does not tell of changes, so every turn reads from it")
             }

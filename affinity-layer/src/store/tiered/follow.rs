@@ -92,7 +92,7 @@ async fn follow(shared: Arc<Shared>, node: Arc<Node>) {
     let mut clients = node.followed().clients();
     let _watched = node.watch();
     loop {
-        let client = clients.borrow_and_update().clone();
+        let client = clients.borrow_and_update().client().clone();
         let invalidations = client.invalidation_rx();
         match start(&shared, &node, &client).await {
             Ok(followed) => {

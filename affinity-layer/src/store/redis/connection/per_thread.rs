@@ -24,9 +24,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::super::options::RedisOptions;
-use super::client::client;
+use super::client::RelayedClient;
 use super::doubt::ConnectionDoubt;
-use super::supervised::ClientTask;
 
 /// Between two connections of a thread. Until then, its reads go over a shared one.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -71,7 +70,7 @@ impl ThreadConnections {
             if !shared.is_connected() {
                 return None;
             }
-            let client = client(&self.options, self.server.as_ref(), 1).ok()?;
+            let client = RelayedClient::new(&self.options, self.server.as_ref(), 1).ok()?;
             if let Some(former) = own.replace(ThreadConnection::start(client, place)) {
                 tokio::spawn(former.retire());
             }
@@ -95,13 +94,13 @@ struct ThreadConnection {
 
 impl ThreadConnection {
     /// Connects on the present runtime.
-    fn start(client: Client, (runtime, shared): (runtime::Id, &str)) -> Self {
+    fn start(relayed: RelayedClient, (runtime, shared): (runtime::Id, &str)) -> Self {
         let doubt = Arc::<ConnectionDoubt>::default();
-        let (running, checked, doubted) = (client.connect(), client.clone(), doubt.clone());
+        let client = relayed.client().clone();
+        let (checked, doubted) = (client.clone(), doubt.clone());
         let task = tokio::spawn(async move {
-            let running = ClientTask::new(running);
             tokio::select! {
-                _ = running.ended() => {}
+                _ = relayed.run() => {}
                 () = doubted.is_lost(&checked) => {}
             }
         });

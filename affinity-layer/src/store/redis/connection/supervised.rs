@@ -7,17 +7,16 @@
 
 use std::sync::{Arc, OnceLock};
 
-use fred::error::Error;
-use fred::prelude::{Client, ClientInterface, ClientLike, Server};
+use fred::prelude::{Client, ClientLike, Server};
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use super::super::errors::RedisConfigError;
 use super::super::options::RedisOptions;
 use super::super::unready::Unready;
 use super::backoff::Backoff;
-use super::client::client;
+use super::client::RelayedClient;
 use super::doubt::ConnectionDoubt;
 
 /// Keeps one client connected for as long as this lives, and replaces it when it is lost.
@@ -27,14 +26,13 @@ use super::doubt::ConnectionDoubt;
 /// writes.
 pub(crate) struct SupervisedConnection {
     make: Arc<Make>,
-    client: watch::Sender<Client>,
+    client: watch::Sender<RelayedClient>,
     doubt: Arc<ConnectionDoubt>,
-    name: String,
     task: OnceLock<AbortHandle>,
 }
 
 /// Makes a client.
-type Make = dyn Fn() -> Result<Client, RedisConfigError> + Send + Sync;
+type Make = dyn Fn() -> Result<RelayedClient, RedisConfigError> + Send + Sync;
 
 impl SupervisedConnection {
     /// To `server`, or to what the options name, buffering at most `events`. It is not started yet.
@@ -44,10 +42,10 @@ impl SupervisedConnection {
         events: usize,
     ) -> Result<Self, RedisConfigError> {
         let (options, server) = (options.clone(), server.cloned());
-        let name = options.client_name.clone();
-        let make: Arc<Make> = Arc::new(move || client(&options, server.as_ref(), events));
+        let make: Arc<Make> =
+            Arc::new(move || RelayedClient::new(&options, server.as_ref(), events));
         let (client, doubt) = (watch::Sender::new(make()?), Arc::default());
-        Ok(Self { make, client, doubt, name, task: OnceLock::new() })
+        Ok(Self { make, client, doubt, task: OnceLock::new() })
     }
 
     /// Connects in the background, unless it was started before.
@@ -58,7 +56,7 @@ impl SupervisedConnection {
         self.task.get_or_init(|| {
             let (make, client, doubt) =
                 (self.make.clone(), self.client.clone(), self.doubt.clone());
-            tokio::spawn(supervise(make, client, doubt, self.name.clone())).abort_handle()
+            tokio::spawn(supervise(make, client, doubt)).abort_handle()
         });
     }
 
@@ -69,11 +67,11 @@ impl SupervisedConnection {
 
     /// The current client.
     pub(crate) fn client(&self) -> Client {
-        self.client.borrow().clone()
+        self.client.borrow().client().clone()
     }
 
     /// The current client, and each that replaces it.
-    pub(crate) fn clients(&self) -> watch::Receiver<Client> {
+    pub(crate) fn clients(&self) -> watch::Receiver<RelayedClient> {
         self.client.subscribe()
     }
 }
@@ -86,51 +84,26 @@ impl Drop for SupervisedConnection {
     }
 }
 
-/// The task of a client, aborted on drop.
-pub(super) struct ClientTask(JoinHandle<Result<(), Error>>);
-
-impl ClientTask {
-    pub(super) fn new(task: JoinHandle<Result<(), Error>>) -> Self {
-        Self(task)
-    }
-
-    /// Waits for the end of the connection, and gives the cause of it.
-    pub(super) async fn ended(mut self) -> Unready {
-        match (&mut self.0).await {
-            Ok(Err(error)) => Unready::of(&error),
-            Ok(Ok(())) | Err(_) => Unready::Unreachable,
-        }
-    }
-}
-
-impl Drop for ClientTask {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// Keeps one client connected and replaces it when it is lost.
 ///
 /// A client that was connected once is not used again; one that never was, is.
 async fn supervise(
     make: Arc<Make>,
-    place: watch::Sender<Client>,
+    place: watch::Sender<RelayedClient>,
     doubt: Arc<ConnectionDoubt>,
-    name: String,
 ) {
     let mut backoff = Backoff::default();
     loop {
-        let (client, since) = (place.borrow().clone(), Instant::now());
-        let running = ClientTask::new(client.connect());
+        let (relayed, since) = (place.borrow().clone(), Instant::now());
+        let client = relayed.client().clone();
         let failure = tokio::select! {
-            cause = running.ended() => cause,
+            cause = relayed.run() => cause,
             () = doubt.is_lost(&client) => Unready::Unreachable,
-            never = introduce(&client, &name) => match never {},
         };
         // The state outlives the task.
         let was_connected = client.is_connected();
         if was_connected {
-            tracing::warn!("a connection to Redis is lost");
+            tracing::warn!(cause = %failure, "a connection to Redis is lost");
         } else {
             tracing::debug!(cause = %failure, "Redis cannot be reached");
         }
@@ -142,14 +115,4 @@ async fn supervise(
         drop(client);
         sleep(backoff.after(was_connected.then(|| since.elapsed()))).await;
     }
-}
-
-/// Names the connection, so that `CLIENT LIST` shows whose it is.
-async fn introduce(client: &Client, name: &str) -> std::convert::Infallible {
-    if client.wait_for_connect().await.is_ok() {
-        // Where an access list forbids it, the connection stays without a name.
-        let named: Result<(), Error> = client.client_setname(name).await;
-        drop(named);
-    }
-    std::future::pending().await
 }
