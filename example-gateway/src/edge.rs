@@ -3,7 +3,7 @@
 //! ```text
 //! door       accepts a connection, if there is a place for it
 //!  └ workers     the thread that serves it from then on
-//!     └ connection   hyper, and a watch over what the client does (activity, noting)
+//!     └ connection   what a proxy says first (begun); hyper, and a watch over the client (activity, noting)
 //!        └ gate, browsers   may any path see this request?
 //!           └ front         which path, and does it need a client key?
 //!              └ stack
@@ -14,6 +14,7 @@
 
 mod activity;
 pub(crate) mod auth;
+mod begun;
 pub(crate) mod browsers;
 pub(crate) mod connection;
 pub(crate) mod door;

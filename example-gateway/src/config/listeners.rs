@@ -28,7 +28,8 @@ pub struct Listener {
     pub hosts: Hosts,
     /// The web pages that may call it from other sites; `None` without the section.
     pub cors_origins: Option<Origins>,
-    /// The proxies in front of it, whose `X-Forwarded-For` tells clients without a key apart.
+    /// The proxies in front of it, whose `X-Forwarded-For` or PROXY protocol tells clients without a key
+    /// apart. With keys, the header of the PROXY protocol is still taken out.
     pub trusted_proxies: TrustedProxies,
 }
 
@@ -166,9 +167,6 @@ fn read_one(at: &At<'_>) -> Listener {
         listener.cors_origins = Some(read_origins(&origins, has_keys));
     }
     if let Some(proxies) = at.get("trusted_proxies") {
-        if has_keys {
-            proxies.warn("has no effect with client_keys");
-        }
         listener.trusted_proxies = TrustedProxies::read(&proxies);
     }
     listener

@@ -1,7 +1,8 @@
 //! One connection of a client, from its first byte to its last.
 //!
-//! The [door](super::door) starts one task for each connection. hyper reads and writes HTTP in it; beside
-//! hyper a watch wakes by its own timer, not with each byte, and looks at the [activity](super::activity):
+//! The [door](super::door) starts one task for each connection. A trusted proxy may first name its client
+//! ([`begun`](super::begun)), within the time for a head. Then hyper reads and writes HTTP; beside hyper a
+//! watch wakes by its own timer, not with each byte, and looks at the [activity](super::activity):
 //!
 //! 1. A connection that idles, or whose gateway stops, takes no further request, and ends when its last
 //!    answer is over.
@@ -11,6 +12,7 @@
 //!    at once: a queue would only turn an overload into timeouts.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -20,15 +22,16 @@ use futures_util::stream::FuturesUnordered;
 use http::request::Parts;
 use http::{Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Look, Running};
+use super::begun::Begun;
 use super::browsers::Browsers;
 use super::gate;
 use super::guarded::Guarded;
@@ -43,12 +46,23 @@ use crate::stack::memory::may_be_long;
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::metrics;
 
+/// Requests at a time on an HTTP/2 connection that is only to ask after our health.
+const HEALTH_STREAMS: u32 = 4;
+
 /// What was seen of a connection.
 enum Seen {
     /// It is to take no further request.
     Closing,
     /// It is over, whatever runs.
     End,
+}
+
+/// Which requests are taken on a connection.
+#[derive(Clone, Copy, Debug)]
+enum Taken {
+    All,
+    /// Those that ask after our health.
+    Health,
 }
 
 /// What all connections of a listener have in common.
@@ -94,7 +108,14 @@ impl Server {
         introduction: Option<Introduction>,
     ) {
         let activity = Activity::begin();
-        let (peer, tells_peer) = (stream.peer_addr().ok().map(Peer), self.tells_peer);
+        let (mut stream, tells_peer) = (Begun::new(stream), self.tells_peer);
+        let peer = timeout(self.limits.header_timeout, self.peer(&mut stream));
+        let peer = match self.stop.run_until_cancelled(peer).await {
+            Some(Ok(Ok(peer))) => peer,
+            ended => {
+                return tracing::debug!(?ended, "connection closed: its proxy sent no request");
+            }
+        };
         let stream = TokioIo::new(Noting { stream, activity: activity.clone() });
         let requests = (self.clone(), activity.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
@@ -106,7 +127,7 @@ impl Server {
             if let Some(introduction) = &introduction {
                 request.extensions_mut().insert(introduction.clone());
             }
-            server.answer(activity, request)
+            server.answer(activity, request, Taken::All)
         });
         let mut connection = pin!(self.http.serve_connection(stream, service).into_owned());
         // It is polled when it has something to report, and not whenever the connection makes progress.
@@ -131,14 +152,44 @@ impl Server {
         }
     }
 
-    /// Serves one request of HTTP/1 and closes the connection. The caller limits the time.
-    pub(super) async fn serve_once(self: Arc<Self>, stream: TcpStream) {
-        let mut http = http1::Builder::new();
-        http.keep_alive(false).header_read_timeout(None).max_buf_size(self.limits.header_bytes);
-        let activity = Activity::begin();
-        let service = service_fn(move |request| self.clone().answer(activity.clone(), request));
-        if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
-            tracing::debug!(%error, "connection ended");
+    /// The address of the client: the peer's, unless that is a trusted proxy which names another before the
+    /// bytes of its client, which are next then.
+    ///
+    /// # Errors
+    ///
+    /// When a trusted proxy sends neither a header nor a request.
+    pub(super) async fn peer(&self, stream: &mut Begun<TcpStream>) -> io::Result<Option<Peer>> {
+        let peer = stream.get_ref().peer_addr().ok();
+        let client = match peer {
+            Some(peer) if self.front.trusts(peer.ip()) => stream.client().await?,
+            _ => None,
+        };
+        Ok(client.or(peer).map(Peer))
+    }
+
+    /// Serves requests for our health on a connection for which there is no place, and refuses others, until
+    /// the first is answered. The caller limits the time.
+    pub(super) async fn serve_health(self: Arc<Self>, stream: Begun<TcpStream>) {
+        let mut http = self.http.clone();
+        http.http1().keep_alive(false);
+        http.http2().max_concurrent_streams(HEALTH_STREAMS);
+        let (activity, answered) = (Activity::begin(), Arc::new(Notify::new()));
+        let told = answered.clone();
+        let service = service_fn(move |request| {
+            let (server, activity, told) = (self.clone(), activity.clone(), told.clone());
+            async move {
+                let answer = server.answer(activity, request, Taken::Health).await;
+                told.notify_one();
+                answer
+            }
+        });
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = answered.notified() => connection.as_mut().graceful_shutdown(),
+        }
+        if let Err(error) = connection.await {
+            tracing::debug!(error, "connection ended");
         }
     }
 
@@ -163,12 +214,17 @@ impl Server {
     }
 
     /// Lets a request in that its path may see, and says whose requests that path takes.
-    fn admit(&self, parts: &mut Parts) -> Result<Option<Access>, ApiError> {
+    fn admit(&self, parts: &mut Parts, taken: Taken) -> Result<Option<Access>, ApiError> {
         let entered = gate::enter(parts, &self.limits).and_then(|()| {
             let access = self.front.endpoint(parts.uri.path()).map(Endpoint::access);
             self.browsers.check(parts, access).map(|()| access)
         });
-        entered.inspect_err(|error| metrics::refused(error.code()))
+        let access = entered.inspect_err(|error| metrics::refused(error.code()))?;
+        if matches!(taken, Taken::Health) && access != Some(Access::Anywhere) {
+            metrics::shed("connections");
+            return Err(ApiError::overloaded());
+        }
+        Ok(access)
     }
 
     /// A place for a request; one to a path that is not for [clients](Access::Clients) alone needs none.
@@ -186,6 +242,7 @@ impl Server {
         self: Arc<Self>,
         activity: Arc<Activity>,
         request: Request<Incoming>,
+        taken: Taken,
     ) -> Result<Response<Guarded<(Running, Option<OwnedSemaphorePermit>)>>, Infallible> {
         let running = Running::begin(&activity);
         let (mut parts, body) = request.into_parts();
@@ -193,7 +250,7 @@ impl Server {
         let body = Lingering::new(&parts, body, &activity);
         let protocol = Protocol::of(parts.uri.path());
         let version = parts.version;
-        let admitted = self.admit(&mut parts);
+        let admitted = self.admit(&mut parts, taken);
         let reader = self.browsers.reader(&parts.headers);
         let refused = |error: ApiError| {
             tracing::debug!(?error, "request refused");

@@ -8,6 +8,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -131,6 +132,11 @@ impl Front {
     #[must_use]
     pub(crate) fn behind(self, proxies: TrustedProxies) -> Self {
         Self { proxies: Arc::new(proxies), ..self }
+    }
+
+    /// Whether the word of the proxy at `address` is taken.
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        self.proxies.hold(address)
     }
 
     /// What serves `path`, unless that is one of the others.

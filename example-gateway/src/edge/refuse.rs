@@ -5,18 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use futures_util::FutureExt;
 use http::Response;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio::task::coop::unconstrained;
+use tokio::time::timeout;
 
+use super::begun::Begun;
 use super::connection::Server;
+use super::strangers::Strangers;
 use crate::error::ApiError;
 use crate::protocol::Protocol;
 use crate::telemetry::metrics;
 
-/// How many are answered at a time; the others are closed without an answer.
+/// How many are answered at a time.
 const AT_A_TIME: usize = 512;
 
 /// Time to answer one. Closed with its request unread, it might never see the answer.
@@ -29,8 +34,13 @@ const FIRST_BYTES: Duration = Duration::from_millis(150);
 /// Time to answer one that does.
 const HEALTH_TIME: Duration = Duration::from_secs(2);
 
-/// How a request that asks after our health begins.
-const HEALTH: [&[u8]; 4] = [b"GET /healthz", b"GET /readyz", b"HEAD /healthz", b"HEAD /readyz"];
+/// How a connection begins that may ask after our health. Over HTTP/2, the path comes later and not in plain
+/// text.
+const HEALTH: [&[u8]; 5] =
+    [b"GET /healthz", b"GET /readyz", b"HEAD /healthz", b"HEAD /readyz", b"PRI * HTTP/2.0"];
+
+/// So many bytes tell.
+const ENOUGH: usize = 14;
 
 /// What of a request is read at most, in bytes.
 const UNREAD: u64 = 64 * 1024;
@@ -39,6 +49,8 @@ const UNREAD: u64 = 64 * 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Refuse {
     places: Arc<Semaphore>,
+    /// Those that have one, none of which is known.
+    strangers: Strangers,
     answer: Arc<[u8]>,
 }
 
@@ -46,38 +58,59 @@ impl Refuse {
     pub(super) async fn new() -> Self {
         let response = ApiError::overloaded().response(Protocol::Chat);
         let answer = wire(response).await.into();
-        Self { places: Arc::new(Semaphore::new(AT_A_TIME)), answer }
+        let places = Arc::new(Semaphore::new(AT_A_TIME));
+        Self { places, strangers: Strangers::default(), answer }
     }
 
-    /// Answers in a task of its own: one that asks after our health as `server` does, any other without
-    /// waiting for its request.
+    /// Answers in a task of its own: one that may ask after our health as `server` does, any other without
+    /// waiting for its request. When all are busy, the one that came first goes: those who come to keep
+    /// others out must not keep out who asks after our health, which takes no time.
     pub(super) fn connection(&self, stream: TcpStream, server: &Arc<Server>) {
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
+        let (refuse, server) = (self.clone(), server.clone());
+        let mut place = Box::pin(self.places.clone().acquire_owned());
+        let has_place = unconstrained(place.as_mut()).now_or_never();
+        if has_place.is_none() && !self.strangers.send_one_away() {
             return metrics::shed("connections");
-        };
-        let (answer, server) = (self.answer.clone(), server.clone());
+        }
         tokio::spawn(async move {
-            if asks_after_health(&stream).await {
-                let _ = tokio::time::timeout(HEALTH_TIME, server.serve_once(stream)).await;
-            } else {
+            let place = match has_place {
+                Some(place) => place.ok(),
+                None => timeout(TIME, place).await.ok().and_then(Result::ok),
+            };
+            let stranger = refuse.strangers.arrived();
+            let answered = refuse.answer(stream, server);
+            let answered = async {
+                if place.is_some() {
+                    answered.await
+                }
+            };
+            if stranger.end.run_until_cancelled(answered).await.is_none() {
                 metrics::shed("connections");
-                // Whether the client received it makes no difference.
-                let _ = tokio::time::timeout(TIME, refuse(stream, &answer)).await;
             }
-            drop(place);
         });
     }
+
+    async fn answer(&self, stream: TcpStream, server: Arc<Server>) {
+        let mut stream = Begun::new(stream);
+        let first = async {
+            server.peer(&mut stream).await?;
+            stream.first(ENOUGH).await.map(may_ask_after_health)
+        };
+        if matches!(timeout(FIRST_BYTES, first).await, Ok(Ok(true))) {
+            let _ = timeout(HEALTH_TIME, server.serve_health(stream)).await;
+        } else {
+            metrics::shed("connections");
+            // Whether the client received it makes no difference.
+            let _ = timeout(TIME, refuse(stream, &self.answer)).await;
+        }
+    }
 }
 
-async fn asks_after_health(stream: &TcpStream) -> bool {
-    let mut head = [0; 16];
-    let first = tokio::time::timeout(FIRST_BYTES, stream.peek(&mut head)).await;
-    let Ok(Ok(length)) = first else { return false };
-    let head = head.get(..length).unwrap_or_default();
-    HEALTH.iter().any(|begin| head.starts_with(begin))
+fn may_ask_after_health(first: &[u8]) -> bool {
+    HEALTH.iter().any(|begin| first.starts_with(begin))
 }
 
-async fn refuse(mut stream: TcpStream, answer: &[u8]) -> io::Result<u64> {
+async fn refuse(mut stream: Begun<TcpStream>, answer: &[u8]) -> io::Result<u64> {
     stream.write_all(answer).await?;
     stream.shutdown().await?;
     tokio::io::copy(&mut stream.take(UNREAD), &mut tokio::io::sink()).await

@@ -1,5 +1,6 @@
-//! Connections that have not shown the token yet. Where there is no place left, the one that came first
-//! gives way, so that those who have no token cannot keep out one who has it.
+//! Connections of which nothing is known yet. Where there is no place left, the one that came first gives
+//! way: those without a token cannot keep out one who has it, nor those beyond the limit of connections one
+//! that asks after our health.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::extensions::Introduction;
 
 /// How many ended connections are remembered at most.
-const MEMORY: usize = 256;
+const MEMORY: usize = 1024;
 
 /// The strangers of a listener, in the order in which they came.
 #[derive(Clone, Debug, Default)]

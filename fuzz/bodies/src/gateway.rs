@@ -91,6 +91,8 @@ fn check(answer: &[u8]) {
         "bypass",
         "refreshed",
         "repinned",
+        "failed",
+        "bound",
         "store-unavailable",
         "router-unavailable",
     ];
