@@ -14,8 +14,9 @@
 
 use std::sync::Arc;
 
-use affinity_layer::AnswerLayer;
+use affinity_layer::affinity::SharedFlights;
 use affinity_layer::ext::Probe;
+use affinity_layer::{AnswerLayer, ModelName};
 use axum::body::Body;
 use axum::routing::{any, get};
 use axum::{Json, Router};
@@ -35,17 +36,21 @@ use crate::ops::drains::Board;
 use crate::ops::hub::TurnHub;
 use crate::ops::live::feed::Live;
 use crate::paths::Served;
-use crate::stack::answers::{model, models, not_served, ready, scrape};
+use crate::stack::answers::{Readiness, model, models, not_served, ready, scrape};
+use crate::stack::condition::Condition;
 use crate::stack::decision::decide;
 use crate::stack::intake::IntakeLayer;
 use crate::stack::layers::{
     affinity, answer, call_limits, failover, shadow, telling, turns, withheld,
 };
+use crate::stack::memory::BodyMemory;
 use crate::stack::observe::Observer;
+use crate::stack::router_state::RouterState;
 use crate::stack::sessions::Sessions;
 use crate::stack::turns::observer::TurnObserver;
 use crate::stack::turns::record::TurnRecorder;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::drains::Drains;
 use crate::upstream::providers::Upstreams;
 use crate::upstream::proxy::Proxy;
 
@@ -66,10 +71,63 @@ pub(crate) struct App {
     observer: Arc<Observer>,
     others: Router,
     admin: Option<Router>,
-    live: Option<Live>,
+    lasting: Lasting,
+}
+
+/// What outlives a reload of the configuration.
+#[derive(Clone, Debug)]
+struct Lasting {
     sessions: Sessions,
+    flights: SharedFlights,
     board: Board,
+    drains: Arc<Drains>,
     metrics: Metrics,
+    memory: BodyMemory,
+    /// The bytes of the memory.
+    memory_bytes: usize,
+    /// Who learns of turns; only an admin listener can serve it.
+    turns: Option<(TurnHub, Live)>,
+    condition: Condition,
+}
+
+impl Lasting {
+    fn new(config: &Config) -> std::io::Result<Self> {
+        // First, so that what the others count is kept.
+        let metrics = Metrics::start()?;
+        let (sessions, drains) = (Sessions::new(config)?, Arc::<Drains>::default());
+        let upstreams = Arc::new(Upstreams::new(config).with_drains(drains.clone()));
+        let memory_bytes = config.limits.body_memory();
+        let turns = config.admin.as_ref().map(|_| {
+            let hub = TurnHub::new(upstreams.clone());
+            (hub.clone(), Live::new(hub, shown(&upstreams)))
+        });
+        Ok(Self {
+            board: Board::new(sessions.clone(), drains.clone()),
+            sessions,
+            flights: SharedFlights::default(),
+            drains,
+            metrics,
+            memory: BodyMemory::new(memory_bytes),
+            memory_bytes,
+            turns,
+            condition: Condition::new(),
+        })
+    }
+
+    /// The same for another configuration.
+    fn under(&self, config: &Config) -> Self {
+        let memory_bytes = config.limits.body_memory();
+        if memory_bytes == self.memory_bytes {
+            return self.clone();
+        }
+        // What the bodies of requests that run hold is not counted in the new one.
+        Self { memory: BodyMemory::new(memory_bytes), memory_bytes, ..self.clone() }
+    }
+}
+
+/// The models of the live page.
+fn shown(upstreams: &Upstreams) -> Vec<ModelName> {
+    upstreams.models().map(|provider| provider.model.clone()).collect()
 }
 
 impl App {
@@ -80,27 +138,37 @@ impl App {
     /// When certificates are needed and cannot be read, the Redis client refuses its settings, or
     /// the program counts its metrics elsewhere.
     pub(crate) fn new(config: &Config) -> std::io::Result<Self> {
-        // First, so that what the others count is kept.
-        let metrics = Metrics::start()?;
-        let upstreams = Arc::new(Upstreams::new(config));
-        let sessions = Sessions::new(config)?;
-        let board = Board::new(sessions.clone(), upstreams.clone());
-        // Only an admin listener can serve it.
-        let hub = config.admin.as_ref().map(|_| TurnHub::new(upstreams.clone()));
-        let observer = hub.clone().map(|hub| Arc::new(hub) as Arc<dyn TurnObserver>);
-        let live = hub.clone().map(|hub| {
-            let models = upstreams.models().map(|provider| provider.model.clone());
-            Live::new(hub, models.collect())
-        });
-        let admin = config.admin.as_ref().zip(hub.zip(live.clone()));
-        let admin = admin.map(|(settings, (turns, live))| {
-            let steered = Admin::new(config, &sessions, &upstreams, board.clone(), turns, live);
+        Self::build(config, Lasting::new(config)?)
+    }
+
+    /// The stack that `config` describes, with the sessions, counts and drained models of this one.
+    ///
+    /// # Errors
+    ///
+    /// When certificates are needed and cannot be read.
+    pub(crate) fn renewed(&self, config: &Config) -> std::io::Result<Self> {
+        let renewed = Self::build(config, self.lasting.under(config))?;
+        renewed.lasting.sessions.reconfigure(config)?;
+        Ok(renewed)
+    }
+
+    fn build(config: &Config, lasting: Lasting) -> std::io::Result<Self> {
+        let upstreams = Upstreams::new(config).with_drains(lasting.drains.clone());
+        let upstreams = Arc::new(upstreams);
+        let router = RouterState::default();
+        let mut endpoints = model_endpoints(&upstreams);
+        endpoints.extend(session_endpoints(config, &upstreams, &lasting, &router)?);
+        endpoints.extend(health_endpoints(&lasting, router));
+        // Nothing fails from here on.
+        let steered = config.admin.as_ref().zip(lasting.turns.clone());
+        let admin = steered.map(|(settings, (turns, live))| {
+            turns.ledger().reconfigured(upstreams.clone());
+            live.reconfigured(shown(&upstreams));
+            let (sessions, board) = (&lasting.sessions, lasting.board.clone());
+            let condition = lasting.condition.clone();
+            let steered = Admin::new(config, sessions, &upstreams, board, (turns, live), condition);
             admin::router(steered, &settings.token)
         });
-
-        let mut endpoints = model_endpoints(&upstreams);
-        endpoints.extend(session_endpoints(config, &upstreams, &sessions, observer)?);
-        endpoints.extend(health_endpoints(&metrics, &sessions));
         let path = |endpoint: &Endpoint| endpoint.path().to_owned();
         let counted = endpoints.iter().filter(|endpoint| endpoint.access() == Access::Clients);
         let observer = Observer::new(
@@ -111,22 +179,22 @@ impl App {
         let served = Served::new(endpoints.iter().map(path));
         let others = Router::new().fallback_service(any(not_served).with_state(served));
         let (endpoints, observer) = (endpoints.into(), Arc::new(observer));
-        Ok(Self { endpoints, observer, others, admin, live, sessions, board, metrics })
+        Ok(Self { endpoints, observer, others, admin, lasting })
     }
 
     /// The sessions that are kept.
     pub(crate) fn sessions(&self) -> &Sessions {
-        &self.sessions
+        &self.lasting.sessions
     }
 
     /// What is drained, for all replicas.
     pub(crate) fn board(&self) -> &Board {
-        &self.board
+        &self.lasting.board
     }
 
     /// What is counted.
     pub(crate) fn metrics(&self) -> &Metrics {
-        &self.metrics
+        &self.lasting.metrics
     }
 
     /// What the admin listener serves, if there is one.
@@ -137,7 +205,12 @@ impl App {
 
     /// The feed of the live page, if there is an admin listener.
     pub(crate) fn live(&self) -> Option<&Live> {
-        self.live.as_ref()
+        self.lasting.turns.as_ref().map(|(_, live)| live)
+    }
+
+    /// What `/readyz` tells of the process.
+    pub(crate) fn condition(&self) -> &Condition {
+        &self.lasting.condition
     }
 
     /// What `listener` serves; without keys, everyone is let in.
@@ -163,16 +236,18 @@ fn model_endpoints(upstreams: &Arc<Upstreams>) -> Vec<Endpoint> {
 fn session_endpoints(
     config: &Config,
     upstreams: &Arc<Upstreams>,
-    sessions: &Sessions,
-    observer: Option<Arc<dyn TurnObserver>>,
+    lasting: &Lasting,
+    router: &RouterState,
 ) -> std::io::Result<Vec<Endpoint>> {
+    let sessions = &lasting.sessions;
+    let observer = lasting.turns.clone().map(|(hub, _)| Arc::new(hub) as Arc<dyn TurnObserver>);
     let is_recorded = observer.is_some();
     let recorded = is_recorded || config.access_log;
     let recorder = recorded.then(|| TurnRecorder::new(observer.clone(), sessions.clone()));
-    let intake = IntakeLayer::new(upstreams.clone(), config.limits)
+    let intake = IntakeLayer::new(upstreams.clone(), config.limits, lasting.memory.clone())
         .turns(turns(config))
         .body_ids(!config.routing.body_ids.is_empty());
-    let affinity = affinity(config, sessions.store(), upstreams);
+    let affinity = affinity(config, sessions.store(), upstreams, &lasting.flights, router);
     let proxied = ServiceBuilder::new()
         // Reads and checks the body, which the router and the proxy need whole.
         .layer(intake.clone())
@@ -210,9 +285,11 @@ fn session_endpoints(
 }
 
 /// What anyone may ask: whether the gateway lives, can serve, and how it does.
-fn health_endpoints(metrics: &Metrics, sessions: &Sessions) -> [Endpoint; 3] {
+fn health_endpoints(lasting: &Lasting, router: RouterState) -> [Endpoint; 3] {
+    let Lasting { metrics, sessions, condition, .. } = lasting;
+    let readiness = Readiness { sessions: sessions.clone(), router, condition: condition.clone() };
     let alive = get(|| async { Json(json!({"status": "ok"})) });
-    let ready = get(ready).with_state(sessions.clone());
+    let ready = get(ready).with_state(readiness);
     let scrape = get(scrape).with_state((metrics.clone(), sessions.clone()));
     [
         Endpoint::new("/healthz", GET, alive).open_to(Access::Anywhere),

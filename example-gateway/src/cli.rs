@@ -13,6 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -20,6 +21,7 @@ use clap_complete::Shell;
 use http::Uri;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use self::check::Check;
@@ -27,7 +29,7 @@ use self::demo::Demo;
 use self::file::configured_file;
 use crate::config::{self, Config, Mode, http_base, socket_address};
 use crate::edge::shutdown;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Reloads};
 use crate::lab::exit::{USAGE, code};
 use crate::lab::local::Local;
 use crate::lab::term::Terminal;
@@ -178,43 +180,30 @@ impl Cli {
 
 impl Serve {
     async fn run(mut self, log_format: LogFormat) -> io::Result<ExitCode> {
-        let stop = shutdown::on_signal()?;
         self.config = configured_file(self.config);
-        let mut config = match self.load() {
+        let hung_up = self.config.as_ref().map(|_| Arc::<Notify>::default());
+        let stop = match hung_up.clone() {
+            Some(hung_up) => shutdown::on_signal_with(hung_up)?,
+            None => shutdown::on_signal()?,
+        };
+        let mut config = match self.read() {
             Ok(config) => config,
-            Err(error) => {
-                Terminal::stdio().error(&error)?;
+            Err(errors) => {
+                Terminal::stdio().error(&errors.join("\n"))?;
                 return Ok(ExitCode::from(USAGE));
             }
         };
         let traces = Traces::new(&config.tracing)?;
         telemetry::start(log_format, telemetry::LINES, &traces, self.access_log)?;
-        config.access_log = self.access_log;
         let mut local = None;
-        if let Some(upstream) = &self.upstream {
-            config.replace_upstreams(upstream);
-        } else if self.config.is_none() {
+        if self.upstream.is_none() && self.config.is_none() {
             let provider = Local::provider().await?;
             tracing::info!(address = %provider.address(), "simulated provider: no model is called");
             config.replace_upstreams(&provider.url());
             local = Some(provider);
         }
-        for warning in &config.warnings {
-            tracing::warn!("{warning}");
-        }
-        for advice in config::advice(&config) {
-            tracing::warn!("{advice}");
-        }
-        if self.listen.is_some_and(|address| config.listen_on(address)) {
-            tracing::warn!(
-                "no client_keys: anyone who reaches the address can spend the provider keys"
-            );
-        }
-        if config.calls_itself() {
-            Terminal::stdio().error("an upstream leads back to a listener of this gateway")?;
-            return Ok(ExitCode::from(USAGE));
-        }
-        let gateway = match Gateway::bind(&config, self.listen).await {
+        self.warn_of(&config);
+        let gateway = match Gateway::bind(config).await {
             Err(error) if StoreMissing::is_why(&error) => {
                 Terminal::stdio().error(&error.to_string())?;
                 return Ok(ExitCode::from(USAGE));
@@ -227,17 +216,47 @@ impl Serve {
         if let Some(address) = gateway.admin_address()? {
             tracing::info!(%address, "the admin API listens");
         }
-        gateway.serve(stop, config.limits.drain_timeout).await;
+        let reloads = hung_up.map(|hung_up| {
+            Reloads::new(hung_up, move || self.read().inspect(|config| self.warn_of(config)))
+        });
+        gateway.serve(stop, reloads).await;
         traces.flush().await;
         drop(local);
         Ok(ExitCode::SUCCESS)
     }
 
-    fn load(&self) -> Result<Config, String> {
-        match &self.config {
+    /// The configuration as it is to be served, or all that is wrong with it.
+    fn read(&self) -> Result<Config, Vec<String>> {
+        let mut config = match &self.config {
             Some(file) => Config::load(file, Mode::with(self.upstream.as_ref()))
-                .map_err(|errors| errors.to_string()),
-            None => Ok(Config::embedded()),
+                .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?,
+            None => Config::embedded(),
+        };
+        if let Some(upstream) = &self.upstream {
+            config.replace_upstreams(upstream);
+        }
+        if let Some(address) = self.listen {
+            config.listen_on(address);
+        }
+        config.access_log = self.access_log;
+        match config.calls_itself() {
+            true => Err(vec!["an upstream leads back to a listener of this gateway".to_owned()]),
+            false => Ok(config),
+        }
+    }
+
+    fn warn_of(&self, config: &Config) {
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        for advice in config::advice(config) {
+            tracing::warn!("{advice}");
+        }
+        // Of one that the file has opened, it warns itself.
+        if self.listen.is_some() && config.is_open() {
+            tracing::warn!(
+                "no client_keys: anyone who reaches the address can spend the provider keys"
+            );
         }
     }
 }

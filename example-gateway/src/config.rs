@@ -5,7 +5,8 @@
 //!    warning.
 //! 3. `$NAME` and `${NAME}` in a value are environment variables, `$$` is a `$`. A variable that is not
 //!    set is an error, and the value of a variable is never shown.
-//! 4. No error, warning, `Debug` form or [`summary`] shows a secret.
+//! 4. A secret may be `{file: PATH}`, which is read with the file, and so again when it is reloaded.
+//! 5. No error, warning, `Debug` form or [`summary`] shows a secret.
 
 mod abilities;
 mod address;
@@ -23,8 +24,10 @@ mod memory;
 mod preferences;
 mod providers;
 mod proxies;
+mod reload;
 mod router;
 mod routing;
+mod secret_file;
 pub mod summary;
 mod tracing;
 mod tree;
@@ -46,6 +49,7 @@ pub use load::{Config, Mode};
 pub(crate) use providers::of_wildcard;
 pub use providers::{Interface, Provider};
 pub use proxies::TrustedProxies;
+pub(crate) use reload::needs_restart;
 pub use router::Router;
 pub use routing::{Release, Routing};
 pub use tracing::{SpanAttributes, Tracing};

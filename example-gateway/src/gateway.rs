@@ -1,4 +1,4 @@
-//! Listening, accepting and stopping.
+//! Listening, accepting, reloading and stopping.
 //!
 //! `serve` and the demo run a [`Gateway`]; it builds the `App` and owns the sockets.
 //!
@@ -6,35 +6,31 @@
 //!    what is wrong shows at the start, as an error, and not in the first request.
 //! 2. [`serve`](Gateway::serve) accepts on the thread that calls it. Threads of their own serve, so a
 //!    burst of connections does not slow the requests that are under way.
-//! 3. A stop has two steps, each with a token. After `stop` nothing is accepted and no connection takes a
+//! 3. A reload puts another `App` behind the same sockets, store and counts.
+//! 4. A stop begins with the signal: from then on the gateway is not ready, and while requests run it accepts
+//!    connections for a moment longer, so that a load balancer sees that.
+//! 5. Then it has two steps, each with a token. After `stop` nothing is accepted and no connection takes a
 //!    further request; requests that run may end, within the time to drain. After `abandon` whatever is left
 //!    is cut off. One step alone would either break every stream or wait for the slowest.
 
+mod serving;
+
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::sync::Notify;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
+use self::serving::Serving;
 use crate::app::App;
-use crate::config::{Config, Limits, Listener};
-use crate::edge::browsers::Browsers;
-use crate::edge::connection::{self, Server};
+use crate::config::Config;
 use crate::edge::door::Door;
 use crate::edge::workers::Workers;
 use crate::telemetry::log;
-
-/// Requests to the admin listener at a time: as many as HTTP/2 allows on all its connections, so that those
-/// without a token, which hold one each while they do not read their refusal, leave some.
-const ADMIN_REQUESTS: usize = 200 * ADMIN_PLACES;
-
-/// Connections to the admin listener at a time. They are separate from those of
-/// clients, so that an overload on either side does not shut out the other.
-const ADMIN_PLACES: usize = 64;
 
 /// Connections that may wait to be accepted; the system may allow fewer (`net.core.somaxconn`). Those beyond
 /// are dropped without a word, and try again a second later.
@@ -44,40 +40,58 @@ const BACKLOG: u32 = 4096;
 #[derive(Debug)]
 pub struct Gateway {
     app: App,
-    limits: Limits,
-    access_log: bool,
-    listeners: Vec<(TcpListener, Listener)>,
+    config: Config,
+    listeners: Vec<TcpListener>,
     admin: Option<TcpListener>,
     workers: Arc<Workers>,
 }
 
+/// When the configuration is to be read again, and how.
+pub struct Reloads {
+    requested: Arc<Notify>,
+    read: Arc<dyn Fn() -> Result<Config, Vec<String>> + Send + Sync>,
+}
+
+impl Reloads {
+    /// Reads by `read` whenever `requested` is notified; it returns everything that is wrong.
+    pub fn new(
+        requested: Arc<Notify>,
+        read: impl Fn() -> Result<Config, Vec<String>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { requested, read: Arc::new(read) }
+    }
+
+    /// The configuration, the next time that it is to be read.
+    async fn next(&self) -> Result<Config, Vec<String>> {
+        self.requested.notified().await;
+        // Files may be slow, and this thread accepts connections.
+        let read = self.read.clone();
+        spawn_blocking(move || read()).await.unwrap_or_else(|why| Err(vec![why.to_string()]))
+    }
+}
+
+impl fmt::Debug for Reloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloads").finish_non_exhaustive()
+    }
+}
+
 impl Gateway {
-    /// Opens the sockets of `config`; with `listen`, the first listener is moved there and the
-    /// others are left out.
+    /// Opens the sockets of `config`.
     ///
     /// # Errors
     ///
     /// When an address cannot be bound, named in the error, or the system's certificates are
     /// needed and cannot be read, or the session store is required and does not answer.
-    pub async fn bind(config: &Config, listen: Option<SocketAddr>) -> io::Result<Self> {
-        let app = App::new(config)?;
-        let mut listeners = Vec::new();
-        for listener in &config.listeners {
-            let address = listen.unwrap_or((listener.address, listener.port).into());
-            listeners.push((listen_on(address)?, listener.clone()));
-            if listen.is_some() {
-                break;
-            }
-        }
-        let admin = match &config.admin {
-            Some(admin) => Some(listen_on(admin.address)?),
-            None => None,
-        };
+    pub async fn bind(config: Config) -> io::Result<Self> {
+        let app = App::new(&config)?;
+        let addresses = config.listeners.iter().map(|by| (by.address, by.port).into());
+        let listeners = addresses.map(listen_on).collect::<io::Result<_>>()?;
+        let admin = config.admin.as_ref().map(|admin| listen_on(admin.address)).transpose()?;
         app.sessions().start().await?;
         app.board().read().await;
         let workers = Arc::new(Workers::start()?);
-        let access_log = config.access_log;
-        Ok(Self { app, limits: config.limits, access_log, listeners, admin, workers })
+        Ok(Self { app, config, listeners, admin, workers })
     }
 
     /// The addresses that are listened on.
@@ -86,7 +100,7 @@ impl Gateway {
     ///
     /// When the system cannot report the address.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.listeners.iter().map(|(socket, _)| socket.local_addr()).collect()
+        self.listeners.iter().map(TcpListener::local_addr).collect()
     }
 
     /// The address of the admin API, if there is one.
@@ -98,12 +112,11 @@ impl Gateway {
         self.admin.as_ref().map(TcpListener::local_addr).transpose()
     }
 
-    /// Serves until `stop` is cancelled, then lets running requests end, for at most `drain`.
-    pub async fn serve(self, stop: CancellationToken, drain: Duration) {
-        let Self { app, limits, access_log, listeners, admin, workers } = self;
-        let abandon = CancellationToken::new();
-        let requests = Arc::new(Semaphore::new(limits.max_requests));
-        let door = Door::new(limits.max_connections, workers).await;
+    /// Serves until `signal` is cancelled, then lets running requests end, within the time to drain of the
+    /// configuration. Before that the configuration is read again whenever `reloads` says so.
+    pub async fn serve(self, signal: CancellationToken, reloads: Option<Reloads>) {
+        let Self { app, config, listeners, admin, workers } = self;
+        let stop = CancellationToken::new();
         let mut loops = JoinSet::new();
         let upkeep = stop.clone().run_until_cancelled_owned(app.metrics().clone().keep_up());
         loops.spawn(async move { upkeep.await.unwrap_or_default() });
@@ -114,35 +127,18 @@ impl Gateway {
         if let Some(live) = app.live() {
             loops.spawn(live.clone().follow(stop.clone()));
         }
-        let served = listeners.into_iter().map(|(socket, listener)| {
-            // Without its address, which no system refuses to tell, it is checked as on loopback.
-            let address = socket.local_addr().map_or(listener.address, |address| address.ip());
-            let browsers = Browsers::new(&listener, address);
-            (socket, app.front(&listener), browsers, false)
-        });
-        let steered = admin.zip(app.admin());
-        let steered = steered.map(|(socket, front)| (socket, front, Browsers::of_keys(), true));
-        for (socket, front, browsers, tells_peer) in served.chain(steered) {
-            let (door, requests) = match tells_peer {
-                true => (door.apart(ADMIN_PLACES), Arc::new(Semaphore::new(ADMIN_REQUESTS))),
-                false => (door.clone(), requests.clone()),
-            };
-            let server = Arc::new(Server {
-                front,
-                browsers,
-                tells_peer,
-                limits,
-                // What an operator changes has its own lines.
-                access_log: access_log && !tells_peer,
-                http: connection::http(&limits),
-                requests,
-                stop: stop.clone(),
-                abandon: abandon.clone(),
-            });
-            loops.spawn(door.accept(socket, server));
+        let door = Door::new(config.limits.max_connections, workers).await;
+        let abandon = CancellationToken::new();
+        let tokens = (stop.clone(), abandon.clone());
+        let mut serving = Serving::new(app, config, &listeners, door.clone(), tokens);
+        for (socket, (door, switch)) in listeners.into_iter().chain(admin).zip(serving.doors()) {
+            loops.spawn(door.accept(socket, switch, stop.clone()));
         }
+        signal.run_until_cancelled(serving.follow(reloads)).await;
+        serving.drain().await;
+        stop.cancel();
         loops.join_all().await;
-        if tokio::time::timeout(drain, door.closed()).await.is_err() {
+        if tokio::time::timeout(serving.time_to_drain(), door.closed()).await.is_err() {
             tracing::warn!("requests were still running when the time to drain was over");
         }
         abandon.cancel();

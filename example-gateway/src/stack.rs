@@ -8,6 +8,7 @@
 //! | `intake`, `memory`, `apart` | read, bound and check the body |
 //! | `sessions`, `routing`, `routed` | the store and the router of the affinity layer |
 //! | `shadow`, `turns` | what is learnt about pins and answers |
+//! | `condition`, `router_state` | what `/readyz` tells beside the store |
 //! | `decision`, `answers` | what is answered here and sent to no provider |
 //! | `layers` | each of these as the configuration wants it |
 //!
@@ -15,12 +16,14 @@
 
 pub(crate) mod answers;
 mod apart;
+pub(crate) mod condition;
 pub(crate) mod decision;
 pub(crate) mod intake;
 pub(crate) mod layers;
 pub(crate) mod memory;
 pub(crate) mod observe;
 pub(crate) mod routed;
+pub(crate) mod router_state;
 pub(crate) mod routing;
 pub(crate) mod sessions;
 pub(crate) mod shadow;

@@ -20,7 +20,7 @@ pub struct Gateway {
     child: Child,
     address: SocketAddr,
     log: Arc<Mutex<String>>,
-    _folder: Option<TempDir>,
+    folder: Option<TempDir>,
 }
 
 impl Gateway {
@@ -43,7 +43,7 @@ impl Gateway {
         let fixed = ["serve", "--listen", "127.0.0.1:0", "--config", file];
         let log = ["--log-format", "json"];
         let mut gateway = Self::spawn(program, &[&fixed, arguments, &log].concat()).await;
-        gateway._folder = Some(folder);
+        gateway.folder = Some(folder);
         gateway
     }
 
@@ -59,7 +59,7 @@ impl Gateway {
         let serve = ["--config", file, "--log-format", "json"];
         let mut gateway =
             Self::spawn(Path::new("/bin/sh"), &[shell.as_slice(), &serve].concat()).await;
-        gateway._folder = Some(folder);
+        gateway.folder = Some(folder);
         gateway
     }
 
@@ -99,7 +99,25 @@ impl Gateway {
         let Ok(address) = within(address).await else {
             panic!("it does not listen: {}", log.lock().expect("no panic"));
         };
-        Self { child, address, log, _folder: None }
+        Self { child, address, log, folder: None }
+    }
+
+    /// Replaces the file of its configuration, and waits until it has read that.
+    ///
+    /// # Panics
+    ///
+    /// When it has none.
+    pub async fn reload(&self, config: &str) {
+        let folder = self.folder.as_ref().expect("a configuration");
+        std::fs::write(folder.path().join("config.yaml"), config).expect("a file");
+        let before = self.reloads();
+        self.signal("HUP").await;
+        until(async || self.reloads() > before).await;
+    }
+
+    /// How often it has said that it reloaded its configuration, or why not.
+    fn reloads(&self) -> usize {
+        self.log().matches("\"target\":\"reload\"").count()
     }
 
     /// Where it listens.

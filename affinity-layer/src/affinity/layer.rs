@@ -15,6 +15,7 @@ use http::HeaderName;
 use http::request::Parts;
 use tower_layer::Layer;
 
+use super::flights::SharedFlights;
 use super::service::Affinity;
 use super::settings::{Escalation, Settings};
 use super::shared::Shared;
@@ -197,6 +198,14 @@ where
     /// session a second model. A session that has a pin is not limited. Default: 2,048, at least 1.
     pub fn max_waiters(self, most: usize) -> Self {
         self.set(|settings| settings.waiters = most.max(1))
+    }
+
+    /// Shares the decisions under way with other layers: with the one whose place this takes when an
+    /// application reads its configuration again, so that a session whose first request is being routed is
+    /// not routed twice. Default: the layer and its clones share theirs, and no other does.
+    pub fn flights(mut self, flights: &SharedFlights) -> Self {
+        Arc::make_mut(&mut self.shared).flights = flights.0.clone();
+        self
     }
 
     /// The time that one request may wait for the store, all calls together. When it is used up, the

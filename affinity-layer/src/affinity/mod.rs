@@ -73,11 +73,12 @@
 //! - A body that the router has seen goes on as one piece, and its trailers are dropped. The body's type
 //!   must be `From<Bytes>` for that, or a [`ReadBody`] of your own.
 //! - Services that are made from one layer share its store and its decisions under way. Two layers over
-//!   one store agree on pins, but each asks its router.
+//!   one store agree on pins, but each asks its router, unless they have [`SharedFlights`].
 //! - A hit is as fast as the store's `peek`; a store without one answers each request in its own time.
 
 mod budget;
 mod epilogue;
+mod flights;
 mod future;
 mod health;
 mod layer;
@@ -88,6 +89,7 @@ mod settings;
 mod shared;
 mod verdict;
 
+pub use flights::SharedFlights;
 pub use future::ResponseFuture;
 pub use layer::AffinityLayer;
 pub use payload::ReadBody;

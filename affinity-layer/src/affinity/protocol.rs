@@ -51,8 +51,8 @@ use crate::ext::{NewTurn, Probe};
 use crate::key::{BodyIds, IdKind};
 use crate::outcome::{Control, Outcome, Stamp};
 use crate::{
-    AffinityKey, AffinityStore, Pin, PinRead, PinnedModel, Rejection, RouterService, Selection,
-    answer::Link, telemetry,
+    AffinityKey, AffinityStore, Epoch, Pin, PinRead, PinnedModel, Rejection, RouterService,
+    Selection, answer::Link, telemetry,
 };
 
 /// One request on its way to a model. It owns what it needs, because its future outlives the call of
@@ -253,21 +253,21 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         let (mut led, mut made) = (false, None);
         let agreement = flight.settle(async {
             led = true;
-            let repeated = if current.is_none() { shared.repeated(key) } else { None };
-            let decided = match repeated {
-                Some(decided) => decided,
-                None => match shared.route(parts, body, Some(key)).await {
-                    Some(decided) => decided,
-                    None => return Agreement::RouterUnavailable,
-                },
-            };
-            let settings = &shared.settings;
-            let (selection, outcome) = settings.next(parts, key, current.as_ref(), decided);
-            made = Some(outcome);
             let from = current.as_ref().map(|pin| pin.epoch);
-            shared.keep(key, from, selection, budget).await
+            let (agreement, outcome) =
+                self.decision(key, current.as_ref(), from, budget, parts, body).await;
+            made = outcome;
+            agreement
         });
         let mut agreement = agreement.await;
+        // By a layer of another configuration, with which the flights are shared.
+        if let (false, Some((model, epoch))) = (led, agreement.model())
+            && !shared.settings.accepts(model)
+        {
+            let budget = Budget::new(shared.settings.store_budget);
+            (agreement, made) =
+                self.decision(key, current.as_ref(), epoch, budget, parts, body).await;
+        }
         if !led {
             telemetry::coalesced();
         }
@@ -281,6 +281,30 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
             claim.pin = pin;
         }
         self.concluded(agreement, made, current, parts, body)
+    }
+
+    /// Asks the router and stores what it decides, in place of the pin of epoch `from`. Returns what is
+    /// stored, and how it came to be what was decided here.
+    async fn decision(
+        &self,
+        key: &AffinityKey,
+        current: Option<&Pin>,
+        from: Option<Epoch>,
+        budget: Budget,
+        parts: &Parts,
+        body: &Bytes,
+    ) -> (Agreement, Option<Outcome>) {
+        let shared = &*self.shared;
+        let repeated = if current.is_none() { shared.repeated(key) } else { None };
+        let decided = match repeated {
+            Some(decided) => decided,
+            None => match shared.route(parts, body, Some(key)).await {
+                Some(decided) => decided,
+                None => return (Agreement::RouterUnavailable, None),
+            },
+        };
+        let (selection, outcome) = shared.settings.next(parts, key, current, decided);
+        (shared.keep(key, from, selection, budget).await, Some(outcome))
     }
 
     /// The session's pin, else the requested model. Makes no pin and asks no router: whoever counts the

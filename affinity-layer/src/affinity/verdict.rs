@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::store::Claim;
-use crate::{Epoch, Outcome, Pin, Selection};
+use crate::{Epoch, ModelName, Outcome, Pin, Selection};
 
 /// What concurrent requests of a session agree on. It is cloned for each of them, so the selection is
 /// shared. It holds no refusal: what is wrong with one request must not be the answer to another.
@@ -19,6 +19,17 @@ pub(super) enum Agreement {
     Unstored(Arc<Selection>),
     /// The router gave none.
     RouterUnavailable,
+}
+
+impl Agreement {
+    /// The model that was agreed on, and the epoch of its pin.
+    pub(super) fn model(&self) -> Option<(&ModelName, Option<Epoch>)> {
+        match self {
+            Self::Pinned(claim) => Some((claim.pin.selection.model(), Some(claim.pin.epoch))),
+            Self::Unstored(selection) => Some((selection.model(), None)),
+            Self::RouterUnavailable => None,
+        }
+    }
 }
 
 /// The model of one request, and how it was found. `Shared::given` makes a `PinnedModel` of it.

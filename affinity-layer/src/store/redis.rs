@@ -134,6 +134,8 @@ struct Inner {
     clock: Arc<EpochClock>,
     /// Near copies do not replace Redis.
     strict: bool,
+    /// Those of all connections.
+    options: RedisOptions,
     tasks: Vec<AbortHandle>,
 }
 
@@ -160,7 +162,8 @@ impl RedisStore {
     /// Outside of a tokio runtime.
     pub fn new(options: &RedisOptions) -> Result<Self, RedisConfigError> {
         let counters = Arc::new(Counters::default());
-        let servers = Arc::new(Servers::new(options, &counters)?);
+        let options = options.detached();
+        let servers = Arc::new(Servers::new(&options, &counters)?);
         let clock = Arc::new(EpochClock::default());
         let timed = epochs::keep_time(servers.clone(), clock.clone());
         let mut tasks = vec![tokio::spawn(timed).abort_handle()];
@@ -172,7 +175,19 @@ impl RedisStore {
         let replica_wait = options.replicated.then_some(half.max(1));
         let protocol = Protocol { servers, names: options.names.clone(), replica_wait };
         let (protocol, strict) = (Arc::new(protocol), options.strict);
-        Ok(Self(Arc::new(Inner { protocol, counters, clock, strict, tasks })))
+        Ok(Self(Arc::new(Inner { protocol, counters, clock, strict, options, tasks })))
+    }
+
+    /// Logs in with user and password of `url` from now on; the rest of it is not looked at.
+    ///
+    /// Connections that are open stay as they are: Redis asks for credentials only at the beginning. So
+    /// first let Redis take both passwords, then set the new one here, then take the old one out.
+    ///
+    /// # Errors
+    ///
+    /// When `url` is no address.
+    pub fn set_credentials(&self, url: &str) -> Result<(), RedisConfigError> {
+        self.0.options.set_credentials(url)
     }
 
     /// What became of the calls so far.

@@ -34,6 +34,7 @@ mod request_bodies;
 mod router_failures;
 mod running_answers;
 mod semantics;
+mod shared_flights;
 mod slow_links;
 mod slow_moves;
 mod slow_releases;

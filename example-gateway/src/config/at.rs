@@ -8,11 +8,13 @@
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use secrecy::SecretString;
 
 use super::env::{Env, Unexpanded, expand};
 use super::finding::{Finding, nearest};
+use super::secret_file;
 use super::tree::{Entry, KnownKeys, Map, Node, Value};
 
 /// What a run over one file knows and has found.
@@ -195,12 +197,33 @@ impl<'a> At<'a> {
         self.not_empty(text)
     }
 
+    /// A secret: text, or `{file: PATH}`, whose content is read again with the configuration.
     pub(super) fn secret(&self) -> Option<SecretString> {
-        self.text().map(SecretString::from)
+        match self.node.value {
+            Value::Map(_) => self.secret_of_file(false),
+            _ => self.text().map(SecretString::from),
+        }
     }
 
+    /// As [`secret`](Self::secret), for one that is not needed if no provider will be called.
     pub(super) fn provider_secret(&self) -> Option<SecretString> {
-        self.provider_text().map(SecretString::from)
+        match self.node.value {
+            Value::Map(_) => self.secret_of_file(self.context.upstream_override),
+            _ => self.provider_text().map(SecretString::from),
+        }
+    }
+
+    fn secret_of_file(&self, may_miss: bool) -> Option<SecretString> {
+        let file = self.require("file")?;
+        let path = file.text()?;
+        let secret = secret_file::read(Path::new(&path));
+        secret
+            .map_err(|why| {
+                if !may_miss {
+                    file.error(why)
+                }
+            })
+            .ok()
     }
 
     fn not_empty(&self, text: String) -> Option<String> {

@@ -91,9 +91,11 @@ fn read_redis(at: &At<'_>, is_redis: bool) -> Option<RedisCache> {
     let timeout = get("command_timeout_ms")
         .and_then(|at| at.integer(1..=10_000, " of milliseconds"))
         .unwrap_or(DEFAULT_COMMAND_TIMEOUT_MS);
-    let url = at
-        .require_if(is_redis, "url", why)
-        .and_then(|url| url.parsed(|text| url::redis(text).map(SecretString::from)));
+    let url = at.require_if(is_redis, "url", why).and_then(|at| {
+        let secret = at.secret()?;
+        let checked = url::redis(secret.expose_secret()).map(drop);
+        checked.map_err(|why| at.error(why)).ok().map(|()| secret)
+    });
     let prefix = match get("key_prefix") {
         Some(prefix) => key_prefix(&prefix),
         None => Some(DEFAULT_PREFIX.to_owned()),

@@ -38,6 +38,9 @@ pub struct Limits {
     pub send_timeout: Duration,
     /// Time for running requests to end after a signal to stop; 30 s by default.
     pub drain_timeout: Duration,
+    /// Time after a signal to stop for which connections are still accepted while requests run, so that a
+    /// load balancer sees that this gateway is not ready any more; 2 s by default.
+    pub drain_delay: Duration,
     /// The most connections of clients; 10,000 by default.
     pub max_connections: usize,
     /// The most requests under way, health checks not counted; 4,096 by default.
@@ -65,6 +68,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(90),
             send_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
+            drain_delay: Duration::from_secs(2),
             max_connections: 10_000,
             max_requests: 4096,
             max_waiters: 2048,
@@ -91,7 +95,7 @@ impl Limits {
 
     /// Every limit by its name in the file, times in milliseconds.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u128); 16] {
+    pub fn named(&self) -> [(&'static str, u128); 17] {
         let mut limits = *self;
         limits.places().map(|(key, limit)| match limit {
             Limit::Memory(bytes) => (key, memory_or_quarter(*bytes) as u128),
@@ -101,7 +105,7 @@ impl Limits {
     }
 
     /// Every limit by its key: the one list from which they are read and shown.
-    fn places(&mut self) -> [(&'static str, Limit<'_>); 16] {
+    fn places(&mut self) -> [(&'static str, Limit<'_>); 17] {
         use Limit::{Memory, Number, Time};
 
         let bytes = " of bytes";
@@ -117,6 +121,7 @@ impl Limits {
             ("idle_timeout_ms", Time(&mut self.idle_timeout)),
             ("send_timeout_ms", Time(&mut self.send_timeout)),
             ("drain_timeout_ms", Time(&mut self.drain_timeout)),
+            ("drain_delay_ms", Time(&mut self.drain_delay)),
             ("max_connections", Number(&mut self.max_connections, 1..=1_000_000, "")),
             ("max_requests", Number(&mut self.max_requests, 1..=1_000_000, "")),
             ("max_waiters", Number(&mut self.max_waiters, 1..=1_000_000, "")),

@@ -128,15 +128,20 @@ impl Config {
         read.expect("the embedded configuration is correct")
     }
 
-    /// Moves the first listener to `address` and drops the others. Returns whether it is open: beyond
-    /// loopback and without client keys.
-    pub fn listen_on(&mut self, address: SocketAddr) -> bool {
+    /// Moves the first listener to `address` and drops the others.
+    pub fn listen_on(&mut self, address: SocketAddr) {
         self.listeners.truncate(1);
         for listener in &mut self.listeners {
             (listener.address, listener.port) = (address.ip(), address.port());
         }
-        let keyless = self.listeners.iter().any(|listener| listener.client_keys.is_empty());
-        keyless && !address.ip().is_loopback()
+    }
+
+    /// Whether some listener is open: beyond loopback and without client keys.
+    pub(crate) fn is_open(&self) -> bool {
+        let is_open = |listener: &Listener| {
+            listener.client_keys.is_empty() && !listener.address.is_loopback()
+        };
+        self.listeners.iter().any(is_open)
     }
 
     /// Whether a call of a provider or of the router would come back to one of the listeners: then

@@ -25,6 +25,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -37,6 +38,7 @@ use super::gate;
 use super::guarded::Guarded;
 use super::linger::Lingering;
 use super::noting::Noting;
+use super::switch::Switch;
 use crate::config::Limits;
 use crate::edge::front::{Access, Endpoint, Front};
 use crate::error::ApiError;
@@ -100,34 +102,53 @@ pub(crate) fn http(limits: &Limits) -> Builder<TokioExecutor> {
     builder
 }
 
+/// Serves a connection until it ends, is too slow, or the gateway stops. Its limits are those that `switch`
+/// holds now; each request is answered by what it holds then.
+pub(super) async fn serve(
+    switch: &Arc<Switch>,
+    stream: TcpStream,
+    introduction: Option<Introduction>,
+) {
+    let server = switch.current();
+    let activity = Activity::begin();
+    let mut stream = Begun::new(stream);
+    let peer = timeout(server.limits.header_timeout, server.peer(&mut stream));
+    let peer = match server.stop.run_until_cancelled(peer).await {
+        Some(Ok(Ok(peer))) => peer,
+        ended => {
+            return tracing::debug!(?ended, "connection closed: its proxy sent no request");
+        }
+    };
+    let requests = Requests { switch: switch.clone(), activity, peer, introduction };
+    server.exchange(stream, requests).await;
+}
+
+/// What belongs to all requests of a connection.
+struct Requests {
+    switch: Arc<Switch>,
+    activity: Arc<Activity>,
+    peer: Option<Peer>,
+    introduction: Option<Introduction>,
+}
+
 impl Server {
-    /// Serves a connection until it ends, is too slow, or the gateway stops.
-    pub(super) async fn serve(
-        self: Arc<Self>,
-        stream: TcpStream,
-        introduction: Option<Introduction>,
-    ) {
-        let activity = Activity::begin();
-        let (mut stream, tells_peer) = (Begun::new(stream), self.tells_peer);
-        let peer = timeout(self.limits.header_timeout, self.peer(&mut stream));
-        let peer = match self.stop.run_until_cancelled(peer).await {
-            Some(Ok(Ok(peer))) => peer,
-            ended => {
-                return tracing::debug!(?ended, "connection closed: its proxy sent no request");
-            }
-        };
+    /// Reads requests and writes answers.
+    async fn exchange<S>(&self, stream: S, requests: Requests)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (activity, tells_peer) = (requests.activity.clone(), self.tells_peer);
         let stream = TokioIo::new(Noting { stream, activity: activity.clone() });
-        let requests = (self.clone(), activity.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
-            let (server, activity) = requests.clone();
+            let Requests { switch, activity, peer, introduction } = &requests;
             // Each extension costs an allocation; few requests need this one.
             if let Some(peer) = peer.filter(|_| tells_peer || may_be_long(&request)) {
                 request.extensions_mut().insert(peer);
             }
-            if let Some(introduction) = &introduction {
+            if let Some(introduction) = introduction {
                 request.extensions_mut().insert(introduction.clone());
             }
-            server.answer(activity, request, Taken::All)
+            switch.current().answer(activity.clone(), request, Taken::All)
         });
         let mut connection = pin!(self.http.serve_connection(stream, service).into_owned());
         // It is polled when it has something to report, and not whenever the connection makes progress.

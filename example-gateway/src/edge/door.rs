@@ -13,11 +13,14 @@ use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::coop::unconstrained;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::Server;
+use super::connection;
+use super::places::resize;
 use super::refuse::Refuse;
 use super::strangers::Strangers;
+use super::switch::Switch;
 use super::workers::Workers;
 
 /// Pause after a failed accept: out of file descriptors, trying at once would only burn time.
@@ -57,8 +60,18 @@ impl Door {
         Self { connections, strangers: Some(Strangers::default()), ..self.clone() }
     }
 
-    pub(crate) async fn accept(self, socket: TcpListener, server: Arc<Server>) {
-        let stop = server.stop.clone();
+    /// Gives it `to` places instead of `from`.
+    pub(crate) fn resize(&self, from: usize, to: usize) {
+        resize(&self.connections, from, to);
+    }
+
+    /// Accepts until `stop` is cancelled; each connection is served by what `switch` holds then.
+    pub(crate) async fn accept(
+        self,
+        socket: TcpListener,
+        switch: Arc<Switch>,
+        stop: CancellationToken,
+    ) {
         let mut exhausted = false;
         while let Some(accepted) = stop.run_until_cancelled(socket.accept()).await {
             match accepted {
@@ -66,7 +79,7 @@ impl Door {
                     if std::mem::take(&mut exhausted) {
                         tracing::info!("connections are accepted again");
                     }
-                    self.enter(stream, &server);
+                    self.enter(stream, &switch);
                 }
                 Err(error) if is_of_one_connection(&error) => {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
@@ -82,41 +95,41 @@ impl Door {
         }
     }
 
-    fn enter(&self, stream: TcpStream, server: &Arc<Server>) {
+    fn enter(&self, stream: TcpStream, switch: &Arc<Switch>) {
         let mut place = Box::pin(self.connections.clone().acquire_owned());
         // Polled here, so that places go to those who wait in the order in which they came.
         // The budget of this task, which accepts, is nothing to go by.
         if let Some(Ok(place)) = unconstrained(place.as_mut()).now_or_never() {
-            return self.serve(stream, server, place);
+            return self.serve(stream, switch, place);
         }
         if !self.strangers.as_ref().is_some_and(Strangers::send_one_away) {
-            return self.refuse.connection(stream, server);
+            return self.refuse.connection(stream, &switch.current());
         }
-        let (door, server) = (self.clone(), server.clone());
+        let (door, switch) = (self.clone(), switch.clone());
         self.tasks.spawn(async move {
             match tokio::time::timeout(GIVES_WAY, place).await {
-                Ok(Ok(place)) => door.serve(stream, &server, place),
-                _ => door.refuse.connection(stream, &server),
+                Ok(Ok(place)) => door.serve(stream, &switch, place),
+                _ => door.refuse.connection(stream, &switch.current()),
             }
         });
     }
 
-    fn serve(&self, stream: TcpStream, server: &Arc<Server>, place: OwnedSemaphorePermit) {
+    fn serve(&self, stream: TcpStream, switch: &Arc<Switch>, place: OwnedSemaphorePermit) {
         // Without it a stream of small writes waits for the client's delayed acknowledgements.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
         let Some(worker) = self.workers.least_busy() else { return };
-        let (server, runtime) = (server.clone(), worker.runtime.clone());
+        let (switch, runtime) = (switch.clone(), worker.runtime.clone());
         let stranger = self.strangers.as_ref().map(Strangers::arrived);
         let served = async move {
             // A socket belongs to the runtime in which it was made.
             match stream.into_std().and_then(TcpStream::from_std) {
                 Ok(stream) => match stranger {
-                    None => server.serve(stream, None).await,
+                    None => connection::serve(&switch, stream, None).await,
                     Some(stranger) => {
                         let introduction = stranger.introduction.clone();
-                        let served = server.serve(stream, Some(introduction));
+                        let served = connection::serve(&switch, stream, Some(introduction));
                         stranger.end.run_until_cancelled(served).await.unwrap_or_default();
                     }
                 },

@@ -5,8 +5,10 @@
 //! not want to wait.
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// A token that the first SIGTERM, SIGINT or SIGHUP cancels; the second ends the process at once, with the
@@ -17,6 +19,19 @@ use tokio_util::sync::CancellationToken;
 ///
 /// When signals cannot be listened to.
 pub(crate) fn on_signal() -> io::Result<CancellationToken> {
+    listen(None)
+}
+
+/// As [`on_signal`], but a SIGHUP notifies `hangup`.
+///
+/// # Errors
+///
+/// As [`on_signal`].
+pub(crate) fn on_signal_with(hangup: Arc<Notify>) -> io::Result<CancellationToken> {
+    listen(Some(hangup))
+}
+
+fn listen(hung_up: Option<Arc<Notify>>) -> io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = match is_ignored(SignalKind::hangup()) {
@@ -29,10 +44,15 @@ pub(crate) fn on_signal() -> io::Result<CancellationToken> {
     let token = stop.clone();
     tokio::spawn(async move {
         let mut next = async || {
-            tokio::select! {
-                _ = terminate.recv() => 128 + 15,
-                _ = interrupt.recv() => 128 + 2,
-                () = received(&mut hangup) => 128 + 1,
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => return 128 + 15,
+                    _ = interrupt.recv() => return 128 + 2,
+                    () = received(&mut hangup) => match &hung_up {
+                        Some(hung_up) => hung_up.notify_one(),
+                        None => return 128 + 1,
+                    },
+                }
             }
         };
         next().await;

@@ -36,11 +36,14 @@ impl Local {
 
     /// A gateway.
     pub(crate) async fn gateway(config: &Config) -> io::Result<Self> {
-        let gateway = Gateway::bind(config, Some((Ipv4Addr::LOCALHOST, 0).into())).await?;
+        let mut config = config.clone();
+        config.listen_on((Ipv4Addr::LOCALHOST, 0).into());
+        config.limits.drain_timeout = Duration::ZERO;
+        let gateway = Gateway::bind(config).await?;
         let address = gateway.addresses()?.first().copied();
         let address = address.ok_or_else(|| io::Error::other("no listener is configured"))?;
         let (admin, stop) = (gateway.admin_address()?, CancellationToken::new());
-        tokio::spawn(gateway.serve(stop.clone(), Duration::ZERO));
+        tokio::spawn(gateway.serve(stop.clone(), None));
         Ok(Self { address, admin, _stop: stop.drop_guard() })
     }
 

@@ -12,8 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::stack::sessions::Sessions;
-use crate::upstream::drains::{Drain, Drained};
-use crate::upstream::providers::Upstreams;
+use crate::upstream::drains::{Drain, Drained, Drains};
 
 /// The name of the hash, behind the prefix and a `%`.
 const NAME: &str = "drains";
@@ -25,19 +24,19 @@ const PERIOD: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct Board {
     sessions: Sessions,
-    upstreams: Arc<Upstreams>,
+    drains: Arc<Drains>,
     /// One reading or change at a time: an older reading must not take the place of a newer one.
     turn: Arc<Mutex<()>>,
 }
 
 impl Board {
-    pub(crate) fn new(sessions: Sessions, upstreams: Arc<Upstreams>) -> Self {
-        Self { sessions, upstreams, turn: Arc::default() }
+    pub(crate) fn new(sessions: Sessions, drains: Arc<Drains>) -> Self {
+        Self { sessions, drains, turn: Arc::default() }
     }
 
     /// What this replica knows.
     pub(crate) fn known(&self) -> Arc<Drained> {
-        self.upstreams.drains().all()
+        self.drains.all()
     }
 
     /// Drains `model`. All replicas over one Redis know within two seconds.
@@ -54,7 +53,7 @@ impl Board {
         }
         let mut drained = Drained::clone(&self.known());
         drained.insert(model.to_string(), drain);
-        self.upstreams.drains().replace(drained);
+        self.drains.replace(drained);
         Ok(())
     }
 
@@ -70,7 +69,7 @@ impl Board {
         if let Sessions::Shared(store) = &self.sessions {
             was_drained = store.redis().remove_note(NAME, model).await?;
         }
-        self.upstreams.drains().replace(drained);
+        self.drains.replace(drained);
         Ok(was_drained)
     }
 
@@ -88,7 +87,7 @@ impl Board {
                 if drained != *self.known() {
                     let models: Vec<_> = drained.keys().collect();
                     tracing::info!(?models, "another replica changed which models are drained");
-                    self.upstreams.drains().replace(drained);
+                    self.drains.replace(drained);
                 }
             }
             Err(error) => tracing::debug!(%error, "the drained models cannot be read"),

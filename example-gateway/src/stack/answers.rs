@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 use crate::error::ApiError;
 use crate::paths::Served;
 use crate::protocol::Protocol;
+use crate::stack::condition::Condition;
+use crate::stack::router_state::RouterState;
 use crate::stack::sessions::Sessions;
 use crate::telemetry::metrics::{self, Metrics, Scrape};
 use crate::upstream::providers::Upstreams;
@@ -69,11 +71,47 @@ fn speaks_anthropic(headers: &HeaderMap) -> bool {
     headers.contains_key("anthropic-version")
 }
 
+/// What `/readyz` looks at.
+#[derive(Clone, Debug)]
+pub(crate) struct Readiness {
+    pub(crate) sessions: Sessions,
+    pub(crate) router: RouterState,
+    pub(crate) condition: Condition,
+}
+
 /// A gateway whose Redis is away still serves, on what it knows; taking every replica out of service for
 /// it would turn a loss of memory into an outage. So this is 200, and says what is missing. If the store
 /// is required and cannot be read, this replica can serve no session, but another one perhaps can: 503.
-pub(crate) async fn ready(State(sessions): State<Sessions>) -> (StatusCode, Json<Value>) {
-    let (code, status, store) = match sessions.unready() {
+/// So is one that stops. A router that fails degrades every replica alike.
+pub(crate) async fn ready(State(readiness): State<Readiness>) -> (StatusCode, Json<Value>) {
+    let Readiness { sessions, router, condition } = readiness;
+    let (mut code, mut status, store) = store_part(&sessions);
+    if router.is_failing() && status == "ready" {
+        status = "degraded";
+    }
+    if condition.is_draining() {
+        (code, status) = (StatusCode::SERVICE_UNAVAILABLE, "draining");
+    }
+    let calls = sessions.stats().map(|stats| {
+        json!({
+            "found": stats.found,
+            "absent": stats.absent,
+            "timeouts": stats.timeouts,
+            "errors": stats.errors,
+            "refused": stats.refused,
+        })
+    });
+    let body = json!({
+        "status": status,
+        "parts": {"store": store, "router": router.text()},
+        "redis_calls": calls,
+        "configuration": condition.configuration_json(false),
+    });
+    (code, Json(body))
+}
+
+fn store_part(sessions: &Sessions) -> (StatusCode, &'static str, String) {
+    match sessions.unready() {
         None => (StatusCode::OK, "ready", "ready".to_owned()),
         Some(cause) if cause.only_degrades() => {
             (StatusCode::OK, "degraded", format!("not ready: {cause}"))
@@ -90,17 +128,7 @@ pub(crate) async fn ready(State(sessions): State<Sessions>) -> (StatusCode, Json
             let store = format!("not ready: {cause}; new sessions are kept in this replica");
             (StatusCode::OK, "degraded", store)
         }
-    };
-    let calls = sessions.stats().map(|stats| {
-        json!({
-            "found": stats.found,
-            "absent": stats.absent,
-            "timeouts": stats.timeouts,
-            "errors": stats.errors,
-            "refused": stats.refused,
-        })
-    });
-    (code, Json(json!({"status": status, "parts": {"store": store}, "redis_calls": calls})))
+    }
 }
 
 /// What was counted so far.

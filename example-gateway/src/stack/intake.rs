@@ -84,8 +84,7 @@ struct Understood {
 
 impl IntakeLayer {
     /// For requests to a model; each must name one.
-    pub(crate) fn new(upstreams: Arc<Upstreams>, limits: Limits) -> Self {
-        let memory = BodyMemory::new(limits.body_memory());
+    pub(crate) fn new(upstreams: Arc<Upstreams>, limits: Limits, memory: BodyMemory) -> Self {
         let body_bytes = limits.body_bytes.min(memory.largest_body());
         let limits = Limits { body_bytes, ..limits };
         let turns = Turns::Unmarked;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use affinity_layer::{
     AffinityLayer, AnswerLayer, BodyId, FailoverLayer, ModelName, Rejection, RouterService,
     SharedStore,
+    affinity::SharedFlights,
     agents::{AGENT_HEADERS, AGENT_TRAIL_HEADERS},
     headers::SESSION_HEADERS,
 };
@@ -21,6 +22,7 @@ use crate::error::ApiError;
 use crate::protocol::Protocol;
 use crate::stack::intake::Turns;
 use crate::stack::routed::{opened, routed};
+use crate::stack::router_state::RouterState;
 use crate::stack::shadow::ShadowLayer;
 use crate::stack::turns::observer::TurnObserver;
 use crate::stack::turns::record::TurnRecorder;
@@ -33,12 +35,15 @@ pub(crate) fn affinity(
     config: &Config,
     store: SharedStore,
     upstreams: &Arc<Upstreams>,
+    flights: &SharedFlights,
+    state: &RouterState,
 ) -> AffinityLayer<SharedStore, impl RouterService + use<>, Refuse> {
     let routing = &config.routing;
-    let decided = routing::router(config, upstreams.clone());
+    let decided = state.watching(routing::router(config, upstreams.clone()));
     let router = routed(decided, store.clone(), routing.expiry, upstreams.clone());
     let served = upstreams.clone();
     let mut layer = AffinityLayer::new(store, router)
+        .flights(flights)
         .store_budget(sessions::budget(config))
         .require_store(config.routing.cache.is_required())
         .expiry(routing.expiry)

@@ -116,6 +116,19 @@ impl Sessions {
         matches!(self, Self::Shared(store) if store.is_strict())
     }
 
+    /// Takes over what a reload may change of the store.
+    ///
+    /// # Errors
+    ///
+    /// When the address of Redis is not understood.
+    pub(crate) fn reconfigure(&self, config: &Config) -> io::Result<()> {
+        if let (Self::Shared(store), SessionCache::Redis(redis)) = (self, &config.routing.cache) {
+            let url = redis.url.expose_secret();
+            store.redis().set_credentials(url).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
     /// Gives Redis a moment to answer for the first time.
     ///
     /// # Errors

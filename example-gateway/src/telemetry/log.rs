@@ -13,6 +13,7 @@ use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
 use self::pace::LogPace;
+pub(crate) use self::pace::RELOAD;
 use self::queue::LogQueue;
 use super::access;
 

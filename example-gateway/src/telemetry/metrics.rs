@@ -31,6 +31,8 @@ const WITHOUT_USAGE: &str = "gateway_turns_without_usage_total";
 const VERDICTS: &str = "gateway_pin_verdicts_total";
 const SESSIONS: &str = "gateway_sessions";
 const LOST_LINES: &str = "gateway_log_lines_lost_total";
+const RELOADS: &str = "gateway_config_reloads_total";
+const RELOADED: &str = "gateway_config_last_reload_successful";
 const STORE_READY: &str = "gateway_store_ready";
 const STORE_UNREADY: &str = "gateway_store_unready";
 
@@ -157,6 +159,8 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
     describe_histogram!(FIRST_BYTE, Unit::Seconds, what);
     let what = "Log lines not written: nobody read the log, or too many of one kind.";
     describe_counter!(LOST_LINES, Unit::Count, what);
+    describe_counter!(RELOADS, Unit::Count, "Reloads of the configuration, by result.");
+    describe_gauge!(RELOADED, "0 while the last reload of the configuration was rejected, else 1.");
     describe_gauge!(SESSIONS, Unit::Count, "Pins in this process, by store.");
     describe_gauge!(STORE_UNREADY, "1 for the cause why gateway_store_ready is 0.");
     describe_gauge!(STORE_READY, "1 while sessions are kept where the configuration says, else 0.");
@@ -208,6 +212,14 @@ pub(crate) fn sessions(store: &'static str, count: usize, unready: Option<&Unrea
     for cause in Unready::LABELS {
         let is_this = unready.is_some_and(|unready| unready.label() == *cause);
         gauge!(STORE_UNREADY, "cause" => *cause).set(flag(is_this));
+    }
+}
+
+/// Whether the reload that was just asked for was made; `None` at the start.
+pub(crate) fn configured(reloaded: Option<bool>) {
+    gauge!(RELOADED).set(if reloaded == Some(false) { 0.0 } else { 1.0 });
+    for (result, this) in [("applied", true), ("rejected", false)] {
+        counter!(RELOADS, "result" => result).increment(u64::from(reloaded == Some(this)));
     }
 }
 

@@ -8,6 +8,7 @@
 //! first entry counts; a full name or a bare id that a wildcard covers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use affinity_layer::ext::{AnyModel, RequestedModel};
 use affinity_layer::{ModelName, PinnedModel};
@@ -35,7 +36,7 @@ pub(crate) struct Upstreams {
     /// Every model that the configuration names, those of the providers first.
     known: Vec<ModelName>,
     default: Option<ModelName>,
-    drains: Drains,
+    drains: Arc<Drains>,
 }
 
 /// A model that a client asks for.
@@ -84,9 +85,15 @@ impl Upstreams {
             aliases: config.aliases.clone(),
             known,
             default: default.map(|provider| provider.model.clone()),
-            drains: Drains::default(),
+            drains: Arc::default(),
             providers,
         }
+    }
+
+    /// The same with `drains`, which outlive a configuration.
+    #[must_use]
+    pub(crate) fn with_drains(self, drains: Arc<Drains>) -> Self {
+        Self { drains, ..self }
     }
 
     /// The models as they are configured, wildcards included.
@@ -141,7 +148,7 @@ impl Upstreams {
     }
 
     /// What is drained.
-    pub(crate) fn drains(&self) -> &Drains {
+    pub(crate) fn drains(&self) -> &Arc<Drains> {
         &self.drains
     }
 

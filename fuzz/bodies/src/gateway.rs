@@ -1,7 +1,6 @@
 use std::cell::LazyCell;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use example_gateway::config::{Config, Mode};
 use example_gateway::gateway::Gateway;
@@ -121,11 +120,11 @@ impl Stack {
             let base = provider.local_addr().unwrap().to_string();
             tokio::spawn(provide(provider, answer.clone()));
             let text = CONFIG.replace("PROVIDER", &base);
-            let config = Config::parse(&text, "fuzz.yaml", &|_| None, Mode::Full).unwrap();
-            let listen = Some("127.0.0.1:0".parse().unwrap());
-            let gateway = Gateway::bind(&config, listen).await.unwrap();
+            let mut config = Config::parse(&text, "fuzz.yaml", &|_| None, Mode::Full).unwrap();
+            config.listen_on("127.0.0.1:0".parse().unwrap());
+            let gateway = Gateway::bind(config).await.unwrap();
             let address = gateway.addresses().unwrap()[0];
-            tokio::spawn(gateway.serve(CancellationToken::new(), Duration::ZERO));
+            tokio::spawn(gateway.serve(CancellationToken::new(), None));
             address
         });
         Self { runtime, gateway, answer }

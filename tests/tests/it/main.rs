@@ -29,6 +29,7 @@ mod protocols;
 mod refusals;
 mod regret;
 mod release;
+mod reload;
 mod router_failures;
 mod sessions;
 mod tenants;

@@ -5,6 +5,7 @@
 //! parsed as `redis`, with TLS added by `tls.rs`.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use fred::prelude::{Config, Server, ServerConfig};
@@ -41,7 +42,8 @@ use super::tls::Tls;
 pub struct RedisOptions {
     pub(super) server: ServerConfig,
     pub(super) database: Option<u8>,
-    pub(super) credentials: Credentials,
+    /// All clones have the same: a store may get others while it serves.
+    pub(super) credentials: Arc<RwLock<Credentials>>,
     #[cfg(feature = "redis-rustls")]
     pub(super) tls: Option<Tls>,
     pub(super) names: Names,
@@ -97,7 +99,7 @@ impl RedisOptions {
         let options = Self {
             server,
             database,
-            credentials: credentials.map(Credentials::decoded).unwrap_or_default(),
+            credentials: Arc::new(RwLock::new(Credentials::of(credentials))),
             #[cfg(feature = "redis-rustls")]
             tls: None,
             names: Names {
@@ -248,6 +250,24 @@ impl RedisOptions {
         self
     }
 
+    /// The same with credentials of its own.
+    pub(super) fn detached(&self) -> Self {
+        Self { credentials: Arc::new(RwLock::new(self.credentials())), ..self.clone() }
+    }
+
+    /// What the next connection logs in with.
+    pub(super) fn credentials(&self) -> Credentials {
+        self.credentials.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes user and password of `url` for all connections from now on.
+    pub(super) fn set_credentials(&self, url: &str) -> Result<(), RedisConfigError> {
+        let (_, rest) = url.split_once("://").ok_or_else(|| wrong("has no scheme"))?;
+        let credentials = Credentials::of(split_credentials(rest).0);
+        *self.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
+        Ok(())
+    }
+
     /// Whether the address is of a cluster.
     pub(super) fn is_cluster(&self) -> bool {
         self.server.is_clustered()
@@ -289,6 +309,10 @@ fn split_credentials(rest: &str) -> (Option<&str>, &str) {
 
 impl Credentials {
     /// What a URL holds, percent-encoded.
+    fn of(credentials: Option<&str>) -> Self {
+        credentials.map(Self::decoded).unwrap_or_default()
+    }
+
     fn decoded(credentials: &str) -> Self {
         let bytes = |encoded: &str| percent_decode_str(encoded).collect::<Vec<u8>>();
         let (user, password) = match credentials.split_once(':') {

@@ -18,6 +18,7 @@ use crate::extensions::Peer;
 use crate::ops::drains::Board;
 use crate::ops::hub::TurnHub;
 use crate::ops::live::feed::Live;
+use crate::stack::condition::Condition;
 use crate::stack::intake::collect;
 use crate::stack::sessions::Sessions;
 use crate::upstream::providers::{Requested, Upstreams};
@@ -52,6 +53,7 @@ pub(crate) struct Admin {
     pub(crate) board: Board,
     pub(crate) turns: TurnHub,
     pub(crate) live: Live,
+    pub(crate) condition: Condition,
     /// That of the sessions.
     pub(crate) expiry: Expiry,
     pub(crate) limits: Limits,
@@ -64,13 +66,14 @@ impl Admin {
         sessions: &Sessions,
         upstreams: &Arc<Upstreams>,
         board: Board,
-        turns: TurnHub,
-        live: Live,
+        (turns, live): (TurnHub, Live),
+        condition: Condition,
     ) -> Self {
         Self {
             board,
             turns,
             live,
+            condition,
             sessions: sessions.clone(),
             upstreams: upstreams.clone(),
             expiry: config.routing.expiry,

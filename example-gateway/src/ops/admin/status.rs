@@ -10,12 +10,14 @@ use serde_json::{Value, json};
 use super::state::Admin;
 
 /// `GET /admin/v1/status`
-pub(super) async fn status(State(Admin { sessions, upstreams, .. }): State<Admin>) -> Json<Value> {
+pub(super) async fn status(State(admin): State<Admin>) -> Json<Value> {
+    let Admin { sessions, upstreams, condition, .. } = admin;
     let models: Vec<_> = upstreams.configured().map(|model| model.as_str()).collect();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "store": {"type": sessions.kind(), "ready": sessions.are_shared()},
         "sessions": sessions.len(),
         "models": models,
+        "configuration": condition.configuration_json(true),
     }))
 }

@@ -4,7 +4,7 @@
 //! for some additions at the end of a turn, or for copying a report, and never over a wait.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use affinity_layer::{ModelName, RouteName};
@@ -27,7 +27,7 @@ pub(super) const OTHER: &str = "(other)";
 /// The books of one process.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    upstreams: Arc<Upstreams>,
+    upstreams: RwLock<Arc<Upstreams>>,
     since: SystemTime,
     books: Mutex<Books>,
 }
@@ -51,7 +51,14 @@ struct Entry {
 impl Ledger {
     pub(crate) fn new(upstreams: Arc<Upstreams>) -> Self {
         metrics::expect_costs(upstreams.configured());
+        let upstreams = RwLock::new(upstreams);
         Self { upstreams, since: SystemTime::now(), books: Mutex::default() }
+    }
+
+    /// Names models by another configuration from now on.
+    pub(crate) fn reconfigured(&self, upstreams: Arc<Upstreams>) {
+        metrics::expect_costs(upstreams.configured());
+        *self.upstreams.write().unwrap_or_else(PoisonError::into_inner) = upstreams;
     }
 
     /// A model answers a session; says whether another one did before.
@@ -61,7 +68,8 @@ impl Ledger {
 
     /// A turn has ended.
     pub(crate) fn add(&self, turn: &Turn) {
-        let model = self.upstreams.provider(&turn.model).map_or(&turn.model, |by| &by.model);
+        let upstreams = self.upstreams.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let model = upstreams.provider(&turn.model).map_or(&turn.model, |by| &by.model);
         if turn.may_cost() {
             let (prompt, cached) = (turn.prompt_tokens, turn.cached_tokens);
             let tokens = TurnTokens { prompt, cached, output: turn.output_tokens };

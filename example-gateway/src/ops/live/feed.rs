@@ -64,6 +64,11 @@ impl Live {
         }
     }
 
+    /// Shows `models` as those of the configuration from now on, to readers that come.
+    pub(crate) fn reconfigured(&self, models: Vec<ModelName>) {
+        self.lock().history.reconfigured(models);
+    }
+
     /// Takes in what happens from now on, until `stop` is cancelled; then the readers' streams end.
     /// To be called once.
     pub(crate) async fn follow(self, stop: CancellationToken) {

@@ -53,6 +53,10 @@ impl History {
         Self { models, lanes: HashMap::new(), turns: 0, missed: 0 }
     }
 
+    pub(super) fn reconfigured(&mut self, models: Vec<ModelName>) {
+        self.models = models;
+    }
+
     pub(super) fn add(&mut self, turn: Arc<Turn>) -> Told {
         self.turns += 1;
         let lane = self.lanes.entry(turn.session).or_insert_with(|| Lane::of(&turn));

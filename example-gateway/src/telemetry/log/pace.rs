@@ -2,8 +2,8 @@
 //!
 //! 1. A kind is a place in the code. Each has some lines at once, and then one a second.
 //! 2. What is held back is counted, and [`LogPace::held`] reports it by kind.
-//! 3. Lines at DEBUG and below pass: an operator asked for them. So do audit lines, since only an
-//!    operator causes them and each counts, and the lines that report what was held back.
+//! 3. Lines at DEBUG and below pass: an operator asked for them. So do audit lines and those of a reload,
+//!    since only an operator causes them and each counts, and the lines that report what was held back.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +21,9 @@ const EACH: Duration = Duration::from_secs(1);
 
 /// The target of lines about what an operator did.
 const AUDIT: &str = "audit";
+
+/// The target of lines about a reload, of which an operator wants to see every error.
+pub(crate) const RELOAD: &str = "reload";
 
 /// The target of lines about what was held back.
 pub(super) const SUMMARY: &str = "log";
@@ -52,7 +55,7 @@ pub(super) struct Held {
 impl LogPace {
     /// Whether a line from `place` may be written now.
     pub(super) fn admits(&self, place: &Metadata<'_>) -> bool {
-        if *place.level() > Level::INFO || [AUDIT, SUMMARY].contains(&place.target()) {
+        if *place.level() > Level::INFO || [AUDIT, RELOAD, SUMMARY].contains(&place.target()) {
             return true;
         }
         let now = Instant::now();

@@ -81,7 +81,7 @@ impl Target {
     ///
     /// The cause, as `/readyz` shows it.
     pub(super) async fn open(&self) -> Result<ServerStream, Unready> {
-        let credentials = &self.options.credentials;
+        let credentials = &self.options.credentials();
         match &self.at {
             At::Server(server) => {
                 let mut stream = self.connect(server).await?;

@@ -1,0 +1,107 @@
+//! What `/readyz` tells of the process itself: whether it stops, and which configuration it serves.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::telemetry::metrics;
+
+/// The condition of a gateway. Clones are the same; it outlives a reload.
+#[derive(Clone, Debug)]
+pub(crate) struct Condition(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    draining: AtomicBool,
+    configuration: Mutex<Configuration>,
+}
+
+#[derive(Debug)]
+struct Configuration {
+    /// When the one in force was read.
+    read: SystemTime,
+    last_reload: Option<Reload>,
+}
+
+/// A reload that was asked for.
+#[derive(Debug)]
+struct Reload {
+    at: SystemTime,
+    errors: Vec<String>,
+}
+
+impl Condition {
+    /// That of a gateway that begins to serve.
+    pub(crate) fn new() -> Self {
+        metrics::configured(None);
+        let configuration = Configuration { read: SystemTime::now(), last_reload: None };
+        let configuration = Mutex::new(configuration);
+        Self(Arc::new(Shared { draining: AtomicBool::new(false), configuration }))
+    }
+
+    /// The gateway stops: it is to get no new clients.
+    pub(crate) fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it stops.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// A reload was asked for; without `errors` it was made.
+    pub(crate) fn reloaded(&self, errors: Vec<String>) {
+        let at = SystemTime::now();
+        metrics::configured(Some(errors.is_empty()));
+        let mut configuration = self.configuration();
+        if errors.is_empty() {
+            configuration.read = at;
+        }
+        configuration.last_reload = Some(Reload { at, errors });
+    }
+
+    /// When the configuration was read, and how the last reload went. What was wrong with it is for those
+    /// `inside` only.
+    pub(crate) fn configuration_json(&self, inside: bool) -> Value {
+        let Configuration { read, last_reload } = &*self.configuration();
+        let last = last_reload.as_ref().map(|Reload { at, errors }| {
+            let result = if errors.is_empty() { "applied" } else { "rejected" };
+            let mut last = json!({"at": unix(*at), "result": result, "errors": errors.len()});
+            if inside {
+                last["errors"] = json!(errors);
+            }
+            last
+        });
+        json!({"read_at": unix(*read), "last_reload": last})
+    }
+
+    fn configuration(&self) -> MutexGuard<'_, Configuration> {
+        self.0.configuration.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// In Unix seconds.
+fn unix(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rejected_reload_is_told_and_its_errors_only_inside() {
+        let condition = Condition::new();
+        assert_eq!(condition.configuration_json(false)["last_reload"], Value::Null);
+        condition.reloaded(vec!["config.yaml:3: port: wrong".to_owned()]);
+        let told = condition.configuration_json(false);
+        assert_eq!(told["last_reload"]["result"], "rejected");
+        assert_eq!(told["last_reload"]["errors"], 1);
+        let inside = condition.configuration_json(true);
+        assert_eq!(inside["last_reload"]["errors"], json!(["config.yaml:3: port: wrong"]));
+        condition.reloaded(Vec::new());
+        assert_eq!(condition.configuration_json(true)["last_reload"]["result"], "applied");
+    }
+}
