@@ -219,11 +219,13 @@ fn the_summary_says_what_is_served() {
     assert_eq!(
         summary(&config).to_string(),
         "listener  model_listener: 127.0.0.1:12000, client keys: 0
-model     openai/gpt-4o-mini (default): https://api.openai.com/v1, without a key, speaks chat, responses
-model     openai/gpt-4o: https://api.openai.com/v1, without a key, speaks chat, responses
-model     anthropic/claude-sonnet-4-20250514: https://api.anthropic.com/v1, without a key, speaks chat, messages
-route     complex_reasoning: openai/gpt-4o, anthropic/claude-sonnet-4-20250514
-route     code_generation: anthropic/claude-sonnet-4-20250514, openai/gpt-4o
+model     openai/gpt-6.1-terra (default): https://api.openai.com/v1, without a key, speaks chat, responses
+model     openai/gpt-6.1-sol: https://api.openai.com/v1, without a key, speaks chat, responses
+model     openai/*: https://api.openai.com/v1, without a key, speaks chat, responses
+model     anthropic/claude-sonnet-5-5: https://api.anthropic.com/v1, without a key, speaks chat, messages
+model     anthropic/*: https://api.anthropic.com/v1, without a key, speaks chat, messages
+route     complex_reasoning: openai/gpt-6.1-sol, anthropic/claude-sonnet-5-5
+route     code_generation: anthropic/claude-sonnet-5-5, openai/gpt-6.1-sol
 router    lexical
 sessions  memory, at most 10000 in memory
 limits    body_bytes 33554432, body_memory_bytes 134217728, body_timeout_ms 60000, header_bytes 131072, h2_header_bytes 16384

@@ -46,7 +46,15 @@ pub use self::stats::{Stats, Usage};
 const BODY_LIMIT: usize = 32 << 20;
 
 /// What `GET /v1/models` lists; any other model is served as well.
-const LISTED_MODELS: [&str; 4] = ["gpt-4o", "gpt-4o-mini", "gpt-5.2", "claude-sonnet-4-20250514"];
+const LISTED_MODELS: [&str; 7] = [
+    "gpt-6.1-sol",
+    "gpt-6.1-terra",
+    "claude-sonnet-5-5",
+    "gpt-4o",
+    "gpt-4o-mini",
+    "gpt-5.2",
+    "claude-sonnet-4-20250514",
+];
 
 /// How the provider behaves.
 #[derive(Clone, Debug, Default)]

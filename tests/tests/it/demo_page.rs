@@ -66,7 +66,7 @@ async fn both_runs_stand_on_the_page_until_the_demo_is_stopped() {
     assert_eq!(snapshot["lanes"].as_array().unwrap().len(), 2, "{snapshot}");
     let (with, without) = (turns(&snapshot["lanes"][0]), turns(&snapshot["lanes"][1]));
 
-    let (claude, gpt) = ("anthropic/claude-sonnet-4-20250514", "openai/gpt-4o");
+    let (claude, gpt) = ("anthropic/claude-sonnet-5-5", "openai/gpt-6.1-sol");
     let switching = [(claude, false), (gpt, true), (claude, true), (gpt, true)];
     assert_eq!(without, switching.map(|(model, switched)| (model, "bypass", switched)));
     let outcomes = ["claimed", "hit", "hit", "hit"];

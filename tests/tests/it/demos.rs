@@ -32,22 +32,28 @@ async fn routes(file: &str, expected: &[(&str, Option<&str>, &str)]) {
 }
 
 #[tokio::test]
-async fn the_pinning_demo_routes() {
-    let three = [
+async fn the_pinning_demo_and_the_starter_route() {
+    for (file, [default, reasoning, code]) in [
         (
-            "Give me a multi-step analysis of this, with complex reasoning.",
-            Some("complex_reasoning"),
-            "openai/gpt-4o",
+            "pinning-demo.yaml",
+            ["openai/gpt-4o-mini", "openai/gpt-4o", "anthropic/claude-sonnet-4-20250514"],
         ),
         (
-            "Write a function and generate the boilerplate code.",
-            Some("code_generation"),
-            "anthropic/claude-sonnet-4-20250514",
+            "default.yaml",
+            ["openai/gpt-6.1-terra", "openai/gpt-6.1-sol", "anthropic/claude-sonnet-5-5"],
         ),
-        ("Hi!", None, "openai/gpt-4o-mini"),
-    ];
-    routes("pinning-demo.yaml", &three).await;
-    routes("default.yaml", &three).await;
+    ] {
+        let three = [
+            (
+                "Give me a multi-step analysis of this, with complex reasoning.",
+                Some("complex_reasoning"),
+                reasoning,
+            ),
+            ("Write a function and generate the boilerplate code.", Some("code_generation"), code),
+            ("Hi!", None, default),
+        ];
+        routes(file, &three).await;
+    }
 }
 
 #[tokio::test]
