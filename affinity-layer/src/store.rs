@@ -249,8 +249,8 @@ pub trait AffinityStore: Send + Sync + 'static {
     /// - Never waits. A store that has to tell a server does so in the background, and for each pin at
     ///   most once in a quarter of the idle time.
     /// - While an answer runs, the pin lives for its idle time from now, also beyond its maximum age.
-    /// - An end is a use: the idle time runs from then. A pin that is beyond its maximum age ends, unless
-    ///   another process has an answer that runs.
+    /// - An end is a use: the idle time runs from then. A pin that is beyond its maximum age ends within a
+    ///   quarter of the idle time, unless another process has an answer that runs.
     /// - Changes nothing if `expiry` is fixed or there is no pin.
     /// - With `false`, the default, the caller reads the pin by [`get`](Self::get) now and then, which
     ///   counts as a use. The maximum age then counts while an answer runs.

@@ -7,6 +7,7 @@
 //! | `connection/` | over which connection: how one is made, checked, replaced, and bounded in time |
 //! | `guard/` | whether it is said at all: a bound on calls under way, and breakers |
 //! | `node.rs` | one server with everything that belongs to it |
+//! | `renewals.rs` | the uses of pins that Redis has not heard of yet |
 //! | `epochs.rs`, `names.rs`, `options.rs`, `tls.rs` | where epochs come from; under which name a pin rests; the settings |
 //! | `freshness.rs`, `condition.rs`, `unready.rs`, `errors.rs` | how well a server is heard, whether it can be used, and why not |
 //! | `inspect.rs`, `notes.rs` | the listing of pins; notes of replicas to each other |
@@ -45,15 +46,18 @@ mod node;
 mod notes;
 mod options;
 mod protocol;
+mod renewals;
 #[cfg(feature = "redis-rustls")]
 mod tls;
 mod unready;
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use self::cluster::Servers;
 pub(crate) use self::cluster::Topology;
@@ -69,9 +73,11 @@ pub(crate) use self::node::Node;
 pub use self::options::RedisOptions;
 pub(crate) use self::protocol::FoundPin;
 use self::protocol::Protocol;
+pub(crate) use self::renewals::{Cause, Renewal, Renewals};
 pub use self::unready::Unready;
-use super::{AffinityStore, Claim, PinRead};
+use super::{AffinityStore, AnswerState, Claim, PinRead};
 use crate::admin::StoredKey;
+use crate::telemetry::Call;
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 
 /// Pins in a Redis 7.0 or later, or a Valkey: one server, Sentinel or Cluster. Cloning shares it.
@@ -132,6 +138,7 @@ struct Inner {
     protocol: Arc<Protocol>,
     counters: Arc<Counters>,
     clock: Arc<EpochClock>,
+    renewals: Arc<Renewals>,
     /// Near copies do not replace Redis.
     strict: bool,
     /// Those of all connections.
@@ -173,9 +180,21 @@ impl RedisStore {
         }
         let half = i64::try_from(options.command_timeout.as_millis() / 2).unwrap_or(i64::MAX);
         let replica_wait = options.replicated.then_some(half.max(1));
-        let protocol = Protocol { servers, names: options.names.clone(), replica_wait };
+        let replica = RandomState::new().hash_one(());
+        let protocol = Protocol { servers, names: options.names.clone(), replica, replica_wait };
         let (protocol, strict) = (Arc::new(protocol), options.strict);
-        Ok(Self(Arc::new(Inner { protocol, counters, clock, strict, options, tasks })))
+        let (renewals, queue) = Renewals::new();
+        let told = (protocol.clone(), clock.clone(), counters.clone(), renewals.clone());
+        let renew = move |renewal: Renewal| {
+            let (protocol, clock, counters, renewals) = told.clone();
+            async move {
+                if renew_counted(&protocol, &clock, &counters, &renewal).await.is_err() {
+                    renewals.failed();
+                }
+            }
+        };
+        tasks.push(tokio::spawn(renewals.clone().work(queue, renew)).abort_handle());
+        Ok(Self(Arc::new(Inner { protocol, counters, clock, renewals, strict, options, tasks })))
     }
 
     /// Logs in with user and password of `url` from now on; the rest of it is not looked at.
@@ -298,7 +317,7 @@ impl RedisStore {
         protocol::probe(self.protocol(), node).await
     }
 
-    /// The pin of `key` and its time left, in one round trip. Counts as a use.
+    /// The pin of `key` and its time left, in one round trip.
     ///
     /// Each epoch that is read is noted, so that those made here are greater even if another
     /// replica's clock was ahead.
@@ -316,6 +335,44 @@ impl RedisStore {
             None => self.0.counters.absent.add(),
         }
         Ok(found)
+    }
+
+    /// Renews a pin, and returns it as Redis holds it then.
+    pub(crate) async fn renew_pin(
+        &self,
+        renewal: &Renewal,
+    ) -> Result<Option<FoundPin>, StoreError> {
+        let Inner { protocol, clock, counters, .. } = &*self.0;
+        renew_counted(protocol, clock, counters, renewal).await
+    }
+
+    /// Whether a use of `pin` is to be told to Redis, where it has `left`: it has used up a quarter of its
+    /// idle time, and its maximum age leaves it more than that.
+    pub(crate) fn is_due(&self, expiry: &Expiry, pin: &Pin, left: Duration) -> bool {
+        let is_used_up = |(idle, max_age)| {
+            left <= idle - idle / 4
+                && left + idle / 4 <= self.until(max_age, pin).unwrap_or_default()
+        };
+        expiry.limits().is_some_and(is_used_up)
+    }
+
+    /// The time until a pin has its maximum age, by the clock of Redis; `None` if nobody knows when it
+    /// was claimed.
+    pub(crate) fn until(&self, max_age: Duration, pin: &Pin) -> Option<Duration> {
+        self.0.clock.until(max_age, pin.claimed_at)
+    }
+
+    /// What to tell Redis of a use of `key` at this moment.
+    pub(crate) fn renewal(
+        &self,
+        key: &AffinityKey,
+        expiry: &Expiry,
+        claimed_at: Option<SystemTime>,
+        answer: Option<AnswerState>,
+    ) -> Renewal {
+        let (name, previous) = (self.names().current(key), self.names().previous(key));
+        let cause = Cause::Used { expiry: *expiry, claimed_at, at: Instant::now(), answer };
+        Renewal { name, previous, copy: None, cause }
     }
 
     /// Claims `key` for `pin`, unless there is a pin.
@@ -371,9 +428,49 @@ impl RedisStore {
     }
 }
 
+/// Renews a pin, which is counted apart from the calls of requests.
+async fn renew_counted(
+    protocol: &Protocol,
+    clock: &EpochClock,
+    counters: &Counters,
+    renewal: &Renewal,
+) -> Result<Option<FoundPin>, StoreError> {
+    let call = Call::store(match renewal.cause {
+        Cause::Used { .. } => "renew",
+        Cause::Changed => "reread",
+    });
+    counters.renewals.add();
+    let renewed = protocol::renew(protocol, clock, renewal).await;
+    call.answered(&renewed, |found| if found.is_some() { "found" } else { "absent" });
+    match &renewed {
+        Ok(Some(found)) => clock.saw(found.pin.epoch),
+        Ok(None) => {}
+        Err(error) => tracing::debug!(%error, "a pin could not be renewed"),
+    }
+    renewed
+}
+
 impl AffinityStore for RedisStore {
     async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<PinRead, StoreError> {
-        Ok(self.read_pin(key, expiry).await?.map(|found| found.pin).into())
+        let found = self.read_pin(key, expiry).await?;
+        if let Some(found) = &found
+            && self.is_due(expiry, &found.pin, found.left)
+        {
+            let claimed_at = Some(found.pin.claimed_at);
+            self.0.renewals.soon(self.renewal(key, expiry, claimed_at, None));
+        }
+        Ok(found.map(|found| found.pin).into())
+    }
+
+    fn renew(&self, key: &AffinityKey, expiry: &Expiry, answer: AnswerState) -> bool {
+        if let Some((idle, _)) = expiry.limits() {
+            let renewal = self.renewal(key, expiry, None, Some(answer));
+            match answer {
+                AnswerState::Running => self.0.renewals.soon(renewal),
+                AnswerState::Ended => self.0.renewals.later(renewal, idle / 4),
+            }
+        }
+        true
     }
 
     async fn claim(

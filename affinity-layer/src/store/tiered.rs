@@ -24,9 +24,8 @@
 //!
 //! # How a read goes
 //!
-//! 1. `peek` finds a fresh copy: that is the answer, and Redis hears nothing. If the pin slides and
-//!    half of its idle time is over, `peek` declines, so that Redis hears of the use before it lets
-//!    the pin end.
+//! 1. `peek` finds a fresh copy: that is the answer, and Redis hears nothing. If the pin slides and a
+//!    quarter of its idle time is over, Redis is told of the use in the background; see `renew.rs`.
 //! 2. `get` first sends what Redis has not heard about this name, then reads it. The copy is kept
 //!    with the time left that Redis reported, counted from before the read.
 //! 3. Redis has no pin, and a copy is known here: either the pin was released or has expired, or
@@ -47,6 +46,7 @@ mod inspect;
 mod near;
 mod pending;
 mod reconcile;
+mod renew;
 mod settle;
 mod shared;
 
@@ -61,8 +61,8 @@ use self::near::{Near, Spot};
 use self::pending::Kind;
 use self::settle::{Ending, Unconfirmed, Withheld, settle};
 use self::shared::Shared;
-use super::redis::{RedisStore, StoreStats, Unready};
-use super::{AffinityStore, Claim, PinRead};
+use super::redis::{RedisStore, Renewals, StoreStats, Unready};
+use super::{AffinityStore, AnswerState, Claim, PinRead};
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError, StoreErrorKind};
 
 /// How long the invalidation of a change is under way while all is well: 3 ms was the longest seen in
@@ -125,6 +125,7 @@ const COHERENCE: Duration = Duration::from_millis(5);
 /// | a change by another replica unseen, while all is well | usually less than 1 ms; responses allow for 5 ms ([`coherence`](AffinityStore::coherence)) |
 /// | the same, if a connection dies silently | 1 s |
 /// | until Redis counts as away | three signs of life missed, asked for every 250 ms |
+/// | renewals of pins that are in use, in the background | one for each quarter of the idle time; 65,536 wait at most |
 /// | a release that waits for Redis | 1 hour |
 #[derive(Clone)]
 pub struct TieredStore {
@@ -135,9 +136,9 @@ pub struct TieredStore {
 
 /// The tasks that follow Redis and tell it what it missed, aborted on drop.
 ///
-/// `follow_all` and `reconcile`. They hold the shared state but not the store, so the last clone of
+/// `follow_all`, `reconcile` and what renews. They hold the shared state but not the store, so the last clone of
 /// the store ends them.
-struct BackgroundTasks([AbortHandle; 2]);
+struct BackgroundTasks([AbortHandle; 3]);
 
 impl Drop for BackgroundTasks {
     fn drop(&mut self) {
@@ -178,10 +179,14 @@ impl TieredStore {
     }
 
     fn with(redis: RedisStore, capacity: usize, always_read: bool) -> Self {
-        let shared = Arc::new(Shared::new(redis, capacity, always_read));
-        let followed = tokio::spawn(follow::follow_all(shared.clone()));
-        let reconciled = tokio::spawn(reconcile::reconcile(shared.clone()));
-        let tasks = BackgroundTasks([followed.abort_handle(), reconciled.abort_handle()]);
+        let (renewals, queue) = Renewals::new();
+        let shared = Arc::new(Shared::new(redis, capacity, always_read, renewals.clone()));
+        let followed = tokio::spawn(follow::follow_all(shared.clone())).abort_handle();
+        let reconciled = tokio::spawn(reconcile::reconcile(shared.clone())).abort_handle();
+        let renewing = shared.clone();
+        let renew = move |renewal| renew::send(renewing.clone(), renewal);
+        let renewed = tokio::spawn(renewals.work(queue, renew)).abort_handle();
+        let tasks = BackgroundTasks([followed, reconciled, renewed]);
         Self { shared, _tasks: Arc::new(tasks) }
     }
 
@@ -323,13 +328,22 @@ impl AffinityStore for TieredStore {
             self.shared.near.spot_of(|hash| names.pieces(key, &mut |piece| hash(piece.as_bytes())));
         let held = self.shared.near.fresh(spot)?;
         // A sliding pin is used up at Redis meanwhile; now and then it must hear of the use.
-        let idle = expiry.limits().map_or(Duration::ZERO, |(idle, _)| idle);
-        (held.left > idle / 2).then_some(held.pin)
+        if let Some((idle, _)) = expiry.limits()
+            && held.left <= idle - idle / 4
+        {
+            renew::used(&self.shared, key, expiry, &held.pin, held.left);
+        }
+        Some(held.pin)
+    }
+
+    fn renew(&self, key: &AffinityKey, expiry: &Expiry, answer: AnswerState) -> bool {
+        renew::answers(&self.shared, key, expiry, answer);
+        true
     }
 
     async fn get(&self, key: &AffinityKey, expiry: &Expiry) -> Result<PinRead, StoreError> {
         let name = self.shared.redis.names().current(key);
-        let (spot, asked) = (self.shared.near.spot(&name), Instant::now());
+        let (spot, asked) = (self.shared.near.spot_for(key, &name), Instant::now());
         let fetched = async {
             let refusal = match self.shared.is_there(&name) {
                 true => settle(&self.shared, &name).await.err(),
@@ -354,6 +368,7 @@ impl AffinityStore for TieredStore {
         match fetched {
             Ok(Some(found)) => {
                 self.shared.keep_found(spot, &found, asked);
+                renew::used(&self.shared, key, expiry, &found.pin, found.left);
                 Ok(PinRead::Pinned(found.pin))
             }
             Ok(None) => Box::pin(self.absent(key, &name, spot)).await,
@@ -370,7 +385,7 @@ impl AffinityStore for TieredStore {
         let (name, pin) =
             (self.shared.redis.names().current(key), self.shared.redis.new_pin(selection));
         let ttl = expiry.initial();
-        let (spot, asked) = (self.shared.near.spot(&name), Instant::now());
+        let (spot, asked) = (self.shared.near.spot_for(key, &name), Instant::now());
         let mut unconfirmed =
             Unconfirmed { shared: &self.shared, key, name, spot, pin, ttl, done: false };
         let claim = self.shared.redis.claim_pin(key, unconfirmed.pin.clone(), ttl).await?;
@@ -390,14 +405,15 @@ impl AffinityStore for TieredStore {
     ) -> Result<Option<Claim>, StoreError> {
         let (name, ttl) = (self.shared.redis.names().current(key), expiry.initial());
         let to = self.shared.redis.pin_after(from, selection);
-        let (held, asked) = (self.shared.near.get(self.shared.near.spot(&name)), Instant::now());
-        let mut withheld = Withheld { shared: &self.shared, name: &name, held };
+        let spot = self.shared.near.spot_for(key, &name);
+        let (held, asked) = (self.shared.near.get(spot), Instant::now());
+        let mut withheld = Withheld { shared: &self.shared, spot, held };
         let changing = self.shared.near.change(&name);
         let moved = self.shared.redis.move_pin(key, from, &to, expiry).await;
         drop(changing);
         let held = withheld.held.take();
         drop(withheld);
-        let spot = self.shared.near.spot(&name);
+        let spot = self.shared.near.spot_for(key, &name);
         match (moved, held) {
             // Not fresh, because it may have been moved again before an invalidation could reach the copy.
             // Little is lost: Redis reports a script's changes to its caller, too.
@@ -428,7 +444,7 @@ impl AffinityStore for TieredStore {
 
     async fn release(&self, key: &AffinityKey, epoch: Option<Epoch>) -> Result<bool, StoreError> {
         let name = self.shared.redis.names().current(key);
-        let held = self.shared.near.get(self.shared.near.spot(&name));
+        let held = self.shared.near.get(self.shared.near.spot_for(key, &name));
         let mut ending =
             Ending { shared: &self.shared, key, name: &name, held, epoch, done: false };
         let changing = self.shared.near.change(&name);

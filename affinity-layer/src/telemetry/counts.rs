@@ -36,7 +36,7 @@ const PASSED_OVER: &str = "affinity_passed_over_total";
 /// | `affinity_router_calls_saved_total` | counter | calls | |
 /// | `affinity_router_calls_total` | counter | calls | `result`: decided, no_match, not_served, failed, abandoned |
 /// | `affinity_router_duration_seconds` | histogram | seconds | |
-/// | `affinity_store_operations_total` | counter | calls | `operation`: get, claim, repin, release, renew; `result`: found, absent, won, lost, timeout, unavailable, refused, unconfirmed, invalid, abandoned |
+/// | `affinity_store_operations_total` | counter | calls | `operation`: get, claim, repin, release, renew, reread; `result`: found, absent, won, lost, timeout, unavailable, refused, unconfirmed, invalid, abandoned |
 /// | `affinity_store_duration_seconds` | histogram | seconds | `operation` |
 /// | `affinity_repins_total` | counter | pins | `reason`: decided_again, failover |
 /// | `affinity_releases_total` | counter | pins | |

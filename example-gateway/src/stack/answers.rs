@@ -96,6 +96,7 @@ pub(crate) async fn ready(State(readiness): State<Readiness>) -> (StatusCode, Js
         json!({
             "found": stats.found,
             "absent": stats.absent,
+            "renewals": stats.renewals,
             "timeouts": stats.timeouts,
             "errors": stats.errors,
             "refused": stats.refused,

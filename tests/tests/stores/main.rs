@@ -20,6 +20,7 @@ mod lying;
 mod near;
 mod partition;
 mod refusals;
+mod renewals;
 mod replicated;
 mod replies;
 mod returning;

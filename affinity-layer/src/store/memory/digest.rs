@@ -20,11 +20,26 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::AffinityKey;
 
-/// A keyed hash of a key. Without the hash's own key no one can make two ids collide, and by chance it
+/// A keyed hash of a key, and the tenant that it belongs to. Without the hash's own key no one can make two ids collide, and by chance it
 /// does not happen. The last 16 bits but one are those of the key's tenant; the very last is always
 /// set, so that an `Option` of a digest is no larger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// Digests are equal whatever tenant they carry: the tenant follows from the key, and whoever looks for
+/// an entry by its name in Redis alone does not know it.
+#[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Digest(u64, NonZeroU64);
+
+impl PartialEq for Digest {
+    fn eq(&self, other: &Self) -> bool {
+        let unlike = (self.0 ^ other.0) | ((self.1.get() ^ other.1.get()) & !TENANT_MASK);
+        unlike == 0
+    }
+}
+
+impl Eq for Digest {}
+
+/// The bits of the second half that stand for the tenant.
+const TENANT_MASK: u64 = ((1 << TENANT_BITS) - 1) << 1;
 
 /// Few enough for the counts to fit into 256 KiB, and enough that two busy tenants rarely share
 /// one.
@@ -100,10 +115,21 @@ impl Default for Digester {
 impl Digester {
     /// The digest of a name that comes in pieces.
     ///
-    /// Names are those of pins in Redis. Their tenant is not known here, so the bits that stand for
-    /// it are those of the hash: among near copies, it is chance that spares an entry.
+    /// Names are those of pins in Redis. Their tenant is not known here; whoever knows it adds it by
+    /// [`of_scope`](Self::of_scope).
     pub(in crate::store) fn digest(&self, pieces: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Digest {
         digest(self.plain, pieces)
+    }
+
+    /// The same digest for an entry of the tenant of `key`.
+    #[cfg(feature = "redis")]
+    pub(in crate::store) fn of_scope(&self, digest: Digest, key: &AffinityKey) -> Digest {
+        digest.of_tenant(self.tenant(key))
+    }
+
+    /// All keys without a tenant belong to one.
+    fn tenant(&self, key: &AffinityKey) -> u64 {
+        key.scope().map_or(0, |scope| self.digest(|hash| hash(scope.as_bytes())).0)
     }
 
     /// The digest of a key that is known by its parts.
@@ -125,8 +151,7 @@ impl Digester {
             }
             hash(&lengths.to_le_bytes());
         });
-        let tenant = key.scope().map_or(0, |scope| self.digest(|hash| hash(scope.as_bytes())).0);
-        digest.of_tenant(tenant)
+        digest.of_tenant(self.tenant(key))
     }
 }
 

@@ -41,6 +41,16 @@ use crate::{Epoch, Expiry, Pin, Selection, telemetry};
 /// hold up its thread.
 const MAX_STRETCHES: usize = 64;
 
+/// Whether a pin replaces another, and counts as used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Put {
+    IfAbsent,
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "for near copies"))]
+    Used,
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "for near copies"))]
+    Unused,
+}
+
 /// Some pins, and where to continue.
 type Page = (Vec<(Digest, Held)>, Option<(usize, usize)>);
 
@@ -140,26 +150,38 @@ impl Pins {
         if let Some(slot) = self.slots.of(digest).get(&digest).filter(|slot| slot.is_live(now)) {
             return Some(slot.held(now).pin);
         }
-        self.insert(digest, pin, ttl, 0, false)
+        self.insert(digest, pin, ttl, 0, Put::IfAbsent)
     }
 
     /// Stores `pin` for `ttl`, replacing any previous one.
     ///
     /// For near copies: what Redis says replaces what was known.
     #[cfg(feature = "redis")]
-    pub(in crate::store) fn put(&self, digest: Digest, pin: &Pin, ttl: Duration, tag: u32) {
-        self.insert(digest, pin, ttl, tag, true);
-    }
-
-    /// Puts `pin` in, or returns the live one that is there unless `replace`.
-    fn insert(
+    pub(in crate::store) fn put(
         &self,
         digest: Digest,
         pin: &Pin,
         ttl: Duration,
         tag: u32,
-        replace: bool,
-    ) -> Option<Pin> {
+        is_used: bool,
+    ) {
+        self.insert(digest, pin, ttl, tag, if is_used { Put::Used } else { Put::Unused });
+    }
+
+    /// Removes what is there, and returns its digest if it was live and used since it was put in.
+    #[cfg(feature = "redis")]
+    pub(in crate::store) fn take(&self, digest: Digest) -> Option<Digest> {
+        let now = self.now();
+        let mut was_used = false;
+        let (taken, _) = self.remove_if(digest, |slot| {
+            was_used = slot.is_live(now) && slot.position.was_served();
+            true
+        })?;
+        Some(taken).filter(|_| was_used)
+    }
+
+    /// Puts `pin` in, or returns the live one that is there unless that is to be replaced.
+    fn insert(&self, digest: Digest, pin: &Pin, ttl: Duration, tag: u32, put: Put) -> Option<Pin> {
         let now = self.now();
         self.drop_expired(digest, now);
         // The place is taken before the entry is locked: a clock and a shard are never locked
@@ -171,7 +193,10 @@ impl Pins {
             claimed_at: pin.claimed_at.duration_since(UNIX_EPOCH).map_or(0, millis),
             expires_at: AtomicU64::new(now.saturating_add(millis(ttl))),
             tag,
-            position: Position::new(place),
+            position: match put {
+                Put::IfAbsent | Put::Unused => Position::new(place),
+                Put::Used => Position::new(place).served(),
+            },
         };
         let (standing, unused) = match self.slots.of(digest).entry(digest) {
             Entry::Vacant(entry) => {
@@ -180,7 +205,7 @@ impl Pins {
                 self.tenants.entered(digest);
                 return None;
             }
-            Entry::Occupied(entry) if !replace && entry.get().is_live(now) => {
+            Entry::Occupied(entry) if put == Put::IfAbsent && entry.get().is_live(now) => {
                 (Some(entry.get().held(now).pin), place.index)
             }
             Entry::Occupied(mut entry) => {
@@ -223,27 +248,33 @@ impl Pins {
     pub(in crate::store) fn release(&self, digest: Digest, epoch: Option<Epoch>) -> bool {
         let now = self.now();
         let mut was_live = false;
-        self.remove_if(digest, |slot| {
+        let removed = self.remove_if(digest, |slot| {
             was_live = slot.is_live(now);
             epoch.is_none_or(|epoch| epoch == slot.epoch)
-        }) && was_live
+        });
+        removed.is_some() && was_live
     }
 
     /// Removes the entry if `condition` holds under its lock, and gives back its place and its
     /// tenant's count. The one way out for entries that are not evicted.
-    fn remove_if(&self, digest: Digest, condition: impl FnOnce(&Slot) -> bool) -> bool {
+    fn remove_if(
+        &self,
+        digest: Digest,
+        condition: impl FnOnce(&Slot) -> bool,
+    ) -> Option<(Digest, Slot)> {
         let removed = self.slots.of(digest).remove_if(&digest, |_, slot| condition(slot));
-        if let Some((_, slot)) = &removed {
-            self.tenants.left(digest);
-            self.give_back(digest, slot.position.index());
+        if let Some((digest, slot)) = &removed {
+            self.tenants.left(*digest);
+            self.give_back(*digest, slot.position.index());
         }
-        removed.is_some()
+        removed
     }
 
     /// Checks the next few entries near `digest` and drops those that have expired.
     fn drop_expired(&self, digest: Digest, now: u64) {
         for (other, index) in self.clocks.sweep(digest) {
-            if self.remove_if(other, |slot| slot.position.index() == index && !slot.is_live(now)) {
+            let is_over = |slot: &Slot| slot.position.index() == index && !slot.is_live(now);
+            if self.remove_if(other, is_over).is_some() {
                 telemetry::expired(self.name);
             }
         }
@@ -266,7 +297,7 @@ impl Pins {
                 let idle = slot.position.was_idle();
                 slot.position.index() == index && (must_go || idle || !slot.is_live(now))
             };
-            let Some((_, gone)) = self.slots.of(other).remove_if(&other, goes) else {
+            let Some((other, gone)) = self.slots.of(other).remove_if(&other, goes) else {
                 return false;
             };
             self.tenants.left(other);

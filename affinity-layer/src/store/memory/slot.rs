@@ -25,30 +25,46 @@ pub(super) struct Slot {
     pub(super) position: Position,
 }
 
-/// The place of an entry on its clock, and in the lowest bit whether it was used since the hand of the
-/// clock last passed. There are millions of entries: a separate flag would cost eight bytes in each.
+/// The place of an entry on its clock, and in the lowest bits whether it was used since the hand of the
+/// clock last passed, and whether it was used at all. There are millions of entries: separate flags would
+/// cost eight bytes in each.
 #[derive(Debug)]
 pub(super) struct Position(AtomicU32);
 
 impl Position {
-    /// The flag of use; the index is in the bits above it.
+    /// The flag of use, which the hand clears.
     const USED: u32 = 1;
 
+    /// The flag of use, which stays; the index is in the bits above it.
+    const SERVED: u32 = 2;
+
     pub(super) fn new(place: Place) -> Self {
-        Self(AtomicU32::new(place.index << 1 | u32::from(place.reused)))
+        Self(AtomicU32::new(place.index << 2 | u32::from(place.reused)))
+    }
+
+    /// The same for an entry whose first use is the one that made it.
+    pub(super) fn served(self) -> Self {
+        Self(AtomicU32::new(self.0.into_inner() | Self::SERVED))
     }
 
     /// The place on the ring.
     pub(super) fn index(&self) -> u32 {
-        self.0.load(Ordering::Relaxed) >> 1
+        self.0.load(Ordering::Relaxed) >> 2
     }
 
     /// Notes a use, until the hand passes.
     pub(super) fn mark_used(&self) {
         // A plain store would make every hit write to the entry's cache line.
-        if self.0.load(Ordering::Relaxed) & Self::USED == 0 {
-            self.0.fetch_or(Self::USED, Ordering::Relaxed);
+        let both = Self::USED | Self::SERVED;
+        if self.0.load(Ordering::Relaxed) & both != both {
+            self.0.fetch_or(both, Ordering::Relaxed);
         }
+    }
+
+    /// Whether it was used since it was made.
+    #[cfg(feature = "redis")]
+    pub(super) fn was_served(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & Self::SERVED != 0
     }
 
     /// Whether it was not used since this was last asked.

@@ -93,6 +93,16 @@ impl EpochClock {
         from_unix_millis(self.micros() / 1000)
     }
 
+    /// The time until what was claimed then has its maximum age; `None` if nobody knows the time of the
+    /// claim, as of pins of the older system.
+    pub(super) fn until(&self, max_age: Duration, claimed_at: SystemTime) -> Option<Duration> {
+        if claimed_at == UNIX_EPOCH {
+            return None;
+        }
+        let age = self.now().duration_since(claimed_at).unwrap_or_default();
+        Some(max_age.saturating_sub(age))
+    }
+
     /// Redis' clock showed `micros` just now.
     ///
     /// How long the answer was under way is not taken off: epochs grow in any case.

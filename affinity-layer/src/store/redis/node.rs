@@ -123,6 +123,12 @@ impl Node {
         }
     }
 
+    /// The connection that near copies follow, for a command that must not void the copy here: Redis
+    /// does not report it to its sender.
+    pub(super) fn followed_commands(&self, limit: Duration) -> Commands {
+        over(&self.first, limit)
+    }
+
     /// A connection for commands that another node has redirected here by `ASK`.
     pub(super) fn asking(&self, limit: Duration) -> Commands {
         self.asking.start();

@@ -2,7 +2,8 @@
 //!
 //! | step | where |
 //! |---|---|
-//! | read a pin, which counts as a use | `read.rs` |
+//! | read a pin | `read.rs` |
+//! | tell that it is used | `renew.rs` |
 //! | first writer wins | `claim.rs` |
 //! | move or release by epoch | `change.rs` |
 //! | wait until a replica of Redis holds a change | `confirm.rs` |
@@ -24,6 +25,7 @@ mod claim;
 mod confirm;
 mod probe;
 mod read;
+mod renew;
 mod scripts;
 pub(super) mod value;
 
@@ -36,6 +38,7 @@ pub(super) use self::confirm::confirmed;
 pub(super) use self::probe::probe;
 pub(crate) use self::read::FoundPin;
 pub(super) use self::read::read_pin;
+pub(super) use self::renew::renew;
 use super::cluster::Servers;
 use super::names::Names;
 
@@ -45,6 +48,8 @@ use super::names::Names;
 pub(super) struct Protocol {
     pub(super) servers: Arc<Servers>,
     pub(super) names: Names,
+    /// What distinguishes this process where several mark the same pin.
+    pub(super) replica: u64,
     /// How long a claim or a move waits for a replica of Redis, in milliseconds; `None` where pins
     /// count without one.
     pub(super) replica_wait: Option<i64>,

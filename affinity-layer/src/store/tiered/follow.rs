@@ -35,6 +35,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::heartbeat::ServerState;
+use super::renew;
 use super::shared::Shared;
 use crate::store::redis::{Node, Unready, is_refusal};
 
@@ -231,7 +232,10 @@ async fn invalidate(shared: &Shared, node: &Node, mut invalidations: Invalidatio
                 // Redis has spoken, and what is dropped here must be readable there.
                 node.is_back();
                 for key in &invalidation.keys {
-                    shared.near.forget(key.as_bytes());
+                    let Some(digest) = shared.near.forget(key.as_bytes()) else { continue };
+                    if let Some(name) = key.as_str() {
+                        renew::changed(shared, name, digest);
+                    }
                 }
             }
             Err(RecvError::Lagged(_)) => shared.near.doubt_all(),

@@ -30,8 +30,8 @@ async fn changed<T>(
     change: Inspected<'_, T>,
 ) -> Result<T, StoreError> {
     let name = shared.redis.whole_name(key);
-    let held = shared.near.get(shared.near.spot(&name));
-    let mut withheld = Withheld { shared, name: &name, held };
+    let spot = shared.near.spot(&name);
+    let mut withheld = Withheld { shared, spot, held: shared.near.get(spot) };
     let changing = shared.near.change(&name);
     let changed = change.await;
     drop(changing);

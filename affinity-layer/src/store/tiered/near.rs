@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::store::memory::{Digest, Digester, Held, Pins};
-use crate::{Expiry, Pin};
+use crate::{AffinityKey, Expiry, Pin};
 
 /// Counters that show whether a name was invalidated while its value was under way. Names share them;
 /// a false alarm costs one read.
@@ -63,6 +63,13 @@ pub(super) struct Spot {
     generation: u32,
 }
 
+impl Spot {
+    /// Where the copy is, for [`Near::spot_at`].
+    pub(super) fn digest(self) -> Digest {
+        self.digest
+    }
+}
+
 impl Near {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
@@ -79,11 +86,21 @@ impl Near {
         self.spot_of(|hash| hash(name.as_bytes()))
     }
 
-    /// The same for a name that comes in pieces.
+    /// The same for a name whose key is known: what is kept by it counts for the tenant of the key.
+    pub(super) fn spot_for(&self, key: &AffinityKey, name: &str) -> Spot {
+        let digest = self.digester.digest(|hash| hash(name.as_bytes()));
+        self.spot_at(self.digester.of_scope(digest, key))
+    }
+
+    /// The same for a name that comes in pieces, to look for a copy.
     ///
     /// So a hit does not have to put the name together, only to hash it.
     pub(super) fn spot_of(&self, name: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Spot {
-        let digest = self.digester.digest(name);
+        self.spot_at(self.digester.digest(name))
+    }
+
+    /// The same for a copy whose digest is known.
+    pub(super) fn spot_at(&self, digest: Digest) -> Spot {
         let version = self.version(digest).map_or(0, |version| version.load(Ordering::Acquire));
         Spot { digest, version, generation: self.generation.load(Ordering::Acquire) }
     }
@@ -108,7 +125,16 @@ impl Near {
 
     /// Keeps a copy for `ttl`; it is fresh unless it was invalidated since `spot` was looked up.
     pub(super) fn keep(&self, spot: Spot, pin: &Pin, ttl: Duration) {
-        self.pins.put(spot.digest, pin, ttl, spot.generation);
+        self.keep_for(spot, pin, ttl, true);
+    }
+
+    /// The same for a copy that no request has asked for.
+    pub(super) fn keep_unused(&self, spot: Spot, pin: &Pin, ttl: Duration) {
+        self.keep_for(spot, pin, ttl, false);
+    }
+
+    fn keep_for(&self, spot: Spot, pin: &Pin, ttl: Duration, is_used: bool) {
+        self.pins.put(spot.digest, pin, ttl, spot.generation, is_used);
         // The copy is put in first: an invalidation either finds it there or is seen here.
         let version = self.version(spot.digest).map_or(0, |now| now.load(Ordering::Acquire));
         if version != spot.version {
@@ -118,7 +144,7 @@ impl Near {
 
     /// Keeps what Redis said, and what may have changed since. It serves while Redis is away.
     pub(super) fn keep_known(&self, spot: Spot, pin: &Pin, ttl: Duration) {
-        self.pins.put(spot.digest, pin, ttl, spot.generation | 1);
+        self.pins.put(spot.digest, pin, ttl, spot.generation | 1, true);
     }
 
     /// Keeps a copy again that was taken away; it is not fresh any more.
@@ -127,14 +153,14 @@ impl Near {
     /// decision of this replica remains its own.
     pub(super) fn keep_again(&self, spot: Spot, held: &Held) {
         let tag = if Self::is_own(held) { OWN } else { held.tag | 1 };
-        self.pins.put(spot.digest, &held.pin, held.left, tag);
+        self.pins.put(spot.digest, &held.pin, held.left, tag, true);
     }
 
     /// Keeps what this replica decided alone.
     ///
     /// The caller also notes it for Redis; see `pending.rs`.
     pub(super) fn keep_own(&self, spot: Spot, pin: &Pin, ttl: Duration) {
-        self.pins.put(spot.digest, pin, ttl, OWN);
+        self.pins.put(spot.digest, pin, ttl, OWN, true);
     }
 
     /// Whether this is a decision of this replica that Redis has not confirmed.
@@ -142,16 +168,16 @@ impl Near {
         held.tag == OWN
     }
 
-    /// The pin of `name` has changed.
+    /// The pin of `name` has changed. Returns the digest of its copy, if that was in use here.
     ///
     /// The version goes up before the copy goes: a reader that puts its value in between sees the
     /// new version and takes it out.
-    pub(super) fn forget(&self, name: &[u8]) {
+    pub(super) fn forget(&self, name: &[u8]) -> Option<Digest> {
         let digest = self.digester.digest(|hash| hash(name));
         if let Some(version) = self.version(digest) {
             version.fetch_add(1, Ordering::AcqRel);
         }
-        self.pins.release(digest, None);
+        self.pins.take(digest)
     }
 
     /// This replica is going to change the pin of `name`.
@@ -281,6 +307,43 @@ mod tests {
         assert!(near.get(near.spot("name")).is_none());
         near.keep(during, &pin(1), LONG);
         assert!(near.get(near.spot("name")).is_none());
+    }
+
+    #[test]
+    fn a_tenant_with_many_copies_takes_none_from_one_with_few() {
+        let near = Near::new(200);
+        let key = |scope: &str, n: usize| {
+            let scope = Some(crate::Scope::new(scope).unwrap());
+            let key = AffinityKey::new(&format!("{scope:?}-{n}")).unwrap().with_scope(scope);
+            (key.encode("p:"), key)
+        };
+        let keep = |scope: &str, n| {
+            let (name, key) = key(scope, n);
+            near.keep(near.spot_for(&key, &name), &pin(1), LONG);
+        };
+        (0..50).for_each(|n| keep("quiet", n));
+        (0..5000).for_each(|n| keep("busy", n));
+        let kept = (0..50).filter(|n| near.fresh(near.spot(&key("quiet", *n).0)).is_some()).count();
+        assert_eq!(kept, 50, "found by the name alone");
+        for n in 0..50 {
+            let name = key("quiet", n).0;
+            near.forget(name.as_bytes());
+            assert!(near.get(near.spot(&name)).is_none());
+        }
+        assert_eq!(near.len(), 150);
+    }
+
+    #[test]
+    fn only_a_copy_that_was_used_here_is_worth_another_read() {
+        let near = Near::new(10);
+        near.keep(near.spot("read"), &pin(1), LONG);
+        let digest = near.forget(b"read").expect("a request has read it");
+        assert_eq!(near.forget(b"read"), None, "it is gone");
+        near.keep_unused(near.spot_at(digest), &pin(2), LONG);
+        assert_eq!(near.forget(b"read"), None, "no request has used it since");
+        near.keep_unused(near.spot_at(digest), &pin(2), LONG);
+        assert!(near.fresh(near.spot("read")).is_some());
+        assert_eq!(near.forget(b"read"), Some(digest), "one has");
     }
 
     #[tokio::test(start_paused = true)]

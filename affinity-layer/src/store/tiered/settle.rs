@@ -55,7 +55,7 @@ pub(super) async fn settle(shared: &Shared, name: &str) -> Result<(), StoreError
 /// made, so one that had been stored before its answer was lost is recognised.
 async fn tell(shared: &Shared, name: &str, change: &Change) -> Result<(), StoreError> {
     let left = change.until.saturating_duration_since(Instant::now());
-    let spot = shared.near.spot(name);
+    let spot = shared.near.spot_for(&change.key, name);
     let pin = match &change.kind {
         Kind::Release(epoch) => {
             shared.redis.release_pin(&change.key, *epoch).await?;
@@ -89,10 +89,10 @@ async fn adopt(
     if claim.won && matches!(&change.kind, Kind::Claim(_)) {
         return shared.keep(spot, &claim.pin, left);
     }
-    let (spot, asked) = (shared.near.spot(name), Instant::now());
+    let (spot, asked) = (shared.near.spot_for(&change.key, name), Instant::now());
     match shared.redis.read_pin(&change.key, &Expiry::fixed(left)).await {
         Ok(Some(found)) => shared.keep_found(spot, &found, asked),
-        _ => shared.near.forget(name.as_bytes()),
+        _ => drop(shared.near.forget(name.as_bytes())),
     }
 }
 
@@ -144,14 +144,14 @@ impl Drop for Unconfirmed<'_> {
 /// time.
 pub(super) struct Withheld<'a> {
     pub(super) shared: &'a Shared,
-    pub(super) name: &'a str,
+    pub(super) spot: Spot,
     pub(super) held: Option<Held>,
 }
 
 impl Drop for Withheld<'_> {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
-            self.shared.near.keep_again(self.shared.near.spot(self.name), &held);
+            self.shared.near.keep_again(self.spot, &held);
         }
     }
 }
@@ -179,7 +179,7 @@ impl Drop for Ending<'_> {
         match self.held.take() {
             // It is not for the pin that is known here.
             Some(held) if self.epoch.is_some_and(|epoch| held.pin.epoch != epoch) => {
-                near.keep_again(near.spot(self.name), &held);
+                near.keep_again(near.spot_for(self.key, self.name), &held);
             }
             _ => {
                 let (name, kind) = (self.name.to_owned(), Kind::Release(self.epoch));

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::near::{Near, Spot};
 use super::pending::{Change, Kind, Pending, RELEASE_LIFE};
-use crate::store::redis::{FoundPin, Node, RedisStore, Topology, Unready};
+use crate::store::redis::{FoundPin, Node, RedisStore, Renewals, Topology, Unready};
 use crate::{AffinityKey, Pin};
 
 /// Redis, the near copies of its pins, and the changes that it has not heard of yet.
@@ -19,6 +19,8 @@ pub(super) struct Shared {
     pub(super) redis: RedisStore,
     pub(super) near: Near,
     pub(super) pending: Pending,
+    /// Uses that Redis has not heard of yet.
+    pub(super) renewals: Arc<Renewals>,
     /// No copy counts as fresh.
     pub(super) always_read: bool,
     /// The servers of `redis`.
@@ -29,11 +31,16 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Copies and noted changes have the same bound.
-    pub(super) fn new(redis: RedisStore, capacity: usize, always_read: bool) -> Self {
+    pub(super) fn new(
+        redis: RedisStore,
+        capacity: usize,
+        always_read: bool,
+        renewals: Arc<Renewals>,
+    ) -> Self {
         let topology = redis.servers().topology();
         let (near, pending) = (Near::new(capacity), Pending::new(capacity));
         let came_up = Notify::new();
-        Self { redis, near, pending, always_read, topology, came_up }
+        Self { redis, near, pending, renewals, always_read, topology, came_up }
     }
 
     /// Whether there are servers, and it holds for each of them.

@@ -17,7 +17,7 @@ use fred::error::Error;
 use fred::prelude::{
     Client, ClientLike, Expiration, FromValue, KeysInterface, LuaInterface, Options, SetOptions,
 };
-use fred::types::{ClusterHash, CustomCommand, Value};
+use fred::types::{ClusterHash, CustomCommand, ExpireOptions, Value};
 
 use super::doubt::ConnectionDoubt;
 
@@ -94,6 +94,20 @@ impl Commands {
         let value = self.send(Box::pin(self.client.getrange(name, 0, longest)));
         let left = self.send(Box::pin(self.client.pttl(name)));
         tokio::try_join!(biased; value, left)
+    }
+
+    /// Defers the end of a value to `ttl` milliseconds from now, unless it is later, and reads it behind
+    /// that.
+    pub(crate) async fn renew(
+        &self,
+        name: &str,
+        ttl: i64,
+        longest: usize,
+    ) -> Result<(Bytes, i64), Error> {
+        let later = Some(ExpireOptions::GT);
+        let expire = self.send::<i64>(Box::pin(self.client.pexpire(name, ttl, later)));
+        let (_, read) = tokio::try_join!(biased; expire, self.read(name, longest))?;
+        Ok(read)
     }
 
     /// Runs a script by its text (`EVAL`): a server that has just taken over need not know it

@@ -10,8 +10,7 @@
 //! 2. It is made by the first read while the shared one is connected. Until it is ready, reads go
 //!    over the shared one.
 //! 3. It is replaced with the shared client, and at most once a second.
-//! 4. Only reads that change nothing use it. A pin that slides is read by a script, which defers
-//!    its end, over a shared connection.
+//! 4. Only reads use it.
 
 use std::cell::RefCell;
 use std::sync::Arc;

@@ -14,6 +14,8 @@ pub struct StoreStats {
     pub found: u64,
     /// Reads that found none.
     pub absent: u64,
+    /// Calls in the background that kept pins and copies alive.
+    pub renewals: u64,
     /// Calls without an answer in time, those included whose caller gave up.
     pub timeouts: u64,
     /// Calls that failed in another way.
@@ -27,6 +29,7 @@ pub struct StoreStats {
 pub(crate) struct Counters {
     pub(crate) found: Counter,
     pub(crate) absent: Counter,
+    pub(crate) renewals: Counter,
     pub(crate) timeouts: Counter,
     pub(crate) errors: Counter,
     pub(crate) refused: Counter,
@@ -51,6 +54,7 @@ impl Counters {
         StoreStats {
             found: self.found.get(),
             absent: self.absent.get(),
+            renewals: self.renewals.get(),
             timeouts: self.timeouts.get(),
             errors: self.errors.get(),
             refused: self.refused.get(),

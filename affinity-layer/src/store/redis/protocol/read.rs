@@ -1,8 +1,8 @@
 //! Reads a pin and its time left, in one round trip.
 //!
-//! 1. A pin with a fixed lifetime is read by `GETRANGE` and `PTTL`, sent together. Nothing is
-//!    written, so reads may go over a thread's own connection.
-//! 2. A pin that slides is read by a script, which also defers its end; see `scripts::TOUCH`.
+//! 1. It is read by `GETRANGE` and `PTTL`, sent together. Nothing is written, so reads may go over a
+//!    thread's own connection.
+//! 2. The use of a pin that slides is told to Redis in the background; see `renew.rs`.
 //! 3. At most 64 KiB are read. A longer value is cut, cannot be a pin then, and is removed if it is
 //!    longer than 2 MiB.
 //! 4. A value that cannot be read counts as no pin: the session is routed, and its claim replaces
@@ -35,7 +35,7 @@ pub(crate) struct FoundPin {
     pub(crate) is_current: bool,
 }
 
-/// The pin of `key` under its current name, else under its previous one. Counts as a use.
+/// The pin of `key` under its current name, else under its previous one.
 ///
 /// Both names are read at the same time, so a change of the secret costs no second round trip.
 pub(in crate::store::redis) async fn read_pin(
@@ -66,21 +66,33 @@ pub(super) async fn read_name(
     name: &str,
     expiry: &Expiry,
 ) -> Result<Option<FoundPin>, StoreError> {
-    let servers = &protocol.servers;
-    let (value, left): (Bytes, i64) = match expiry.limits() {
-        Some((idle, max_age)) => {
-            let limits = vec![millis(idle).into(), millis(max_age).into()];
-            let touched = servers.eval::<Option<(Bytes, i64)>>(scripts::TOUCH, name, limits);
-            match Box::pin(touched).await? {
-                Some(read) => read,
-                None => return Ok(None),
-            }
-        }
-        None => {
-            let read = |commands: Commands| async move { commands.read(name, MAX_VALUE_LEN).await };
-            servers.run_over(Node::reader, name, read).await.map_err(store_error)?
-        }
+    let read = |commands: Commands| async move { commands.read(name, MAX_VALUE_LEN).await };
+    let read = protocol.servers.run_over(Node::reader, name, read).await.map_err(store_error)?;
+    let Some(found) = found(protocol, name, read).await? else {
+        return Ok(None);
     };
+    let left = match found.left {
+        Duration::MAX => {
+            // Another program wrote it without expiry: it would pin its session for ever.
+            let ttl = expiry.initial();
+            let expire =
+                |commands: Commands| async move { commands.expire(name, millis(ttl)).await };
+            Box::pin(protocol.servers.run(name, expire)).await.map_err(store_error)?;
+            ttl
+        }
+        // A near copy of a foreign value lives no longer than a copy of our own value.
+        left => left.min(expiry.initial()),
+    };
+    Ok(Some(FoundPin { left, ..found }))
+}
+
+/// The pin in a value and its milliseconds left, as they were read under `name`. One without an expiry
+/// has [`Duration::MAX`] left.
+pub(super) async fn found(
+    protocol: &Protocol,
+    name: &str,
+    (value, left): (Bytes, i64),
+) -> Result<Option<FoundPin>, StoreError> {
     if value.is_empty() || left == -2 {
         return Ok(None);
     }
@@ -92,16 +104,8 @@ pub(super) async fn read_name(
         return Ok(None);
     };
     let pin = confirmed(protocol, name, stored).await?;
-    let mut left = u64::try_from(left).map(Duration::from_millis).ok();
-    if left.is_none() {
-        // Another program wrote it without expiry: it would pin its session for ever.
-        let ttl = expiry.initial();
-        let expire = |commands: Commands| async move { commands.expire(name, millis(ttl)).await };
-        Box::pin(servers.run(name, expire)).await.map_err(store_error)?;
-        left = Some(ttl);
-    }
-    // A near copy of a foreign value lives no longer than a copy of our own value.
-    Ok(left.map(|left| FoundPin { pin, left: left.min(expiry.initial()), is_current: true }))
+    let left = u64::try_from(left).map_or(Duration::MAX, Duration::from_millis);
+    Ok(Some(FoundPin { pin, left, is_current: true }))
 }
 
 /// Removes a value that the next claim would fetch whole only to replace it.

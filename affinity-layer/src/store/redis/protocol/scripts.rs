@@ -19,30 +19,56 @@
 //! They are sent whole (`EVAL`), so a server that has restarted or taken over needs no loading, and
 //! the access list needs no right to load.
 
-/// Reads a value and its time left, and defers its expiry.
+/// Lets a pin live beyond its maximum age for as long as an answer runs somewhere.
 ///
-/// `KEYS[1]` the name; `ARGV` idle time, maximum age, both in milliseconds. A pin without the time of
-/// its claim, as the older system wrote, keeps its expiry. So does one that was used within the last
-/// eighth of the idle time: each change invalidates every near copy, also that of its maker, because
-/// Redis reports a script's changes to its caller too. Returns value and milliseconds left.
-pub(super) const TOUCH: &str = r#"
+/// `KEYS[1]` the name; `ARGV` the name of the marks, the replica, 1 if an answer runs there and 0 if the
+/// last one has ended, idle time and maximum age in milliseconds. The marks are an object that says for
+/// each replica until when its mark counts: a replica that has died marks nothing for long. The name of
+/// the marks has that of the pin in braces, so both are on one node. The end of an answer without a mark
+/// changes nothing: the pin then has the lifetime that its own replica gave it. Returns the milliseconds
+/// that the pin has left, 0 if it has ended or there is none.
+pub(super) const OVERTIME: &str = r#"
 local value = redis.call('GETRANGE', KEYS[1], 0, 65536)
-if value == '' then return false end
 local readable, pin = pcall(cjson.decode, value)
-if readable and type(pin) == 'table' and type(pin.claimed_at) == 'number' then
-  local time = redis.call('TIME')
-  local rest = pin.claimed_at + ARGV[2] - (time[1] * 1000 + math.floor(time[2] / 1000))
-  local left = math.min(tonumber(ARGV[1]), rest)
-  if left <= 0 then
-    redis.call('DEL', KEYS[1])
-    return false
-  end
-  local now = redis.call('PTTL', KEYS[1])
-  if now < 0 or now > left or now < left - ARGV[1] / 8 then
-    redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left))
+if not readable or type(pin) ~= 'table' or type(pin.claimed_at) ~= 'number' then return 0 end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local idle, rest = tonumber(ARGV[4]), pin.claimed_at + ARGV[5] - now
+local known, marks = pcall(cjson.decode, redis.call('GETRANGE', ARGV[1], 0, 65536))
+if not known or type(marks) ~= 'table' then marks = {} end
+local others = false
+for replica, till in pairs(marks) do
+  if type(till) ~= 'number' or till <= now then
+    marks[replica] = nil
+  elseif replica ~= ARGV[2] then
+    others = true
   end
 end
-return {value, redis.call('PTTL', KEYS[1])}
+local left = redis.call('PTTL', KEYS[1])
+if ARGV[3] == '1' then
+  marks[ARGV[2]] = now + idle
+  redis.call('SET', ARGV[1], cjson.encode(marks), 'PX', ARGV[4])
+  if left >= 0 and left < idle then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
+  return idle
+end
+local marked = marks[ARGV[2]] ~= nil
+marks[ARGV[2]] = nil
+if others then
+  redis.call('SET', ARGV[1], cjson.encode(marks), 'PX', ARGV[4])
+  return left
+end
+redis.call('DEL', ARGV[1])
+if rest > 0 then
+  local wanted = math.min(idle, rest)
+  if marked or left >= 0 and left < wanted then
+    left = wanted
+    redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left))
+  end
+elseif marked then
+  left = 0
+  redis.call('DEL', KEYS[1])
+end
+return left
 "#;
 
 /// Tries what the other scripts call.
@@ -64,8 +90,8 @@ return false
 /// Moves a pin to a new value if its epoch is the expected one.
 ///
 /// `KEYS[1]` the name; `ARGV` expected epoch, new value with `"claimed_at":0`, lifetime and maximum
-/// age in milliseconds, the latter 0 for none. The time of the claim is kept. Returns 1 or 0, the stored
-/// value, the previous value and the milliseconds that this had left; or nothing if there is none.
+/// age in milliseconds, the latter 0 for none. The time of the claim is kept, and the pin never ends sooner
+/// than it would have: an answer may run. Returns 1 or 0, the stored value, the previous value and the milliseconds that this had left; or nothing if there is none.
 pub(super) const REPIN: &str = r#"
 local value = redis.call('GETRANGE', KEYS[1], 0, 65536)
 if value == '' then return false end
@@ -77,13 +103,14 @@ if epoch ~= ARGV[1] then return {0, value, value, 0} end
 local claimed = type(pin.claimed_at) == 'number' and pin.claimed_at or 0
 local kept = '"claimed_at":' .. string.format('%.0f', claimed) .. '}'
 local new = string.gsub(ARGV[2], '"claimed_at":0}$', kept)
+local before = redis.call('PTTL', KEYS[1])
 local left = tonumber(ARGV[3])
 if ARGV[4] ~= '0' and claimed > 0 then
   local time = redis.call('TIME')
   local rest = claimed + ARGV[4] - (time[1] * 1000 + math.floor(time[2] / 1000))
   left = math.max(1, math.min(left, rest))
 end
-local before = redis.call('PTTL', KEYS[1])
+left = math.max(left, before)
 redis.call('SET', KEYS[1], new, 'PX', string.format('%.0f', left))
 return {1, new, value, before}
 "#;
