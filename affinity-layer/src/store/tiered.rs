@@ -79,14 +79,12 @@ const COHERENCE: Duration = Duration::from_millis(5);
 ///   1 s can pass until a change by another replica is seen, and usually less than a millisecond
 ///   does. A copy never outlives its pin in Redis.
 /// - When that connection breaks, no copy is served until Redis has confirmed it.
-/// - While Redis is away, what this replica knows keeps serving, and what it decides is kept as its
-///   own: the deciding request reports `store-unavailable`, later ones on this replica hit. When
-///   Redis is back, those decisions are claimed there, and the winner counts. With
-///   [`RedisOptions::replicated`](crate::RedisOptions::replicated) they are never reported as pins
-///   before that, and no move is made without Redis.
-/// - Where Redis is there and refuses a write (it is full, read-only, or forbids it), a move is an error
-///   and nothing else. What a claim decided keeps the session's model on this replica as
-///   [`PinRead::Decided`], which is not reported as a pin, until Redis takes it or has another pin.
+/// - While Redis is away, what this replica knows keeps serving. What it decides keeps the session's
+///   model on this replica as [`PinRead::Decided`], which is not reported as a pin. When Redis is
+///   back, those decisions are claimed there, and the winner counts. With
+///   [`RedisOptions::replicated`](crate::RedisOptions::replicated) no move is made without Redis.
+/// - Where Redis is there and refuses a write (it is full, read-only, or forbids it), a claim is kept in
+///   the same way, and a move is an error and nothing else.
 /// - With [`RedisOptions::strict`](crate::RedisOptions::strict) neither happens: while Redis is away,
 ///   every call fails once the copies are not fresh any more.
 /// - When Redis comes back without its data, sessions that are known here are claimed again as they
@@ -262,16 +260,11 @@ impl TieredStore {
     }
 
     /// What serves when Redis does not: nothing if Redis is required. A decision of this replica is used
-    /// but not reported as a pin if Redis has refused it, or if pins count only once a replica of Redis
-    /// holds them.
-    ///
-    /// In particular: in an outage a decision of this replica counts as its pin, so later turns
-    /// here are hits. After a refusal it does not, because every other replica can still ask Redis
-    /// and may decide differently.
+    /// but not reported as a pin: another replica may have decided differently, and whose decision
+    /// becomes the pin is for Redis to say.
     fn known(&self, spot: Spot, error: StoreError) -> Result<PinRead, StoreError> {
-        let is_no_pin = error.is_refusal() || self.shared.redis.is_replicated();
         match self.shared.near.get(spot).filter(|_| !self.shared.redis.is_strict()) {
-            Some(held) if is_no_pin && Near::is_own(&held) => {
+            Some(held) if Near::is_own(&held) => {
                 Ok(PinRead::Decided { selection: held.pin.selection, failure: error.kind() })
             }
             Some(held) => Ok(PinRead::Pinned(held.pin)),
@@ -423,15 +416,16 @@ impl AffinityStore for TieredStore {
                 Ok(Some(claim))
             }
             (Ok(standing), _) => Ok(standing),
-            // The session moves on this replica, and in Redis when it is back. A move that Redis has
-            // refused is not a move: every other replica continues with the pin in Redis.
+            // The session moves on this replica, and in Redis when it is back; until then that is no
+            // pin, and is not reported as one. A move that Redis has refused is not a move: every other
+            // replica continues with the pin in Redis.
             (Err(error), Some(held))
                 if held.pin.epoch == from && !error.is_refusal() && self.shared.moves_alone() =>
             {
                 let to = Pin { claimed_at: held.pin.claimed_at, ..to };
                 self.shared.near.keep_own(spot, &to, ttl);
-                self.shared.note(name, key, Kind::Move { from, to: to.clone() }, ttl);
-                Ok(Some(Claim { pin: to, won: true }))
+                self.shared.note(name, key, Kind::Move { from, to }, ttl);
+                Err(error)
             }
             (Err(error), held) => {
                 if let Some(held) = held {

@@ -28,4 +28,5 @@ mod rotation;
 mod strict;
 mod support;
 mod threads;
+mod unheard;
 mod unreadable;
