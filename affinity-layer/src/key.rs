@@ -30,7 +30,7 @@
 //!
 //! `extract.rs` reads headers and extensions, in one pass that `seen.rs` makes; `baggage.rs` reads W3C
 //! baggage. For a request that these do not name, `extract.rs` asks `body.rs` for an id in the body, then
-//! `fingerprint.rs` for a guess. The [crate docs](crate#what-names-a-session) have the order.
+//! `transcript.rs` for what was said. The [crate docs](crate#what-names-a-session) have the order.
 
 mod baggage;
 mod body;
@@ -38,8 +38,11 @@ mod extract;
 #[cfg(feature = "fingerprint")]
 mod fingerprint;
 mod kind;
+mod notes;
 mod part;
+mod print;
 mod seen;
+mod transcript;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -52,12 +55,15 @@ use self::part::{parse, part, text};
 use crate::ModelName;
 
 pub use body::{BodyId, BodyIds};
-pub(crate) use extract::{KeySource, asks_a_model, single};
+pub(crate) use extract::{KeySource, Told, asks_a_model, single};
 #[cfg(feature = "fingerprint")]
 pub use fingerprint::Fingerprint;
 pub use kind::IdKind;
+pub(crate) use notes::AnswerNotes;
 pub use part::{InvalidPart, Scope};
+pub(crate) use print::{Print, PrintKey};
 pub(crate) use seen::Seen;
+pub(crate) use transcript::Transcript;
 
 /// What would let one part run into the next, or act as a Redis Cluster hash tag.
 const KEY_ESCAPES: &AsciiSet = &CONTROLS.add(b'%').add(b':').add(b'{').add(b'}');
@@ -132,9 +138,12 @@ impl AffinityKey {
     /// A key that no request names: that of a conversation which begins without an id. It has 128 random
     /// bits, because whoever could guess it could steer the conversation.
     pub(crate) fn begun() -> Self {
-        // The keys of a hasher come from the system, and differ from one state to the next.
-        let random = || RandomState::new().hash_one(());
-        Self::ours(IdKind::Begun, (u128::from(random()) << 64) | u128::from(random()))
+        Self::ours(IdKind::Begun, random())
+    }
+
+    /// The same for a conversation that is found by what was said in it.
+    pub(crate) fn drawn() -> Self {
+        Self::ours(IdKind::Fingerprint, random())
     }
 
     /// The key under a number that we drew, as 32 hexadecimal digits.
@@ -176,6 +185,11 @@ impl AffinityKey {
     /// Sets the tenant to that of another key: a link leads to a session of the tenant that asks.
     pub(crate) fn with_scope_of(self, other: &Self) -> Self {
         self.with_scope(other.scope.clone())
+    }
+
+    /// Sets tenant and lane to those of another key: what was said to one model leads to its session.
+    pub(crate) fn beside(self, other: &Self) -> Self {
+        Self { scope: other.scope.clone(), lane: other.lane.clone(), ..self }
     }
 
     /// Sets the tenant; the same session id in two scopes is two sessions.
@@ -345,6 +359,12 @@ impl fmt::Debug for AffinityKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AffinityKey").finish_non_exhaustive()
     }
+}
+
+/// 128 random bits. The keys of a hasher come from the system, and differ from one state to the next.
+fn random() -> u128 {
+    let half = || u128::from(RandomState::new().hash_one(()));
+    (half() << 64) | half()
 }
 
 /// Hands `part` on as it stands in a name.

@@ -76,7 +76,7 @@
 //! | `session.id` in `baggage` | [`baggage_session`](AffinityLayer::baggage_session) | no |
 //! | [`BodyId`]: `session_id`, `metadata.session_id`, `prompt_cache_key`, `conversation`, `metadata.user_id`, `previous_response_id` | [`body_ids`](AffinityLayer::body_ids) | without an id in a header |
 //! | goose's `agent-session-id` with the opening of the conversation | [`agents`](AffinityLayer::agents), with the feature `fingerprint` | without any id |
-//! | the opening of the conversation, as a guess | `fingerprint`, with that feature | without any id |
+//! | the answer that a request goes on from, as a guess | `fingerprint`, with that feature | without any id |
 //!
 //! `previous_response_id` needs an [`AnswerLayer`] below. With it, a request of `/responses` that names
 //! no session begins one, whose id is never sent: the ids of its responses lead back to it.
@@ -144,7 +144,7 @@
 //! | feature | what |
 //! |---|---|
 //! | `axum` | [`PinnedModel`] as an extractor |
-//! | `fingerprint` | `Fingerprint`, a guess for clients that send no id |
+//! | `fingerprint` | `Fingerprint`: clients that send no id are known by what was said |
 //! | `redis` | `RedisStore` and `TieredStore` |
 //! | `redis-rustls` | TLS to Redis |
 //! | `metrics` | counts and times through the `metrics` facade; `describe_metrics` lists them |
@@ -155,6 +155,7 @@ pub mod affinity;
 pub mod agents;
 pub mod answer;
 mod coalesce;
+mod conversations;
 pub mod cooldown;
 mod error;
 pub mod ext;

@@ -246,7 +246,7 @@ fn session_endpoints(
     let recorder = recorded.then(|| TurnRecorder::new(observer.clone(), sessions.clone()));
     let intake = IntakeLayer::new(upstreams.clone(), config.limits, lasting.memory.clone())
         .turns(turns(config))
-        .body_ids(!config.routing.body_ids.is_empty());
+        .body_ids(!config.routing.body_ids.is_empty() || config.routing.fingerprint.is_some());
     let affinity = affinity(config, sessions.store(), upstreams, &lasting.flights, router);
     let proxied = ServiceBuilder::new()
         // Reads and checks the body, which the router and the proxy need whole.

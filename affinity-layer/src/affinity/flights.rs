@@ -2,8 +2,12 @@
 
 use super::verdict::Agreement;
 use crate::coalesce::Flights;
+use crate::conversations::Conversations;
 
-/// The decisions under way of one or more layers; see [`AffinityLayer::flights`](super::AffinityLayer::flights).
+/// The decisions under way, and the conversations of clients that name no session, of one or more layers; see [`AffinityLayer::flights`](super::AffinityLayer::flights).
 /// Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct SharedFlights(pub(super) Flights<Agreement>);
+pub struct SharedFlights {
+    pub(super) flights: Flights<Agreement>,
+    pub(super) conversations: Conversations,
+}

@@ -83,6 +83,7 @@ impl<St: AffinityStore, R: RouterService> AffinityLayer<St, R> {
             router,
             settings: Settings::default(),
             flights: Default::default(),
+            conversations: Default::default(),
             health: Default::default(),
         };
         Self { shared: Arc::new(shared), reject: OpenAiErrors::default() }
@@ -163,8 +164,9 @@ where
         self.set(|settings| settings.keys.body_ids(sources))
     }
 
-    /// Guesses the session of a request that names none by the opening of its conversation. Bodies
-    /// are held as with [`body_ids`](Self::body_ids). Default: no.
+    /// Finds the session of a request that names none by what was said in it. Bodies are held as with
+    /// [`body_ids`](Self::body_ids), and [`PreviousResponseId`](BodyId::PreviousResponseId) is followed,
+    /// too. It needs an [`AnswerLayer`](crate::AnswerLayer) below to know answers. Default: no.
     #[cfg(feature = "fingerprint")]
     pub fn fingerprint(self, fingerprint: crate::Fingerprint) -> Self {
         self.set(|settings| settings.keys.fingerprint(fingerprint))
@@ -204,7 +206,9 @@ where
     /// application reads its configuration again, so that a session whose first request is being routed is
     /// not routed twice. Default: the layer and its clones share theirs, and no other does.
     pub fn flights(mut self, flights: &SharedFlights) -> Self {
-        Arc::make_mut(&mut self.shared).flights = flights.0.clone();
+        let shared = Arc::make_mut(&mut self.shared);
+        shared.flights = flights.flights.clone();
+        shared.conversations = flights.conversations.clone();
         self
     }
 

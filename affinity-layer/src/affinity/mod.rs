@@ -84,6 +84,7 @@ mod health;
 mod layer;
 mod payload;
 mod protocol;
+mod recognise;
 mod service;
 mod settings;
 mod shared;

@@ -44,15 +44,18 @@ use tracing::Span;
 use super::budget::Budget;
 use super::epilogue::Epilogue;
 use super::payload::{Payload, ReadBody};
+use super::recognise::{looked_up, recognised};
 use super::shared::Shared;
 use super::verdict::{Agreement, Verdict};
 use crate::coalesce::Flight;
 use crate::ext::{NewTurn, Probe};
-use crate::key::{BodyIds, IdKind};
+use crate::key::{BodyIds, IdKind, Told};
 use crate::outcome::{Control, Outcome, Stamp};
 use crate::{
     AffinityKey, AffinityStore, Epoch, Pin, PinRead, PinnedModel, Rejection, RouterService,
-    Selection, answer::Link, telemetry,
+    Selection,
+    answer::{Continuation, Link},
+    telemetry,
 };
 
 /// One request on its way to a model. It owns what it needs, because its future outlives the call of
@@ -62,6 +65,8 @@ pub(super) struct Protocol<St, R> {
     /// The session, as far as it is known without waiting.
     pub(super) key: Option<AffinityKey>,
     pub(super) control: Control,
+    /// What goes down with a request whose session was found by what was said.
+    pub(super) continuation: Option<Continuation>,
 }
 
 impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
@@ -83,6 +88,9 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
             Ok(verdict) => verdict,
             Err(rejection) => return Err((rejection, parts)),
         };
+        if let Some(continuation) = self.continuation {
+            parts.extensions.insert(continuation);
+        }
         let outcome = verdict.outcome;
         // A probe changes no pin, whatever the client asks for.
         let is_final = self.control == Control::Final && parts.extensions.get::<Probe>().is_none();
@@ -114,11 +122,11 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         parts: &Parts,
         body: &mut Payload<B>,
     ) -> Result<Verdict, Rejection> {
-        let settings = &self.shared.settings;
-        let mut budget = Budget::new(settings.store_budget);
+        let mut budget = Budget::new(self.shared.settings.store_budget);
         if self.key.is_none() {
             self.key = Box::pin(self.session(parts, body, &mut budget)).await?;
         }
+        let settings = &self.shared.settings;
         match (&self.key, self.control) {
             (None, control) if settings.passes_unkeyed(control) => {
                 Ok(Verdict::unpinned(None, Outcome::None))
@@ -147,7 +155,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
     /// A response whose link is gone (expired, or the store is away) is not an error. Its conversation
     /// is then one that nothing names, and begins again.
     async fn session<B: ReadBody>(
-        &self,
+        &mut self,
         parts: &Parts,
         body: &mut Payload<B>,
         budget: &mut Budget,
@@ -169,11 +177,25 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
                 return Ok(Some(keys.with_lane(key, &parts.extensions)));
             }
         }
-        let guess = match keys.guesser(&ids, parts) {
-            Some(guess) => B::examine(bytes, guess).await?,
+        let told = match keys.listener(&ids, parts) {
+            Some(listener) => B::examine(bytes, listener).await?,
             None => None,
         };
-        Ok(keys.unnamed(&ids, parts, guess))
+        let transcript = match told {
+            Some(Told::Transcript(transcript)) => transcript,
+            Some(Told::Key(key)) => return Ok(keys.unnamed(&ids, parts, Some(key))),
+            None => return Ok(keys.unnamed(&ids, parts, None)),
+        };
+        let Some(fresh) = keys.unnamed(&ids, parts, Some(AffinityKey::drawn())) else {
+            return Ok(None);
+        };
+        let is_probe = parts.extensions.get::<Probe>().is_some();
+        if is_probe || self.control == Control::Bypass {
+            return looked_up(&self.shared, &transcript, &fresh, budget).await;
+        }
+        let (key, continuation) = recognised(&self.shared, transcript, fresh, budget).await?;
+        self.continuation = Some(continuation);
+        Ok(Some(key))
     }
 
     /// The session that a response belongs to. One read of the store, charged to the request's budget.

@@ -156,7 +156,8 @@ where
         // takes the request.
         let standby = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, standby);
-        let protocol = Protocol { shared: self.shared.clone(), key, control };
+        let shared = self.shared.clone();
+        let protocol = Protocol { shared, key, control, continuation: None };
         let reject = self.reject.clone();
         let answered = async move {
             let (request, epilogue) = match protocol.decide(request).await {

@@ -18,6 +18,7 @@ use super::health::{Health, StoreCall};
 use super::settings::Settings;
 use super::verdict::{Agreement, Verdict};
 use crate::coalesce::Flights;
+use crate::conversations::Conversations;
 use crate::key::{BodyIds, IdKind, Seen};
 use crate::store::{Claim, PinRead, SharedStore};
 use crate::telemetry::{self, Call};
@@ -37,6 +38,8 @@ pub(super) struct Shared<St, R> {
     pub(super) router: R,
     pub(super) settings: Settings,
     pub(super) flights: Flights<Agreement>,
+    /// The conversations under way of clients that name no session.
+    pub(super) conversations: Conversations,
     /// What was last logged of store and router.
     pub(super) health: Arc<Health>,
 }
@@ -49,6 +52,7 @@ impl<St, R: Clone> Clone for Shared<St, R> {
             router: self.router.clone(),
             settings: self.settings.clone(),
             flights: self.flights.clone(),
+            conversations: self.conversations.clone(),
             health: self.health.clone(),
         }
     }

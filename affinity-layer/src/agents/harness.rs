@@ -7,11 +7,15 @@
 use std::borrow::Cow;
 
 /// Blocks that agent harnesses put into user messages; the user did not write them.
-const TAGS: [(&str, &str); 3] = [
+const TAGS: [(&str, &str); 6] = [
     ("<system-reminder>", "</system-reminder>"),
     ("<user-prompt-submit-hook>", "</user-prompt-submit-hook>"),
     // goose moves it through the messages, with a clock in it.
     ("<info-msg>", "</info-msg>"),
+    // What Cline and its forks, Codex and Copilot say of the machine and the time.
+    ("<environment_details>", "</environment_details>"),
+    ("<environment_context>", "</environment_context>"),
+    ("<current_datetime>", "</current_datetime>"),
 ];
 
 /// The text of a user message without the blocks that an agent's harness put into it, such as

@@ -27,6 +27,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::continuation::Continuation;
 use super::hold::{self, Hold, Noting};
 use super::in_use::InUse;
 use super::observer::AnswerObserver;
@@ -48,10 +49,13 @@ pin_project! {
     impl<B> PinnedDrop for AnswerBody<B> {
         fn drop(this: Pin<&mut Self>) {
             // A client stops reading a stream at the event that announces its end.
-            if let State::Reading(mut reading) = std::mem::take(this.project().state)
-                && reading.may_end_early()
-            {
-                reading.release();
+            if let State::Reading(mut reading) = std::mem::take(this.project().state) {
+                if reading.may_end_early() {
+                    reading.release();
+                }
+                if reading.has_said_all() {
+                    reading.lead();
+                }
             }
         }
     }
@@ -87,6 +91,8 @@ pub(super) struct Reading {
     pub(super) noting: Option<Noting>,
     /// Notified of each piece and of the end.
     pub(super) observer: Option<Box<dyn AnswerObserver>>,
+    /// The conversation that will go on from this answer.
+    pub(super) continuation: Option<Continuation>,
     /// The pin that must not expire meanwhile.
     pub(super) in_use: Option<InUse>,
 }
@@ -113,6 +119,7 @@ impl<B: Body> AnswerBody<B> {
         if is_over(&inner) {
             // No piece is left that could wait, and nothing polls for the end.
             reading.release();
+            reading.lead();
             reading.hand_on(None, true);
         }
         let state =
@@ -232,8 +239,18 @@ impl Reading {
         let noted = self.note();
         let id = self.reader.as_ref().and_then(AnswerReader::response_id);
         let link = id.and_then(|id| hold::link(&self.link.take()?, id));
-        let release = if ended { self.release() } else { None };
-        hold::both(noted, hold::both(link, release))
+        let held = hold::both(noted, link);
+        if !ended {
+            return held;
+        }
+        let (release, led) = (self.release(), self.lead());
+        hold::both(held, hold::both(release, led))
+    }
+
+    /// Stores, once, what leads from the answer, which has ended, to its session.
+    fn lead(&mut self) -> Option<Hold> {
+        let notes = self.reader.as_ref().and_then(AnswerReader::notes);
+        self.continuation.take()?.ended(notes)
     }
 
     /// Notes the ids that the piece that was read last holds.
@@ -281,6 +298,7 @@ impl Reading {
             && self.link.is_none()
             && self.noting.is_none()
             && self.observer.is_none()
+            && self.continuation.is_none()
             && self.in_use.is_none()
     }
 
@@ -289,5 +307,9 @@ impl Reading {
     fn may_end_early(&self) -> bool {
         matches!(self.release, Some(Release::WhenDone(_)))
             && self.reader.as_ref().is_some_and(AnswerReader::is_stream)
+    }
+    /// Whether a stream has told why the model stops, after which only its last events are missing.
+    fn has_said_all(&self) -> bool {
+        self.reader.as_ref().is_some_and(|reader| reader.is_stream() && reader.has_reason())
     }
 }

@@ -13,6 +13,7 @@
 
 use super::json::{JsonValue, Step};
 use super::usage::Usage;
+use crate::key::AnswerNotes;
 
 /// The last events of a stream, by their `type`: one of Messages, three of Responses.
 pub(super) const LAST_EVENTS: [&str; 4] =
@@ -43,13 +44,15 @@ pub(super) struct Facts {
     pub(super) tokens: Tokens,
     pub(super) id: ResponseId,
     pub(super) held: HeldIds,
+    /// Only of an answer whose conversation is known by what is said.
+    pub(super) said: Option<Said>,
 }
 
 impl Facts {
     pub(super) fn new(is_stream: bool) -> Self {
         let (ending, id) = (Ending::new(is_stream), ResponseId::new(is_stream));
         let (task, tokens, held) = (Task::default(), Tokens::default(), HeldIds::default());
-        Self { ending, task, tokens, id, held }
+        Self { ending, task, tokens, id, held, said: None }
     }
 
     /// Takes a value of the document; what follows the end of the answer does not count. The ending comes
@@ -62,6 +65,9 @@ impl Facts {
         self.tokens.note(path, value);
         self.id.note(path, value);
         self.held.note(path, value);
+        if let Some(said) = &mut self.said {
+            said.note(path, value);
+        }
         self.ending.note(path, value);
     }
 }
@@ -124,6 +130,8 @@ impl Ending {
 /// `…_call` is a call, an unknown reason to stop is an end.
 #[derive(Debug, Default)]
 pub(super) struct Task {
+    /// The answer gave a reason to stop, whether or not it is final.
+    has_reason: bool,
     /// The answer gave a reason to stop that is final.
     stops: bool,
     /// The client has a call to carry out, or must ask the model to continue.
@@ -137,7 +145,7 @@ impl Task {
         match value {
             JsonValue::Text(text) => self.note_text(path, text),
             JsonValue::Object => self.goes_on |= is_chat_call(path),
-            JsonValue::Number(_) | JsonValue::End => {}
+            JsonValue::Number(_) | JsonValue::Piece(_) | JsonValue::End => {}
         }
     }
 
@@ -152,7 +160,9 @@ impl Task {
                 self.stop_reason(matches!(text, "tool_use" | "pause_turn" | "compaction"));
             }
             [Step::Status] | [Step::Response, Step::Status] => {
-                self.stops |= matches!(text, "completed" | "incomplete" | "failed" | "cancelled");
+                let stops = matches!(text, "completed" | "incomplete" | "failed" | "cancelled");
+                self.has_reason |= stops;
+                self.stops |= stops;
             }
             [Step::ContentBlock, Step::Type]
             | [Step::Content, Step::Element, Step::Type]
@@ -170,8 +180,13 @@ impl Task {
     }
 
     fn stop_reason(&mut self, goes_on: bool) {
+        self.has_reason = true;
         self.goes_on |= goes_on;
         self.stops |= !goes_on;
+    }
+
+    pub(super) fn has_reason(&self) -> bool {
+        self.has_reason
     }
 
     /// An answer without any reason to stop ends nothing: it broke off, or it is no answer of a model.
@@ -307,4 +322,70 @@ impl HeldIds {
     pub(super) fn take(&mut self) -> Vec<String> {
         std::mem::take(&mut self.new)
     }
+}
+
+/// What the model says: its text, and the ids of its calls.
+///
+/// A stream of Responses repeats the text up to three times. Its items count, which hold it whole; the last
+/// event counts where no item has come.
+#[derive(Debug)]
+pub(super) struct Said {
+    notes: AnswerNotes,
+    has_items: bool,
+}
+
+impl Said {
+    pub(super) fn new(notes: AnswerNotes) -> Self {
+        Self { notes, has_items: false }
+    }
+
+    pub(super) fn notes(&self) -> &AnswerNotes {
+        &self.notes
+    }
+
+    fn note(&mut self, path: &[Step], value: JsonValue<'_>) {
+        match value {
+            JsonValue::Piece(piece) => self.note_piece(path, piece),
+            // What the provider itself carries out has no result to come back.
+            JsonValue::Text(id) if is_call_id(path) && !id.starts_with("srvtoolu_") => {
+                self.notes.call(id);
+            }
+            _ => {}
+        }
+    }
+
+    fn note_piece(&mut self, path: &[Step], piece: &[u8]) {
+        use Step::{
+            Choices, Content, ContentBlock, Delta, Element, Item, Message, Output, Response,
+        };
+        match path {
+            [Choices, Element, Message | Delta, Content]
+            | [Choices, Element, Message | Delta, Content, Element, Step::Text]
+            | [Content, Element, Step::Text]
+            | [ContentBlock | Delta, Step::Text]
+            | [Output, Element, Content, Element, Step::Text] => self.notes.text(piece),
+            [Item, Content, Element, Step::Text] => {
+                self.has_items = true;
+                self.notes.text(piece);
+            }
+            [Response, Output, Element, Content, Element, Step::Text] if !self.has_items => {
+                self.notes.text(piece);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a text at this path is the id of a call.
+fn is_call_id(path: &[Step]) -> bool {
+    use Step::{CallId, Choices, Content, ContentBlock, Delta, Element, Id, Item, Message, Output};
+    matches!(
+        path,
+        [Choices, Element, Message | Delta, Step::ToolCalls, Element, Id]
+            | [ContentBlock, Id]
+            | [Content, Element, Id]
+            | [Output, Element, CallId]
+            | [Item, CallId]
+            | [Step::Response, Output, Element, CallId]
+    )
 }

@@ -29,7 +29,7 @@ use crate::{AffinityKey, AffinityStore, ModelName, PinnedModel};
 
 /// The longest that a piece waits for the store. It is less than a person notices, and more than a store
 /// that works takes.
-const LONGEST_HOLD: Duration = Duration::from_millis(50);
+pub(super) const LONGEST_HOLD: Duration = Duration::from_millis(50);
 
 /// The longest that a release may continue while the answer goes on.
 const LONGEST_RELEASE: Duration = Duration::from_secs(1);

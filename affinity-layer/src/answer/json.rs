@@ -32,6 +32,9 @@ const MAX_STRING: usize = AffinityKey::MAX_SESSION_LEN;
 pub(super) enum JsonValue<'a> {
     /// A string, its escapes resolved as far as a name or an id of ours may contain them.
     Text(&'a str),
+    /// A piece of a string, its escapes resolved, of any length; only from a scanner that
+    /// [tells pieces](JsonScanner::telling_pieces). The string as a whole may follow as [`Text`](Self::Text).
+    Piece(&'a [u8]),
     /// A number that consists of digits and fits.
     Number(u64),
     /// An object begins.
@@ -64,6 +67,8 @@ pub(super) enum Step {
     Container,
     ContainerId,
     FileId,
+    CallId,
+    Text,
     Usage,
     PromptTokens,
     CompletionTokens,
@@ -105,6 +110,8 @@ pub(super) struct JsonScanner {
     word: Word,
     /// The next string of the current object is a name.
     at_name: bool,
+    /// Strings are told piece by piece, too.
+    tells_pieces: bool,
 }
 
 /// A value that is neither string, object nor array.
@@ -127,6 +134,18 @@ struct Text {
     /// There were more. What is kept then equals no name, and is no value.
     too_long: bool,
     escape: Escape,
+    /// The first half of a character that takes two escapes, as UTF-16 has it.
+    high: Option<u32>,
+}
+
+/// What one byte of a string was.
+enum Taken {
+    /// The end of the string.
+    Quote,
+    /// A part of an escape.
+    Nothing,
+    /// A character, or the last byte of its escape.
+    Char(char),
 }
 
 /// Where in an escape the next byte belongs, since a piece may end within one.
@@ -165,6 +184,8 @@ impl Step {
             "container" => Self::Container,
             "container_id" => Self::ContainerId,
             "file_id" => Self::FileId,
+            "call_id" => Self::CallId,
+            "text" => Self::Text,
             "usage" => Self::Usage,
             "prompt_tokens" => Self::PromptTokens,
             "completion_tokens" => Self::CompletionTokens,
@@ -190,6 +211,11 @@ impl JsonScanner {
         self.word = Word::None;
     }
 
+    /// The same scanner, which also tells each piece of a string as it comes.
+    pub(super) fn telling_pieces(self) -> Self {
+        Self { tells_pieces: true, ..self }
+    }
+
     /// Reads on, and calls `found` with each value and the path to it.
     pub(super) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(&[Step], JsonValue<'_>)) {
         let mut rest = bytes;
@@ -197,11 +223,16 @@ impl JsonScanner {
             if self.in_string {
                 let taken = self.text.take_plain(rest);
                 if taken > 0 {
+                    self.told(rest.get(..taken).unwrap_or_default(), &mut found);
                     rest = rest.get(taken..).unwrap_or_default();
                     continue;
                 }
-                if self.text.is_ended_by(byte) {
-                    self.string_ended(&mut found);
+                match self.text.take_one(byte) {
+                    Taken::Quote => self.string_ended(&mut found),
+                    Taken::Nothing => {}
+                    Taken::Char(char) => {
+                        self.told(char.encode_utf8(&mut [0; 4]).as_bytes(), &mut found);
+                    }
                 }
                 rest = after;
                 continue;
@@ -267,6 +298,13 @@ impl JsonScanner {
         }
     }
 
+    /// Reports a piece of a string that is a value.
+    fn told(&self, piece: &[u8], found: &mut impl FnMut(&[Step], JsonValue<'_>)) {
+        if self.tells_pieces && self.deeper == 0 && !self.at_name {
+            found(&self.path, JsonValue::Piece(piece));
+        }
+    }
+
     /// Reports a string, or takes it for the name of what follows.
     fn string_ended(&mut self, found: &mut impl FnMut(&[Step], JsonValue<'_>)) {
         self.in_string = false;
@@ -306,7 +344,7 @@ impl Text {
     /// Begins another string in the same buffer.
     fn restart(&mut self) {
         self.bytes.clear();
-        (self.too_long, self.escape) = (false, Escape::None);
+        (self.too_long, self.escape, self.high) = (false, Escape::None, None);
     }
 
     /// The whole string, unless it is too long.
@@ -327,27 +365,63 @@ impl Text {
         plain.len()
     }
 
-    /// Takes one byte. Returns whether it is the closing quote.
-    fn is_ended_by(&mut self, byte: u8) -> bool {
-        match std::mem::take(&mut self.escape) {
+    /// Takes one byte, where an escape or the end of the string may be.
+    fn take_one(&mut self, byte: u8) -> Taken {
+        let char = match std::mem::take(&mut self.escape) {
             Escape::None => match byte {
-                b'"' => return true,
-                b'\\' => self.escape = Escape::Begun,
-                _ => self.push(byte),
+                b'"' => return Taken::Quote,
+                b'\\' => {
+                    self.escape = Escape::Begun;
+                    return Taken::Nothing;
+                }
+                // The rest of an unfinished escape; JSON has no such byte here.
+                byte => char::from(byte),
             },
-            Escape::Begun if byte == b'u' => self.escape = Escape::Unicode(4, 0),
-            // No string that we look for contains what the other escapes mean.
-            Escape::Begun => self.push(if matches!(byte, b'"' | b'/') { byte } else { b'\\' }),
+            Escape::Begun => match byte {
+                b'u' => {
+                    self.escape = Escape::Unicode(4, 0);
+                    return Taken::Nothing;
+                }
+                b'n' => '\n',
+                b'r' => '\r',
+                b't' => '\t',
+                b'b' => '\u{8}',
+                b'f' => '\u{c}',
+                byte => char::from(byte),
+            },
             Escape::Unicode(left, value) => {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
                 let value = value * 16 + digit;
-                match left {
-                    1 => self.push(u8::try_from(value).ok().filter(u8::is_ascii).unwrap_or(b'?')),
-                    _ => self.escape = Escape::Unicode(left - 1, value),
+                if left > 1 {
+                    self.escape = Escape::Unicode(left - 1, value);
+                    return Taken::Nothing;
+                }
+                match self.unit(value) {
+                    Some(char) => char,
+                    None => return Taken::Nothing,
                 }
             }
+        };
+        for byte in char.encode_utf8(&mut [0; 4]).bytes() {
+            self.push(byte);
         }
-        false
+        Taken::Char(char)
+    }
+
+    /// The character that a unit of UTF-16 makes, with the one before it if that was a first half.
+    fn unit(&mut self, unit: u32) -> Option<char> {
+        let high = self.high.take();
+        if (0xd800..0xdc00).contains(&unit) {
+            self.high = Some(unit);
+            return None;
+        }
+        let value = match high {
+            Some(high) if (0xdc00..0xe000).contains(&unit) => {
+                0x1_0000 + ((high - 0xd800) << 10) + (unit - 0xdc00)
+            }
+            _ => unit,
+        };
+        Some(char::from_u32(value).unwrap_or(char::REPLACEMENT_CHARACTER))
     }
 
     /// Keeps one byte if there is room.

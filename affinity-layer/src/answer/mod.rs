@@ -40,6 +40,8 @@
 //!    the id waits for it. A link lives as long as a pin may, counts as one in the store, and holds
 //!    within the scope of its conversation. When it cannot be stored, the next turn begins a new
 //!    conversation.
+//!    Where the affinity layer has a `Fingerprint`, links from what the model says are stored in the same way,
+//!    with the last piece of the answer.
 //! 8. A sliding pin does not expire while its answer runs: from the request to the last byte it is in
 //!    use, however long the model is silent. The store hears of it in the background, at most once in a
 //!    quarter of the idle time. A maximum age that is reached meanwhile takes effect when the last answer
@@ -109,6 +111,7 @@
 
 mod beginning;
 mod body;
+mod continuation;
 mod facts;
 mod hold;
 mod holders;
@@ -127,9 +130,10 @@ mod usage;
 
 pub(crate) use beginning::{Beginning, BeginningReader};
 pub use body::AnswerBody;
+pub(crate) use continuation::Continuation;
 pub use holders::Holders;
 pub use layer::AnswerLayer;
-pub(crate) use link::Link;
+pub(crate) use link::{Link, ServedRequest};
 pub use observer::AnswerObserver;
 pub(crate) use observer::ReleasedAtEnd;
 pub use reader::AnswerReader;

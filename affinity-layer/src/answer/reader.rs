@@ -6,10 +6,11 @@
 use http::response::Parts;
 use http::{HeaderName, header};
 
-use super::facts::Facts;
+use super::facts::{Facts, Said};
 use super::json::JsonScanner;
 use super::sse::EventScanner;
 use super::usage::Usage;
+use crate::key::AnswerNotes;
 
 /// Reads one answer in pieces of any size, without HTTP around it.
 ///
@@ -115,6 +116,18 @@ impl AnswerReader {
         Self { framing, json: JsonScanner::default(), facts }
     }
 
+    /// The same reader, which also notes what is said.
+    pub(super) fn hearing(mut self, notes: AnswerNotes) -> Self {
+        self.json = self.json.telling_pieces();
+        self.facts.said = Some(Said::new(notes));
+        self
+    }
+
+    /// What was said, if it is noted.
+    pub(super) fn notes(&self) -> Option<&AnswerNotes> {
+        self.facts.said.as_ref().map(Said::notes)
+    }
+
     /// Reads on. The pieces may be cut anywhere; what was found does not depend on where.
     ///
     /// Bytes that are not JSON, or that belong to no answer, are skipped: a reader never fails. After the
@@ -160,6 +173,11 @@ impl AnswerReader {
     #[must_use]
     pub fn ends_task(&self) -> bool {
         self.facts.task.is_ended()
+    }
+
+    /// Whether the model has told why it stops.
+    pub(super) fn has_reason(&self) -> bool {
+        self.facts.task.has_reason()
     }
 
     /// The `id` of a plain answer, or the first `response.id` of a stream of Responses.

@@ -24,6 +24,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::body::{AnswerBody, Reading, Release};
+use super::continuation::Continuation;
 use super::hold::Noting;
 use super::in_use::InUse;
 use super::observer::{AnswerObserver, ReleasedAtEnd};
@@ -93,6 +94,8 @@ struct Wanted {
     noting: Option<Noting>,
     /// Notified of the answer; it began with the request.
     observer: Option<Box<dyn AnswerObserver>>,
+    /// The conversation, if it is known by what is said.
+    continuation: Option<Continuation>,
     /// The pin that must not expire before the answer has ended. A probe has none: it uses a pin once
     /// and keeps nothing alive.
     in_use: Option<InUse>,
@@ -109,8 +112,13 @@ impl Wanted {
         let is_probe = request.get::<Probe>().is_some();
         let in_use = model.filter(|_| !is_probe).and_then(InUse::begin);
         let model = model.filter(|model| when_done || link || model.is_final()).cloned();
-        let wanted = model.is_some() || noting.is_some() || observer.is_some() || in_use.is_some();
-        wanted.then_some(Self { model, when_done, link, noting, observer, in_use })
+        let continuation = request.get::<Continuation>().cloned();
+        let wanted = model.is_some()
+            || noting.is_some()
+            || observer.is_some()
+            || continuation.is_some()
+            || in_use.is_some();
+        wanted.then_some(Self { model, when_done, link, noting, observer, continuation, in_use })
     }
 
     /// Turns what is wanted into what can be done, now that the head of the answer is there.
@@ -118,7 +126,9 @@ impl Wanted {
     /// A final request ends its pin even if its answer cannot be read: then the body's end is the
     /// answer's. All else needs a reader, and a compressed answer that goes without one is logged.
     fn begin(self, head: &mut Parts) -> Reading {
-        let Self { model, when_done, link, mut noting, mut observer, in_use } = self;
+        let Self { model, when_done, link, mut noting, mut observer, continuation, in_use } = self;
+        // A refusal is not an answer: what goes down with the request takes it for lost.
+        let continuation = continuation.filter(|_| head.status.is_success());
         if let Some(observer) = &mut observer {
             observer.on_head(head);
         }
@@ -129,11 +139,19 @@ impl Wanted {
         if let (Some(noting), Some(moved)) = (&mut noting, head.extensions.get::<PinnedModel>()) {
             noting.model = moved.model().clone();
         }
-        let is_needed = model.is_some() || noting.is_some() || observer.is_some();
+        let is_needed =
+            model.is_some() || noting.is_some() || observer.is_some() || continuation.is_some();
         let reader = if is_needed { AnswerReader::of(head) } else { None };
+        let reader = match &continuation {
+            Some(continuation) => reader.map(|reader| reader.hearing(continuation.notes())),
+            None => reader,
+        };
         let is_read = reader.is_some();
-        let is_missed =
-            (model.is_some() && !is_final) || link || noting.is_some() || observer.is_some();
+        let is_missed = (model.is_some() && !is_final)
+            || link
+            || noting.is_some()
+            || observer.is_some()
+            || continuation.is_some();
         if is_missed && !is_read {
             warn_if_compressed(head);
         }
@@ -146,7 +164,7 @@ impl Wanted {
             _ => None,
         };
         let noting = noting.filter(|_| is_read);
-        Reading { reader, release, link, noting, observer, in_use }
+        Reading { reader, release, link, noting, observer, continuation, in_use }
     }
 }
 

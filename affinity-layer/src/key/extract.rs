@@ -15,7 +15,7 @@
 //!    cannot, the next source is looked at: the members of a body belong to the provider's API, which
 //!    judges them, so none of them is an error here.
 //! 2. **A response that is followed.** Its id leads to a conversation through a link in the store.
-//! 3. **A guess** by the opening of the conversation, if enabled, or together with a client's counter.
+//! 3. **What was said**, if enabled, or the opening of the conversation together with a client's counter.
 //! 4. **A new conversation**, for a request of `/responses` whose answer can be followed later. It gets a
 //!    random id that nobody sends; the ids of its responses will lead to it.
 //!
@@ -28,7 +28,9 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
 #[cfg(feature = "fingerprint")]
 use super::Fingerprint;
 use super::seen::{Seen, Watched};
-use super::{AffinityKey, BodyId, BodyIds, IdKind, InvalidPart, Scope, baggage};
+use super::{
+    AffinityKey, BodyId, BodyIds, IdKind, InvalidPart, PrintKey, Scope, Transcript, baggage,
+};
 #[cfg(feature = "fingerprint")]
 use crate::agents::COUNTER_HEADER;
 use crate::agents::{AGENT_HEADERS, PARENT_HEADERS, SUB_AGENT_HEADERS, SubAgents, THREAD_HEADER};
@@ -37,6 +39,14 @@ use crate::{
     Rejection,
     ext::{AnyModel, RequestedModel},
 };
+
+/// What a body tells of a session that nothing names.
+pub(crate) enum Told {
+    /// A client's counter and the opening, which are its key.
+    Key(AffinityKey),
+    /// What was said, by which it can be found.
+    Transcript(Transcript),
+}
 
 /// Reads the [`AffinityKey`] of a request from its headers and extensions.
 ///
@@ -270,30 +280,39 @@ impl KeySource {
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<Option<AffinityKey>, Rejection> {
-        let Some(key) = ids.key(&self.body_ids) else {
+        let followed = || ids.key(&[BodyId::PreviousResponseId]).filter(|_| self.has_fingerprint());
+        let Some(key) = ids.key(&self.body_ids).or_else(followed) else {
             return Ok(None);
         };
         let key = key.with_scope(self.scope(headers, extensions)?);
         Ok(Some(self.with_lane(key, extensions)))
     }
 
-    /// What guesses the session by the opening in a body, `None` when it is not to be guessed. It owns
-    /// what it needs, so that a long body can be read on another thread.
+    /// What reads a body for what was said, `None` when the session is not to be found by it. It owns what
+    /// it needs, so that a long body can be read on another thread.
     ///
-    /// A request that follows a response is not guessed, because its body holds the new turn and not the
-    /// opening.
-    pub(crate) fn guesser(
+    /// A request that follows a response is not read, because its body holds the new turn and not the
+    /// conversation.
+    pub(crate) fn listener(
         &self,
         ids: &BodyIds,
         parts: &Parts,
-    ) -> Option<impl FnOnce(&[u8]) -> Option<AffinityKey> + Send + use<>> {
-        let holds_opening = !ids.in_conversation && !ids.follows;
+    ) -> Option<impl FnOnce(&[u8]) -> Option<Told> + Send + use<>> {
+        let holds_conversation = !ids.in_conversation && !ids.follows;
         // Without a scope it would come to nothing.
-        let is_wanted = holds_opening && self.scope(&parts.headers, &parts.extensions).is_ok();
-        if is_wanted { self.guess(&parts.headers) } else { None }
+        let is_wanted = holds_conversation && self.scope(&parts.headers, &parts.extensions).is_ok();
+        let counter = self.counter(&parts.headers).cloned();
+        let key = if is_wanted { self.print_key(counter.is_some())? } else { return None };
+        Some(move |body: &[u8]| {
+            let transcript = Transcript::of(body, &key)?;
+            Some(match counter {
+                Some(counter) => Told::Key(transcript.counted(counter.as_bytes()).session_key()),
+                None => Told::Transcript(transcript),
+            })
+        })
     }
 
-    /// The key of a conversation that nothing names: the `guess` by its opening, or a new one. `None` also
+    /// The key of a conversation that nothing names: the one that was `told`, or a new one. `None` also
     /// when the scope that it would need is missing: the request did not ask for a session.
     ///
     /// A request that names a `conversation` we do not read begins none: it continues one, and a session made
@@ -302,7 +321,7 @@ impl KeySource {
         &self,
         ids: &BodyIds,
         parts: &Parts,
-        guess: Option<AffinityKey>,
+        told: Option<AffinityKey>,
     ) -> Option<AffinityKey> {
         let scope = self.scope(&parts.headers, &parts.extensions).ok()?;
         if ids.in_conversation {
@@ -311,7 +330,7 @@ impl KeySource {
         // The application may serve the API under any prefix.
         let begins =
             self.follows_responses() && ids.is_kept && parts.uri.path().ends_with("/responses");
-        let key = guess.or_else(|| begins.then(AffinityKey::begun))?;
+        let key = told.or_else(|| begins.then(AffinityKey::begun))?;
         Some(self.with_lane(key.with_scope(scope), &parts.extensions))
     }
 
@@ -333,7 +352,7 @@ impl KeySource {
 
     /// Whether ids of responses are stored and looked up.
     fn follows_responses(&self) -> bool {
-        self.body_ids.contains(&BodyId::PreviousResponseId)
+        self.body_ids.contains(&BodyId::PreviousResponseId) || self.has_fingerprint()
     }
 
     #[cfg(feature = "fingerprint")]
@@ -349,19 +368,14 @@ impl KeySource {
         counter.filter(|counter| self.reads_agents() && !counter.is_empty())
     }
 
-    /// The key by the opening of the conversation: with the secret of the layer if it has a fingerprint, else
-    /// only beside a client's counter, under a key of the hash that is no secret.
+    /// The key of the hashes: of the layer's secret if it has a fingerprint, else only beside a client's
+    /// counter, and then no secret.
     #[cfg(feature = "fingerprint")]
-    fn guess(
-        &self,
-        headers: &HeaderMap,
-    ) -> Option<impl FnOnce(&[u8]) -> Option<AffinityKey> + Send + use<>> {
-        let counter = self.counter(headers).cloned();
-        let fingerprint = match &self.fingerprint {
-            Some(fingerprint) => fingerprint.clone(),
-            None => counter.as_ref().map(|_| Fingerprint::beside_counter())?,
-        };
-        Some(move |body: &[u8]| fingerprint.key(body, counter.as_ref().map(HeaderValue::as_bytes)))
+    fn print_key(&self, is_counted: bool) -> Option<PrintKey> {
+        match &self.fingerprint {
+            Some(fingerprint) => Some(fingerprint.key()),
+            None => is_counted.then(|| Fingerprint::beside_counter().key()),
+        }
     }
 
     #[cfg(not(feature = "fingerprint"))]
@@ -375,11 +389,8 @@ impl KeySource {
     }
 
     #[cfg(not(feature = "fingerprint"))]
-    fn guess(
-        &self,
-        _: &HeaderMap,
-    ) -> Option<impl FnOnce(&[u8]) -> Option<AffinityKey> + Send + use<>> {
-        None::<fn(&[u8]) -> Option<AffinityKey>>
+    fn print_key(&self, _: bool) -> Option<PrintKey> {
+        None
     }
 }
 

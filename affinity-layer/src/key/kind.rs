@@ -40,8 +40,8 @@ pub enum IdKind {
     /// Not sent: a conversation in Responses that began without an id, and is found again by
     /// `previous_response_id`. The id is random.
     Begun,
-    /// Not sent: the id is a hash of the conversation's opening, together with the counter of a client
-    /// that sends one.
+    /// Not sent: a conversation that is known by what was said in it. The id is random, or a hash of the
+    /// opening where a client counts its sessions.
     Fingerprint,
     /// A response's id. It names no session; what is stored under it says to which session the response
     /// belongs.
@@ -49,11 +49,14 @@ pub enum IdKind {
     /// The id of what lives at a provider, such as a response, a container or a file. It names no session;
     /// what is stored under it says at which model's provider it lives.
     Held,
+    /// A hash of something that was said. It names no session either; what is stored under it says which
+    /// session goes on from there.
+    Said,
 }
 
 impl IdKind {
     /// Those with a marker.
-    pub(super) const MARKED: [Self; 9] = [
+    pub(super) const MARKED: [Self; 10] = [
         Self::SessionId,
         Self::MetadataSessionId,
         Self::PromptCacheKey,
@@ -63,6 +66,7 @@ impl IdKind {
         Self::Fingerprint,
         Self::Response,
         Self::Held,
+        Self::Said,
     ];
 
     /// The prefix of an id of this kind in the name of its pin. A `%` in an id is encoded as `%25`, so
@@ -79,6 +83,7 @@ impl IdKind {
             Self::Fingerprint => "%fingerprint=",
             Self::Response => "%response=",
             Self::Held => "%held=",
+            Self::Said => "%said=",
         }
     }
 
@@ -86,6 +91,6 @@ impl IdKind {
     /// means nothing to the client: do not show it one.
     #[must_use]
     pub const fn is_sent(self) -> bool {
-        !matches!(self, Self::Begun | Self::Fingerprint | Self::Response | Self::Held)
+        !matches!(self, Self::Begun | Self::Fingerprint | Self::Response | Self::Held | Self::Said)
     }
 }

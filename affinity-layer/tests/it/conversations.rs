@@ -52,9 +52,17 @@ impl Provider {
 type Service = BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, BoxError>;
 
 fn stacked<R: RouterService>(layer: AffinityLayer<MemoryStore, R>, provider: &Provider) -> Service {
+    unlinked(layer.body_ids([BodyId::PreviousResponseId]), provider)
+}
+
+/// The same without a setting that follows responses.
+fn unlinked<R: RouterService>(
+    layer: AffinityLayer<MemoryStore, R>,
+    provider: &Provider,
+) -> Service {
     let provider = provider.clone();
     let service = ServiceBuilder::new()
-        .layer(layer.body_ids([BodyId::PreviousResponseId]))
+        .layer(layer)
         .map_response(|response: Response<_>| response.map(Body::new))
         .layer(AnswerLayer::new())
         .layer(FailoverLayer::new())
@@ -203,15 +211,17 @@ async fn a_session_with_an_id_of_its_own_needs_no_links() {
 }
 
 #[tokio::test]
-async fn a_guessed_conversation_goes_on_by_its_responses() {
+async fn a_conversation_that_is_known_by_what_was_said_goes_on_by_its_responses() {
     let calls = Calls::default();
     let layer = layer(calls.router()).fingerprint(Fingerprint::new("secret"));
-    let service = stacked(layer, &Provider::default());
+    let service = unlinked(layer, &Provider::default());
     let (first, id) = ask(&service, begins()).await;
     assert_eq!(first, said("vendor/m1", false, "claimed"));
-    assert_eq!(ask(&service, begins()).await.0, said("vendor/m1", true, "hit"), "the guess");
+    let (stranger, other) = ask(&service, begins()).await;
+    assert_eq!(stranger, said("vendor/m2", false, "claimed"), "a stranger says the same");
     assert_eq!(ask(&service, follows(&id)).await.0, said("vendor/m1", true, "hit"));
-    assert_eq!(calls.count(), 1);
+    assert_eq!(ask(&service, follows(&other)).await.0, said("vendor/m2", true, "hit"));
+    assert_eq!(calls.count(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,8 @@
 //! Headers that strangers share, or that hold a credential, are refused as names of a session: sessions would
 //! be mixed, or a secret would become a key in the store.
 
+use std::sync::LazyLock;
+
 use affinity_layer::{BodyId, Fingerprint, agents::SubAgents, headers::SESSION_HEADERS};
 use http::{HeaderName, header};
 use secrecy::ExposeSecret;
@@ -90,14 +92,16 @@ pub(super) fn name(id: BodyId) -> &'static str {
     BODY_IDS.iter().find(|(_, known)| *known == id).map_or("?", |(name, _)| name)
 }
 
-/// How a session is guessed at, if it is.
+/// By which secret sessions are known that nothing names, if they are.
 pub(super) fn fingerprint(at: &At<'_>, cache: &SessionCache) -> Option<Fingerprint> {
     let fingerprint = at.get("fingerprint")?;
     let Some(secret) = fingerprint.get("secret") else {
         if matches!(cache, SessionCache::Redis(_)) {
             fingerprint.warn("without a secret, replicas do not find the same sessions");
         }
-        return Some(Fingerprint::random());
+        // One for the process, so that no session is lost when the configuration is read again.
+        static DRAWN: LazyLock<Fingerprint> = LazyLock::new(Fingerprint::random);
+        return Some(DRAWN.clone());
     };
     Some(Fingerprint::new(secret.secret()?.expose_secret()))
 }

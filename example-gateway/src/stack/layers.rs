@@ -125,7 +125,8 @@ pub(crate) fn call_limits(config: &Config) -> Limits {
 /// The headers that are for us and not for the providers.
 pub(crate) fn withheld(config: &Config) -> Vec<HeaderName> {
     let mut withheld: Vec<_> = config.routing.tenant_header.iter().cloned().collect();
-    let follows = config.routing.body_ids.contains(&BodyId::PreviousResponseId);
+    let follows = config.routing.body_ids.contains(&BodyId::PreviousResponseId)
+        || config.routing.fingerprint.is_some();
     if follows
         || config.routing.release == Release::FinalAnswer
         || config.admin.is_some()

@@ -239,7 +239,7 @@ async fn tenants_do_not_follow_each_other() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_nothing_is_known_by_its_opening() {
+async fn a_client_that_sends_nothing_is_known_by_what_was_said() {
     let served = start(&["fingerprint: {}"]).await;
     let chat = |opening: &str, turns: usize| {
         let mut messages = vec![json!({"role": "system", "content": "be brief"})];

@@ -1,4 +1,4 @@
-//! Conversations of Responses, and guesses, over replicas.
+//! Conversations of Responses, and those known by what was said, over replicas.
 
 use affinity_tests::models::{DEFAULT, ONE, TWO};
 use affinity_tests::redis::RedisServer;
@@ -83,12 +83,16 @@ async fn redis_shows_where_a_response_leads_and_with_a_secret_nothing() {
             let link: Value = serde_json::from_str(link.text().unwrap()).unwrap();
             assert_eq!(link["model_name"], format!("%begun={id}"));
         }
-        let mut seen = names.join(" ");
+        let (mut seen, mut lives) = (names.join(" "), Vec::new());
         for name in &names {
-            let ttl = redis.run(&["TTL", name]).await.integer().unwrap();
-            assert!((590..=600).contains(&ttl), "{name}: {ttl}");
+            lives.push(redis.run(&["TTL", name]).await.integer().unwrap());
             seen += redis.run(&["GET", name]).await.text().unwrap();
         }
+        // A pin is used again; a link is written once, and lives as long as a pin may.
+        lives.sort_unstable();
+        let expected = [590..=600, 86_390..=86_400];
+        let as_expected = lives.iter().zip(&expected).all(|(life, range)| range.contains(life));
+        assert!(as_expected && lives.len() == 2, "{lives:?}");
         assert_eq!(seen.contains("resp_raw"), shown, "{seen}");
         assert!(!pair.a.log().contains("resp_raw"), "{}", pair.a.log());
         let next = pair.b.ask(&turn("2", &json!("resp_raw"))).await;
@@ -97,12 +101,48 @@ async fn redis_shows_where_a_response_leads_and_with_a_secret_nothing() {
 }
 
 #[tokio::test]
-async fn replicas_with_one_secret_make_the_same_guess() {
+async fn replicas_with_one_secret_know_what_was_said() {
     let redis = RedisServer::start().await;
-    let pair = start(&redis, "", "fingerprint: {secret: of-all-replicas}").await;
-    let turn = turn("1", &Value::Null);
-    assert_eq!(pair.a.ask(&turn).await.affinity(), ("false", "claimed", ONE));
-    assert_eq!(pair.b.ask(&turn).await.affinity(), ("true", "hit", ONE));
-    let pair = start(&redis, "", "fingerprint: {secret: of-others}").await;
-    assert_eq!(pair.a.ask(&turn).await.affinity().1, "claimed");
+    let upstream = Upstream::start(|seen| {
+        let turn = seen.json()["messages"].as_array().map_or(0, Vec::len);
+        let who = seen.json()["metadata"]["who"].as_str().unwrap_or_default().to_owned();
+        let call = json!({"id": format!("call_{who}9a8b7c6d{turn}"), "type": "function"});
+        let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+        ok_json(&json!({"choices": [{"message": message, "finish_reason": "tool_calls"}]}))
+    });
+    let (upstream, router) = (upstream.await, ModelRouter::start().await);
+    let start = async |secret: &str| {
+        let url = redis.url();
+        let cache =
+            format!("session_cache: {{type: redis, url: '{url}', command_timeout_ms: 1000}}");
+        let setup = Setup::routed(&upstream, &router).routing(&cache);
+        let gateway = setup.routing(&format!("fingerprint: {{secret: {secret}}}")).start().await;
+        is_ready(&gateway).await;
+        gateway
+    };
+    let (a, b) = (start("of-all-replicas").await, start("of-all-replicas").await);
+    let talk = |who: &str, turns: usize| {
+        let mut messages = vec![json!({"role": "user", "content": "hello"})];
+        for n in 0..turns {
+            let id = format!("call_{who}9a8b7c6d{}", 2 * n + 1);
+            let call = json!({"id": id, "type": "function", "function": {"name": "f"}});
+            messages.push(json!({"role": "assistant", "content": null, "tool_calls": [call]}));
+            messages.push(json!({"role": "tool", "tool_call_id": id, "content": "4"}));
+        }
+        let members = json!({"model": DEFAULT, "messages": messages, "metadata": {"who": who}});
+        post("/v1/chat/completions", members)
+    };
+    assert_eq!(a.ask(&talk("one", 0)).await.affinity(), ("false", "claimed", ONE));
+    assert_eq!(b.ask(&talk("two", 0)).await.affinity(), ("false", "claimed", TWO));
+    // At once, and in turns: what leads on is stored before the client has the answer.
+    for turns in 1..8 {
+        let (one, other) = if turns % 2 == 0 { (&a, &b) } else { (&b, &a) };
+        assert_eq!(one.ask(&talk("one", turns)).await.affinity(), ("true", "hit", ONE), "{turns}");
+        assert_eq!(other.ask(&talk("two", turns)).await.affinity(), ("true", "hit", TWO));
+    }
+    // The pins, and the links of the latest answers alone.
+    let links = redis.run(&["KEYS", "plano:affinity:%said=*"]).await.items().len();
+    assert!(links <= 2 * 5, "{links}");
+    let stranger = start("of-others").await;
+    assert_eq!(stranger.ask(&talk("one", 8)).await.affinity().1, "claimed");
 }
