@@ -19,11 +19,12 @@ async fn serve(file: &str, provider: &Gateway) -> Gateway {
     Gateway::command(&arguments).await
 }
 
-async fn routes(file: &str, expected: &[(&str, Option<&str>, &str)]) {
+/// Asks for the default model, as the demos' clients do.
+async fn routes(file: &str, default: &str, expected: &[(&str, Option<&str>, &str)]) {
     let provider = provider().await;
     let gateway = serve(file, &provider).await;
     for (prompt, route, model) in expected {
-        let request = post("/v1/chat/completions", chat("openai/gpt-4o-mini", prompt));
+        let request = post("/v1/chat/completions", chat(default, prompt));
         let answer = gateway.ask(&request).await;
         assert_eq!(answer.affinity(), ("false", "none", *model), "{prompt}");
         assert_eq!(answer.header("x-plano-route"), *route, "{prompt}");
@@ -52,7 +53,7 @@ async fn the_pinning_demo_and_the_starter_route() {
             ("Write a function and generate the boilerplate code.", Some("code_generation"), code),
             ("Hi!", None, default),
         ];
-        routes(file, &three).await;
+        routes(file, default, &three).await;
     }
 }
 
@@ -67,7 +68,7 @@ async fn the_redis_demo_routes() {
         ),
         ("Hi!", None, "openai/gpt-4o-mini"),
     ];
-    routes("redis-demo.yaml", &three).await;
+    routes("redis-demo.yaml", "openai/gpt-4o-mini", &three).await;
 }
 
 /// The `data:` of each event of a stream.
