@@ -6,10 +6,17 @@
 //! 3. Messages are looked at from the newest on, and only as far as they are needed.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use affinity_layer::agents::without_harness;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::list::each;
+
+/// So many of the newest messages are looked at. A turn of an agent with more calls of tools is none that a
+/// router could judge.
+const MOST: usize = 16_384;
 
 /// The JSON around a message's text, in bytes; roughly `{"role":"assistant","content":""},`.
 const MESSAGE_FRAME: usize = 34;
@@ -80,8 +87,8 @@ pub(crate) fn ends(text: &str, limit: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{head} … {tail}"))
 }
 
-/// The messages of a body as they came, the oldest first; none if the body is not understood.
-pub(crate) fn items<'a>(path: &str, body: &'a [u8]) -> Vec<&'a RawValue> {
+/// The newest messages of a body as they came, the oldest of them first; none if the body is not understood.
+pub(crate) fn items<'a>(path: &str, body: &'a [u8]) -> VecDeque<&'a RawValue> {
     #[derive(Deserialize)]
     struct Body<'a> {
         #[serde(borrow)]
@@ -90,7 +97,9 @@ pub(crate) fn items<'a>(path: &str, body: &'a [u8]) -> Vec<&'a RawValue> {
         input: Option<&'a RawValue>,
     }
 
-    let Ok(Body { messages, input }) = serde_json::from_slice(body) else { return Vec::new() };
+    let Ok(Body { messages, input }) = serde_json::from_slice(body) else {
+        return VecDeque::new();
+    };
     let list = if path.ends_with("/responses") {
         input
     } else if path.ends_with("/messages") || path.ends_with("/chat/completions") {
@@ -98,12 +107,19 @@ pub(crate) fn items<'a>(path: &str, body: &'a [u8]) -> Vec<&'a RawValue> {
     } else {
         messages.or(input)
     };
-    let Some(list) = list else { return Vec::new() };
+    let Some(list) = list else { return VecDeque::new() };
     if list.get().starts_with('"') {
         // Responses takes a bare string for one user message.
-        return vec![list];
+        return VecDeque::from([list]);
     }
-    serde_json::from_str(list.get()).unwrap_or_default()
+    let mut newest = VecDeque::new();
+    let is_list = each(list, |item| {
+        if newest.len() == MOST {
+            newest.pop_front();
+        }
+        newest.push_back(item);
+    });
+    if is_list { newest } else { VecDeque::new() }
 }
 
 /// The message in `item`; `None` where neither user nor assistant says anything.
@@ -141,13 +157,17 @@ fn text(content: &RawValue) -> String {
     if let Ok(text) = serde_json::from_str(content.get()) {
         return text;
     }
-    let parts: Vec<&RawValue> = serde_json::from_str(content.get()).unwrap_or_default();
-    let texts = parts.into_iter().filter_map(|part| {
-        let part: Part = serde_json::from_str(part.get()).ok()?;
-        matches!(part.r#type.as_deref(), None | Some("text" | "input_text" | "output_text"))
-            .then_some(part.text)
+    let mut texts: Option<String> = None;
+    let is_list = each(content, |part| {
+        let Ok(part) = serde_json::from_str::<Part>(part.get()) else { return };
+        if matches!(part.r#type.as_deref(), None | Some("text" | "input_text" | "output_text")) {
+            match &mut texts {
+                None => texts = Some(part.text),
+                Some(texts) => texts.extend(["\n", &part.text]),
+            }
+        }
     });
-    texts.collect::<Vec<_>>().join("\n")
+    texts.filter(|_| is_list).unwrap_or_default()
 }
 
 #[cfg(test)]

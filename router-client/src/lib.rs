@@ -73,6 +73,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod lexical;
+mod list;
 mod llm;
 mod object;
 mod plano;

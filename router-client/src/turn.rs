@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::conversation::{self, Role};
+use crate::list::each;
 
 /// The types of parts that hold no text and that a user adds, in the three protocols.
 const ATTACHMENTS: [&str; 8] = [
@@ -45,12 +46,12 @@ pub fn opens_user_turn(path: &str, body: &[u8]) -> bool {
             // Instructions that a harness appends do not show who speaks.
             Some("system" | "developer") => {}
             Some("user") => {
-                let parts = part_types(item);
+                let parts = Parts::of(item);
                 // In Messages, the results of tools come in messages of the user.
-                if parts.iter().any(|part| part == "tool_result") {
+                if parts.tool_result {
                     return false;
                 }
-                if wrote(item) || parts.iter().any(|part| ATTACHMENTS.contains(&&**part)) {
+                if wrote(item) || parts.attachment {
                     return true;
                 }
                 // A harness may speak in a message of its own, after that of the user.
@@ -79,23 +80,37 @@ fn wrote(item: &RawValue) -> bool {
     conversation::message(item).is_some_and(|message| message.role == Role::User)
 }
 
-/// The types of the parts of a content that is a list.
-fn part_types(item: &RawValue) -> Vec<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Item<'a> {
-        #[serde(borrow)]
-        content: Vec<&'a RawValue>,
-    }
+/// What the parts of a content that is a list are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parts {
+    tool_result: bool,
+    attachment: bool,
+}
 
-    #[derive(Deserialize)]
-    struct Part<'a> {
-        #[serde(borrow)]
-        r#type: Cow<'a, str>,
-    }
+impl Parts {
+    fn of(item: &RawValue) -> Self {
+        #[derive(Deserialize)]
+        struct Item<'a> {
+            #[serde(borrow)]
+            content: &'a RawValue,
+        }
 
-    let parts = serde_json::from_str(item.get()).map_or(Vec::new(), |Item { content }| content);
-    let types = parts.into_iter().map(|part| serde_json::from_str(part.get()));
-    types.filter_map(|part| part.ok().map(|Part { r#type }| r#type)).collect()
+        #[derive(Deserialize)]
+        struct Part<'a> {
+            #[serde(borrow)]
+            r#type: Cow<'a, str>,
+        }
+
+        let mut found = Self::default();
+        let Ok(Item { content }) = serde_json::from_str(item.get()) else { return found };
+        let is_list = each(content, |part| {
+            if let Ok(Part { r#type }) = serde_json::from_str(part.get()) {
+                found.tool_result |= r#type == "tool_result";
+                found.attachment |= ATTACHMENTS.contains(&&*r#type);
+            }
+        });
+        if is_list { found } else { Self::default() }
+    }
 }
 
 #[cfg(test)]

@@ -64,18 +64,34 @@ impl Frames {
         within(self.0.write_all(frames)).await.is_ok()
     }
 
+    /// The next frame: its head and its payload; `None` when the connection has ended.
+    async fn next(&mut self) -> Option<([u8; 9], Vec<u8>)> {
+        let mut head = [0; 9];
+        within(self.0.read_exact(&mut head)).await.ok()?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        within(self.0.read_exact(&mut payload)).await.ok()?;
+        Some((head, payload))
+    }
+
+    /// The next part of a body; `None` when it has ended.
+    pub async fn data(&mut self) -> Option<Vec<u8>> {
+        loop {
+            match self.next().await? {
+                (head, payload) if head[3] == kind::DATA && !payload.is_empty() => {
+                    return Some(payload);
+                }
+                (head, _) if head[3] == kind::DATA && head[4] & END_STREAM > 0 => return None,
+                (head, _) if head[3] == kind::RST_STREAM => panic!("the stream was reset"),
+                _ => {}
+            }
+        }
+    }
+
     /// What comes of what was sent: the first answer, reset or end.
     pub async fn reply(&mut self) -> Reply {
         loop {
-            let mut head = [0; 9];
-            if within(self.0.read_exact(&mut head)).await.is_err() {
-                return Reply::Closed;
-            }
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let mut payload = vec![0; length as usize];
-            if within(self.0.read_exact(&mut payload)).await.is_err() {
-                return Reply::Closed;
-            }
+            let Some((head, payload)) = self.next().await else { return Reply::Closed };
             let code = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().expect("4"));
             match (head[3], head[4] & ACK) {
                 (kind::HEADERS, _) => return Reply::Status(status(&payload)),

@@ -17,11 +17,13 @@ pub(super) struct EventScanner {
     state: State,
     /// The last byte was a carriage return: a line feed after it belongs to it.
     after_return: bool,
+    /// The event has a line of data already.
+    has_data: bool,
 }
 
 impl Default for EventScanner {
     fn default() -> Self {
-        Self { state: State::Start(0), after_return: false }
+        Self { state: State::Start(0), after_return: false, has_data: false }
     }
 }
 
@@ -45,7 +47,7 @@ const FIELD: &[u8] = b"data:";
 impl EventScanner {
     /// Reads on, and calls `found` with each piece of data, and with `None` where an event ends.
     ///
-    /// An event with several `data` lines is found in as many pieces, without the line feeds between. Two
+    /// Several `data` lines of an event are found with a line feed between them, as the standard has it. Two
     /// empty lines in a row are two ends, so `found` must not take an end for an event with data.
     pub(super) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(Option<&[u8]>)) {
         let mut rest = self.start(bytes);
@@ -54,6 +56,7 @@ impl EventScanner {
             if matches!(byte, b'\r' | b'\n') {
                 if !(byte == b'\n' && after_return) {
                     if matches!(self.state, State::Field(0)) {
+                        self.has_data = false;
                         found(None);
                     }
                     self.state = State::Field(0);
@@ -65,7 +68,12 @@ impl EventScanner {
                 State::Field(seen) => {
                     self.state = match FIELD.get(seen) {
                         Some(expected) if *expected != byte => State::Skip,
-                        _ if seen + 1 == FIELD.len() => State::Data,
+                        _ if seen + 1 == FIELD.len() => {
+                            if std::mem::replace(&mut self.has_data, true) {
+                                found(Some(b"\n"));
+                            }
+                            State::Data
+                        }
                         _ => State::Field(seen + 1),
                     };
                     rest = after;

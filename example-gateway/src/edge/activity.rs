@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::guarded::LetGo;
+use super::guarded::Untaken;
 use crate::config::Limits;
 
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
@@ -30,8 +30,8 @@ pub(super) struct Activity {
     /// How much of the preface of HTTP/2 the connection began with; beyond its length once another byte
     /// came. HTTP/2 has frames that belong to no request, such as pings: they begin no head.
     preface: AtomicUsize,
-    /// The answers that HTTP/2 sends, some of which are over.
-    answers: Mutex<Vec<Weak<dyn LetGo>>>,
+    /// Of the answers that HTTP/2 sends, some of which are over.
+    untaken: Mutex<Vec<Weak<Untaken>>>,
 }
 
 /// What a look at a connection found.
@@ -55,7 +55,7 @@ impl Activity {
             since: AtomicU64::new(0),
             stuck: AtomicU64::new(0),
             preface: AtomicUsize::new(0),
-            answers: Mutex::default(),
+            untaken: Mutex::default(),
         })
     }
 
@@ -78,8 +78,7 @@ impl Activity {
                 None => return Look::Slow("reads nothing of what is sent"),
             }
         }
-        // After it, what no longer runs because of that is not counted.
-        next = next.min(self.let_go(limits.send_timeout));
+        next = next.min(self.end_untaken(limits.send_timeout));
         if self.running.load(Ordering::Relaxed) > 0 {
             return Look::Again(next);
         }
@@ -92,26 +91,26 @@ impl Activity {
         left.map_or(over, |left| Look::Again(next.min(left)))
     }
 
-    /// Lets go of the answers of which the client took nothing for `limit`. Returns the time for which no
-    /// other will have to go.
-    fn let_go(&self, limit: Duration) -> Duration {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Ends the streams of which the client took nothing for `limit`. Returns the time for which no other
+    /// will have to end.
+    fn end_untaken(&self, limit: Duration) -> Duration {
+        let mut untaken = self.untaken.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = limit;
-        answers.retain(|answer| {
-            let left = answer.upgrade().and_then(|answer| answer.let_go_after(limit));
+        untaken.retain(|answer| {
+            let left = answer.upgrade().and_then(|answer| answer.end_after(limit));
             next = next.min(left.unwrap_or(limit));
             left.is_some()
         });
         next
     }
 
-    /// Watches whether the client takes an answer.
-    pub(super) fn sends(&self, answer: Weak<dyn LetGo>) {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers.len() == answers.capacity() {
-            answers.retain(|answer| answer.strong_count() > 0);
+    /// Watches whether the client takes an answer of HTTP/2.
+    pub(super) fn sends(&self, answer: Weak<Untaken>) {
+        let mut untaken = self.untaken.lock().unwrap_or_else(PoisonError::into_inner);
+        if untaken.len() == untaken.capacity() {
+            untaken.retain(|answer| answer.strong_count() > 0);
         }
-        answers.push(answer);
+        untaken.push(answer);
     }
 
     /// Notes bytes that came from the client.

@@ -20,10 +20,10 @@ use axum::body::Body;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::request::Parts;
-use http::{Request, Response, Version};
-use hyper::body::{Body as _, Incoming};
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -35,7 +35,7 @@ use super::activity::{Activity, Look, Running};
 use super::begun::Begun;
 use super::browsers::Browsers;
 use super::gate;
-use super::guarded::Guarded;
+use super::guarded::{Guarded, Streams};
 use super::linger::Lingering;
 use super::noting::Noting;
 use super::switch::Switch;
@@ -75,7 +75,7 @@ pub(crate) struct Server {
     /// Whether every request carries its origin, as [`Peer`], and not only those that may be long.
     pub(crate) tells_peer: bool,
     pub(crate) limits: Limits,
-    pub(crate) http: Builder<TokioExecutor>,
+    pub(crate) http: Builder<Streams>,
     /// Whether each request has a line in the log.
     pub(crate) access_log: bool,
     /// Requests under way, those of all listeners.
@@ -87,8 +87,8 @@ pub(crate) struct Server {
 }
 
 /// hyper, with its limits.
-pub(crate) fn http(limits: &Limits) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+pub(crate) fn http(limits: &Limits) -> Builder<Streams> {
+    let mut builder = Builder::new(Streams);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
     builder.http1().max_buf_size(limits.header_bytes);
     if limits.header_count != Limits::default().header_count {
@@ -270,7 +270,6 @@ impl Server {
         let record = self.access_log.then(|| AccessRecord::begin(&mut parts));
         let body = Lingering::new(&parts, body, &activity);
         let protocol = Protocol::of(parts.uri.path());
-        let version = parts.version;
         let admitted = self.admit(&mut parts, taken);
         let reader = self.browsers.reader(&parts.headers);
         let refused = |error: ApiError| {
@@ -295,8 +294,8 @@ impl Server {
             response = record.follow(response);
         }
         let response = response.map(|body| Guarded::new(body, (running, place)));
-        if version == Version::HTTP_2 && !response.body().is_end_stream() {
-            activity.sends(response.body().watched());
+        if let Some(untaken) = response.body().untaken() {
+            activity.sends(untaken);
         }
         Ok(response)
     }

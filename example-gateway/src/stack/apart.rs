@@ -3,8 +3,10 @@
 //! What reads a body takes a nanosecond for each byte, or many where it is made to. On the thread of a
 //! connection all other clients of that thread would wait.
 
+use std::future::poll_fn;
 use std::num::NonZero;
 use std::sync::LazyLock;
+use std::task::Poll;
 use std::thread;
 
 use affinity_layer::{Rejection, affinity::ReadBody};
@@ -46,28 +48,31 @@ pub(crate) async fn apart<T: Send + 'static>(
     .await
 }
 
-/// The same for work that may wait, which takes a place only if it is `busy` all the time.
+/// The same for work that waits, as for an answer, after it has read the body: the part before its first wait
+/// is done apart. So a call that waits holds no thread and no place, however many there are.
 ///
 /// # Errors
 ///
 /// As [`apart`].
-pub(crate) async fn apart_async<T: Send + 'static>(
+pub(crate) async fn apart_until_it_waits<T: Send + 'static>(
     length: usize,
-    busy: bool,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, JoinError> {
     if length <= SMALL {
         return Ok(work.await);
     }
-    let place = if busy { PLACES.acquire().await.ok() } else { None };
     let runtime = Handle::current();
     // A thread of its own knows neither of the span nor of who listens.
-    let work = work.in_current_span().with_current_subscriber();
-    spawn_blocking(move || {
-        let _place = place;
-        runtime.block_on(work)
-    })
-    .await
+    let mut work = Box::pin(work.in_current_span().with_current_subscriber());
+    let begun = apart(length, move || {
+        let first = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx)));
+        (runtime.block_on(first), work)
+    });
+    match begun.await? {
+        (Poll::Ready(done), _) => Ok(done),
+        // Polled at once, it is woken here from now on.
+        (Poll::Pending, rest) => Ok(rest.await),
+    }
 }
 
 /// A request whose body is one goes through the affinity layer as it is: what was found in the body
@@ -99,11 +104,25 @@ mod tests {
         let thread = |length| apart(length, || thread::current().id());
         assert_eq!(thread(SMALL).await.unwrap(), here);
         assert_ne!(thread(SMALL + 1).await.unwrap(), here);
-        for busy in [true, false] {
-            let thread = |length| apart_async(length, busy, async { thread::current().id() });
-            assert_eq!(thread(SMALL).await.unwrap(), here);
-            assert_ne!(thread(SMALL + 1).await.unwrap(), here);
-        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_waits_begins_on_another_thread_and_goes_on_here() {
+        let here = thread::current().id();
+        let work = async || {
+            let began = thread::current().id();
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            (began, thread::current().id())
+        };
+        assert_eq!(apart_until_it_waits(SMALL, work()).await.unwrap(), (here, here));
+        let (began, ended) = apart_until_it_waits(SMALL + 1, work()).await.unwrap();
+        assert_ne!(began, here);
+        assert_eq!(ended, here);
+        // Those that wait hold no place, of which there are as many as half of the processors.
+        let all = (0..1000).map(|_| apart_until_it_waits(SMALL + 1, work()));
+        let began = tokio::time::Instant::now();
+        futures_util::future::join_all(all).await;
+        assert_eq!(began.elapsed().as_secs(), 1);
     }
 
     #[tokio::test]

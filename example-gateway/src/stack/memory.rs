@@ -1,7 +1,8 @@
 //! The memory that the bodies of all requests share.
 //!
-//! 1. Bytes are taken as they arrive: a length that is only declared takes nothing. They are given back
-//!    when the last part of the body is dropped, so when no attempt can need it any more.
+//! 1. Bytes are taken as they arrive, with what is set aside for those that follow, which is as much again
+//!    at most, or 64 KiB: a length that is only declared takes nothing. They are given back when the last
+//!    part of the body is dropped, so when no attempt can need it any more.
 //! 2. Bodies of up to [`SMALL`] bytes have an eighth of the memory to themselves: large ones cannot keep
 //!    them out.
 //! 3. One client holds at most a quarter in large bodies.
@@ -225,6 +226,16 @@ impl Held {
             body.bytes = self.bytes;
         }
         Ok(())
+    }
+
+    /// Gives back all but `bytes`.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        let less = self.bytes.saturating_sub(bytes);
+        self.bytes -= less;
+        match self.place {
+            Place::Small => self.memory.give_small(less),
+            Place::Large { .. } => self.memory.give_large(self.client, less),
+        }
     }
 
     /// Moves to the memory of large bodies what was held as a small one.

@@ -5,53 +5,74 @@
 //! candidates can take this request. A candidate that cannot is put behind those that can and not left out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use affinity_layer::{
     BoxError, ModelName, RouteDecision, RouteRequest, RouterService, ext::RequestedModel,
 };
-use router_client::{LexicalRouter, LlmRouter, PlanoRouter, Preferences, RouterClient};
+use router_client::{
+    ErrorKind, LexicalRouter, LlmRouter, PlanoRouter, Preferences, RouterClient, RouterError,
+};
 use secrecy::ExposeSecret;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tower::util::MapRequest;
 use tower::{Service, ServiceExt};
 
 use crate::config::{Config, Router};
 use crate::extensions::RouterClock;
 use crate::protocol::Protocol;
-use crate::stack::apart::apart_async;
+use crate::stack::apart::apart_until_it_waits;
+use crate::stack::memory::SMALL;
 use crate::telemetry::context;
 use crate::upstream::providers::Upstreams;
+
+/// Decisions about long bodies at a time, of the 64 that a [`RouterClient`] allows: those about small ones
+/// never wait for them.
+const LONG_AT_A_TIME: usize = 32;
+
+/// Time for the router that asks nobody. All that it waits for is a thread to read a long body.
+const LEXICAL_TIME: Duration = Duration::from_secs(30);
 
 /// The configured router within its limits. Of its candidates, those that can take the request come
 /// first, and without one any configured model that can; the others stay behind them, for the next
 /// request of the session may be of another kind.
 pub(crate) fn router(config: &Config, upstreams: Arc<Upstreams>) -> impl RouterService + use<> {
     let preferences = Preferences::new(config.preferences.iter().cloned());
-    let is_local = matches!(config.routing.router, Router::Lexical);
     let client = match &config.routing.router {
         Router::Lexical => {
-            RouterClient::builder(LexicalRouter::new(preferences)).in_process().build()
+            let router = reading_apart(LexicalRouter::new(preferences));
+            RouterClient::builder(router).in_process().timeout(LEXICAL_TIME).build()
         }
-        Router::Llm { url, model, access_key, timeout } => {
+        Router::Llm { url, model, access_key, timeout: limit } => {
             let mut router = LlmRouter::new(url.clone(), model, preferences);
             if let Some(key) = access_key {
                 router = router.bearer(key.expose_secret());
             }
-            RouterClient::builder(traced(router)).timeout(*timeout).build()
+            RouterClient::builder(traced(reading_apart(router))).timeout(*limit).build()
         }
-        Router::Plano { url, timeout } => {
+        Router::Plano { url, timeout: limit } => {
+            // It sends the body as it is.
             let router = traced(PlanoRouter::new(url.clone()));
-            RouterClient::builder(router).timeout(*timeout).build()
+            RouterClient::builder(router).timeout(*limit).build()
         }
     };
+    let patience = match &config.routing.router {
+        Router::Lexical => LEXICAL_TIME,
+        Router::Llm { timeout: limit, .. } | Router::Plano { timeout: limit, .. } => *limit,
+    };
+    let long = Arc::new(Semaphore::new(LONG_AT_A_TIME));
     tower::service_fn(move |request: RouteRequest| {
-        let (mut client, upstreams) = (client.clone(), upstreams.clone());
+        let (mut client, upstreams, long) = (client.clone(), upstreams.clone(), long.clone());
         async move {
+            let _place = match request.body.len() > SMALL {
+                true => Some(timeout(patience, long.acquire_owned()).await?),
+                false => None,
+            };
             let parts = request.parts.clone();
             let protocol = Protocol::of(parts.uri.path());
             let timed = RouterClock::start(&parts.extensions);
-            let length = request.body.len();
-            let call = async move { client.ready().await?.call(request).await };
-            let mut decision = apart_async(length, is_local, call).await??;
+            let mut decision = client.ready().await?.call(request).await?;
             drop(timed);
             let speaks = |model: &ModelName| upstreams.speaks(model, protocol);
             decision.models.sort_by_key(|model| (!upstreams.takes(model, &parts), !speaks(model)));
@@ -66,6 +87,28 @@ pub(crate) fn router(config: &Config, upstreams: Arc<Upstreams>) -> impl RouterS
                 decision.models.insert(0, able);
             }
             Ok::<RouteDecision, BoxError>(decision)
+        }
+    })
+}
+
+/// A router that reads a long body apart from the threads that serve clients. It is below the limits of the
+/// [`RouterClient`], where the body is read by the first poll.
+fn reading_apart<R>(
+    router: R,
+) -> impl Service<RouteRequest, Response = RouteDecision, Error = RouterError, Future: Send> + Clone
+where
+    R: Service<RouteRequest, Response = RouteDecision, Error = RouterError, Future: Send>,
+    R: Clone + Send + Sync + 'static,
+{
+    tower::service_fn(move |request: RouteRequest| {
+        let mut router = router.clone();
+        let length = request.body.len();
+        async move {
+            let decided = async move { router.ready().await?.call(request).await };
+            let done = apart_until_it_waits(length, decided).await;
+            done.unwrap_or_else(|ended| {
+                Err(RouterError::new(ErrorKind::Malformed).with_source(ended))
+            })
         }
     })
 }

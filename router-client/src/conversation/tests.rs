@@ -168,3 +168,17 @@ fn ends_cut_between_characters() {
     assert_eq!(ends("short", 5), "short");
     assert_eq!(ends("", 0), "");
 }
+
+#[test]
+fn of_a_list_of_millions_the_newest_are_looked_at() {
+    let body = format!(
+        r#"{{"messages":[{{"role":"user","content":"old"}},{}{{"role":"user","content":"new"}}]}}"#,
+        "1,".repeat(2_000_000)
+    );
+    assert_eq!(items("/v1/chat/completions", body.as_bytes()).len(), MOST);
+    assert_eq!(last_user_text("/v1/chat/completions", body.as_bytes()).as_deref(), Some("new"));
+    let content =
+        format!(r#"[{}{{"text":"a"}},{{"text":""}},{{"text":"b"}}]"#, "1,".repeat(99_999));
+    let content = RawValue::from_string(content).unwrap();
+    assert_eq!(text(&content), "a\n\nb");
+}

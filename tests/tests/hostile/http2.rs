@@ -1,5 +1,7 @@
 //! HTTP/2 by frames, as attackers send it.
 
+use std::time::Duration;
+
 use affinity_tests::h2::{END_HEADERS, END_STREAM, Frames, Reply, fields, frame, kind};
 use affinity_tests::until;
 
@@ -141,27 +143,55 @@ async fn the_host_of_a_request_is_one() {
 }
 
 #[tokio::test]
-async fn streams_that_are_not_read_let_go_of_their_places() {
+async fn streams_that_are_not_read_are_reset_and_let_go_of_their_places() {
     let limits = "limits: {max_requests: 3, send_timeout_ms: 500}";
     let (upstream, gateway) = with(|setup| setup.line(limits)).await;
-    let mut frames = Frames::open(gateway.address()).await;
-    // A window of 0 for each stream.
-    frames.send(&frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).await;
-    for stream in [1, 3, 5] {
-        frames.send(&post(stream, &[])).await;
+    let mut connections = Vec::new();
+    // With no window, all of an answer waits; with a small one, its rest does, which the server has given
+    // away by then, its end included.
+    for window in [0, 1, 30] {
+        let mut frames = Frames::open(gateway.address()).await;
+        frames.send(&frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, window])).await;
+        let before = upstream.count();
+        for stream in [1, 3, 5] {
+            frames.send(&post(stream, &[])).await;
+            assert_eq!(frames.reply().await, Reply::Status(200));
+        }
+        until(async || upstream.count() == before + 3).await;
+        // All places are taken.
+        assert_eq!(gateway.ask(&turn()).await.status, 503, "{window}");
+        // CANCEL: not for a fault of the client, who may ask again.
+        for _ in 0..3 {
+            assert_eq!(frames.reply().await, Reply::Reset(8), "{window}");
+        }
+        until(async || gateway.ask(&turn()).await.status == 200).await;
+        connections.push(frames);
+    }
+    // The connections live on, and so do their other streams.
+    for frames in &mut connections {
+        frames.send(&frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0])).await;
+        frames.send(&post(7, &[])).await;
         assert_eq!(frames.reply().await, Reply::Status(200));
     }
-    until(async || upstream.count() == 3).await;
-    // All that is asked for meanwhile is to go on with the connection.
-    let pinging = tokio::spawn(async move {
-        let mut pace = tokio::time::interval(std::time::Duration::from_millis(50));
-        while frames.send(&frame(kind::PING, 0, 0, &[7; 8])).await {
-            pace.tick().await;
-        }
-    });
-    until(async || gateway.ask(&turn()).await.status == 200).await;
-    assert!(!pinging.is_finished(), "the connection is still there");
-    pinging.abort();
+}
+
+#[tokio::test]
+async fn the_whole_answer_comes_however_small_the_window() {
+    let (_upstream, gateway) = with(|setup| setup.line("limits: {send_timeout_ms: 500}")).await;
+    let mut frames = Frames::open(gateway.address()).await;
+    frames.send(&frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1])).await;
+    frames.send(&post(1, &[])).await;
+    assert_eq!(frames.reply().await, Reply::Status(200));
+    // More slowly than the time limit is for all of it, and yet some of it in time.
+    let (mut body, mut pace) = (Vec::new(), tokio::time::interval(Duration::from_millis(20)));
+    while let Some(piece) = frames.data().await {
+        body.extend(piece);
+        pace.tick().await;
+        frames.send(&frame(kind::WINDOW_UPDATE, 0, 1, &1_u32.to_be_bytes())).await;
+    }
+    assert!(body.len() > 30, "so it took longer than the limit");
+    let answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert!(answer.is_object());
 }
 
 #[tokio::test]

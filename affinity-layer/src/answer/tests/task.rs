@@ -121,6 +121,9 @@ fn an_answer_is_over_with_the_byte_that_says_so() {
     }
     for other in [
         "data: [DONE",
+        // The lines of an event are apart by a line feed.
+        "data: [DONE\ndata:]",
+        "data: {\"type\":\"message\ndata:_stop\"}",
         "data: \"[DONE]\"",
         "data: x[DONE]",
         "event: message_stop",

@@ -7,7 +7,7 @@
 use std::pin::{Pin, pin};
 
 use axum::BoxError;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use http_body::{Body, Frame};
@@ -16,10 +16,7 @@ use http_body_util::{BodyExt, Limited};
 use super::coding::{self, Coding};
 use crate::config::Limits;
 use crate::error::ApiError;
-use crate::stack::memory::Held;
-
-/// The most that a declared length makes us set aside before the bytes are there: 1 MiB.
-const RESERVED: usize = 1 << 20;
+use crate::stack::memory::{Held, SMALL};
 
 /// How the body is compressed. Refuses what is not JSON in UTF-8, or what two readers would take for two
 /// things.
@@ -150,28 +147,45 @@ where
     B: Body<Data = Bytes>,
 {
     let mut body = pin!(body);
-    let mut whole = BytesMut::new();
+    let mut whole = Vec::new();
     while let Some(frame) = next(body.as_mut(), held.as_deref()).await? {
         let Ok(data) = frame.into_data() else { continue };
         if data.len() > limit.saturating_sub(whole.len()) {
             return Err(Stopped::TooLarge);
         }
-        if let Some(held) = &mut held {
-            held.grow(data.len()).await.map_err(Stopped::NoMemory)?;
-        }
         if whole.is_empty() && body.is_end_stream() {
+            if let Some(held) = &mut held {
+                held.grow(data.len()).await.map_err(Stopped::NoMemory)?;
+            }
             return Ok(data);
         }
-        if whole.capacity() - whole.len() < data.len() {
-            let rest = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-            // What has come is a pledge for as much again: so a length that is only declared sets little
-            // aside, and a long body is moved a few times and not at every step.
-            whole.reserve(data.len() + rest.min(RESERVED.max(whole.len())));
+        let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        let capacity = set_aside(whole.len() + data.len(), declared).min(limit);
+        if capacity > whole.capacity() {
+            if let Some(held) = &mut held {
+                held.grow(capacity - whole.capacity()).await.map_err(Stopped::NoMemory)?;
+            }
+            whole.reserve_exact(capacity - whole.len());
         }
         // Copied at once, so that the server reads on into the memory that it has.
         whole.extend_from_slice(&data);
     }
-    Ok(whole.freeze())
+    if let Some(held) = held {
+        whole.shrink_to_fit();
+        held.shrink_to(whole.len());
+    }
+    Ok(whole.into())
+}
+
+/// How much is set aside for a body of which `come` bytes are there, and `rest` more are declared. What has
+/// come is a pledge for as much again, so that a length that is only declared sets little aside, and a long
+/// body is moved a few times and not at every step. All of it counts as held.
+fn set_aside(come: usize, rest: usize) -> usize {
+    match rest {
+        // None is declared: more may come or not.
+        0 => come + come / 4,
+        rest => come.saturating_add(rest.min(SMALL.max(come))),
+    }
 }
 
 /// The next part of a body, unless it has to make room for that of a faster client.

@@ -38,6 +38,18 @@ async fn memory_is_given_back_with_the_last_part_of_a_body() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_set_aside_and_not_needed_is_given_back() {
+    let memory = BodyMemory::new(TOTAL);
+    for (size, needed) in [(KIB, 100), (100 * KIB, 80 * KIB), (100 * KIB, 100 * KIB)] {
+        let mut held = holding(&memory, 1, size).await.unwrap();
+        held.shrink_to(needed);
+        assert_eq!(used(&memory).0 + used(&memory).1, needed);
+        drop(held);
+        assert_eq!(used(&memory), (0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_grows_beyond_64_kib_leaves_the_memory_of_small_ones() {
     let memory = BodyMemory::new(TOTAL);
     let mut held = holding(&memory, 1, SMALL).await.unwrap();
