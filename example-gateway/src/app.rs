@@ -15,6 +15,7 @@
 use std::sync::Arc;
 
 use affinity_layer::affinity::SharedFlights;
+use affinity_layer::cooldown::Cooldowns;
 use affinity_layer::ext::Probe;
 use affinity_layer::{AnswerLayer, ModelName};
 use axum::body::Body;
@@ -81,6 +82,7 @@ struct Lasting {
     flights: SharedFlights,
     board: Board,
     drains: Arc<Drains>,
+    cooldowns: Cooldowns,
     metrics: Metrics,
     memory: BodyMemory,
     /// The bytes of the memory.
@@ -106,6 +108,7 @@ impl Lasting {
             sessions,
             flights: SharedFlights::default(),
             drains,
+            cooldowns: Cooldowns::new(),
             metrics,
             memory: BodyMemory::new(memory_bytes),
             memory_bytes,
@@ -154,11 +157,11 @@ impl App {
 
     fn build(config: &Config, lasting: Lasting) -> std::io::Result<Self> {
         let upstreams = Upstreams::new(config).with_drains(lasting.drains.clone());
-        let upstreams = Arc::new(upstreams);
+        let upstreams = Arc::new(upstreams.with_cooldowns(&lasting.cooldowns));
         let router = RouterState::default();
         let mut endpoints = model_endpoints(&upstreams);
         endpoints.extend(session_endpoints(config, &upstreams, &lasting, &router)?);
-        endpoints.extend(health_endpoints(&lasting, router));
+        endpoints.extend(health_endpoints(&lasting, router, &upstreams));
         // Nothing fails from here on.
         let steered = config.admin.as_ref().zip(lasting.turns.clone());
         let admin = steered.map(|(settings, (turns, live))| {
@@ -285,12 +288,22 @@ fn session_endpoints(
 }
 
 /// What anyone may ask: whether the gateway lives, can serve, and how it does.
-fn health_endpoints(lasting: &Lasting, router: RouterState) -> [Endpoint; 3] {
+fn health_endpoints(
+    lasting: &Lasting,
+    router: RouterState,
+    upstreams: &Arc<Upstreams>,
+) -> [Endpoint; 3] {
     let Lasting { metrics, sessions, condition, .. } = lasting;
-    let readiness = Readiness { sessions: sessions.clone(), router, condition: condition.clone() };
+    let readiness = Readiness {
+        sessions: sessions.clone(),
+        router,
+        upstreams: upstreams.clone(),
+        condition: condition.clone(),
+    };
     let alive = get(|| async { Json(json!({"status": "ok"})) });
     let ready = get(ready).with_state(readiness);
-    let scrape = get(scrape).with_state((metrics.clone(), sessions.clone()));
+    let state = (metrics.clone(), sessions.clone(), upstreams.clone());
+    let scrape = get(scrape).with_state(state);
     [
         Endpoint::new("/healthz", GET, alive).open_to(Access::Anywhere),
         Endpoint::new("/readyz", GET, ready).open_to(Access::Anywhere),

@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 
 use affinity_layer::Rejection;
-use affinity_layer::ext::{LastingFailure, NotReached, SecondChance};
+use affinity_layer::ext::{LastingFailure, NotReached, Replaced, SecondChance, TimedOut};
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
@@ -39,8 +39,12 @@ enum Failure {
     SecondChance,
     /// There was no connection to the provider.
     NotReached,
+    /// There was no answer in time; whether others had one from the same address.
+    TimedOut { is_silent: bool },
     /// The model has failed, and will again.
     Lasting,
+    /// The same, by an answer that the client does not see.
+    Replaced(Replaced),
 }
 
 /// Whether the same request may succeed later. The status alone makes clients try again.
@@ -110,6 +114,16 @@ impl ApiError {
         Self { failure: Failure::NotReached, ..self }
     }
 
+    /// Says that there was no answer in time, and whether nobody had one meanwhile.
+    pub(crate) fn timed_out(self, is_silent: bool) -> Self {
+        Self { failure: Failure::TimedOut { is_silent }, ..self }
+    }
+
+    /// The same as [`lasting`](Self::lasting), in place of what the provider has answered.
+    pub(crate) fn in_place_of(self, answer: Replaced) -> Self {
+        Self { failure: Failure::Replaced(answer), retry: Retry::Never, ..self }
+    }
+
     /// Asks for another model, and tells a client that gets it after all not to try again.
     pub(crate) fn lasting(self) -> Self {
         Self { failure: Failure::Lasting, retry: Retry::Never, ..self }
@@ -145,7 +159,14 @@ impl ApiError {
             Failure::Usual => {}
             Failure::SecondChance => drop(response.extensions_mut().insert(SecondChance)),
             Failure::NotReached => drop(response.extensions_mut().insert(NotReached)),
+            Failure::TimedOut { is_silent } => {
+                response.extensions_mut().insert(TimedOut { is_silent });
+            }
             Failure::Lasting => drop(response.extensions_mut().insert(LastingFailure)),
+            Failure::Replaced(answer) => {
+                response.extensions_mut().insert(LastingFailure);
+                response.extensions_mut().insert(answer);
+            }
         }
         response
     }

@@ -4,6 +4,7 @@
 //! proxy      a request with its model → its provider, and the answer back
 //!  ├ providers   which provider that is, and what a client may call a model
 //!  ├ drains      which models get no new sessions
+//!  ├ targets     what of a provider can cool down
 //!  ├ watch       the span and the counts of the call
 //!  ├ stall       an answer that stops halfway
 //!  └ hop         headers that end at each hop
@@ -17,4 +18,5 @@ pub(crate) mod hop;
 pub(crate) mod providers;
 pub(crate) mod proxy;
 mod stall;
+pub(crate) mod targets;
 pub(crate) mod watch;

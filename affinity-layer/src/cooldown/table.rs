@@ -108,6 +108,14 @@ pub struct CoolingTarget {
     pub is_tried: bool,
 }
 
+impl CoolingTarget {
+    /// Whether requests pass it over now: the time is not over, or another request tries it.
+    #[must_use]
+    pub fn is_passed_over(&self) -> bool {
+        self.is_tried || !self.left.is_zero()
+    }
+}
+
 impl Table {
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()

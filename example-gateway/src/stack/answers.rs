@@ -76,6 +76,7 @@ fn speaks_anthropic(headers: &HeaderMap) -> bool {
 pub(crate) struct Readiness {
     pub(crate) sessions: Sessions,
     pub(crate) router: RouterState,
+    pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) condition: Condition,
 }
 
@@ -84,7 +85,7 @@ pub(crate) struct Readiness {
 /// is required and cannot be read, this replica can serve no session, but another one perhaps can: 503.
 /// So is one that stops. A router that fails degrades every replica alike.
 pub(crate) async fn ready(State(readiness): State<Readiness>) -> (StatusCode, Json<Value>) {
-    let Readiness { sessions, router, condition } = readiness;
+    let Readiness { sessions, router, upstreams, condition } = readiness;
     let (mut code, mut status, store) = store_part(&sessions);
     if router.is_failing() && status == "ready" {
         status = "degraded";
@@ -104,11 +105,20 @@ pub(crate) async fn ready(State(readiness): State<Readiness>) -> (StatusCode, Js
     });
     let body = json!({
         "status": status,
-        "parts": {"store": store, "router": router.text()},
+        "parts": {"store": store, "router": router.text(), "models": models_part(&upstreams)},
         "redis_calls": calls,
         "configuration": condition.configuration_json(false),
     });
     (code, Json(body))
+}
+
+/// Other models serve meanwhile, so those that cool down make this replica no less ready.
+fn models_part(upstreams: &Upstreams) -> String {
+    let cooling: Vec<_> = upstreams.passed_over().into_iter().collect();
+    match cooling.is_empty() {
+        true => "ready".to_owned(),
+        false => format!("cooling down: {}", cooling.join(", ")),
+    }
 }
 
 fn store_part(sessions: &Sessions) -> (StatusCode, &'static str, String) {
@@ -134,9 +144,10 @@ fn store_part(sessions: &Sessions) -> (StatusCode, &'static str, String) {
 
 /// What was counted so far.
 pub(crate) async fn scrape(
-    State((metrics, sessions)): State<(Metrics, Sessions)>,
+    State((metrics, sessions, upstreams)): State<(Metrics, Sessions, Arc<Upstreams>)>,
 ) -> Response<Body> {
     metrics::sessions(sessions.place(), sessions.len(), sessions.unready().as_ref());
+    metrics::cooling(upstreams.targets());
     let Scrape { text, place } = metrics.scrape();
     let length = HeaderValue::from(text.len());
     let body = Full::new(text).map_frame(move |frame| {

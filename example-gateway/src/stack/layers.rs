@@ -62,6 +62,9 @@ pub(crate) fn affinity(
             upstreams.elsewhere(request, selection.model(), selection.candidates())
         });
     }
+    if routing.failover {
+        layer = layer.cooldowns(upstreams.cooldowns());
+    }
     if let Some(sub_agents) = routing.agents {
         layer = layer.agents(sub_agents).model_lanes(routing.model_lanes);
     }
@@ -108,11 +111,12 @@ pub(crate) fn answer(config: &Config, recorder: Option<TurnRecorder>) -> AnswerL
 }
 
 pub(crate) fn failover(config: &Config, upstreams: &Arc<Upstreams>) -> Option<FailoverLayer> {
+    let cooldowns = upstreams.cooldowns().clone();
     let upstreams = upstreams.clone();
     let usable = move |request: &Parts, model: &ModelName| {
         upstreams.takes(model, request) && !upstreams.drains().holds(model)
     };
-    config.routing.failover.then(|| FailoverLayer::new().usable(usable))
+    config.routing.failover.then(|| FailoverLayer::new().usable(usable).cooldowns(&cooldowns))
 }
 
 /// The limits of a call to a provider. Without failover nobody could take over from an answer that

@@ -3,6 +3,7 @@
 //! Labels are paths, statuses and models of the configuration; nothing that a client may choose
 //! makes a new series.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -30,6 +31,7 @@ const TOKENS: &str = "gateway_tokens_total";
 const WITHOUT_USAGE: &str = "gateway_turns_without_usage_total";
 const VERDICTS: &str = "gateway_pin_verdicts_total";
 const SESSIONS: &str = "gateway_sessions";
+const COOLING: &str = "gateway_target_cooling";
 const LOST_LINES: &str = "gateway_log_lines_lost_total";
 const RELOADS: &str = "gateway_config_reloads_total";
 const RELOADED: &str = "gateway_config_last_reload_successful";
@@ -162,6 +164,7 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
     describe_counter!(RELOADS, Unit::Count, "Reloads of the configuration, by result.");
     describe_gauge!(RELOADED, "0 while the last reload of the configuration was rejected, else 1.");
     describe_gauge!(SESSIONS, Unit::Count, "Pins in this process, by store.");
+    describe_gauge!(COOLING, "1 while a target of the configuration cools down, by kind and name.");
     describe_gauge!(STORE_UNREADY, "1 for the cause why gateway_store_ready is 0.");
     describe_gauge!(STORE_READY, "1 while sessions are kept where the configuration says, else 0.");
     Ok(handle)
@@ -212,6 +215,19 @@ pub(crate) fn sessions(store: &'static str, count: usize, unready: Option<&Unrea
     for cause in Unready::LABELS {
         let is_this = unready.is_some_and(|unready| unready.label() == *cause);
         gauge!(STORE_UNREADY, "cause" => *cause).set(flag(is_this));
+    }
+}
+
+/// Which targets of the configuration cool down, and which do not.
+pub(crate) fn cooling<'a>(targets: impl Iterator<Item = (&'static str, &'a str, bool)>) {
+    static SHOWN: Mutex<BTreeMap<(&str, String), bool>> = Mutex::new(BTreeMap::new());
+    let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    // One that has left the configuration must not stay as it was last.
+    shown.values_mut().for_each(|cools| *cools = false);
+    shown.extend(targets.map(|(kind, target, cools)| ((kind, target.to_owned()), cools)));
+    for ((kind, target), cools) in &*shown {
+        let gauge = gauge!(COOLING, "kind" => *kind, "target" => target.clone());
+        gauge.set(if *cools { 1.0 } else { 0.0 });
     }
 }
 

@@ -7,9 +7,10 @@
 //! A name is looked up in this order: `auto`; an alias, a full name, the bare id of a model, of which the
 //! first entry counts; a full name or a bare id that a wildcard covers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use affinity_layer::cooldown::{Cooldowns, CoolingTarget, TargetKind};
 use affinity_layer::ext::{AnyModel, RequestedModel};
 use affinity_layer::{ModelName, PinnedModel};
 use http::request::Parts;
@@ -20,6 +21,7 @@ use crate::config::{Config, Inputs, Protocols, Provider, of_wildcard};
 use crate::error::ApiError;
 use crate::protocol::Protocol;
 use crate::upstream::drains::Drains;
+use crate::upstream::targets;
 
 /// Who serves what is no model of a provider.
 const GATEWAY: &str = "gateway";
@@ -37,6 +39,9 @@ pub(crate) struct Upstreams {
     known: Vec<ModelName>,
     default: Option<ModelName>,
     drains: Arc<Drains>,
+    cooldowns: Cooldowns,
+    /// What can cool down, each with the models that it takes along.
+    targets: BTreeMap<(TargetKind, String), Vec<ModelName>>,
 }
 
 /// A model that a client asks for.
@@ -86,6 +91,8 @@ impl Upstreams {
             known,
             default: default.map(|provider| provider.model.clone()),
             drains: Arc::default(),
+            cooldowns: targets::named(Cooldowns::new(), &providers),
+            targets: targets::all(&providers),
             providers,
         }
     }
@@ -94,6 +101,12 @@ impl Upstreams {
     #[must_use]
     pub(crate) fn with_drains(self, drains: Arc<Drains>) -> Self {
         Self { drains, ..self }
+    }
+
+    /// The same with what is in `cooldowns`, which outlive a configuration.
+    #[must_use]
+    pub(crate) fn with_cooldowns(self, cooldowns: &Cooldowns) -> Self {
+        Self { cooldowns: targets::named(cooldowns.clone(), &self.providers), ..self }
     }
 
     /// The models as they are configured, wildcards included.
@@ -152,6 +165,34 @@ impl Upstreams {
         &self.drains
     }
 
+    /// What was learned of providers that failed.
+    pub(crate) fn cooldowns(&self) -> &Cooldowns {
+        &self.cooldowns
+    }
+
+    /// Every target of the configuration by its kind and name, and whether it is passed over now.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = (&'static str, &str, bool)> {
+        let cooling = self.cooldowns.list();
+        self.targets.keys().map(move |(kind, name)| {
+            let is_this = |cooling: &CoolingTarget| {
+                (cooling.target.kind(), cooling.target.name()) == (*kind, name)
+            };
+            let cools = cooling.iter().any(|cooling| is_this(cooling) && cooling.is_passed_over());
+            (kind.as_str(), name.as_str(), cools)
+        })
+    }
+
+    /// The configured models that are passed over now.
+    pub(crate) fn passed_over(&self) -> BTreeSet<&str> {
+        let cooling = self.cooldowns.list();
+        let cooling = cooling.iter().filter(|cooling| cooling.is_passed_over());
+        let models = cooling.filter_map(|cooling| {
+            let target = &cooling.target;
+            self.targets.get(&(target.kind(), target.name().to_owned()))
+        });
+        models.flatten().map(ModelName::as_str).collect()
+    }
+
     /// What a request falls back to instead of `model`: what was named for it, else the default, else
     /// any that speaks the protocol; `None` where all are drained.
     pub(crate) fn in_place_of(
@@ -208,7 +249,8 @@ impl Upstreams {
         let found = found.filter(|(_, provider)| provider.speaks(protocol));
         let (place, provider) = found.ok_or_else(|| {
             let text = "no provider of the model speaks the protocol of this path";
-            ApiError::invalid("protocol_not_supported", text)
+            // A failure of the candidate, so that a pin that was just made for it goes.
+            ApiError::invalid("protocol_not_supported", text).lasting()
         })?;
         Ok(Target { model, provider, place })
     }

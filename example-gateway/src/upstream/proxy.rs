@@ -13,11 +13,13 @@
 //!
 //! There is no retry here: failover has the whole request, and this has one attempt.
 
+mod address;
 mod form;
 mod pool;
 mod refusal;
 mod target;
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -37,13 +39,15 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::crypto::ring::default_provider;
 use rustls::{ClientConfig, RootCertStore};
 use thread_local::ThreadLocal;
+use tokio::time::Instant;
 use tower::Service;
 use tracing::Instrument;
 
+use self::address::Address;
 use self::pool::{Connector, Failure, Lent, Pool};
 use self::target::Target;
 use crate::body::{Envelope, Slices};
-use crate::config::Limits;
+use crate::config::{Limits, Provider};
 use crate::error::ApiError;
 use crate::protocol::Protocol;
 use crate::telemetry::context;
@@ -84,7 +88,7 @@ impl Proxy {
         limits: Limits,
     ) -> std::io::Result<Self> {
         let connector = connector(upstreams.use_tls())?;
-        let targets = upstreams.providers().iter().map(Target::new).collect();
+        let targets = targets(upstreams.providers());
         let pools = ThreadLocal::new();
         Ok(Self(Arc::new(Shared { upstreams, targets, pools, connector, withheld, limits })))
     }
@@ -104,7 +108,8 @@ impl Shared {
 
         let counts = target.counts.clone();
         let call = Call::begin(to.model, to.provider, counts, &request, &parts.extensions);
-        let answer = self.exchange(pool, request).instrument(call.span().clone()).await;
+        let answer =
+            self.exchange(pool, &target.address, request).instrument(call.span().clone()).await;
         let limit = self.limits.upstream_idle_timeout;
         let response = call.answered(answer)?.map(|body| Body::new(Stall::new(body, limit)));
         match target.passes_auth {
@@ -114,25 +119,30 @@ impl Shared {
     }
 
     fn place(&self, place: usize) -> Option<(&Target, &Arc<Pool>)> {
-        let pool = |to: &crate::config::Provider| {
-            Arc::new(Pool::new(self.connector.clone(), to.base_url.clone()))
+        let pool = |(to, target): (&Provider, &Target)| {
+            Arc::new(Pool::new(self.connector.clone(), to.base_url.clone(), target.address.clone()))
         };
-        let pools = self.pools.get_or(|| self.upstreams.providers().iter().map(pool).collect());
+        let both = || self.upstreams.providers().iter().zip(&self.targets);
+        let pools = self.pools.get_or(|| both().map(pool).collect());
         Some((self.targets.get(place)?, pools.get(place)?))
     }
 
     async fn exchange(
         &self,
         pool: &Arc<Pool>,
+        address: &Address,
         mut request: Request<Slices>,
     ) -> Result<Response<HeldBody<Lent>>, ApiError> {
         context::pass_on(request.headers_mut());
+        let sent = Instant::now();
         let answer = tokio::time::timeout(self.limits.upstream_timeout, pool.send(request)).await;
         let answer = answer.map_err(|_| {
             let text = "the provider of the model did not answer in time";
-            ApiError::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", text)
+            let error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", text);
+            error.timed_out(address.is_silent_since(sent))
         })?;
         let mut response = answer.map_err(|failure| broken(&failure))?;
+        address.answered();
         check_head(&mut response)?;
         hop::strip_answer(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
@@ -150,6 +160,20 @@ impl Shared {
         }
         Ok(response)
     }
+}
+
+/// How each provider is called. Those at one address share what is known of it.
+fn targets(providers: &[Provider]) -> Vec<Target> {
+    let place = |provider: &Provider| {
+        let base = &provider.base_url;
+        (base.scheme().cloned(), base.authority().cloned())
+    };
+    let mut addresses = HashMap::new();
+    let targets = providers.iter().map(|provider| {
+        let address = addresses.entry(place(provider)).or_insert_with(|| Arc::new(Address::new()));
+        Target::new(provider, address.clone())
+    });
+    targets.collect()
 }
 
 fn connector(use_tls: bool) -> std::io::Result<Connector> {

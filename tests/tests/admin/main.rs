@@ -9,6 +9,7 @@
 
 mod access;
 mod bulk;
+mod cooldowns;
 mod documents;
 mod drains;
 mod events;

@@ -1,7 +1,9 @@
 //! A provider that fails: the session moves to the next candidate, once.
 
 use affinity_tests::models::{DEFAULT, ONE, TWO};
-use affinity_tests::{Answer, ModelRouter, Piece, Refusing, Request, Setup, Upstream, post};
+use affinity_tests::{
+    Answer, ModelRouter, Piece, Refusing, Request, Scrape, Setup, Upstream, post,
+};
 use serde_json::json;
 
 use crate::chat;
@@ -68,8 +70,10 @@ async fn with_nobody_left_the_last_answer_is_returned_and_the_pin_is_gone() {
     let gateway = Setup::new(&refusing.url()).router(&router.url(), 5_000).start().await;
     for calls in 1..=3 {
         let answer = gateway.ask(&turn("s")).await;
-        assert_eq!((answer.status, router.calls()), (502, calls), "routed afresh each time");
+        assert_eq!((answer.status, router.calls()), (502, 1), "a repetition is not routed again");
         assert_eq!(answer.json()["error"]["code"], "upstream_unreachable");
+        let released = Scrape::of(&gateway).await.sum("affinity_releases_total", &[]);
+        assert!((released - f64::from(calls)).abs() < 0.1, "the claim never served and is gone");
     }
 }
 
@@ -240,10 +244,15 @@ async fn with_nobody_left_a_refused_credential_is_a_fault_of_the_gateway() {
     ] {
         let (upstream, router) = (failing("", status).await, ModelRouter::start().await);
         let gateway = Setup::routed(&upstream, &router).start().await;
-        for (calls, model) in [(1, ONE), (2, TWO)] {
+        for calls in 1..=2 {
             let answer = gateway.ask(&turn("s")).await;
-            assert_eq!((answer.status, answer.affinity()), (told, ("false", "failed", model)));
-            assert_eq!(router.calls(), calls, "the claim never served and is gone");
+            assert_eq!((answer.status, answer.affinity()), (told, ("false", "failed", ONE)));
+            assert_eq!(router.calls(), 1, "a repetition is not routed again");
+            let released = Scrape::of(&gateway).await.sum("affinity_releases_total", &[]);
+            assert!(
+                (released - f64::from(calls)).abs() < 0.1,
+                "the claim never served and is gone"
+            );
             if told == 502 {
                 assert_eq!(answer.json()["error"]["code"], "provider_refused");
                 assert_eq!(answer.header("x-should-retry"), Some("false"));

@@ -14,6 +14,7 @@ mod bodies;
 mod browsers;
 mod commands;
 mod connections;
+mod cooldown;
 mod decision;
 mod demo_page;
 mod demos;

@@ -4,7 +4,8 @@
 //! to lend them: the one used last goes first, and comes back when its answer has been read to the end.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::ServiceExt;
 
+use super::address::Address;
 use super::form::{absolute, relative};
 use crate::body::Slices;
 
@@ -47,6 +49,8 @@ pub(super) struct Pool {
     connector: Connector,
     /// Scheme and authority.
     base: Uri,
+    /// What all threads know of it.
+    address: Arc<Address>,
     kept: Mutex<Kept>,
 }
 
@@ -73,8 +77,8 @@ pub(super) enum Failure {
 }
 
 impl Pool {
-    pub(super) fn new(connector: Connector, base: Uri) -> Self {
-        Self { connector, base, kept: Mutex::default() }
+    pub(super) fn new(connector: Connector, base: Uri, address: Arc<Address>) -> Self {
+        Self { connector, base, address, kept: Mutex::default() }
     }
 
     /// Sends `request`, whose target is a path, and gives the answer once its head is there.
@@ -141,8 +145,21 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<Connection, Failure> {
-        let stream = self.connector.clone().oneshot(self.base.clone()).await;
-        let stream = stream.map_err(Failure::Connect)?;
+        let mut stream = pin!(self.connector.clone().oneshot(self.base.clone()));
+        let mut unreachable = pin!(self.address.unreachable());
+        let stream = poll_fn(|cx| match stream.as_mut().poll(cx) {
+            Poll::Ready(Err(error)) => {
+                self.address.could_not_connect();
+                Poll::Ready(Err(Failure::Connect(error)))
+            }
+            Poll::Ready(Ok(stream)) => Poll::Ready(Ok(stream)),
+            // What one request has waited for in vain, the others need not wait for.
+            Poll::Pending => unreachable
+                .as_mut()
+                .poll(cx)
+                .map(|()| Err(Failure::Connect("another request could not connect".into()))),
+        });
+        let stream = stream.await?;
         if stream.connected().is_negotiated_h2() {
             let shared = multiplexed(stream).await.map_err(Failure::Exchange)?;
             self.kept().shared = Some(shared.clone());
@@ -279,14 +296,15 @@ mod tests {
     use hyper::service::service_fn;
     use hyper_util::rt::TokioIo;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional, duplex};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::upstream::proxy::CONNECT_TIMEOUT;
 
     fn pool(base: &str) -> Arc<Pool> {
         let connector = crate::upstream::proxy::connector(false).unwrap();
-        Arc::new(Pool::new(connector, base.parse().unwrap()))
+        Arc::new(Pool::new(connector, base.parse().unwrap(), Arc::new(Address::new())))
     }
 
     /// A pool with a connection of HTTP/2 to a provider that answers each request after `delay`. Once
@@ -335,6 +353,43 @@ mod tests {
         let answer = pool.send(Request::new(Slices::default())).await.unwrap();
         assert_eq!(answer.status(), 200);
         assert!(pool.take().is_some());
+    }
+
+    /// An address at which connections are neither made nor refused: its queue is full.
+    async fn black_hole() -> (String, Vec<TcpStream>, TcpListener) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let (address, mut waiting) = (listener.local_addr().unwrap(), Vec::new());
+        while let Ok(made) =
+            tokio::time::timeout(Duration::from_secs(1), TcpStream::connect(address)).await
+        {
+            waiting.push(made.unwrap());
+        }
+        (format!("http://{address}"), waiting, listener)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_wait_in_vain_for_a_connection_wait_once_in_all() {
+        let (base, _waiting, _listener) = black_hole().await;
+        let pools = [pool(&base), pool(&base)];
+        // Two threads have pools of their own for one address.
+        let address = Arc::new(Address::new());
+        let pools = pools.map(|pool| {
+            Arc::new(Pool::new(pool.connector.clone(), pool.base.clone(), address.clone()))
+        });
+        let began = Instant::now();
+        let sent = (0..8).map(|n| {
+            let pool = pools[n % 2].clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(500) * u32::try_from(n).unwrap()).await;
+                pool.send(Request::new(Slices::default())).await
+            })
+        });
+        for sent in sent.collect::<Vec<_>>() {
+            assert!(matches!(sent.await.unwrap(), Err(Failure::Connect(_))));
+        }
+        assert_eq!(began.elapsed().as_secs(), CONNECT_TIMEOUT.as_secs());
     }
 
     #[tokio::test]

@@ -3,9 +3,10 @@
 //! The client can mend neither our key nor our configuration, so such a refusal is a failure of the
 //! candidate and not an answer to the client.
 
-use affinity_layer::ext::LastingFailure;
+use affinity_layer::ext::{LastingFailure, Replaced};
 use axum::body::Body;
 use bytes::Bytes;
+use http::response::Parts;
 use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 
@@ -43,7 +44,9 @@ pub(super) async fn judged(
     request: &Envelope,
 ) -> Result<Response<Body>, ApiError> {
     let is_failure = match response.status() {
-        StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED => return Err(refused()),
+        StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED => {
+            return Err(refused(&response.into_parts().0));
+        }
         StatusCode::FORBIDDEN => return forbidden(response).await,
         StatusCode::NOT_FOUND => !names_what_is_held(request.bytes().clone()).await,
         StatusCode::GONE | StatusCode::FAILED_DEPENDENCY => true,
@@ -63,17 +66,18 @@ async fn forbidden(response: Response<Body>) -> Result<Response<Body>, ApiError>
     }
     let (head, body) = response.into_parts();
     let error = Limited::new(body, LONGEST_ERROR).collect().await;
-    let error = error.map_err(|_| refused())?.to_bytes();
+    let error = error.map_err(|_| refused(&head))?.to_bytes();
     let text = String::from_utf8_lossy(&error).to_lowercase();
     if !POLICY.iter().any(|word| text.contains(word)) {
-        return Err(refused());
+        return Err(refused(&head));
     }
     Ok(Response::from_parts(head, Body::from(error)))
 }
 
-fn refused() -> ApiError {
+/// What the client is told in place of an answer with this `head`.
+fn refused(head: &Parts) -> ApiError {
     let text = "the provider of the model refused the gateway's credential";
-    ApiError::new(StatusCode::BAD_GATEWAY, "provider_refused", text).lasting()
+    ApiError::new(StatusCode::BAD_GATEWAY, "provider_refused", text).in_place_of(Replaced::of(head))
 }
 
 /// Whether the body has a key of what lives at one provider. Within a string its quotes would be

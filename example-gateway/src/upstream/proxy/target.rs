@@ -8,6 +8,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Uri};
 use secrecy::ExposeSecret;
 
+use super::address::Address;
 use crate::config::{Interface, Provider};
 use crate::credentials::{is_credential, is_credential_pair, without_pairs};
 use crate::protocol::Protocol;
@@ -27,10 +28,11 @@ pub(super) struct Target {
     pub(super) passes_auth: bool,
     headers: HeaderMap,
     pub(super) counts: Arc<Upstream>,
+    pub(super) address: Arc<Address>,
 }
 
 impl Target {
-    pub(super) fn new(provider: &Provider) -> Self {
+    pub(super) fn new(provider: &Provider, address: Arc<Address>) -> Self {
         let path = provider.base_url.path().trim_end_matches('/');
         let key = |anthropic| provider.access_key.as_ref().map(|key| credential(key, anthropic));
         let (key, messages_key) = match provider.passthrough_auth {
@@ -46,6 +48,7 @@ impl Target {
             passes_auth: provider.passthrough_auth,
             headers: provider.headers.clone(),
             counts: Arc::new(Upstream::new(provider.model.as_str())),
+            address,
         }
     }
 
