@@ -17,7 +17,7 @@ use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
-use crate::protocol::Protocol;
+use crate::protocol::Shape;
 
 /// An answer of the gateway's own, not yet in the shape of a protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,14 +129,19 @@ impl ApiError {
         Self { failure: Failure::Lasting, retry: Retry::Never, ..self }
     }
 
-    /// The response in the shape of `protocol`.
-    pub(crate) fn response(&self, protocol: Protocol) -> Response<Body> {
-        let body = match protocol {
-            Protocol::Messages => json!({
+    /// The response in the shape of a protocol, or of the API that a client speaks.
+    pub(crate) fn response(&self, shape: impl Into<Shape>) -> Response<Body> {
+        let body = match shape.into() {
+            Shape::Anthropic => json!({
                 "type": "error",
                 "error": {"type": self.anthropic_type(), "message": self.message},
             }),
-            Protocol::Chat | Protocol::Responses => json!({"error": {
+            Shape::Google => json!({"error": {
+                "code": self.status.as_u16(),
+                "message": self.message,
+                "status": self.google_status(),
+            }}),
+            Shape::OpenAi => json!({"error": {
                 "message": self.message,
                 "type": self.openai_type(),
                 "param": self.param,
@@ -178,6 +183,18 @@ impl ApiError {
             "server_error"
         } else {
             "invalid_request_error"
+        }
+    }
+
+    fn google_status(&self) -> &'static str {
+        match self.status {
+            StatusCode::UNAUTHORIZED => "UNAUTHENTICATED",
+            StatusCode::FORBIDDEN => "PERMISSION_DENIED",
+            StatusCode::NOT_FOUND => "NOT_FOUND",
+            StatusCode::SERVICE_UNAVAILABLE => "UNAVAILABLE",
+            StatusCode::GATEWAY_TIMEOUT => "DEADLINE_EXCEEDED",
+            status if status.is_server_error() => "INTERNAL",
+            _ => "INVALID_ARGUMENT",
         }
     }
 

@@ -11,14 +11,18 @@ const PREFIXES: [&str; 2] = ["openai", "anthropic"];
 /// The longest path that is compared with those served.
 const MAX_COMPARED: usize = 256;
 
-/// `uri` without doubled and trailing slashes, and without a prefix of a vendor; `None` when it has none of
-/// these.
+/// `uri` without doubled and trailing slashes, without a prefix of a vendor, and with one leading `/v1` of
+/// several, which a base URL with `/v1` adds in a client that adds its own; `None` when there is nothing to
+/// change.
 pub(crate) fn canonical(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
     let mut segments = path.split('/').filter(|segment| !segment.is_empty()).peekable();
     segments.next_if(|first| PREFIXES.contains(first));
     let mut kept = String::with_capacity(path.len());
-    for segment in segments {
+    while let Some(segment) = segments.next() {
+        if kept.is_empty() && segment == "v1" && segments.peek() == Some(&"v1") {
+            continue;
+        }
         kept.push('/');
         kept.push_str(segment);
     }
@@ -73,6 +77,13 @@ mod tests {
             ("/openai/v1/responses", Some("/v1/responses")),
             ("/anthropic/v1/messages?a=//", Some("/v1/messages?a=//")),
             ("/openai/openai/v1/responses", Some("/openai/v1/responses")),
+            ("/v1/chat/completions/", Some("/v1/chat/completions")),
+            ("//v1//messages", Some("/v1/messages")),
+            ("/v1/v1/chat/completions", Some("/v1/chat/completions")),
+            ("/openai/v1/v1/v1/responses?a", Some("/v1/responses?a")),
+            ("/openai/chat/completions", Some("/chat/completions")),
+            ("/v1/models/v1/v1", None),
+            ("/v1/files/v1", None),
             ("/v1/models/openai/gpt-4o", None),
             ("/v1/models/openai%2Fgpt-4o", None),
         ] {

@@ -27,13 +27,14 @@ const CHAT_RESPONSES: Protocols = Protocols { responses: true, ..CHAT };
 const ALL: Protocols = Protocols { chat: true, messages: true, responses: true };
 
 /// Each as documented in November 2026. Where a vendor takes Messages at another address than the
-/// rest (DeepSeek and Moonshot below `/anthropic`), an entry with that `base_url` says so itself.
+/// rest (DeepSeek and Moonshot below `/anthropic`), an entry with that `base_url` says so itself. A layer that
+/// its vendor calls deprecated (xAI's Messages) is left out.
 const VENDORS: [Vendor; 14] = [
-    // platform.claude.com/docs/en/api/messages and …/api/openai-sdk
+    // platform.claude.com/docs/en/api/messages and …/cli-sdks-libraries/libraries/openai-sdk
     vendor("anthropic", "https://api.anthropic.com/v1", CHAT_MESSAGES, &["claude-"]),
     // inference-docs.cerebras.ai/resources/openai
     vendor("cerebras", "https://api.cerebras.ai/v1", CHAT, &[]),
-    // api-docs.deepseek.com
+    // api-docs.deepseek.com and …/guides/anthropic_api
     vendor("deepseek", "https://api.deepseek.com/v1", CHAT, &["deepseek-"]),
     // docs.fireworks.ai/tools-sdks/anthropic-compatibility and …/guides/response-api
     vendor("fireworks_ai", "https://api.fireworks.ai/inference/v1", ALL, &[]),
@@ -41,15 +42,15 @@ const VENDORS: [Vendor; 14] = [
     vendor("gemini", "https://generativelanguage.googleapis.com/v1beta/openai", CHAT, &["gemini-"]),
     // console.groq.com/docs/openai and …/docs/responses-api
     vendor("groq", "https://api.groq.com/openai/v1", CHAT_RESPONSES, &[]),
-    // docs.mistral.ai/api
+    // docs.mistral.ai/inference/conversations
     vendor(
         "mistral",
         "https://api.mistral.ai/v1",
-        CHAT,
+        CHAT_RESPONSES,
         &["mistral-", "ministral-", "magistral-", "codestral-", "devstral-", "pixtral-"],
     ),
-    // platform.moonshot.ai/docs
-    vendor("moonshotai", "https://api.moonshot.ai/v1", CHAT, &["kimi-", "moonshot-"]),
+    // platform.kimi.ai/docs/api/overview
+    vendor("moonshotai", "https://api.moonshot.ai/v1", CHAT_RESPONSES, &["kimi-", "moonshot-"]),
     // docs.ollama.com/api/openai-compatibility and …/api/anthropic-compatibility
     vendor("ollama", "http://localhost:11434/v1", ALL, &[]),
     // platform.openai.com/docs/api-reference
@@ -61,11 +62,11 @@ const VENDORS: [Vendor; 14] = [
     ),
     // openrouter.ai/docs/api-reference
     vendor("openrouter", "https://openrouter.ai/api/v1", ALL, &[]),
-    // docs.together.ai/docs/openai-api-compatibility
-    vendor("together_ai", "https://api.together.xyz/v1", CHAT, &[]),
-    // vercel.com/docs/ai-gateway/sdks-and-apis
+    // docs.together.ai/docs/inference/openai-compatibility
+    vendor("together_ai", "https://api.together.ai/v1", CHAT, &[]),
+    // vercel.com/docs/ai-gateway/sdks-and-apis and …/anthropic-compat
     vendor("vercel", "https://ai-gateway.vercel.sh/v1", ALL, &[]),
-    // docs.x.ai/developers/rest-api-reference/inference; its Messages are deprecated
+    // docs.x.ai/developers/rest-api-reference/inference
     vendor("xai", "https://api.x.ai/v1", CHAT_RESPONSES, &["grok-"]),
 ];
 

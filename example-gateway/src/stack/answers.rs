@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::error::ApiError;
 use crate::paths::Served;
-use crate::protocol::Protocol;
+use crate::protocol::{Shape, is_google, speaks_anthropic};
 use crate::stack::condition::Condition;
 use crate::stack::router_state::RouterState;
 use crate::stack::sessions::Sessions;
@@ -50,8 +50,7 @@ pub(crate) async fn model(
     let Some(owner) = upstreams.owner_of(&name) else {
         let text = "this model is not served here; GET /v1/models lists those that are";
         let error = ApiError::new(StatusCode::NOT_FOUND, "model_not_found", text).param("model");
-        let is_anthropic = speaks_anthropic(&headers);
-        return error.response(if is_anthropic { Protocol::Messages } else { Protocol::Chat });
+        return error.response(Shape::of(uri.path(), &headers));
     };
     Json(entry(&name, owner, &headers)).into_response()
 }
@@ -64,11 +63,6 @@ fn entry(id: &str, owner: &str, headers: &HeaderMap) -> Value {
         return json!({"type": "model", "id": id, "display_name": id, "created_at": made});
     }
     json!({"id": id, "object": "model", "created": 0, "owned_by": owner})
-}
-
-/// Anthropic's clients, and nobody else, send this header with every request.
-fn speaks_anthropic(headers: &HeaderMap) -> bool {
-    headers.contains_key("anthropic-version")
 }
 
 /// What `/readyz` looks at.
@@ -166,24 +160,41 @@ pub(crate) async fn not_served(
     State(served): State<Served>,
     method: Method,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Response<Body> {
-    unknown(method, uri, Some(&served)).await
-}
-
-pub(crate) async fn not_found(method: Method, uri: Uri) -> Response<Body> {
-    unknown(method, uri, None).await
-}
-
-async fn unknown(method: Method, uri: Uri, served: Option<&Served>) -> Response<Body> {
     if method == Method::CONNECT {
-        return wrong_method(uri, HeaderMap::new()).await;
+        return wrong_method(uri, headers).await;
     }
-    let text = match served.and_then(|served| served.nearest(uri.path())) {
+    unknown(&uri, &headers, served.nearest(uri.path()))
+}
+
+pub(crate) async fn not_found(method: Method, uri: Uri, headers: HeaderMap) -> Response<Body> {
+    if method == Method::CONNECT {
+        return wrong_method(uri, headers).await;
+    }
+    unknown(&uri, &headers, None)
+}
+
+fn unknown(uri: &Uri, headers: &HeaderMap, nearest: Option<&str>) -> Response<Body> {
+    let error = if is_google(uri.path()) { no_gemini() } else { no_path(nearest) };
+    error.response(Shape::of(uri.path(), headers))
+}
+
+/// There is no such path; `nearest` is the one that was probably meant.
+fn no_path(nearest: Option<&str>) -> ApiError {
+    let text = match nearest {
         Some(nearest) => format!("this path is not served; the nearest that is: {nearest}"),
         None => "this path is not served".to_owned(),
     };
-    let error = ApiError::new(StatusCode::NOT_FOUND, "not_found", text);
-    error.response(Protocol::of(uri.path()))
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", text)
+}
+
+/// Gemini's own clients show this message to their user.
+fn no_gemini() -> ApiError {
+    let text = "Gemini's own API is not served here: use a client of OpenAI or Anthropic. Served are \
+                POST /v1/chat/completions, /v1/messages and /v1/responses; GET /v1/models lists the \
+                models, those of Gemini among them if they are configured";
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", text)
 }
 
 /// Told of a path that takes only the methods of `allow`.
@@ -201,21 +212,24 @@ pub(crate) async fn wrong_method(uri: Uri, headers: HeaderMap) -> Response<Body>
 }
 
 fn refuse_method(uri: &Uri, headers: &HeaderMap) -> Response<Body> {
+    if is_google(uri.path()) {
+        return unknown(uri, headers, None);
+    }
     let protocol = headers.get(header::UPGRADE).map(HeaderValue::as_bytes);
     if protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
-        return no_websocket(uri);
+        return no_websocket(uri, headers);
     }
     let text = "this path does not take the method";
     let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text);
-    error.response(Protocol::of(uri.path()))
+    error.response(Shape::of(uri.path(), headers))
 }
 
 /// Codex offers a WebSocket before it posts. After this answer it posts at once; after any other, it
 /// tries six more times, over some seconds.
-fn no_websocket(uri: &Uri) -> Response<Body> {
+fn no_websocket(uri: &Uri, headers: &HeaderMap) -> Response<Body> {
     let text = "there is no WebSocket here; send a POST";
     let error = ApiError::new(StatusCode::UPGRADE_REQUIRED, "no_websocket", text);
-    let mut response = error.response(Protocol::of(uri.path()));
+    let mut response = error.response(Shape::of(uri.path(), headers));
     // The field is part of this status (RFC 9110, section 15.5.22): what to speak instead.
     let fields = [(header::UPGRADE, "HTTP/1.1"), (header::CONNECTION, "upgrade")];
     for (name, value) in fields {
