@@ -167,6 +167,16 @@ impl AffinityKey {
         Some(Self::of_response(id)?.of_kind(IdKind::Held))
     }
 
+    /// How a note spells the model whose provider holds an object: as no model of a pin is called.
+    pub(crate) fn holder_name(model: &ModelName) -> Option<ModelName> {
+        ModelName::new(&format!("{}{model}", IdKind::Held.marker())).ok()
+    }
+
+    /// The model that a note spells; `None` for what is no note.
+    pub(crate) fn of_holder_name(name: &ModelName) -> Option<ModelName> {
+        ModelName::new(name.as_str().strip_prefix(IdKind::Held.marker())?).ok()
+    }
+
     /// Kind and id as text, for a link.
     pub(crate) fn name(&self) -> String {
         format!("{}{}", self.kind.marker(), self.session())

@@ -2,8 +2,9 @@
 //!
 //! Responses, files, containers and conversations live where they were made, and their ids do not say where
 //! that is. So the model is stored under the id, before the client can know the id, and every replica finds
-//! it there. It is kept as a pin is kept, by the same verbs: any store of pins keeps it too, and no pin of a
-//! session is taken for one, because these keys are of their own kind.
+//! it there. It is kept as a pin is kept, by the same verbs: any store of pins keeps it too. Its key is of its
+//! own kind, and it spells the model as no pin does, so that neither is ever taken for the other: an
+//! administrator who moves the sessions of a model must not move what lives at its provider.
 //!
 //! A note differs from the [link](super::link) of a response, which leads to a session: a session may move
 //! to another model, while what a provider holds stays where it is.
@@ -21,6 +22,7 @@ use crate::{AffinityKey, AffinityStore, Expiry, ModelName, Selection, StoreError
 ///
 /// - An object belongs to the tenant that made it: the same id in another scope is not found.
 /// - The first note of an id holds until it expires. A use does not prolong it.
+/// - A model whose name has more than some 240 bytes leaves no note.
 /// - A note counts as one entry of the store, and may be evicted as a pin may.
 ///
 /// ```
@@ -74,7 +76,7 @@ impl Holders {
         let Some(key) = AffinityKey::of_held(id) else { return Ok(None) };
         let key = key.with_scope(scope.cloned());
         let read = self.store.get(&key, &self.expiry()).await?;
-        Ok(read.selection().map(|noted| noted.model().clone()))
+        Ok(read.selection().and_then(|noted| AffinityKey::of_holder_name(noted.model())))
     }
 
     /// Notes that the provider of `model` holds the object `id` of the tenant `scope`. An id that cannot be
@@ -91,8 +93,8 @@ impl Holders {
     ) -> Result<(), StoreError> {
         let Some(key) = AffinityKey::of_held(id) else { return Ok(()) };
         let key = key.with_scope(scope.cloned());
-        let noted = Selection::of(model.clone()).into();
-        self.store.claim(&key, noted, &self.expiry()).await.map(drop)
+        let Some(noted) = AffinityKey::holder_name(model) else { return Ok(()) };
+        self.store.claim(&key, Selection::of(noted).into(), &self.expiry()).await.map(drop)
     }
 
     fn expiry(&self) -> Expiry {

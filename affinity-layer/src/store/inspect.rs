@@ -224,11 +224,13 @@ pub trait Inspect: Send + Sync + 'static {
     ) -> Inspected<'a, bool>;
 }
 
-/// Whether the value under a name is a link and not a pin.
+/// Whether the value under a name is a link or a note, and not a pin.
 ///
 /// A link leads from a response's id to the conversation that it belongs to. It is stored like a
 /// pin, with the encoded name of a key where a pin has its model. A listing that showed it would
-/// show a session twice, and moving it would break the conversation.
+/// show a session twice, and moving it would break the conversation. A note says at which model's
+/// provider an object lives: to move it would lose the object.
 pub(super) fn is_link(selection: &Selection) -> bool {
     AffinityKey::of_name(selection.model().as_str()).is_some()
+        || AffinityKey::of_holder_name(selection.model()).is_some()
 }

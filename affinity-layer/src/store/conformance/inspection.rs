@@ -127,8 +127,14 @@ async fn a_link_is_no_pin<St: AffinityStore + Inspect>(store: &St, namespace: &s
     let begun = ModelName::new(&AffinityKey::begun().name()).expect("a name");
     let link = Arc::new(Selection::of(begun));
     store.claim(&response, link, &LONG).await.expect("claim");
-    assert_eq!(find(store, &response).await, None);
-    assert_eq!(listed(store, 100).await.get(&stored(store, &response)), None);
+    let held = AffinityKey::of_held(&format!("{namespace}-file")).expect("an id");
+    let model = ModelName::new("a/one").expect("a name");
+    let note = AffinityKey::holder_name(&model).expect("a name");
+    store.claim(&held, Arc::new(Selection::of(note)), &LONG).await.expect("claim");
+    for key in [&response, &held] {
+        assert_eq!(find(store, key).await, None);
+        assert_eq!(listed(store, 100).await.get(&stored(store, key)), None);
+    }
 }
 
 /// A sliding pin that is only looked at ends at its idle time.
