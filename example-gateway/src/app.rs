@@ -6,6 +6,7 @@
 //! ```text
 //! /v1          intake → affinity → shadow → answer → failover → proxy
 //! /routing/v1  intake → affinity → answer → decide
+//! what no session decides, below /v1: unrouted → proxy
 //! ```
 //!
 //! Both stacks hold one affinity layer, and so one store and one set of flights: a session that is decided
@@ -15,6 +16,7 @@
 use std::sync::Arc;
 
 use affinity_layer::affinity::SharedFlights;
+use affinity_layer::answer::Holders;
 use affinity_layer::cooldown::Cooldowns;
 use affinity_layer::ext::Probe;
 use affinity_layer::{AnswerLayer, ModelName};
@@ -40,6 +42,7 @@ use crate::paths::Served;
 use crate::stack::answers::{Readiness, model, models, not_served, ready, scrape};
 use crate::stack::condition::Condition;
 use crate::stack::decision::decide;
+use crate::stack::holdings::Holdings;
 use crate::stack::intake::IntakeLayer;
 use crate::stack::layers::{
     affinity, answer, call_limits, failover, shadow, telling, turns, withheld,
@@ -47,9 +50,11 @@ use crate::stack::layers::{
 use crate::stack::memory::BodyMemory;
 use crate::stack::observe::Observer;
 use crate::stack::router_state::RouterState;
-use crate::stack::sessions::Sessions;
+use crate::stack::sessions::{Sessions, budget};
+use crate::stack::tenants::Tenants;
 use crate::stack::turns::observer::TurnObserver;
 use crate::stack::turns::record::TurnRecorder;
+use crate::stack::unrouted::Unrouted;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::drains::Drains;
 use crate::upstream::providers::Upstreams;
@@ -63,7 +68,11 @@ const PROBES: [&str; 3] =
     ["/v1/messages/count_tokens", "/v1/responses/compact", "/v1/responses/input_tokens"];
 
 const GET: &[Method] = &[Method::GET, Method::HEAD];
+const GET_DELETE: &[Method] = &[Method::GET, Method::HEAD, Method::DELETE];
 const POST: &[Method] = &[Method::POST];
+/// What is passed on. Not `TRACE`, whose answer would show our key.
+const ANY: &[Method] =
+    &[Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
 /// Everything behind the listeners; each of them gets its own [`App::front`].
 #[derive(Debug)]
@@ -159,8 +168,9 @@ impl App {
         let upstreams = Upstreams::new(config).with_drains(lasting.drains.clone());
         let upstreams = Arc::new(upstreams.with_cooldowns(&lasting.cooldowns));
         let router = RouterState::default();
+        let common = Common::new(config, &upstreams, &lasting)?;
         let mut endpoints = model_endpoints(&upstreams);
-        endpoints.extend(session_endpoints(config, &upstreams, &lasting, &router)?);
+        endpoints.extend(session_endpoints(config, &common, &lasting, &router));
         endpoints.extend(health_endpoints(&lasting, router, &upstreams));
         // Nothing fails from here on.
         let steered = config.admin.as_ref().zip(lasting.turns.clone());
@@ -173,13 +183,14 @@ impl App {
             admin::router(steered, &settings.token)
         });
         let path = |endpoint: &Endpoint| endpoint.path().to_owned();
+        let served = Served::new(endpoints.iter().map(path));
+        endpoints.extend(unrouted_endpoints(config, common, &served));
         let counted = endpoints.iter().filter(|endpoint| endpoint.access() == Access::Clients);
         let observer = Observer::new(
             config.tracing.span_attributes.clone(),
             telling(config),
             counted.map(path),
         );
-        let served = Served::new(endpoints.iter().map(path));
         let others = Router::new().fallback_service(any(not_served).with_state(served));
         let (endpoints, observer) = (endpoints.into(), Arc::new(observer));
         Ok(Self { endpoints, observer, others, admin, lasting })
@@ -235,22 +246,66 @@ fn model_endpoints(upstreams: &Arc<Upstreams>) -> Vec<Endpoint> {
     ]
 }
 
+/// What requests of a session and those of none have in common.
+struct Common {
+    upstreams: Arc<Upstreams>,
+    holdings: Holdings,
+    intake: IntakeLayer,
+    proxy: Proxy,
+}
+
+impl Common {
+    fn new(
+        config: &Config,
+        upstreams: &Arc<Upstreams>,
+        lasting: &Lasting,
+    ) -> std::io::Result<Self> {
+        let (upstreams, tenants) = (upstreams.clone(), Tenants::new(config));
+        let holders = Holders::new(lasting.sessions.store());
+        let holdings = Holdings::new(holders, upstreams.clone(), tenants, budget(config));
+        let (limits, memory) = (config.limits, lasting.memory.clone());
+        let intake = IntakeLayer::new(upstreams.clone(), limits, memory, holdings.clone());
+        let proxy = Proxy::new(upstreams.clone(), withheld(config), call_limits(config))?;
+        Ok(Self { upstreams, holdings, intake, proxy })
+    }
+}
+
+/// What no session decides. The last one takes all that is left of `/v1`.
+fn unrouted_endpoints(config: &Config, common: Common, served: &Served) -> [Endpoint; 4] {
+    let Common { upstreams, holdings, intake, proxy } = common;
+    let served = served.clone();
+    let unrouted = Unrouted::new(upstreams, proxy, intake, holdings, config.limits, served);
+    let rest = unrouted.clone();
+    let response = service_fn(move |request| unrouted.clone().response(request));
+    let rest = service_fn(move |request| rest.clone().rest(request));
+    [
+        Endpoint::new("/v1/responses/{id}", GET_DELETE, response.clone()),
+        Endpoint::new("/v1/responses/{id}/cancel", POST, response.clone()),
+        Endpoint::new("/v1/responses/{id}/input_items", GET, response),
+        Endpoint::new("/v1/{*path}", ANY, rest),
+    ]
+}
+
 /// What belongs to a session: requests to a model, and those that only ask which one it would be.
 fn session_endpoints(
     config: &Config,
-    upstreams: &Arc<Upstreams>,
+    common: &Common,
     lasting: &Lasting,
     router: &RouterState,
-) -> std::io::Result<Vec<Endpoint>> {
+) -> Vec<Endpoint> {
+    let Common { upstreams, holdings, intake, proxy } = common;
     let sessions = &lasting.sessions;
     let observer = lasting.turns.clone().map(|(hub, _)| Arc::new(hub) as Arc<dyn TurnObserver>);
     let is_recorded = observer.is_some();
     let recorded = is_recorded || config.access_log;
     let recorder = recorded.then(|| TurnRecorder::new(observer.clone(), sessions.clone()));
-    let intake = IntakeLayer::new(upstreams.clone(), config.limits, lasting.memory.clone())
-        .turns(turns(config))
-        .body_ids(!config.routing.body_ids.is_empty() || config.routing.fingerprint.is_some());
-    let affinity = affinity(config, sessions.store(), upstreams, &lasting.flights, router);
+    // Whether a response is stored is told among the ids.
+    let reads_ids = !config.routing.body_ids.is_empty()
+        || config.routing.fingerprint.is_some()
+        || holdings.matter();
+    let intake = intake.clone().turns(turns(config)).body_ids(reads_ids);
+    let (store, flights) = (sessions.store(), &lasting.flights);
+    let affinity = affinity(config, store, upstreams, flights, router, holdings);
     let proxied = ServiceBuilder::new()
         // Reads and checks the body, which the router and the proxy need whole.
         .layer(intake.clone())
@@ -259,14 +314,14 @@ fn session_endpoints(
         // Decides or recalls the model.
         .layer(affinity.clone())
         // Routes some of the pinned turns once more, to count what the router would have done.
-        .option_layer(shadow(config, upstreams, observer))
+        .option_layer(shadow(config, upstreams, holdings, observer))
         // Gives the refusals of the layer above and the answers of those below one body type.
         .map_response_body(Body::new)
         // Reads each answer once: ends its pin, follows its id, records its turn.
-        .layer(answer(config, recorder))
+        .layer(answer(config, holdings, recorder))
         // Goes on with the next candidate when a provider fails.
-        .option_layer(failover(config, upstreams))
-        .service(Proxy::new(upstreams.clone(), withheld(config), call_limits(config))?);
+        .layer(failover(config, upstreams))
+        .service(proxy.clone());
     let deciding = upstreams.clone();
     let decided = ServiceBuilder::new()
         .layer(intake.deciding())
@@ -284,7 +339,7 @@ fn session_endpoints(
     // They count or compact for the model of the session, and must not be what decides it.
     let probe = AddExtensionLayer::new(Probe).layer(proxied);
     endpoints.extend(PROBES.map(|path| Endpoint::new(path, POST, probe.clone())));
-    Ok(endpoints)
+    endpoints
 }
 
 /// What anyone may ask: whether the gateway lives, can serve, and how it does.

@@ -8,13 +8,18 @@ mod disguise;
 mod envelope;
 mod error;
 mod members;
+mod outgoing;
 mod quick;
 #[cfg(test)]
 mod random;
+mod references;
 mod scan;
 mod slices;
+mod upload;
 mod values;
 
 pub use envelope::Envelope;
 pub use error::{BodyError, Fault};
+pub use outgoing::Outgoing;
 pub use slices::Slices;
+pub use upload::{Bounds, Upload, UploadFault, UploadWatch};

@@ -21,6 +21,7 @@ mod limits;
 mod listeners;
 mod load;
 mod memory;
+mod passthrough;
 mod preferences;
 mod providers;
 mod proxies;

@@ -98,6 +98,39 @@ impl ApiError {
         self.code
     }
 
+    /// 404.
+    pub(crate) fn not_found(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", text)
+    }
+
+    /// 404, for a model that is neither configured nor an alias.
+    pub(crate) fn no_model() -> Self {
+        let text = "this model is not served here; GET /v1/models lists those that are";
+        Self::new(StatusCode::NOT_FOUND, "model_not_found", text).param("model")
+    }
+
+    /// 413.
+    pub(crate) fn too_large(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", text)
+    }
+
+    /// 408.
+    pub(crate) fn too_slow(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", text)
+    }
+
+    /// 503, while the store is away that alone could tell.
+    pub(crate) fn store_unavailable() -> Self {
+        let text = "where this lives cannot be looked up now; try again in a moment";
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", text);
+        Self { retry: Retry::Soon, ..error }
+    }
+
+    /// Whether the same request may be sent again at once.
+    pub(crate) fn asks_again(&self) -> bool {
+        self.failure == Failure::SecondChance
+    }
+
     /// Names the field of the body that is at fault.
     pub(crate) fn param(mut self, param: &'static str) -> Self {
         self.param = Some(param);

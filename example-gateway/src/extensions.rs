@@ -33,6 +33,16 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrived(pub(crate) Instant);
 
+/// The account of the provider that has what the request names, which no other one can serve; see
+/// [`Upstreams::account`](crate::upstream::providers::Upstreams::account). Set by `stack::holdings`, read by
+/// `upstream::providers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HeldAt(pub(crate) usize);
+
+/// The response that a request follows. Set by `stack::intake`, read by `stack::routing`.
+#[derive(Clone, Debug)]
+pub(crate) struct Follows(pub(crate) String);
+
 /// Where a request comes from. Set by `edge::connection`, read by the admin API.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) SocketAddr);

@@ -38,6 +38,19 @@ pub(crate) fn canonical(uri: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
+/// Whether every server reads `path` as the same segments: none is made of dots, and no escape hides a dot, a
+/// slash, another escape or a control character.
+pub(crate) fn is_plain(path: &str) -> bool {
+    let is_dots = |segment: &str| !segment.is_empty() && segment.bytes().all(|byte| byte == b'.');
+    let hides = |after: &str| {
+        let byte = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        byte.is_none_or(|byte| {
+            matches!(byte, b'.' | b'/' | b'\\' | b'%' | b';') || byte.is_ascii_control()
+        })
+    };
+    !path.contains('\\') && !path.split('/').any(is_dots) && !path.split('%').skip(1).any(hides)
+}
+
 /// The paths that are served, for the message about one that is not.
 #[derive(Clone, Debug)]
 pub(crate) struct Served(Arc<[String]>);
@@ -46,6 +59,13 @@ impl Served {
     pub(crate) fn new(paths: impl IntoIterator<Item = String>) -> Self {
         // One that stands for many is no path to be told.
         Self(paths.into_iter().filter(|path| !path.contains('{')).collect())
+    }
+
+    /// The path of which `asked` is a misspelling, with at most two letters changed, or only the beginning.
+    pub(crate) fn slip(&self, asked: &str) -> Option<&str> {
+        let near = self.nearest(asked)?;
+        let is_beginning = near.strip_prefix(asked).is_some_and(|rest| rest.starts_with('/'));
+        (is_beginning || strsim::osa_distance(asked, near) <= 2).then_some(near)
     }
 
     /// The path that `asked` was most likely meant to be.
@@ -93,6 +113,34 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_plain_if_it_is_the_same_to_every_server() {
+        for path in
+            ["/v1/files", "/v1/files/file-1/content", "/v1/a.b/..c", "/v1/x%20y/%C3%A9", "/v1/"]
+        {
+            assert!(is_plain(path), "{path}");
+        }
+        for path in [
+            "/v1/files/../admin",
+            "/v1/./files",
+            "/v1/files/...",
+            "/v1/files/..%2fadmin",
+            "/v1/files/%2e%2e/admin",
+            "/v1/files/%2E./admin",
+            "/v1/files%5cadmin",
+            "/v1/files\\admin",
+            "/v1/files/%252e%252e/admin",
+            "/v1/files/%0d%0ax",
+            "/v1/files/%00",
+            "/v1/files/%",
+            "/v1/files/%2",
+            "/v1/files/%zz",
+            "/v1/files/..%3b/admin",
+        ] {
+            assert!(!is_plain(path), "{path}");
+        }
+    }
+
+    #[test]
     fn a_slip_is_near_to_what_was_meant() {
         let paths = ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/models"];
         let served = Served::new(paths.map(str::to_owned));
@@ -108,5 +156,10 @@ mod tests {
             assert_eq!(served.nearest(asked), Some(meant), "{asked}");
         }
         assert_eq!(served.nearest(&"/v1".repeat(100)), None);
+        assert_eq!(served.slip("/v1/message"), Some("/v1/messages"));
+        assert_eq!(served.slip("/v1/chat"), Some("/v1/chat/completions"));
+        for path in ["/v1/files", "/v1/completions", "/v1/embeddings", "/v1/moderations"] {
+            assert_eq!(served.slip(path), None, "{path}");
+        }
     }
 }

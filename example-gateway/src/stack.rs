@@ -9,6 +9,8 @@
 //! | `sessions`, `routing`, `routed` | the store and the router of the affinity layer |
 //! | `shadow`, `turns` | what is learnt about pins and answers |
 //! | `condition`, `router_state` | what `/readyz` tells beside the store |
+//! | `unrouted` | what no session decides: uploads, embeddings, responses that are fetched |
+//! | `holdings`, `tenants` | which provider has what, and whose it is |
 //! | `decision`, `answers` | what is answered here and sent to no provider |
 //! | `layers` | each of these as the configuration wants it |
 //!
@@ -18,6 +20,7 @@ pub(crate) mod answers;
 mod apart;
 pub(crate) mod condition;
 pub(crate) mod decision;
+pub(crate) mod holdings;
 pub(crate) mod intake;
 pub(crate) mod layers;
 pub(crate) mod memory;
@@ -27,4 +30,6 @@ pub(crate) mod router_state;
 pub(crate) mod routing;
 pub(crate) mod sessions;
 pub(crate) mod shadow;
+pub(crate) mod tenants;
 pub(crate) mod turns;
+pub(crate) mod unrouted;

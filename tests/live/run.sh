@@ -59,6 +59,16 @@ for program in openai_sdk anthropic_sdk; do
     timeout 180 node "$folder/node/$program.mjs"
 done
 
+# What no session decides, at two accounts of a stand-in.
+"$folder/venv/bin/python" "$here/python/stand_in.py" >"$folder/stand_in.url" &
+servers+=($!)
+for _ in {1..100}; do [[ -s $folder/stand_in.url ]] && break || sleep 0.1; done
+STAND_IN_URL=$(<"$folder/stand_in.url")
+export STAND_IN_URL
+serve unrouted serve --config "$here/unrouted.yaml"
+GATEWAY_URL="http://$address" timeout 180 "$folder/venv/bin/python" "$here/python/unrouted.py"
+GATEWAY_URL="http://$address" timeout 180 node "$folder/node/unrouted.mjs"
+
 # What the README shows, but for the port: three prompts, one model.
 serve readme serve
 sed -n '/^```python$/,/^```$/{/^```/d;p}' "$here/../../README.md" |

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::error::BodyError;
 use super::members::Found;
 use super::slices::Slices;
-use super::{quick, scan};
+use super::{quick, references, scan};
 use crate::config::Inputs;
 
 /// A body that is known to be a JSON object, and where our values are in it.
@@ -97,6 +97,20 @@ impl Envelope {
     #[must_use]
     pub fn is_background(&self) -> bool {
         self.is_background
+    }
+
+    /// The ids of the files, containers and conversations that the body names, at most eight. The body is read
+    /// for them.
+    #[must_use]
+    pub fn references(&self) -> Vec<String> {
+        references::find(&self.bytes)
+    }
+
+    /// The id of the response that the body follows.
+    #[must_use]
+    pub fn follows(&self) -> Option<String> {
+        let place = BodyIds::MEMBERS.iter().position(|member| *member == "previous_response_id")?;
+        serde_json::from_slice(self.bytes.get(self.ids.get(place)?.clone()?)?).ok()
     }
 
     /// What the body says about its session.

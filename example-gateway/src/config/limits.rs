@@ -24,6 +24,8 @@ pub struct Limits {
     pub body_memory_bytes: Option<usize>,
     /// Time for a request's body to arrive; 60 s by default.
     pub body_timeout: Duration,
+    /// The largest upload in bytes, which passes to a provider without being held; 1 GiB by default.
+    pub upload_bytes: usize,
     /// The largest head of an HTTP/1.1 request in bytes; 128 KiB by default.
     pub header_bytes: usize,
     /// The largest header list of an HTTP/2 request in bytes; 16 KiB by default.
@@ -61,6 +63,7 @@ impl Default for Limits {
             body_bytes: 32 * MIB,
             body_memory_bytes: None,
             body_timeout: Duration::from_secs(60),
+            upload_bytes: 1024 * MIB,
             header_bytes: 128 * 1024,
             h2_header_bytes: 16 * 1024,
             header_count: 100,
@@ -95,7 +98,7 @@ impl Limits {
 
     /// Every limit by its name in the file, times in milliseconds.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u128); 17] {
+    pub fn named(&self) -> [(&'static str, u128); 18] {
         let mut limits = *self;
         limits.places().map(|(key, limit)| match limit {
             Limit::Memory(bytes) => (key, memory_or_quarter(*bytes) as u128),
@@ -105,7 +108,7 @@ impl Limits {
     }
 
     /// Every limit by its key: the one list from which they are read and shown.
-    fn places(&mut self) -> [(&'static str, Limit<'_>); 17] {
+    fn places(&mut self) -> [(&'static str, Limit<'_>); 18] {
         use Limit::{Memory, Number, Time};
 
         let bytes = " of bytes";
@@ -113,6 +116,7 @@ impl Limits {
             ("body_bytes", Number(&mut self.body_bytes, 1024..=1 << 30, bytes)),
             ("body_memory_bytes", Memory(&mut self.body_memory_bytes)),
             ("body_timeout_ms", Time(&mut self.body_timeout)),
+            ("upload_bytes", Number(&mut self.upload_bytes, 1024..=1 << 40, bytes)),
             // hyper takes no smaller buffer than 8 KiB.
             ("header_bytes", Number(&mut self.header_bytes, 8192..=1 << 20, bytes)),
             ("h2_header_bytes", Number(&mut self.h2_header_bytes, 4096..=1 << 20, bytes)),

@@ -22,7 +22,7 @@ use router_client::Preference;
 use super::at::{At, Context};
 use super::{
     Admin, ConfigErrors, Finding, Limits, Listener, Provider, Router, Routing, Tracing, admin,
-    limits, listeners, preferences, providers, router, routing, tracing, tree, url,
+    limits, listeners, passthrough, preferences, providers, router, routing, tracing, tree, url,
 };
 
 /// The largest file that is read, in bytes.
@@ -44,6 +44,8 @@ pub struct Config {
     pub preferences: Vec<Preference>,
     /// Other names for declared models.
     pub aliases: BTreeMap<String, ModelName>,
+    /// The entry of the provider that gets what names no model.
+    pub passthrough: Option<ModelName>,
     /// How sessions are kept and requests decided.
     pub routing: Routing,
     /// The admin API, if there is one.
@@ -214,6 +216,7 @@ pub(super) fn build(root: &At<'_>) -> Config {
     let config = Config {
         preferences: preferences::read(root, &providers),
         aliases: preferences::aliases(root, &providers),
+        passthrough: passthrough::read(root, &providers),
         routing: routing::read(root, &providers),
         admin: admin::read(root, &listeners),
         limits: limits::read(root),

@@ -48,6 +48,9 @@ impl fmt::Display for Summary<'_> {
         for (alias, model) in aliases {
             writeln!(f, "alias     {}: {model}", alias.escape_debug())?;
         }
+        if let Some(model) = &self.0.passthrough {
+            writeln!(f, "uploads   and all that names no model: the provider of {model}")?;
+        }
         sessions(routing, f)?;
         for limits in limits.named().chunks(5) {
             let limits: Vec<_> =

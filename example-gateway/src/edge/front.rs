@@ -49,7 +49,7 @@ pub(crate) enum Access {
 /// A path and the stack behind it.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
-    /// As axum writes paths: one that ends in `{*name}` stands for all below it.
+    /// As axum writes paths: `{name}` stands for one segment, and `{*name}` at the end for all below it.
     path: String,
     methods: &'static [Method],
     access: Access,
@@ -73,17 +73,37 @@ impl Endpoint {
 
     /// The methods that it takes, as `Allow` lists them.
     fn allow(&self) -> &'static str {
-        if self.methods.contains(&Method::POST) { "POST" } else { "GET,HEAD" }
+        let takes = |method| self.methods.contains(&method);
+        match (takes(Method::POST), takes(Method::DELETE)) {
+            (true, true) => "GET,HEAD,POST,PUT,PATCH,DELETE",
+            (true, false) => "POST",
+            (false, true) => "GET,HEAD,DELETE",
+            (false, false) => "GET,HEAD",
+        }
+    }
+
+    /// Whether it takes all that no other path does: then a path may still be meant as another.
+    fn is_rest(&self) -> bool {
+        self.methods.contains(&Method::PATCH)
     }
 
     fn serves(&self, path: &str) -> bool {
-        match self.path.split_once("{*") {
-            None => self.path == path,
-            // Slashes too many are taken out before it is asked again.
-            Some((above, _)) => path
-                .strip_prefix(above)
-                .is_some_and(|below| below.split('/').all(|segment| !segment.is_empty())),
+        if !self.path.contains('{') {
+            return self.path == path;
         }
+        // Slashes too many are taken out before it is asked again.
+        let mut asked = path.split('/').skip(1);
+        for own in self.path.split('/').skip(1) {
+            if own.starts_with("{*") {
+                return asked.clone().next().is_some() && asked.all(|segment| !segment.is_empty());
+            }
+            match asked.next() {
+                Some(segment) if own == segment => {}
+                Some(segment) if own.starts_with('{') && !segment.is_empty() => {}
+                _ => return false,
+            }
+        }
+        asked.next().is_none()
     }
 
     /// Serves `path` to clients by `stack`, for requests of one of `methods`. The stack must always be
@@ -148,7 +168,7 @@ impl Front {
     pub(crate) async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
         let mut endpoint = self.endpoint(request.uri().path());
         // Only the API takes a path as it was meant; the admin listener has no endpoints.
-        if endpoint.is_none()
+        if endpoint.is_none_or(Endpoint::is_rest)
             && !self.endpoints.is_empty()
             && let Some(meant) = canonical(request.uri())
         {

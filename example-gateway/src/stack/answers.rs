@@ -48,9 +48,7 @@ pub(crate) async fn model(
     let name = uri.path().strip_prefix("/v1/models/").unwrap_or_default();
     let name = percent_decode_str(name).decode_utf8().unwrap_or_default();
     let Some(owner) = upstreams.owner_of(&name) else {
-        let text = "this model is not served here; GET /v1/models lists those that are";
-        let error = ApiError::new(StatusCode::NOT_FOUND, "model_not_found", text).param("model");
-        return error.response(Shape::of(uri.path(), &headers));
+        return ApiError::no_model().response(Shape::of(uri.path(), &headers));
     };
     Json(entry(&name, owner, &headers)).into_response()
 }
@@ -181,12 +179,12 @@ fn unknown(uri: &Uri, headers: &HeaderMap, nearest: Option<&str>) -> Response<Bo
 }
 
 /// There is no such path; `nearest` is the one that was probably meant.
-fn no_path(nearest: Option<&str>) -> ApiError {
+pub(crate) fn no_path(nearest: Option<&str>) -> ApiError {
     let text = match nearest {
         Some(nearest) => format!("this path is not served; the nearest that is: {nearest}"),
         None => "this path is not served".to_owned(),
     };
-    ApiError::new(StatusCode::NOT_FOUND, "not_found", text)
+    ApiError::not_found(text)
 }
 
 /// Gemini's own clients show this message to their user.
@@ -194,7 +192,7 @@ fn no_gemini() -> ApiError {
     let text = "Gemini's own API is not served here: use a client of OpenAI or Anthropic. Served are \
                 POST /v1/chat/completions, /v1/messages and /v1/responses; GET /v1/models lists the \
                 models, those of Gemini among them if they are configured";
-    ApiError::new(StatusCode::NOT_FOUND, "not_found", text)
+    ApiError::not_found(text)
 }
 
 /// Told of a path that takes only the methods of `allow`.
@@ -226,7 +224,7 @@ fn refuse_method(uri: &Uri, headers: &HeaderMap) -> Response<Body> {
 
 /// Codex offers a WebSocket before it posts. After this answer it posts at once; after any other, it
 /// tries six more times, over some seconds.
-fn no_websocket(uri: &Uri, headers: &HeaderMap) -> Response<Body> {
+pub(crate) fn no_websocket(uri: &Uri, headers: &HeaderMap) -> Response<Body> {
     let text = "there is no WebSocket here; send a POST";
     let error = ApiError::new(StatusCode::UPGRADE_REQUIRED, "no_websocket", text);
     let mut response = error.response(Shape::of(uri.path(), headers));

@@ -7,7 +7,9 @@
 //! 4. What the body tells of its session stands there, where it is asked for, and which kinds of
 //!    [`Inputs`](crate::config::Inputs) it holds; one that starts a job in the background is marked
 //!    [`SendOnce`].
-//! 5. The body goes on as an [`Envelope`], which knows where the proxy has to cut it.
+//! 5. The provider that has the files, containers and conversations that the body names stands there as
+//!    [`HeldAt`](crate::extensions::HeldAt), and the response that it follows as [`Follows`].
+//! 6. The body goes on as an [`Envelope`], which knows where the proxy has to cut it.
 
 mod arrival;
 mod coding;
@@ -27,18 +29,21 @@ use affinity_layer::{
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response, header};
 use router_client::{Preference, Preferences, opens_user_turn};
 use tower::{Layer, Service};
 use tracing::Span;
 
-pub(crate) use self::arrival::collect;
 use self::arrival::{check_type, collect_inflated};
+pub(crate) use self::arrival::{collect, is_json_type};
+use self::coding::Coding;
 use crate::body::{BodyError, Envelope, Fault};
 use crate::config::Limits;
 use crate::error::ApiError;
+use crate::extensions::Follows;
 use crate::protocol::Protocol;
 use crate::stack::apart::apart;
+use crate::stack::holdings::Holdings;
 use crate::stack::memory::BodyMemory;
 use crate::upstream::providers::{Requested, Upstreams};
 
@@ -59,6 +64,7 @@ pub(crate) struct IntakeLayer {
     deciding: bool,
     turns: Turns,
     body_ids: bool,
+    holdings: Holdings,
 }
 
 /// Which requests are marked by their place in a turn of the user.
@@ -80,15 +86,22 @@ struct Understood {
     opens_turn: bool,
     /// What it tells of its session, where that is asked for.
     ids: Option<BodyIds>,
+    /// The objects that it names, where it matters who has them.
+    references: Vec<String>,
 }
 
 impl IntakeLayer {
     /// For requests to a model; each must name one.
-    pub(crate) fn new(upstreams: Arc<Upstreams>, limits: Limits, memory: BodyMemory) -> Self {
+    pub(crate) fn new(
+        upstreams: Arc<Upstreams>,
+        limits: Limits,
+        memory: BodyMemory,
+        holdings: Holdings,
+    ) -> Self {
         let body_bytes = limits.body_bytes.min(memory.largest_body());
         let limits = Limits { body_bytes, ..limits };
         let turns = Turns::Unmarked;
-        Self { upstreams, limits, memory, deciding: false, turns, body_ids: false }
+        Self { upstreams, limits, memory, deciding: false, turns, body_ids: false, holdings }
     }
 
     /// For requests that go to no model: a body without `model` means `auto`.
@@ -116,13 +129,11 @@ impl IntakeLayer {
             let text = "no provider here speaks the protocol of this path";
             return Err(ApiError::invalid("protocol_not_supported", text));
         }
-        let held = self.memory.hold(&parts.extensions);
-        let bytes = collect_inflated(coding, body, &self.limits, held).await?;
-        // It goes on as it is now.
-        parts.headers.remove(header::CONTENT_ENCODING);
+        let bytes = self.collect(coding, parts, body).await?;
+        self.holdings.tenants().mark(parts);
         let (settings, path) = (self.clone(), parts.uri.path().to_owned());
         let understood = apart(bytes.len(), move || settings.understand(&path, bytes));
-        let Understood { envelope, preferences, opens_turn, ids } =
+        let Understood { envelope, preferences, opens_turn, ids, references } =
             understood.await.map_err(|_| ApiError::internal())??;
         let requested = self.requested(&envelope)?;
         if requested == Requested::Auto {
@@ -149,11 +160,60 @@ impl IntakeLayer {
             parts.extensions.insert(if self.deciding { ids.not_kept() } else { ids });
         }
         parts.extensions.insert(envelope.inputs());
+        self.locate(parts, &envelope, &references).await;
         if envelope.is_background() {
             // Two providers would do the job, and the client would know of one.
             parts.extensions.insert(SendOnce);
         }
         Ok(envelope)
+    }
+
+    /// Marks a request with the provider that has what it names, where that matters.
+    async fn locate(&self, parts: &mut Parts, envelope: &Envelope, references: &[String]) {
+        if !self.holdings.matter() {
+            return;
+        }
+        self.holdings.mark(parts, references).await;
+        if let Some(id) = envelope.follows() {
+            parts.extensions.insert(Follows(id));
+        }
+        // A compressed answer could not be read for what it leaves behind.
+        if Protocol::of(parts.uri.path()) != Protocol::Chat {
+            parts.headers.remove(header::ACCEPT_ENCODING);
+        }
+    }
+
+    /// The body of a request that is not routed.
+    ///
+    /// # Errors
+    ///
+    /// As for any other body: it is JSON, within the limits, and nothing in it can be read in two ways.
+    pub(crate) async fn envelope(
+        &self,
+        parts: &mut Parts,
+        body: Body,
+    ) -> Result<Envelope, ApiError> {
+        let coding = check_type(&parts.headers, true)?;
+        let bytes = self.collect(coding, parts, body).await?;
+        let parsed = apart(bytes.len(), move || Envelope::parse(bytes)).await;
+        Ok(parsed.map_err(|_| ApiError::internal())??)
+    }
+
+    /// All of `body`, inflated, within the limits of size, time and memory.
+    async fn collect<B>(
+        &self,
+        coding: Option<Coding>,
+        parts: &mut Parts,
+        body: B,
+    ) -> Result<Bytes, ApiError>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+    {
+        let held = self.memory.hold(&parts.extensions);
+        let bytes = collect_inflated(coding, body, &self.limits, held).await?;
+        // It goes on as it is now.
+        parts.headers.remove(header::CONTENT_ENCODING);
+        Ok(bytes)
     }
 
     /// All that takes longer the longer the body is.
@@ -164,7 +224,9 @@ impl IntakeLayer {
         let opens_turn = is_marked && opens_user_turn(path, envelope.bytes());
         // `metadata` may be most of the body.
         let ids = self.body_ids.then(|| envelope.session_ids());
-        Ok(Understood { envelope, preferences, opens_turn, ids })
+        let is_asked = self.holdings.matter();
+        let references = if is_asked { envelope.references() } else { Vec::new() };
+        Ok(Understood { envelope, preferences, opens_turn, ids, references })
     }
 
     fn named_or_default(&self, requested: Requested) -> Option<ModelName> {
@@ -183,11 +245,7 @@ impl IntakeLayer {
                 return Err(ApiError::invalid("missing_model", text).param("model"));
             }
         };
-        self.upstreams.requested(&name).ok_or_else(|| {
-            let text = "this model is not served here; GET /v1/models lists those that are";
-            let error = ApiError::new(StatusCode::NOT_FOUND, "model_not_found", text);
-            error.param("model")
-        })
+        self.upstreams.requested(&name).ok_or_else(ApiError::no_model)
     }
 
     fn preferences(&self, text: &[u8]) -> Result<Preferences, ApiError> {

@@ -20,6 +20,7 @@ use http::{HeaderName, Response, header};
 use crate::config::{Config, Limits, Release};
 use crate::error::ApiError;
 use crate::protocol::Protocol;
+use crate::stack::holdings::Holdings;
 use crate::stack::intake::Turns;
 use crate::stack::routed::{opened, routed};
 use crate::stack::router_state::RouterState;
@@ -37,9 +38,10 @@ pub(crate) fn affinity(
     upstreams: &Arc<Upstreams>,
     flights: &SharedFlights,
     state: &RouterState,
+    holdings: &Holdings,
 ) -> AffinityLayer<SharedStore, impl RouterService + use<>, Refuse> {
     let routing = &config.routing;
-    let decided = state.watching(routing::router(config, upstreams.clone()));
+    let decided = state.watching(routing::router(config, upstreams.clone(), holdings.clone()));
     let router = routed(decided, store.clone(), routing.expiry, upstreams.clone());
     let served = upstreams.clone();
     let mut layer = AffinityLayer::new(store, router)
@@ -82,11 +84,13 @@ pub(crate) fn affinity(
 pub(crate) fn shadow(
     config: &Config,
     upstreams: &Arc<Upstreams>,
+    holdings: &Holdings,
     observer: Option<Arc<dyn TurnObserver>>,
 ) -> Option<ShadowLayer<impl RouterService + use<>>> {
     let layer = move || {
         // A drained model is not a choice that can be regretted.
-        let router = opened(routing::router(config, upstreams.clone()), upstreams.clone());
+        let router = routing::router(config, upstreams.clone(), holdings.clone());
+        let router = opened(router, upstreams.clone());
         ShadowLayer::new(config, router, observer)
     };
     (config.routing.regret_sample > 0.0).then(layer)
@@ -102,21 +106,31 @@ pub(crate) fn turns(config: &Config) -> Turns {
 }
 
 /// What is done with the answers of providers. Turns are recorded only if they can be asked for.
-pub(crate) fn answer(config: &Config, recorder: Option<TurnRecorder>) -> AnswerLayer {
+pub(crate) fn answer(
+    config: &Config,
+    holdings: &Holdings,
+    recorder: Option<TurnRecorder>,
+) -> AnswerLayer {
     let layer = AnswerLayer::new().final_answer(config.routing.release == Release::FinalAnswer);
+    let layer = match holdings.noted() {
+        Some(holders) => layer.holders(holders),
+        None => layer,
+    };
     match recorder {
         Some(recorder) => layer.observe(move |request| recorder.begin(request)),
         None => layer,
     }
 }
 
-pub(crate) fn failover(config: &Config, upstreams: &Arc<Upstreams>) -> Option<FailoverLayer> {
+/// Goes on with the next candidate or, without failover, sees to it that a pin that never served goes.
+pub(crate) fn failover(config: &Config, upstreams: &Arc<Upstreams>) -> FailoverLayer {
     let cooldowns = upstreams.cooldowns().clone();
     let upstreams = upstreams.clone();
     let usable = move |request: &Parts, model: &ModelName| {
         upstreams.takes(model, request) && !upstreams.drains().holds(model)
     };
-    config.routing.failover.then(|| FailoverLayer::new().usable(usable).cooldowns(&cooldowns))
+    let layer = FailoverLayer::new().usable(usable);
+    if config.routing.failover { layer.cooldowns(&cooldowns) } else { layer.attempts(1) }
 }
 
 /// The limits of a call to a provider. Without failover nobody could take over from an answer that

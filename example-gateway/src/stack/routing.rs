@@ -23,6 +23,7 @@ use crate::config::{Config, Router};
 use crate::extensions::RouterClock;
 use crate::protocol::Protocol;
 use crate::stack::apart::apart_until_it_waits;
+use crate::stack::holdings::Holdings;
 use crate::stack::memory::SMALL;
 use crate::telemetry::context;
 use crate::upstream::providers::Upstreams;
@@ -37,7 +38,11 @@ const LEXICAL_TIME: Duration = Duration::from_secs(30);
 /// The configured router within its limits. Of its candidates, those that can take the request come
 /// first, and without one any configured model that can; the others stay behind them, for the next
 /// request of the session may be of another kind.
-pub(crate) fn router(config: &Config, upstreams: Arc<Upstreams>) -> impl RouterService + use<> {
+pub(crate) fn router(
+    config: &Config,
+    upstreams: Arc<Upstreams>,
+    holdings: Holdings,
+) -> impl RouterService + use<> {
     let preferences = Preferences::new(config.preferences.iter().cloned());
     let client = match &config.routing.router {
         Router::Lexical => {
@@ -64,16 +69,18 @@ pub(crate) fn router(config: &Config, upstreams: Arc<Upstreams>) -> impl RouterS
     let long = Arc::new(Semaphore::new(LONG_AT_A_TIME));
     tower::service_fn(move |request: RouteRequest| {
         let (mut client, upstreams, long) = (client.clone(), upstreams.clone(), long.clone());
+        let holdings = holdings.clone();
         async move {
             let _place = match request.body.len() > SMALL {
                 true => Some(timeout(patience, long.acquire_owned()).await?),
                 false => None,
             };
-            let parts = request.parts.clone();
+            let mut parts = request.parts.clone();
             let protocol = Protocol::of(parts.uri.path());
             let timed = RouterClock::start(&parts.extensions);
             let mut decision = client.ready().await?.call(request).await?;
             drop(timed);
+            holdings.follow(&mut parts).await;
             let speaks = |model: &ModelName| upstreams.speaks(model, protocol);
             decision.models.sort_by_key(|model| (!upstreams.takes(model, &parts), !speaks(model)));
             if decision.models.is_empty() {

@@ -16,9 +16,11 @@ use affinity_layer::{ModelName, PinnedModel};
 use http::request::Parts;
 use http::uri::Scheme;
 use http::{Extensions, StatusCode};
+use secrecy::ExposeSecret;
 
 use crate::config::{Config, Inputs, Protocols, Provider, of_wildcard};
 use crate::error::ApiError;
+use crate::extensions::HeldAt;
 use crate::protocol::Protocol;
 use crate::upstream::drains::Drains;
 use crate::upstream::targets;
@@ -38,6 +40,10 @@ pub(crate) struct Upstreams {
     /// Every model that the configuration names, those of the providers first.
     known: Vec<ModelName>,
     default: Option<ModelName>,
+    /// The provider of what names no model.
+    passthrough: Option<usize>,
+    /// For each of the providers, the first that is the same account at the same address.
+    accounts: Vec<usize>,
     drains: Arc<Drains>,
     cooldowns: Cooldowns,
     /// What can cool down, each with the models that it takes along.
@@ -60,6 +66,22 @@ pub(crate) struct Target<'a> {
     pub(crate) provider: &'a Provider,
     /// That of the provider among [`Upstreams::providers`].
     pub(crate) place: usize,
+}
+
+/// For each provider the first one that is the same account.
+fn accounts(providers: &[Provider]) -> Vec<usize> {
+    let key = |provider: &Provider| {
+        provider.access_key.as_ref().map(|key| key.expose_secret().to_owned())
+    };
+    let is_same = |one: &Provider, other: &Provider| {
+        one.prefix() == other.prefix()
+            && one.base_url == other.base_url
+            && one.passthrough_auth == other.passthrough_auth
+            && key(one) == key(other)
+            && one.headers == other.headers
+    };
+    let first = |provider| providers.iter().position(|other| is_same(provider, other));
+    providers.iter().map(|provider| first(provider).unwrap_or_default()).collect()
 }
 
 impl Upstreams {
@@ -93,6 +115,11 @@ impl Upstreams {
             drains: Arc::default(),
             cooldowns: targets::named(Cooldowns::new(), &providers),
             targets: targets::all(&providers),
+            passthrough: config
+                .passthrough
+                .as_ref()
+                .and_then(|model| providers.iter().position(|provider| provider.model == *model)),
+            accounts: accounts(&providers),
             providers,
         }
     }
@@ -107,6 +134,43 @@ impl Upstreams {
     #[must_use]
     pub(crate) fn with_cooldowns(self, cooldowns: &Cooldowns) -> Self {
         Self { cooldowns: targets::named(cooldowns.clone(), &self.providers), ..self }
+    }
+
+    /// The provider of what names no model, by its place.
+    pub(crate) fn passthrough(&self) -> Option<usize> {
+        self.passthrough
+    }
+
+    /// The account of the provider at `place`. Providers of one account have what the others have: they are
+    /// one vendor, at one address, with one credential.
+    pub(crate) fn account(&self, place: usize) -> usize {
+        self.accounts.get(place).copied().unwrap_or(place)
+    }
+
+    /// Whether there is more than one account.
+    pub(crate) fn have_accounts(&self) -> bool {
+        self.accounts.iter().any(|account| *account != 0)
+    }
+
+    /// The only account that speaks `protocol`, by the first of its providers and its model.
+    pub(crate) fn sole(&self, protocol: Protocol) -> Option<(usize, ModelName)> {
+        let speak = |place: &usize| {
+            self.providers.get(*place).is_some_and(|provider| provider.speaks(protocol))
+        };
+        let mut places = (0..self.providers.len()).filter(speak);
+        let first = places.next()?;
+        let is_sole = places.all(|place| self.account(place) == self.account(first));
+        let model = self.providers.get(first)?.model.clone();
+        is_sole.then_some((first, model))
+    }
+
+    /// The provider that has what `model` made, by its place: also if only another model of the same vendor
+    /// is still configured.
+    pub(crate) fn holder(&self, model: &ModelName) -> Option<usize> {
+        let vendor = model.as_str().split_once('/').map_or("", |(vendor, _)| vendor);
+        let named = || self.providers.iter().position(|provider| provider.model == *model);
+        let of_vendor = || self.providers.iter().position(|provider| provider.prefix() == vendor);
+        self.place(model).or_else(named).or_else(of_vendor)
     }
 
     /// The models as they are configured, wildcards included.
@@ -258,7 +322,8 @@ impl Upstreams {
     /// Whether some model cannot take every request.
     pub(crate) fn are_limited(&self) -> bool {
         let all = (Protocols::default(), Inputs::ALL);
-        self.providers.iter().any(|provider| (provider.protocols, provider.input) != all)
+        self.have_accounts()
+            || self.providers.iter().any(|provider| (provider.protocols, provider.input) != all)
     }
 
     /// Where a request goes that `model` does not accept: to the first of `candidates` that does, else to
@@ -291,13 +356,19 @@ impl Upstreams {
         self.providers.iter().any(|provider| provider.speaks(protocol))
     }
 
-    /// Whether `model` can take a request: it is served in the protocol, and takes every kind of
-    /// input that the body holds.
+    /// Whether `model` can take a request: it is served in the protocol, takes every kind of
+    /// input that the body holds, and its provider has what the body names.
     pub(crate) fn takes(&self, model: &ModelName, request: &Parts) -> bool {
         let inputs = request.extensions.get().copied().unwrap_or_default();
+        let held = request.extensions.get::<HeldAt>();
         let protocol = Protocol::of(request.uri.path());
-        self.provider(model)
-            .is_some_and(|provider| provider.speaks(protocol) && provider.input.cover(inputs))
+        let place = self.place(model);
+        let found = place.and_then(|place| Some((place, self.providers.get(place)?)));
+        found.is_some_and(|(place, provider)| {
+            provider.speaks(protocol)
+                && provider.input.cover(inputs)
+                && held.is_none_or(|HeldAt(account)| self.account(place) == *account)
+        })
     }
 
     /// Whether some provider is reached by https.

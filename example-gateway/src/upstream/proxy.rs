@@ -15,6 +15,7 @@
 
 mod address;
 mod form;
+mod patience;
 mod pool;
 mod refusal;
 mod target;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use affinity_layer::ModelName;
 use affinity_layer::ext::PassingFailure;
 use affinity_layer::first_event::{Held, HeldBody, hold};
 use axum::body::Body;
@@ -44,9 +46,10 @@ use tower::Service;
 use tracing::Instrument;
 
 use self::address::Address;
+use self::patience::{awaited, fault_of_client, watch};
 use self::pool::{Connector, Failure, Lent, Pool};
 use self::target::Target;
-use crate::body::{Envelope, Slices};
+use crate::body::{Envelope, Outgoing};
 use crate::config::{Limits, Provider};
 use crate::error::ApiError;
 use crate::protocol::Protocol;
@@ -92,6 +95,22 @@ impl Proxy {
         let pools = ThreadLocal::new();
         Ok(Self(Arc::new(Shared { upstreams, targets, pools, connector, withheld, limits })))
     }
+
+    /// Sends a request that no session decides to the provider at `place`, and gives its answer as it is.
+    /// `model` is the one that serves or, where none does, the entry of the provider.
+    ///
+    /// # Errors
+    ///
+    /// What the client is told when the provider cannot be reached, or does not answer as HTTP.
+    pub(crate) async fn forward(
+        &self,
+        place: usize,
+        model: &ModelName,
+        parts: Parts,
+        body: Outgoing,
+    ) -> Result<Response<Body>, ApiError> {
+        self.0.forward(place, model, parts, body).await
+    }
 }
 
 impl Shared {
@@ -100,14 +119,15 @@ impl Shared {
         let headers = mem::take(&mut parts.headers);
         let to = self.upstreams.target(&parts.extensions, protocol)?;
         let (target, pool) = self.place(to.place).ok_or_else(ApiError::internal)?;
-        let name = to.provider.upstream_id(to.model.model());
-        let mut request = Request::new(body.for_model(name));
+        let model = to.model.model();
+        let name = to.provider.upstream_id(model);
+        let mut request = Request::new(Outgoing::Whole(body.for_model(name)));
         *request.method_mut() = parts.method.clone();
         *request.uri_mut() = target.uri(&parts.uri).ok_or_else(ApiError::internal)?;
         *request.headers_mut() = target.head(protocol, &self.withheld, headers);
 
         let counts = target.counts.clone();
-        let call = Call::begin(to.model, to.provider, counts, &request, &parts.extensions);
+        let call = Call::begin(model, to.provider, counts, &request, &parts.extensions);
         let answer =
             self.exchange(pool, &target.address, request).instrument(call.span().clone()).await;
         let limit = self.limits.upstream_idle_timeout;
@@ -116,6 +136,46 @@ impl Shared {
             true => Ok(response),
             false => refusal::judged(response, body).await,
         }
+    }
+
+    async fn forward(
+        &self,
+        place: usize,
+        model: &ModelName,
+        mut parts: Parts,
+        body: Outgoing,
+    ) -> Result<Response<Body>, ApiError> {
+        let headers = mem::take(&mut parts.headers);
+        let (target, pool) = self.place(place).ok_or_else(ApiError::internal)?;
+        let provider = self.upstreams.providers().get(place).ok_or_else(ApiError::internal)?;
+        let again = body.again();
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method.clone();
+        *request.uri_mut() = target.uri(&parts.uri).ok_or_else(ApiError::internal)?;
+        // Of Anthropic's paths only that of chat takes the key as OpenAI's do.
+        *request.headers_mut() = target.head(Protocol::Messages, &self.withheld, headers);
+        let again = again.map(|body| {
+            let mut again = Request::new(body);
+            *again.method_mut() = request.method().clone();
+            *again.uri_mut() = request.uri().clone();
+            *again.headers_mut() = request.headers().clone();
+            again
+        });
+        let counts = target.counts.clone();
+        let call = Call::begin(model, provider, counts, &request, &parts.extensions);
+        let answer = async {
+            match (self.answer(pool, &target.address, request).await, again) {
+                // There is no failover above to do it.
+                (Err(error), Some(again)) if error.asks_again() => {
+                    self.answer(pool, &target.address, again).await
+                }
+                (answer, _) => answer,
+            }
+        };
+        let answer = answer.instrument(call.span().clone()).await;
+        let limit = self.limits.upstream_idle_timeout;
+        let response = call.answered(answer)?.map(|body| Body::new(Stall::new(body, limit)));
+        if target.passes_auth { Ok(response) } else { refusal::of_credential(response).await }
     }
 
     fn place(&self, place: usize) -> Option<(&Target, &Arc<Pool>)> {
@@ -127,25 +187,39 @@ impl Shared {
         Some((self.targets.get(place)?, pools.get(place)?))
     }
 
-    async fn exchange(
+    /// The answer once its head is there.
+    async fn answer(
         &self,
         pool: &Arc<Pool>,
         address: &Address,
-        mut request: Request<Slices>,
-    ) -> Result<Response<HeldBody<Lent>>, ApiError> {
+        mut request: Request<Outgoing>,
+    ) -> Result<Response<Lent>, ApiError> {
         context::pass_on(request.headers_mut());
         let sent = Instant::now();
-        let answer = tokio::time::timeout(self.limits.upstream_timeout, pool.send(request)).await;
-        let answer = answer.map_err(|_| {
+        let upload = watch(request.body());
+        let (limit, upload) = (self.limits.upstream_timeout, upload.as_ref());
+        let answer = awaited(pool.send(request), limit, upload).await.ok_or_else(|| {
             let text = "the provider of the model did not answer in time";
             let error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", text);
             error.timed_out(address.is_silent_since(sent))
         })?;
-        let mut response = answer.map_err(|failure| broken(&failure))?;
+        let mut response = answer
+            .map_err(|failure| fault_of_client(upload).unwrap_or_else(|| broken(&failure)))?;
         address.answered();
         check_head(&mut response)?;
         hop::strip_answer(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
+        Ok(response)
+    }
+
+    /// The answer once it has begun.
+    async fn exchange(
+        &self,
+        pool: &Arc<Pool>,
+        address: &Address,
+        request: Request<Outgoing>,
+    ) -> Result<Response<HeldBody<Lent>>, ApiError> {
+        let response = self.answer(pool, address, request).await?;
         let (mut response, held) = hold(response, self.limits.first_event).await;
         match held {
             Held::Ended | Held::Broken => {

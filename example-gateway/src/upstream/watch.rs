@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use affinity_layer::PinnedModel;
 use affinity_layer::ext::PassingFailure;
+use affinity_layer::{ModelName, PinnedModel};
 use bytes::Bytes;
 use http::{Extensions, Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -38,17 +38,18 @@ struct FirstByte {
 
 impl Call {
     pub(crate) fn begin<B>(
-        model: &PinnedModel,
+        model: &ModelName,
         provider: &Provider,
         counts: Arc<Upstream>,
         request: &Request<B>,
         client: &Extensions,
     ) -> Self {
+        let pinned = client.get().is_some_and(PinnedModel::is_pinned);
         let since = client.get().map_or_else(Instant::now, |Arrived(since)| *since);
         if let Some(note) = client.get::<AccessNote>() {
             note.provider(provider.prefix());
         }
-        let first_byte = FirstByte { counts, pinned: model.is_pinned(), since };
+        let first_byte = FirstByte { counts, pinned, since };
         Self { span: span(model, provider, request), first_byte }
     }
 
@@ -84,16 +85,17 @@ impl Call {
 }
 
 /// The span of a call; it ends with the body of the answer.
-fn span<B>(model: &PinnedModel, provider: &Provider, request: &Request<B>) -> Span {
+fn span<B>(model: &ModelName, provider: &Provider, request: &Request<B>) -> Span {
+    let operation = operation(request.uri().path());
     let span = tracing::debug_span!(
         "upstream",
         otel.kind = "client",
         otel.name = Empty,
         otel.status_code = Empty,
         error.type = Empty,
-        gen_ai.operation.name = "chat",
+        gen_ai.operation.name = operation,
         gen_ai.provider.name = provider.prefix(),
-        gen_ai.request.model = provider.upstream_id(model.model()),
+        gen_ai.request.model = provider.upstream_id(model),
         http.request.method = request.method().as_str(),
         http.response.status_code = Empty,
         server.address = provider.base_url.host(),
@@ -101,9 +103,18 @@ fn span<B>(model: &PinnedModel, provider: &Provider, request: &Request<B>) -> Sp
         url.path = request.uri().path(),
     );
     if !span.is_disabled() {
-        span.record("otel.name", format!("chat {}", provider.upstream_id(model.model())));
+        span.record("otel.name", format!("{operation} {}", provider.upstream_id(model)));
     }
     span
+}
+
+/// What is asked for, as the conventions for generative AI call it.
+fn operation(path: &str) -> &'static str {
+    match path.rsplit('/').next() {
+        Some("embeddings") => "embeddings",
+        Some("completions") if !path.ends_with("chat/completions") => "text_completion",
+        _ => "chat",
+    }
 }
 
 fn failed(span: &Span, why: &str) {

@@ -23,6 +23,7 @@ mod logs;
 mod secrets;
 mod slow;
 mod streams;
+mod uploads;
 mod upstreams;
 
 use affinity_tests::models::ONE;

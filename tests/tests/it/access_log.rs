@@ -43,7 +43,7 @@ async fn each_request_has_a_line_that_says_who_served_it_and_names_no_session() 
     let decision = keyed(post("/routing/v1/chat/completions", chat(ONE, "hello")));
     gateway.ask(&decision.session("hush-session")).await;
     gateway.ask(&turn()).await;
-    gateway.ask(&get("/v1/modles?key=hush-query")).await;
+    gateway.ask(&get("/modles?key=hush-query")).await;
     let lines = lines(&gateway, 5).await;
     let [first, second, decided, refused, unknown] = &lines[..] else { panic!("{lines:?}") };
     let of = |line: &Value, names: &[&str]| names.iter().map(|name| line[*name].clone()).collect();
@@ -62,7 +62,7 @@ async fn each_request_has_a_line_that_says_who_served_it_and_names_no_session() 
     assert_eq!([&second["session"], &decided["session"]], [&first["session"]; 2]);
     assert_eq!((&decided["outcome"], &decided["provider"]), (&json!("hit"), &Value::Null));
     assert_eq!((&refused["status"], &refused["client"]), (&json!(401), &Value::Null));
-    assert_eq!((&unknown["status"], &unknown["path"]), (&json!(404), &json!("/v1/modles")));
+    assert_eq!((&unknown["status"], &unknown["path"]), (&json!(404), &json!("/modles")));
     assert!(!gateway.log().contains("hush"), "{}", gateway.log());
 }
 

@@ -53,14 +53,17 @@ async fn a_session_moves_once_and_then_holds() {
 }
 
 #[tokio::test]
-async fn with_failover_off_the_first_answer_stands() {
+async fn with_failover_off_the_first_answer_stands_and_leaves_no_pin() {
     let status = "429 Too Many Requests";
     let (upstream, router) = (failing("claude", status).await, ModelRouter::start().await);
     let setup = Setup::routed(&upstream, &router).routing("failover: false");
     let gateway = on_the_second_route(setup, &router).await;
+    let before = upstream.count();
     let answer = gateway.ask(&turn("s")).await;
-    assert_eq!((answer.status, answer.affinity()), (429, ("false", "claimed", TWO)));
-    assert_eq!(gateway.ask(&turn("s")).await.affinity(), ("true", "hit", TWO));
+    assert_eq!((answer.status, answer.affinity()), (429, ("false", "failed", TWO)));
+    assert_eq!(upstream.count() - before, 1, "nobody else is asked");
+    // Nobody was served, so the session is routed again: the router says `one` now.
+    assert_eq!(gateway.ask(&turn("s")).await.affinity(), ("false", "claimed", ONE));
 }
 
 #[tokio::test]

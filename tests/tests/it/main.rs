@@ -24,6 +24,7 @@ mod failover;
 mod headers;
 mod identity;
 mod metrics;
+mod paths;
 mod policies;
 mod process;
 mod protocols;

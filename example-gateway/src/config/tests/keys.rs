@@ -118,6 +118,8 @@ limits:
   upstream_timeout_ms: 8192
   first_event_ms: 8192
   upstream_idle_timeout_ms: 8192
+  upload_bytes: 8192
+passthrough: openai
 tracing:
   random_sampling: 5
   opentracing_grpc_endpoint: http://h

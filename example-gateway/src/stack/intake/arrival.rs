@@ -50,6 +50,12 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
     }
 }
 
+/// Whether the content type is that of JSON.
+pub(crate) fn is_json_type(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.and_then(|value| value.split(';').next()).is_some_and(is_json)
+}
+
 fn is_json(media: &str) -> bool {
     let Some((kind, form)) = media.trim().split_once('/') else { return false };
     let suffix = form.rsplit_once('+').map_or(form, |(_, suffix)| suffix);
@@ -96,7 +102,7 @@ fn check_length<B: Body>(body: &B, limits: &Limits) -> Result<(), ApiError> {
 
 fn too_large(limits: &Limits) -> ApiError {
     let text = format!("the body is larger than {} bytes", limits.body_bytes);
-    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", text)
+    ApiError::too_large(text)
 }
 
 /// Reads a body whole, within the limits of size and time, and of the memory that is `held` for it.
@@ -129,7 +135,7 @@ where
         Ok(Err(Stopped::NoMemory(error))) => Err(error),
         Err(_) => {
             let text = format!("the body did not arrive within {:?}", limits.body_timeout);
-            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", text))
+            Err(ApiError::too_slow(text))
         }
     }
 }

@@ -7,10 +7,10 @@
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request, Uri, header};
 
-use crate::body::Slices;
+use crate::body::Outgoing;
 
 /// In HTTP/2 the host is part of the target.
-pub(super) fn absolute(base: &Uri, mut request: Request<Slices>) -> Request<Slices> {
+pub(super) fn absolute(base: &Uri, mut request: Request<Outgoing>) -> Request<Outgoing> {
     let mut parts = base.clone().into_parts();
     if let Some(host) = host(request.headers_mut()) {
         parts.authority = Some(host);
@@ -23,7 +23,7 @@ pub(super) fn absolute(base: &Uri, mut request: Request<Slices>) -> Request<Slic
 }
 
 /// Takes back what [`absolute`] did.
-pub(super) fn relative(mut request: Request<Slices>) -> Request<Slices> {
+pub(super) fn relative(mut request: Request<Outgoing>) -> Request<Outgoing> {
     let authority = request.uri().authority().map(|host| HeaderValue::from_str(host.as_str()));
     if let Some(Ok(host)) = authority {
         request.headers_mut().insert(header::HOST, host);
@@ -45,7 +45,7 @@ mod tests {
     fn a_target_becomes_absolute_and_relative_again() {
         let base: Uri = "https://provider.example:8443/".parse().unwrap();
         for host in ["provider.example:8443", "other.example"] {
-            let mut request = Request::new(Slices::default());
+            let mut request = Request::new(Outgoing::default());
             *request.uri_mut() = "/v1/messages?beta=true".parse().unwrap();
             request.headers_mut().insert(header::HOST, host.parse().unwrap());
             let sent = absolute(&base, request);

@@ -26,7 +26,7 @@ use tower::ServiceExt;
 
 use super::address::Address;
 use super::form::{absolute, relative};
-use crate::body::Slices;
+use crate::body::Outgoing;
 
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(90);
@@ -57,9 +57,9 @@ pub(super) struct Pool {
 #[derive(Debug, Default)]
 struct Kept {
     /// The one that was used last comes last.
-    idle: VecDeque<(http1::SendRequest<Slices>, Instant)>,
+    idle: VecDeque<(http1::SendRequest<Outgoing>, Instant)>,
     /// One connection of HTTP/2 takes all requests.
-    shared: Option<http2::SendRequest<Slices>>,
+    shared: Option<http2::SendRequest<Outgoing>>,
     /// Whether a task closes unused ones.
     is_swept: bool,
 }
@@ -84,9 +84,9 @@ impl Pool {
     /// Sends `request`, whose target is a path, and gives the answer once its head is there.
     pub(super) async fn send(
         self: &Arc<Self>,
-        mut request: Request<Slices>,
+        mut request: Request<Outgoing>,
     ) -> Result<Response<Lent>, Failure> {
-        while let Some(connection) = self.take() {
+        while let Some(connection) = self.take(request.body()) {
             let sent = Instant::now();
             match self.exchange(connection, request).await {
                 Ok(response) => return Ok(response),
@@ -119,13 +119,16 @@ impl Pool {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Option<Connection> {
+    /// A connection that is open. What can be sent once gets none that its server may be about to close.
+    fn take(&self, body: &Outgoing) -> Option<Connection> {
         let mut kept = self.kept();
         if let Some(shared) = kept.shared.take_if(|shared| !shared.is_closed()) {
             kept.shared = Some(shared.clone());
             return Some(Connection::Http2(shared));
         }
-        while let Some((connection, since)) = kept.idle.pop_back() {
+        while !matches!(body, Outgoing::Passing(_))
+            && let Some((connection, since)) = kept.idle.pop_back()
+        {
             if connection.is_ready() && since.elapsed() < IDLE {
                 return Some(Connection::Http1(connection));
             }
@@ -133,7 +136,7 @@ impl Pool {
         None
     }
 
-    pub(super) fn give_back(self: &Arc<Self>, connection: http1::SendRequest<Slices>) {
+    pub(super) fn give_back(self: &Arc<Self>, connection: http1::SendRequest<Outgoing>) {
         // One that is not ready has ended, or is still sending a request that was answered early.
         if connection.is_ready() {
             let mut kept = self.kept();
@@ -177,8 +180,8 @@ impl Pool {
     async fn exchange(
         self: &Arc<Self>,
         connection: Connection,
-        request: Request<Slices>,
-    ) -> Result<Response<Lent>, TrySendError<Request<Slices>>> {
+        request: Request<Outgoing>,
+    ) -> Result<Response<Lent>, TrySendError<Request<Outgoing>>> {
         let (response, lender) = match connection {
             Connection::Http1(mut connection) => {
                 let response = connection.try_send_request(request).await?;
@@ -195,7 +198,7 @@ impl Pool {
 
 /// A connection of HTTP/2 over `stream`, which ends when it falls silent under a request. Unused, it is
 /// not pinged: some providers count pings without a request as abuse.
-async fn multiplexed<T>(stream: T) -> hyper::Result<http2::SendRequest<Slices>>
+async fn multiplexed<T>(stream: T) -> hyper::Result<http2::SendRequest<Outgoing>>
 where
     T: Read + Write + Send + Unpin + 'static,
 {
@@ -225,8 +228,8 @@ async fn sweep(pool: Weak<Pool>) {
 }
 
 enum Connection {
-    Http1(http1::SendRequest<Slices>),
-    Http2(http2::SendRequest<Slices>),
+    Http1(http1::SendRequest<Outgoing>),
+    Http2(http2::SendRequest<Outgoing>),
 }
 
 pin_project! {
@@ -235,14 +238,14 @@ pin_project! {
     pub(super) struct Lent {
         #[pin]
         body: Incoming,
-        lender: Option<(http1::SendRequest<Slices>, Arc<Pool>)>,
+        lender: Option<(http1::SendRequest<Outgoing>, Arc<Pool>)>,
     }
 }
 
 impl Lent {
     pub(super) fn new(
         body: Incoming,
-        lender: Option<(http1::SendRequest<Slices>, Arc<Pool>)>,
+        lender: Option<(http1::SendRequest<Outgoing>, Arc<Pool>)>,
     ) -> Self {
         let mut lent = Self { body, lender };
         if lent.body.is_end_stream() {
@@ -252,7 +255,7 @@ impl Lent {
     }
 }
 
-fn give_back(lender: &mut Option<(http1::SendRequest<Slices>, Arc<Pool>)>) {
+fn give_back(lender: &mut Option<(http1::SendRequest<Outgoing>, Arc<Pool>)>) {
     if let Some((connection, pool)) = lender.take() {
         pool.give_back(connection);
     }
@@ -321,7 +324,7 @@ mod tests {
         });
         let answer = service_fn(move |_: Request<Incoming>| async move {
             tokio::time::sleep(delay).await;
-            Ok::<_, Infallible>(Response::new(Slices::default()))
+            Ok::<_, Infallible>(Response::new(Outgoing::default()))
         });
         let builder = server::Builder::new(TokioExecutor::new());
         tokio::spawn(builder.serve_connection(TokioIo::new(theirs), answer));
@@ -334,25 +337,28 @@ mod tests {
     async fn an_http2_connection_that_falls_silent_costs_its_request_and_is_left() {
         for unused in [Duration::ZERO, Duration::from_secs(3600)] {
             let (pool, silence) = over_http2(Duration::ZERO).await;
-            pool.send(Request::new(Slices::default())).await.unwrap();
+            pool.send(Request::new(Outgoing::default())).await.unwrap();
             tokio::time::sleep(unused).await;
-            assert!(pool.take().is_some(), "unused, it is kept");
+            assert!(pool.take(&Outgoing::default()).is_some(), "unused, it is kept");
             silence.send(()).unwrap();
             let sent = Instant::now();
             let limit = PING_AFTER + PONG_WITHIN + Duration::from_secs(1);
-            let answer = tokio::time::timeout(limit, pool.send(Request::new(Slices::default())));
+            let answer = tokio::time::timeout(limit, pool.send(Request::new(Outgoing::default())));
             assert!(matches!(answer.await, Ok(Err(Failure::Exchange(_)))), "after {unused:?}");
             assert!(sent.elapsed() >= PONG_WITHIN);
-            assert!(pool.take().is_none(), "the next request gets a new connection");
+            assert!(
+                pool.take(&Outgoing::default()).is_none(),
+                "the next request gets a new connection"
+            );
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_provider_that_answers_pings_is_waited_for() {
         let (pool, _silence) = over_http2(Duration::from_secs(3600)).await;
-        let answer = pool.send(Request::new(Slices::default())).await.unwrap();
+        let answer = pool.send(Request::new(Outgoing::default())).await.unwrap();
         assert_eq!(answer.status(), 200);
-        assert!(pool.take().is_some());
+        assert!(pool.take(&Outgoing::default()).is_some());
     }
 
     /// An address at which connections are neither made nor refused: its queue is full.
@@ -383,7 +389,7 @@ mod tests {
             let pool = pools[n % 2].clone();
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(500) * u32::try_from(n).unwrap()).await;
-                pool.send(Request::new(Slices::default())).await
+                pool.send(Request::new(Outgoing::default())).await
             })
         });
         for sent in sent.collect::<Vec<_>>() {
@@ -403,7 +409,7 @@ mod tests {
             stream.read(&mut [0; 1]).await.unwrap()
         });
         let pool = pool(&base);
-        pool.send(Request::new(Slices::default())).await.unwrap();
+        pool.send(Request::new(Outgoing::default())).await.unwrap();
         assert_eq!(pool.kept().idle.len(), 1);
         tokio::time::pause();
         tokio::time::sleep(IDLE * 2).await;

@@ -44,18 +44,29 @@ pub(super) async fn judged(
     request: &Envelope,
 ) -> Result<Response<Body>, ApiError> {
     let is_failure = match response.status() {
-        StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED => {
-            return Err(refused(&response.into_parts().0));
-        }
-        StatusCode::FORBIDDEN => return forbidden(response).await,
         StatusCode::NOT_FOUND => !names_what_is_held(request.bytes().clone()).await,
         StatusCode::GONE | StatusCode::FAILED_DEPENDENCY => true,
-        _ => false,
+        _ => return of_credential(response).await,
     };
     if is_failure {
         response.extensions_mut().insert(LastingFailure);
     }
     Ok(response)
+}
+
+/// The answer, unless it refuses our credential.
+///
+/// # Errors
+///
+/// What the client is told in its place.
+pub(super) async fn of_credential(response: Response<Body>) -> Result<Response<Body>, ApiError> {
+    match response.status() {
+        StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED => {
+            Err(refused(&response.into_parts().0))
+        }
+        StatusCode::FORBIDDEN => forbidden(response).await,
+        _ => Ok(response),
+    }
 }
 
 /// A 403 speaks of the content where its error names a policy, else of our credential. One that cannot

@@ -1,0 +1,257 @@
+//! Requests that no session decides. They are sent on as they are, to the one provider that can serve them,
+//! and read and make no pin.
+//!
+//! | request | goes to |
+//! |---|---|
+//! | a response that is fetched, cancelled or deleted | the provider that made it |
+//! | any other `POST` with a JSON body that names a configured model | the provider of that model |
+//! | what names no model in JSON, by any method | the provider that `passthrough` names |
+//!
+//! 1. A path is taken only if every server reads it in the same way: one with dots, or with an escaped slash,
+//!    could be another path for the provider than for us.
+//! 2. JSON is read and checked as the bodies of all requests are. Anything else passes while it arrives, in
+//!    both directions, within the limits of an [`Upload`].
+//! 3. Where tenants are told apart, a tenant reaches only what it made, and no list: a list is that of the
+//!    whole account.
+//! 4. What a provider made is noted before its client learns the id, so that a later request for it, or one
+//!    that names it, finds its provider.
+
+mod made;
+mod rules;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use affinity_layer::headers::{AFFINITY_HEADER, MODEL_HEADER, PINNED_HEADER};
+use affinity_layer::{ModelName, Scope};
+use axum::body::Body;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http_body::Body as _;
+
+use self::rules::{Access, access};
+use crate::body::{Bounds, Outgoing, Upload};
+use crate::config::Limits;
+use crate::error::ApiError;
+use crate::paths::{Served, is_plain};
+use crate::protocol::Shape;
+use crate::stack::answers::{no_path, no_websocket};
+use crate::stack::holdings::Holdings;
+use crate::stack::intake::{IntakeLayer, is_json_type};
+use crate::upstream::providers::{Requested, Upstreams};
+use crate::upstream::proxy::Proxy;
+
+/// Serves what no session decides. Clones share everything.
+#[derive(Clone, Debug)]
+pub(crate) struct Unrouted(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    upstreams: Arc<Upstreams>,
+    proxy: Proxy,
+    intake: IntakeLayer,
+    holdings: Holdings,
+    limits: Limits,
+    served: Served,
+}
+
+/// A provider, and the model for which it is asked.
+type Holder = (usize, ModelName);
+
+impl Unrouted {
+    pub(crate) fn new(
+        upstreams: Arc<Upstreams>,
+        proxy: Proxy,
+        intake: IntakeLayer,
+        holdings: Holdings,
+        limits: Limits,
+        served: Served,
+    ) -> Self {
+        Self(Arc::new(Shared { upstreams, proxy, intake, holdings, limits, served }))
+    }
+
+    /// The answer to a request for a response, below `/v1/responses/`.
+    pub(crate) async fn response(
+        self,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Infallible> {
+        let (mut parts, body) = request.into_parts();
+        let shape = Shape::of(parts.uri.path(), &parts.headers);
+        let answer = self.0.response(&mut parts, body).await;
+        Ok(answer.unwrap_or_else(|error| error.response(shape)))
+    }
+
+    /// The answer to a request for any other path below `/v1/`.
+    pub(crate) async fn rest(self, request: Request<Body>) -> Result<Response<Body>, Infallible> {
+        let (mut parts, body) = request.into_parts();
+        let shape = Shape::of(parts.uri.path(), &parts.headers);
+        let upgrade = parts.headers.get(header::UPGRADE).map(HeaderValue::as_bytes);
+        if upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
+            return Ok(no_websocket(&parts.uri, &parts.headers));
+        }
+        let answer = self.0.rest(&mut parts, body).await;
+        Ok(answer.unwrap_or_else(|error| error.response(shape)))
+    }
+}
+
+impl Shared {
+    async fn response(&self, parts: &mut Parts, body: Body) -> Result<Response<Body>, ApiError> {
+        is_plain(parts.uri.path()).then_some(()).ok_or_else(ambiguous)?;
+        let scope =
+            self.holdings.tenants().of(parts).map_err(|refused| ApiError::from(&refused))?;
+        let below = parts.uri.path().strip_prefix("/v1/responses/").unwrap_or_default();
+        let id = below.split('/').next().unwrap_or_default().to_owned();
+        let holder = self.holdings.of_response(scope.as_ref(), &id).await?;
+        let holder = holder.ok_or_else(unknown_response)?;
+        // A cancellation has no body worth the name.
+        let bounds = Bounds { bytes: 64 * 1024, patience: self.limits.body_timeout };
+        let body = Outgoing::Passing(Box::new(Upload::new(body, bounds)));
+        self.forward(holder, parts, body, true).await
+    }
+
+    async fn rest(&self, parts: &mut Parts, body: Body) -> Result<Response<Body>, ApiError> {
+        let path = parts.uri.path();
+        is_plain(path).then_some(()).ok_or_else(ambiguous)?;
+        if let Some(meant) = self.served.slip(path) {
+            return Err(no_path(Some(meant)));
+        }
+        let has_body = body.size_hint().exact() != Some(0) && !body.is_end_stream();
+        if parts.method != Method::POST || !has_body || !is_json_type(&parts.headers) {
+            let bytes = self.limits.upload_bytes as u64;
+            if body.size_hint().lower() > bytes {
+                let text = format!("the upload is larger than {bytes} bytes (upload_bytes)");
+                return Err(ApiError::too_large(text));
+            }
+            let bounds = Bounds { bytes, patience: self.limits.body_timeout };
+            let body = match has_body {
+                true => Outgoing::Passing(Box::new(Upload::new(body, bounds))),
+                false => Outgoing::default(),
+            };
+            return self.pass_through(parts, body).await;
+        }
+        let envelope = self.intake.envelope(parts, body).await?;
+        if !envelope.has_model() {
+            // Nothing in it is ours.
+            return self.pass_through(parts, Outgoing::Whole(envelope.for_model(""))).await;
+        }
+        let Some(name) = envelope.model() else {
+            let text = "model must be a string that is not empty";
+            return Err(ApiError::invalid("invalid_value", text).param("model"));
+        };
+        let model = match self.upstreams.requested(&name).ok_or_else(ApiError::no_model)? {
+            Requested::Model(model) => model,
+            Requested::Auto => return Err(not_routed()),
+        };
+        let place = self.upstreams.holder(&model).ok_or_else(ApiError::internal)?;
+        let provider = self.upstreams.provider(&model).ok_or_else(ApiError::internal)?;
+        let body = Outgoing::Whole(envelope.for_model(provider.upstream_id(&model)));
+        self.forward((place, model), parts, body, true).await
+    }
+
+    /// To the provider that `passthrough` names.
+    async fn pass_through(
+        &self,
+        parts: &mut Parts,
+        body: Outgoing,
+    ) -> Result<Response<Body>, ApiError> {
+        let path = parts.uri.path();
+        let Some(place) = self.upstreams.passthrough() else {
+            return Err(self.no_passthrough(path));
+        };
+        let scope = self.scope_within(parts)?;
+        let holder = match (access(&parts.method, path, scope.is_some()), &scope) {
+            (Access::No, _) => return Err(no_path(self.served.nearest(path))),
+            (Access::List, _) => return Err(no_list()),
+            (Access::Item(id), Some(_)) => {
+                let found = self.holdings.find(scope.as_ref(), id).await?;
+                Some(found.ok_or_else(unknown_object)?)
+            }
+            // What the store cannot tell is where everything is uploaded to.
+            (Access::Item(id), None) if self.upstreams.have_accounts() => {
+                self.holdings.find(None, id).await.unwrap_or_default()
+            }
+            _ => None,
+        };
+        let provider = self.upstreams.providers().get(place).ok_or_else(ApiError::internal)?;
+        let (place, model) = holder.unwrap_or_else(|| (place, provider.model.clone()));
+        // Ids are looked for in what is made, and in what a tenant is shown of its own.
+        let is_noted = self.holdings.matter() && (parts.method == Method::POST || scope.is_some());
+        if is_noted {
+            parts.headers.remove(header::ACCEPT_ENCODING);
+        }
+        let answer = self.forward((place, model.clone()), parts, body, false).await?;
+        if !is_noted {
+            return Ok(answer);
+        }
+        let (answer, ids) = made::ids(answer).await;
+        self.holdings.note(scope.as_ref(), &ids, &model).await;
+        Ok(answer)
+    }
+
+    /// The tenant, which must be known where tenants are told apart.
+    fn scope_within(&self, parts: &Parts) -> Result<Option<Scope>, ApiError> {
+        self.holdings.tenants().of(parts).map_err(|refused| ApiError::from(&refused))
+    }
+
+    /// To one provider. The answer is its own, with our headers in the place of any that it sends.
+    async fn forward(
+        &self,
+        (place, model): Holder,
+        parts: &mut Parts,
+        body: Outgoing,
+        names_model: bool,
+    ) -> Result<Response<Body>, ApiError> {
+        without_ours(&mut parts.headers);
+        let mut answer = self.proxy.forward(place, &model, parts.clone(), body).await?;
+        let headers = answer.headers_mut();
+        without_ours(headers);
+        headers.insert(PINNED_HEADER, HeaderValue::from_static("false"));
+        headers.insert(AFFINITY_HEADER, HeaderValue::from_static("none"));
+        if names_model && let Ok(name) = HeaderValue::from_str(model.as_str()) {
+            headers.insert(MODEL_HEADER, name);
+        }
+        Ok(answer)
+    }
+
+    fn no_passthrough(&self, path: &str) -> ApiError {
+        let nearest =
+            self.served.nearest(path).map(|nearest| format!("; the nearest path: {nearest}"));
+        ApiError::not_found(format!(
+            "this path is served only for a JSON body that names a configured model, or by the provider \
+             that the key passthrough names, and none is named{}",
+            nearest.unwrap_or_default()
+        ))
+    }
+}
+
+/// Removes the headers that only this gateway sets.
+fn without_ours(headers: &mut HeaderMap) {
+    let ours = headers.keys().filter(|name| name.as_str().starts_with("x-plano-"));
+    for name in ours.cloned().collect::<Vec<_>>() {
+        headers.remove(name);
+    }
+}
+
+fn ambiguous() -> ApiError {
+    let text = "the path has a segment of dots, or an escape that servers read in different ways";
+    ApiError::invalid("invalid_path", text)
+}
+
+fn not_routed() -> ApiError {
+    let text = "requests of this path are not routed: name a model instead of auto";
+    ApiError::invalid("not_routed", text).param("model")
+}
+
+fn no_list() -> ApiError {
+    ApiError::not_found("the provider's account is shared by tenants, so nothing is listed")
+}
+
+fn unknown_response() -> ApiError {
+    ApiError::not_found(
+        "no response with this id was made here in the last 24 hours, so its provider is not known",
+    )
+}
+
+fn unknown_object() -> ApiError {
+    ApiError::not_found("nothing with this id was made here by this tenant in the last 30 days")
+}
