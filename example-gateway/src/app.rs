@@ -4,7 +4,7 @@
 //! and gives each listener a [`Front`] of it.
 //!
 //! ```text
-//! /v1          intake → affinity → shadow → answer → failover → proxy
+//! /v1          intake → affinity → shadow → answer → failover → heal → proxy
 //! /routing/v1  intake → affinity → answer → decide
 //! what no session decides, below /v1: unrouted → proxy
 //! ```
@@ -42,6 +42,7 @@ use crate::paths::Served;
 use crate::stack::answers::{Readiness, model, models, not_served, ready, scrape};
 use crate::stack::condition::Condition;
 use crate::stack::decision::decide;
+use crate::stack::heal::{HealLayer, Healer, LastServed};
 use crate::stack::holdings::Holdings;
 use crate::stack::intake::IntakeLayer;
 use crate::stack::layers::{
@@ -92,6 +93,7 @@ struct Lasting {
     board: Board,
     drains: Arc<Drains>,
     cooldowns: Cooldowns,
+    served: Arc<LastServed>,
     metrics: Metrics,
     memory: BodyMemory,
     /// The bytes of the memory.
@@ -118,6 +120,7 @@ impl Lasting {
             flights: SharedFlights::default(),
             drains,
             cooldowns: Cooldowns::new(),
+            served: Arc::default(),
             metrics,
             memory: BodyMemory::new(memory_bytes),
             memory_bytes,
@@ -304,8 +307,10 @@ fn session_endpoints(
         || config.routing.fingerprint.is_some()
         || holdings.matter();
     let intake = intake.clone().turns(turns(config)).body_ids(reads_ids);
+    let intake = intake.on_move(config.routing.on_move);
+    let healer = Healer::new(upstreams.clone(), config.routing.on_move, lasting.served.clone());
     let (store, flights) = (sessions.store(), &lasting.flights);
-    let affinity = affinity(config, store, upstreams, flights, router, holdings);
+    let affinity = affinity(config, store, upstreams, flights, router, holdings, &healer);
     let proxied = ServiceBuilder::new()
         // Reads and checks the body, which the router and the proxy need whole.
         .layer(intake.clone())
@@ -320,7 +325,9 @@ fn session_endpoints(
         // Reads each answer once: ends its pin, follows its id, records its turn.
         .layer(answer(config, holdings, recorder))
         // Goes on with the next candidate when a provider fails.
-        .layer(failover(config, upstreams))
+        .layer(failover(config, upstreams, &healer))
+        // Leaves out of each attempt what its vendor cannot read.
+        .layer(HealLayer(healer))
         .service(proxy.clone());
     let deciding = upstreams.clone();
     let decided = ServiceBuilder::new()

@@ -52,6 +52,6 @@ pub use providers::{Interface, Provider};
 pub use proxies::TrustedProxies;
 pub(crate) use reload::needs_restart;
 pub use router::Router;
-pub use routing::{Release, Routing};
+pub use routing::{OnMove, Release, Routing};
 pub use tracing::{SpanAttributes, Tracing};
 pub use url::http_base;

@@ -11,11 +11,13 @@
 //! | [`NewTurn`](affinity_layer::ext::NewTurn), [`MidTurn`](affinity_layer::ext::MidTurn) | `stack::intake` | the affinity layer |
 //! | [`BodyIds`](affinity_layer::key::BodyIds) | `stack::intake` | the affinity layer |
 //! | [`SendOnce`](affinity_layer::ext::SendOnce) | `stack::intake` | failover |
+//! | [`Bound`](affinity_layer::ext::Bound) | `stack::intake` | failover, `stack::heal` |
 //! | [`Inputs`](crate::config::Inputs) | `stack::intake` | `upstream::providers` |
 //! | [`Preferences`](router_client::Preferences) | `stack::intake` | the router |
 //! | [`Probe`](affinity_layer::ext::Probe) | `app`, for counted tokens | the affinity layer, `stack::turns`, `stack::shadow` |
 //! | [`PinnedModel`](affinity_layer::PinnedModel) | the affinity layer, failover | `upstream`, `stack` |
 //! | [`SecondChance`](affinity_layer::ext::SecondChance), in a response | `error`, for a kept connection that broke | failover |
+//! | [`LeftOut`](affinity_layer::ext::LeftOut), in a response | `stack::heal` | failover, the affinity layer |
 //! | [`NotReached`](affinity_layer::ext::NotReached), in a response | `error`, for a failed connect | failover |
 //! | [`LastingFailure`](affinity_layer::ext::LastingFailure), in a response | `error` and `upstream::proxy`, for a refusal that the client cannot mend | failover |
 //! | [`PassingFailure`](affinity_layer::ext::PassingFailure), in a response | `upstream::proxy`, for a 200 that begins with an error | failover, `upstream::watch` |

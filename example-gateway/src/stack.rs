@@ -9,6 +9,7 @@
 //! | `sessions`, `routing`, `routed` | the store and the router of the affinity layer |
 //! | `shadow`, `turns` | what is learnt about pins and answers |
 //! | `condition`, `router_state` | what `/readyz` tells beside the store |
+//! | `heal` | what is left out for a vendor that cannot read it |
 //! | `unrouted` | what no session decides: uploads, embeddings, responses that are fetched |
 //! | `holdings`, `tenants` | which provider has what, and whose it is |
 //! | `decision`, `answers` | what is answered here and sent to no provider |
@@ -20,6 +21,7 @@ pub(crate) mod answers;
 mod apart;
 pub(crate) mod condition;
 pub(crate) mod decision;
+pub(crate) mod heal;
 pub(crate) mod holdings;
 pub(crate) mod intake;
 pub(crate) mod layers;

@@ -3,6 +3,7 @@
 //! ```text
 //! proxy      a request with its model → its provider, and the answer back
 //!  ├ providers   which provider that is, and what a client may call a model
+//!  ├ vendor      which models are of one vendor
 //!  ├ drains      which models get no new sessions
 //!  ├ targets     what of a provider can cool down
 //!  ├ watch       the span and the counts of the call
@@ -19,4 +20,5 @@ pub(crate) mod providers;
 pub(crate) mod proxy;
 mod stall;
 pub(crate) mod targets;
+pub(crate) mod vendor;
 pub(crate) mod watch;

@@ -1,8 +1,9 @@
-//! Kinds of input other than text in messages, found by structure, so that no text can pass for an
-//! image.
+//! What the messages of a body hold besides text, found by structure, so that no text can pass for an
+//! image or a file.
 //!
 //! Content is a list of parts, each with a `type`; a part may hold parts again, as the result of a tool
-//! does. Nothing else is looked into: the arguments of a tool call may hold any JSON.
+//! does. Nothing else is looked into: the arguments of a tool call may hold any JSON. [`Place::of`] and
+//! [`Place::within`] say what is, for both ways of reading a body.
 
 use std::fmt;
 
@@ -11,27 +12,126 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use super::members::Key;
 use crate::config::Inputs;
 
-/// Checks messages, or parts of one, and notes what kinds of input they hold. Returns whether the value
-/// is a list, or `null` instead of one.
-pub(super) struct Content<'a> {
-    found: &'a mut Inputs,
-    /// The value is that of a `type`.
-    is_type: bool,
+/// What was found in a body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Contents {
+    /// Kinds of input other than text.
+    pub(super) inputs: Inputs,
+    /// Whether there may be what only the vendor that made it can read, such as signed thinking.
+    pub(super) may_be_foreign: bool,
+    /// Whether it refers to what lives at one provider, such as a file or an earlier response.
+    pub(super) refers: bool,
 }
 
-impl<'a> Content<'a> {
-    pub(super) fn of(found: &'a mut Inputs) -> Self {
-        Self { found, is_type: false }
+impl Contents {
+    /// Notes what the `type` of a part means.
+    pub(super) fn note_type(&mut self, part: &[u8]) {
+        match part {
+            b"image_url" | b"image" | b"input_image" | b"computer_screenshot" => {
+                self.inputs.image = true;
+            }
+            b"input_audio" => self.inputs.audio = true,
+            b"file" | b"document" | b"input_file" => self.inputs.file = true,
+            b"thinking" | b"redacted_thinking" | b"reasoning" => self.may_be_foreign = true,
+            b"item_reference" => self.refers = true,
+            _ => {}
+        }
     }
 }
 
-/// Notes the kind of input that the `type` of a part means.
-pub(super) fn note(found: &mut Inputs, part: &[u8]) {
-    match part {
-        b"image_url" | b"image" | b"input_image" | b"computer_screenshot" => found.image = true,
-        b"input_audio" => found.audio = true,
-        b"file" | b"document" | b"input_file" => found.file = true,
-        _ => {}
+/// Where a value is in a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Where messages or their parts may be.
+    Content,
+    /// The `type` of one.
+    Type,
+    /// The calls of tools in a message of Chat.
+    Calls,
+    /// What the text of a part cites.
+    Citations,
+    /// What a part is made from: a file, or bytes.
+    Source,
+    /// The tools.
+    Tools,
+    /// A string here names what lives at one provider, or an object by its `id` or `file_ids`.
+    Reference,
+    /// A stored prompt, named by its `id`.
+    Prompt,
+    Other,
+}
+
+impl Place {
+    /// The place of the top-level member `key`.
+    pub(super) fn of(key: &[u8]) -> Self {
+        match key {
+            b"messages" | b"input" => Self::Content,
+            b"tools" => Self::Tools,
+            b"previous_response_id" | b"conversation" | b"container" => Self::Reference,
+            b"prompt" => Self::Prompt,
+            _ => Self::Other,
+        }
+    }
+
+    /// The place of the member `key` of an object here; what the key alone says is noted.
+    #[inline]
+    pub(super) fn within(self, key: &[u8], found: &mut Contents) -> Self {
+        match (self, key) {
+            (Self::Other, _) => Self::Other,
+            (Self::Content | Self::Type, _) => Self::within_content(key, found),
+            (
+                Self::Calls,
+                b"extra_content" | b"provider_specific_fields" | b"thought_signature",
+            )
+            | (Self::Citations, b"encrypted_index") => {
+                found.may_be_foreign = true;
+                Self::Other
+            }
+            (Self::Source, b"file_id")
+            | (Self::Tools, b"container" | b"file_ids" | b"vector_store_ids")
+            | (Self::Reference, b"id" | b"file_ids")
+            | (Self::Prompt, b"id") => Self::Reference,
+            _ => Self::Other,
+        }
+    }
+
+    fn within_content(key: &[u8], found: &mut Contents) -> Self {
+        match key {
+            b"type" => Self::Type,
+            b"content" | b"output" => Self::Content,
+            b"tool_calls" => Self::Calls,
+            b"citations" => Self::Citations,
+            b"file" | b"source" => Self::Source,
+            b"file_id" => Self::Reference,
+            b"encrypted_content"
+            | b"encrypted_stdout"
+            | b"reasoning_details"
+            | b"thinking_blocks"
+            | b"thought_signature"
+            | b"extra_content"
+            | b"provider_specific_fields" => {
+                found.may_be_foreign = true;
+                Self::Other
+            }
+            _ => Self::Other,
+        }
+    }
+
+    /// The place of the elements of a list here.
+    pub(super) fn of_elements(self) -> Self {
+        if self == Self::Type { Self::Content } else { self }
+    }
+}
+
+/// Checks a value, and notes what it holds. Returns whether the value is a list, or `null` instead of one.
+pub(super) struct Content<'a> {
+    found: &'a mut Contents,
+    place: Place,
+}
+
+impl<'a> Content<'a> {
+    pub(super) fn at(place: Place, found: &'a mut Contents) -> Self {
+        Self { found, place }
     }
 }
 
@@ -71,24 +171,30 @@ impl<'de> Visitor<'de> for Content<'_> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<bool, E> {
-        if self.is_type {
-            note(self.found, text.as_bytes());
+        match self.place {
+            Place::Type => self.found.note_type(text.as_bytes()),
+            Place::Reference => self.found.refers |= !text.is_empty(),
+            _ => {}
         }
         Ok(false)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<bool, A::Error> {
-        while seq.next_element_seed(Content::of(self.found))?.is_some() {}
+        let Self { found, place } = self;
+        let place = place.of_elements();
+        while seq.next_element_seed(Content { found: &mut *found, place })?.is_some() {}
         Ok(true)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        let Self { found, place } = self;
         while let Some(Key(key)) = map.next_key()? {
-            match &*key {
-                "type" => drop(map.next_value_seed(Content { found: self.found, is_type: true })?),
-                "content" | "output" => drop(map.next_value_seed(Content::of(self.found))?),
-                _ => {
+            match place.within(key.as_bytes(), found) {
+                Place::Other => {
                     map.next_value::<IgnoredAny>()?;
+                }
+                place => {
+                    map.next_value_seed(Content { found: &mut *found, place })?;
                 }
             }
         }

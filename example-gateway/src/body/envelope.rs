@@ -6,11 +6,14 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use affinity_layer::key::BodyIds;
 use bytes::Bytes;
 
+use super::content::Contents;
 use super::error::BodyError;
+use super::heal::{Healing, Upto, heal};
 use super::members::Found;
 use super::slices::Slices;
 use super::{quick, references, scan};
@@ -24,8 +27,10 @@ pub struct Envelope {
     model: Option<Range<usize>>,
     /// The member `routing_preferences`, with the comma that goes with it.
     preferences: Option<Preferences>,
-    inputs: Inputs,
+    contents: Contents,
     is_background: bool,
+    /// What is left out of it for its provider.
+    healing: Option<Arc<Healing>>,
     /// The values that may name the session, in the order of [`BodyIds::MEMBERS`].
     ids: [Option<Range<usize>>; BodyIds::MEMBERS.len()],
 }
@@ -52,8 +57,8 @@ impl Envelope {
             let member = member(&bytes, &value);
             Preferences { value, member }
         });
-        let Found { model, inputs, is_background, ids, .. } = found;
-        Ok(Self { model, preferences, inputs, is_background, ids, bytes })
+        let Found { model, contents, is_background, ids, .. } = found;
+        Ok(Self { model, preferences, contents, is_background, healing: None, ids, bytes })
     }
 
     /// The whole body.
@@ -90,7 +95,25 @@ impl Envelope {
     /// Kinds of input other than text in the messages.
     #[must_use]
     pub fn inputs(&self) -> Inputs {
-        self.inputs
+        self.contents.inputs
+    }
+
+    /// Whether the body may hold what only one vendor can read, such as signed thinking.
+    #[must_use]
+    pub fn may_be_foreign(&self) -> bool {
+        self.contents.may_be_foreign
+    }
+
+    /// Whether the body refers to what lives at one provider, such as a file or an earlier response.
+    #[must_use]
+    pub fn refers_to_its_provider(&self) -> bool {
+        self.contents.refers
+    }
+
+    /// What has to be left out so that another vendor can read the body; `None` if nothing. It takes as long
+    /// as reading the body does.
+    pub(crate) fn heal(&self, upto: &Upto<'_>) -> Option<Healing> {
+        if self.may_be_foreign() { heal(&self.bytes, upto) } else { None }
     }
 
     /// Whether the body starts a job that goes on without its client: `"background": true`.
@@ -122,8 +145,13 @@ impl Envelope {
         })
     }
 
-    /// The body for a provider: `model` replaced, `routing_preferences` cut out. Nothing is copied
-    /// but the new name.
+    /// The same body for a provider that gets it without what `healing` leaves out.
+    pub(crate) fn healed(self, healing: Option<Healing>) -> Self {
+        Self { healing: healing.map(Arc::new), ..self }
+    }
+
+    /// The body for a provider: `model` replaced, `routing_preferences` and what was healed cut out.
+    /// Nothing is copied but the new name.
     #[must_use]
     pub fn for_model(&self, model: &str) -> Slices {
         let mut edits: Vec<(Range<usize>, Bytes)> = Vec::with_capacity(2);
@@ -131,7 +159,10 @@ impl Envelope {
             let name = serde_json::Value::from(model).to_string();
             edits.push((value.clone(), name.into()));
         }
-        if let Some(preferences) = &self.preferences {
+        // A healing cuts the preferences, too: the commas of neighbours are cut together.
+        if let Some(Healing { cuts, .. }) = self.healing.as_deref() {
+            edits.extend(cuts.iter().map(|cut| (cut.clone(), Bytes::new())));
+        } else if let Some(preferences) = &self.preferences {
             edits.push((preferences.member.clone(), Bytes::new()));
         }
         edits.sort_by_key(|(range, _)| range.start);

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use affinity_layer::key::BodyIds;
 
-use crate::config::Inputs;
+use super::content::Contents;
 
 /// Where our members are.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub(super) struct Found {
     pub(super) ids: [Option<Range<usize>>; BodyIds::MEMBERS.len()],
     /// Whether the top-level `background` is `true`, in any of its places.
     pub(super) is_background: bool,
-    /// Kinds of input other than text in the messages.
-    pub(super) inputs: Inputs,
+    /// What the messages hold, and what the body refers to.
+    pub(super) contents: Contents,
 }
 
 /// Borrowed unless it holds escapes; serde's own `Cow` would always copy.

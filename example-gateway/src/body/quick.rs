@@ -8,7 +8,8 @@ mod stops;
 
 use affinity_layer::key::BodyIds;
 
-use self::reader::{Place, Reader};
+use self::reader::Reader;
+use super::content::Place;
 use super::disguise::passes_for;
 use super::members::Found;
 use super::values::{invalid_value, is_checked};
@@ -34,10 +35,7 @@ pub(super) fn find(text: &[u8]) -> Option<Found> {
         if key == b"messages" && reader.peek() != Some(b'[') {
             return None;
         }
-        reader.value(
-            DEPTH,
-            if matches!(key, b"messages" | b"input") { Place::Content } else { Place::Other },
-        )?;
+        reader.value(DEPTH, Place::of(key))?;
         let value = start..reader.at;
         match key {
             b"model" if found.model.is_none() => found.model = Some(value),
@@ -63,7 +61,7 @@ pub(super) fn find(text: &[u8]) -> Option<Found> {
         is_over = reader.is_last(b'}')?;
     }
     reader.space();
-    found.inputs = reader.inputs;
+    found.contents = reader.contents;
     // Outside of strings nothing but ASCII was let pass.
     let is_whole =
         reader.at == text.len() && (reader.is_ascii || std::str::from_utf8(text).is_ok());

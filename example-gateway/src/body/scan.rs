@@ -8,15 +8,16 @@ use std::borrow::Cow;
 use std::fmt;
 
 use affinity_layer::key::BodyIds;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
 
-use super::content::Content;
+use super::content::{Content, Contents, Place};
 use super::disguise::passes_for;
 use super::error::{BodyError, Fault};
 use super::members::{Found, Key};
 use super::values::{invalid_value, is_checked};
-use crate::config::Inputs;
 
 /// Where our members are in `text`, or why it is refused.
 pub(super) fn find(text: &str) -> Result<Found, BodyError> {
@@ -44,7 +45,7 @@ pub(super) fn find(text: &str) -> Result<Found, BodyError> {
         preferences: members.preferences.map(position),
         ids: members.ids.map(|id| id.map(position)),
         is_background: members.is_background,
-        inputs: members.inputs,
+        contents: members.contents,
     })
 }
 
@@ -69,7 +70,7 @@ fn refused(error: serde_json::Error) -> BodyError {
 struct Members<'a> {
     model: Option<&'a RawValue>,
     preferences: Option<&'a RawValue>,
-    inputs: Inputs,
+    contents: Contents,
     is_background: bool,
     /// In the order of [`BodyIds::MEMBERS`].
     ids: [Option<&'a RawValue>; BodyIds::MEMBERS.len()],
@@ -104,7 +105,8 @@ impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
                 "model" => ("model", &mut members.model),
                 "routing_preferences" => ("routing_preferences", &mut members.preferences),
                 key @ ("messages" | "input") => {
-                    let is_list = map.next_value_seed(Content::of(&mut members.inputs))?;
+                    let seed = Content::at(Place::Content, &mut members.contents);
+                    let is_list = map.next_value_seed(seed)?;
                     if key == "messages" && !is_list {
                         members.invalid = Some("messages");
                     }
@@ -122,8 +124,16 @@ impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
                 }
                 key => {
                     let id = BodyIds::MEMBERS.iter().position(|member| *member == key);
+                    let place = Place::of(key.as_bytes());
                     if let Some(id) = id.and_then(|id| members.ids.get_mut(id)) {
-                        *id = Some(map.next_value()?);
+                        let value: &RawValue = map.next_value()?;
+                        let mut lent = serde_json::Deserializer::from_str(value.get());
+                        let seed = Content::at(place, &mut members.contents);
+                        // What is wrong with it is found by the second pass.
+                        let _ = seed.deserialize(&mut lent);
+                        *id = Some(value);
+                    } else if place != Place::Other {
+                        map.next_value_seed(Content::at(place, &mut members.contents))?;
                     } else {
                         map.next_value::<IgnoredAny>()?;
                     }

@@ -52,6 +52,8 @@ pub struct Routing {
     pub escalation: Vec<ModelName>,
     /// Whether the next candidate is asked when a model fails.
     pub failover: bool,
+    /// What becomes of a session that must leave its vendor, while it holds what only that vendor can read.
+    pub on_move: OnMove,
     /// Whether responses carry the epoch of the pin behind them, as `x-plano-epoch`; no by default. For
     /// tests of consistency.
     pub expose_epoch: bool,
@@ -71,6 +73,17 @@ pub enum Release {
     FinalAnswer,
     /// A new message of the user.
     UserTurn,
+}
+
+/// What becomes of a session that must leave its vendor, while its requests hold what only that vendor can
+/// read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnMove {
+    /// It moves, and what the next vendor cannot read is left out.
+    #[default]
+    Heal,
+    /// It does not move: the failure of its provider is the answer.
+    Refuse,
 }
 
 pub(super) fn read(root: &At<'_>, providers: &[Provider]) -> Routing {
@@ -100,6 +113,7 @@ impl Routing {
             warm_up_turns: 0,
             escalation: Vec::new(),
             failover: true,
+            on_move: OnMove::default(),
             expose_epoch: false,
             regret_sample: 0.0,
             router,
@@ -140,6 +154,7 @@ fn read_section(at: &At<'_>, providers: &[Provider], router: Router) -> Routing 
             .map(|order| preferences::models(&order, providers))
             .unwrap_or_default(),
         failover: at.flag_or("failover", default.failover),
+        on_move: on_move(at),
         expose_epoch: at.flag_or("expose_epoch", default.expose_epoch),
         regret_sample: at
             .get("regret_sample")
@@ -147,6 +162,11 @@ fn read_section(at: &At<'_>, providers: &[Provider], router: Router) -> Routing 
             .unwrap_or(default.regret_sample),
         router: default.router,
     }
+}
+
+fn on_move(at: &At<'_>) -> OnMove {
+    let kinds = [("heal", OnMove::Heal), ("refuse", OnMove::Refuse)];
+    at.get("on_move").and_then(|kind| kind.one_of(&kinds)).unwrap_or_default()
 }
 
 fn release(at: &At<'_>) -> Release {

@@ -6,7 +6,7 @@
 //! 3. Inline `routing_preferences` are checked, and stand there as [`Preferences`].
 //! 4. What the body tells of its session stands there, where it is asked for, and which kinds of
 //!    [`Inputs`](crate::config::Inputs) it holds; one that starts a job in the background is marked
-//!    [`SendOnce`].
+//!    [`SendOnce`], and one that must stay with its vendor [`Bound`](affinity_layer::ext::Bound).
 //! 5. The provider that has the files, containers and conversations that the body names stands there as
 //!    [`HeldAt`](crate::extensions::HeldAt), and the response that it follows as [`Follows`].
 //! 6. The body goes on as an [`Envelope`], which knows where the proxy has to cut it.
@@ -38,11 +38,12 @@ use self::arrival::{check_type, collect_inflated};
 pub(crate) use self::arrival::{collect, is_json_type};
 use self::coding::Coding;
 use crate::body::{BodyError, Envelope, Fault};
-use crate::config::Limits;
+use crate::config::{Limits, OnMove};
 use crate::error::ApiError;
 use crate::extensions::Follows;
 use crate::protocol::Protocol;
 use crate::stack::apart::apart;
+use crate::stack::heal::Healer;
 use crate::stack::holdings::Holdings;
 use crate::stack::memory::BodyMemory;
 use crate::upstream::providers::{Requested, Upstreams};
@@ -65,6 +66,7 @@ pub(crate) struct IntakeLayer {
     turns: Turns,
     body_ids: bool,
     holdings: Holdings,
+    on_move: OnMove,
 }
 
 /// Which requests are marked by their place in a turn of the user.
@@ -101,7 +103,16 @@ impl IntakeLayer {
         let body_bytes = limits.body_bytes.min(memory.largest_body());
         let limits = Limits { body_bytes, ..limits };
         let turns = Turns::Unmarked;
-        Self { upstreams, limits, memory, deciding: false, turns, body_ids: false, holdings }
+        Self {
+            upstreams,
+            limits,
+            memory,
+            deciding: false,
+            turns,
+            body_ids: false,
+            holdings,
+            on_move: OnMove::default(),
+        }
     }
 
     /// For requests that go to no model: a body without `model` means `auto`.
@@ -112,6 +123,11 @@ impl IntakeLayer {
     /// Puts what the body tells of its session into the extensions.
     pub(crate) fn body_ids(self, read: bool) -> Self {
         Self { body_ids: read, ..self }
+    }
+
+    /// What becomes of sessions that hold what only their vendor can read.
+    pub(crate) fn on_move(self, on_move: OnMove) -> Self {
+        Self { on_move, ..self }
     }
 
     /// Marks requests by their place in a turn of the user.
@@ -161,6 +177,9 @@ impl IntakeLayer {
         }
         parts.extensions.insert(envelope.inputs());
         self.locate(parts, &envelope, &references).await;
+        if let Some(bound) = Healer::bound(&envelope, self.on_move) {
+            parts.extensions.insert(bound);
+        }
         if envelope.is_background() {
             // Two providers would do the job, and the client would know of one.
             parts.extensions.insert(SendOnce);

@@ -20,6 +20,7 @@ use http::{HeaderName, Response, header};
 use crate::config::{Config, Limits, Release};
 use crate::error::ApiError;
 use crate::protocol::Protocol;
+use crate::stack::heal::Healer;
 use crate::stack::holdings::Holdings;
 use crate::stack::intake::Turns;
 use crate::stack::routed::{opened, routed};
@@ -39,11 +40,13 @@ pub(crate) fn affinity(
     flights: &SharedFlights,
     state: &RouterState,
     holdings: &Holdings,
+    healer: &Healer,
 ) -> AffinityLayer<SharedStore, impl RouterService + use<>, Refuse> {
     let routing = &config.routing;
     let decided = state.watching(routing::router(config, upstreams.clone(), holdings.clone()));
     let router = routed(decided, store.clone(), routing.expiry, upstreams.clone());
     let served = upstreams.clone();
+    let healer = healer.clone();
     let mut layer = AffinityLayer::new(store, router)
         .flights(flights)
         .store_budget(sessions::budget(config))
@@ -57,6 +60,9 @@ pub(crate) fn affinity(
         .session_headers(routing.session_headers.iter().chain(SESSION_HEADERS).cloned())
         .baggage_session(routing.session_baggage)
         .body_ids(routing.body_ids.iter().copied())
+        .on_decision(move |request, key, pinned, decided| {
+            healer.adopted(request, key, pinned, decided)
+        })
         .accept_models(move |model| served.serves(model) && !served.drains().moves(model));
     if upstreams.are_limited() {
         let upstreams = upstreams.clone();
@@ -123,13 +129,18 @@ pub(crate) fn answer(
 }
 
 /// Goes on with the next candidate or, without failover, sees to it that a pin that never served goes.
-pub(crate) fn failover(config: &Config, upstreams: &Arc<Upstreams>) -> FailoverLayer {
+pub(crate) fn failover(
+    config: &Config,
+    upstreams: &Arc<Upstreams>,
+    healer: &Healer,
+) -> FailoverLayer {
     let cooldowns = upstreams.cooldowns().clone();
-    let upstreams = upstreams.clone();
+    let (upstreams, healer) = (upstreams.clone(), healer.clone());
+    let same_vendor = move |one: &ModelName, other: &ModelName| healer.have_one_vendor(one, other);
     let usable = move |request: &Parts, model: &ModelName| {
         upstreams.takes(model, request) && !upstreams.drains().holds(model)
     };
-    let layer = FailoverLayer::new().usable(usable);
+    let layer = FailoverLayer::new().usable(usable).same_vendor(same_vendor);
     if config.routing.failover { layer.cooldowns(&cooldowns) } else { layer.attempts(1) }
 }
 

@@ -24,6 +24,7 @@ use crate::extensions::HeldAt;
 use crate::protocol::Protocol;
 use crate::upstream::drains::Drains;
 use crate::upstream::targets;
+use crate::upstream::vendor::Vendor;
 
 /// Who serves what is no model of a provider.
 const GATEWAY: &str = "gateway";
@@ -282,6 +283,11 @@ impl Upstreams {
     /// Who serves `model`.
     pub(crate) fn provider(&self, model: &ModelName) -> Option<&Provider> {
         self.providers.get(self.place(model)?)
+    }
+
+    /// Who is behind `model`.
+    pub(crate) fn vendor(&self, model: &ModelName) -> Option<Vendor> {
+        self.provider(model).map(Vendor::of)
     }
 
     /// The index of the provider of `model` among [`providers`](Self::providers).

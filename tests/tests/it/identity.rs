@@ -206,19 +206,21 @@ async fn a_conversation_of_responses_holds_its_model_with_its_branches() {
 }
 
 #[tokio::test]
-async fn a_session_that_moves_moves_for_all_of_its_responses() {
+async fn a_response_that_is_followed_binds_its_session_to_its_provider() {
     let served = start(&[ALL]).await;
     let ask = async |members: &Value| served.gateway.ask(&asking(RESPONSES, members)).await;
-    // The route `two` has a second candidate, so the first conversation is not ours.
+    // The route `two` has a second candidate, which is not asked.
     assert_eq!(ask(&turn("x", None)).await.affinity().2, ONE);
     assert_eq!(ask(&turn("a", None)).await.affinity(), ("false", "claimed", TWO));
     assert_eq!(ask(&turn("b", Some("a"))).await.affinity(), ("true", "hit", TWO));
     let mut fails = turn("c", Some("a"));
     fails["input"] = json!("fail");
-    assert_eq!(ask(&fails).await.affinity(), ("false", "repinned", ONE));
-    for previous in ["a", "b", "c"] {
+    // No other provider has the response.
+    let answer = ask(&fails).await;
+    assert_eq!((answer.status, answer.affinity()), (503, ("true", "bound", TWO)));
+    for previous in ["a", "b"] {
         let answer = ask(&turn("d", Some(previous))).await;
-        assert_eq!(answer.affinity(), ("true", "hit", ONE), "{previous}");
+        assert_eq!(answer.affinity(), ("true", "hit", TWO), "{previous}");
     }
 }
 

@@ -24,6 +24,7 @@ mod failover;
 mod headers;
 mod identity;
 mod metrics;
+mod moves;
 mod paths;
 mod policies;
 mod process;

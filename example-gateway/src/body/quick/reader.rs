@@ -1,22 +1,10 @@
 //! JSON, read without a copy: strings, numbers and literals, and the values that they make up.
 
 use super::stops::{BLOCK, Seen, look};
-use crate::body::content;
-use crate::config::Inputs;
+use crate::body::content::{Contents, Place};
 
 /// Digits of a number that is certainly in range, with an exponent below 100.
 const DIGITS: usize = 200;
-
-/// Where a value is in a body, as [`content`] defines it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Where messages or their parts may be.
-    Content,
-    /// The `type` of one.
-    Type,
-    Other,
-}
-use Place::{Content, Other, Type};
 
 /// A place in a text. Every step returns `None` if it does not find what it expects.
 pub(super) struct Reader<'a> {
@@ -27,15 +15,15 @@ pub(super) struct Reader<'a> {
     seen: Seen,
     /// Whether every string so far is ASCII.
     pub(super) is_ascii: bool,
-    /// Kinds of input other than text found in the messages so far.
-    pub(super) inputs: Inputs,
+    /// What the body holds so far.
+    pub(super) contents: Contents,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(text: &'a [u8]) -> Self {
         let seen = look(text, 0);
-        let inputs = Inputs::default();
-        Self { text, at: 0, block: 0, seen, is_ascii: seen.is_ascii, inputs }
+        let contents = Contents::default();
+        Self { text, at: 0, block: 0, seen, is_ascii: seen.is_ascii, contents }
     }
 
     /// The next byte.
@@ -187,7 +175,7 @@ impl<'a> Reader<'a> {
         Some(false)
     }
 
-    /// A value of any kind. Of messages and their parts the `type` is noted.
+    /// A value of any kind. What it holds is noted by its place.
     pub(super) fn value(&mut self, depth: u8, place: Place) -> Option<()> {
         let first = self.peek()?;
         if let b'"' | b'[' | b'{' = first {
@@ -196,13 +184,17 @@ impl<'a> Reader<'a> {
         match first {
             b'"' => {
                 let (text, is_escaped) = self.string()?;
-                if place == Type {
-                    content::note(&mut self.inputs, text);
-                    return (!is_escaped).then_some(());
+                match place {
+                    Place::Type => {
+                        self.contents.note_type(text);
+                        return (!is_escaped).then_some(());
+                    }
+                    Place::Reference => self.contents.refers |= !text.is_empty(),
+                    _ => {}
                 }
                 Some(())
             }
-            b'[' => self.array(depth.checked_sub(1)?, if place == Other { Other } else { Content }),
+            b'[' => self.array(depth.checked_sub(1)?, place.of_elements()),
             b'{' => self.object(depth.checked_sub(1)?, place),
             b't' => self.literal(b"true"),
             b'f' => self.literal(b"false"),
@@ -232,12 +224,8 @@ impl<'a> Reader<'a> {
             return Some(());
         }
         loop {
-            let inner = match self.key()? {
-                _ if place == Other => Other,
-                b"type" => Type,
-                b"content" | b"output" => Content,
-                _ => Other,
-            };
+            let key = self.key()?;
+            let inner = place.within(key, &mut self.contents);
             self.value(depth, inner)?;
             if self.is_last(b'}')? {
                 return Some(());

@@ -85,6 +85,7 @@ routing:
   warm_up_turns: 1
   escalation: [openai/a]
   failover: true
+  on_move: heal
   forward_session_header: true
   expose_epoch: false
   regret_sample: 0.5

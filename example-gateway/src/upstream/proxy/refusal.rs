@@ -5,7 +5,6 @@
 
 use affinity_layer::ext::{LastingFailure, Replaced};
 use axum::body::Body;
-use bytes::Bytes;
 use http::response::Parts;
 use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
@@ -16,23 +15,9 @@ use crate::error::ApiError;
 /// The most that is read of an error to learn why it was given.
 const LONGEST_ERROR: usize = 64 * 1024;
 
-/// A body that is searched in far less than a millisecond.
-const SHORT_BODY: usize = 256 * 1024;
-
 /// What shows in an error that the content was refused and not the credential. Compared in lower case.
 const POLICY: [&str; 6] =
     ["policy", "policies", "moderation", "content_filter", "flagged", "safety"];
-
-/// Keys of what lives at one provider: a request that has one may rightly be told that it is not there.
-const REFERENCES: [&str; 7] = [
-    "\"previous_response_id\"",
-    "\"conversation\"",
-    "\"item_reference\"",
-    "\"file_id\"",
-    "\"file_ids\"",
-    "\"container\"",
-    "\"vector_store_ids\"",
-];
 
 /// The answer to `request`, marked where it tells of a failure of the candidate.
 ///
@@ -44,7 +29,7 @@ pub(super) async fn judged(
     request: &Envelope,
 ) -> Result<Response<Body>, ApiError> {
     let is_failure = match response.status() {
-        StatusCode::NOT_FOUND => !names_what_is_held(request.bytes().clone()).await,
+        StatusCode::NOT_FOUND => !request.refers_to_its_provider(),
         StatusCode::GONE | StatusCode::FAILED_DEPENDENCY => true,
         _ => return of_credential(response).await,
     };
@@ -89,20 +74,4 @@ async fn forbidden(response: Response<Body>) -> Result<Response<Body>, ApiError>
 fn refused(head: &Parts) -> ApiError {
     let text = "the provider of the model refused the gateway's credential";
     ApiError::new(StatusCode::BAD_GATEWAY, "provider_refused", text).in_place_of(Replaced::of(head))
-}
-
-/// Whether the body has a key of what lives at one provider. Within a string its quotes would be
-/// escaped. A value that reads like a key only lets an answer pass that another candidate might mend.
-fn refers_to_its_provider(body: &[u8]) -> bool {
-    // An envelope is JSON, and so the default is never taken.
-    let body = std::str::from_utf8(body).unwrap_or_default();
-    REFERENCES.iter().any(|key| body.contains(key))
-}
-
-/// The same beside the serving threads for a body that takes long to search.
-async fn names_what_is_held(body: Bytes) -> bool {
-    if body.len() <= SHORT_BODY {
-        return refers_to_its_provider(&body);
-    }
-    tokio::task::spawn_blocking(move || refers_to_its_provider(&body)).await.unwrap_or(true)
 }
