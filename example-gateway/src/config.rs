@@ -42,7 +42,7 @@ pub use abilities::{Inputs, Protocols};
 pub use address::socket_address;
 pub use admin::Admin;
 pub use advice::advice;
-pub use cache::{Durability, RedisCache, SessionCache};
+pub use cache::{CertificateFiles, Durability, RedisCache, SessionCache};
 pub use finding::{ConfigErrors, Finding};
 pub use limits::Limits;
 pub use listeners::{ClientKey, Hosts, Listener, Origins};

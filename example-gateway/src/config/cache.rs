@@ -41,10 +41,21 @@ pub struct RedisCache {
     pub require_store: bool,
     /// A file of certificate authorities to trust, instead of the system's, for `rediss://`.
     pub ca_file: Option<PathBuf>,
+    /// What is shown to a Redis that asks for a certificate, for `rediss://`.
+    pub client_certificate: Option<CertificateFiles>,
     /// Names keys by a keyed hash of this secret, so that Redis holds no session id.
     pub key_secret: Option<SecretString>,
     /// The previous secret; pins under its names are still found.
     pub previous_key_secret: Option<SecretString>,
+}
+
+/// The files of a client certificate, both PEM.
+#[derive(Clone, Debug)]
+pub struct CertificateFiles {
+    /// The certificate, and those that lead from it to its authority.
+    pub certificates: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// When a claim counts.
@@ -110,7 +121,8 @@ fn read_redis(at: &At<'_>, is_redis: bool) -> Option<RedisCache> {
         durability: get("durability").and_then(|level| level.one_of(&levels)).unwrap_or_default(),
         near_copies: flag("near_copies").unwrap_or(true),
         require_store: flag("require_store").unwrap_or(false),
-        ca_file: get("ca_file").and_then(|file| ca_file(&file)),
+        ca_file: get("ca_file").and_then(|file| readable(&file)),
+        client_certificate: client_certificate(get("cert_file"), get("key_file")),
         key_secret: key_secret.and_then(|secret| secret.secret()),
         previous_key_secret: previous_key_secret.and_then(|secret| secret.secret()),
         key_prefix: prefix?,
@@ -127,8 +139,29 @@ fn key_prefix(at: &At<'_>) -> Option<String> {
     Some(prefix)
 }
 
-/// Whether it holds certificates is for the store to tell.
-fn ca_file(at: &At<'_>) -> Option<PathBuf> {
+/// A certificate and its key: both, or none.
+fn client_certificate(
+    certificates: Option<At<'_>>,
+    key: Option<At<'_>>,
+) -> Option<CertificateFiles> {
+    match (certificates, key) {
+        (Some(certificates), Some(key)) => {
+            Some(CertificateFiles { certificates: readable(&certificates)?, key: readable(&key)? })
+        }
+        (Some(certificates), None) => {
+            certificates.error("needs key_file too");
+            None
+        }
+        (None, Some(key)) => {
+            key.error("needs cert_file too");
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+/// Whether it holds what it should is for the store to tell.
+fn readable(at: &At<'_>) -> Option<PathBuf> {
     let file = PathBuf::from(at.text()?);
     if let Err(why) = File::open(&file) {
         at.error(format!("cannot be read: {why}"));

@@ -10,9 +10,16 @@ use http::uri::Authority;
 
 use super::listeners::Listener;
 
-/// The schemes of a Redis address: one server, a cluster, or sentinels; with `s` over TLS.
-const REDIS_SCHEMES: [&str; 6] =
-    ["redis", "rediss", "redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel"];
+/// The schemes of a Redis address: one server, a cluster, or sentinels, with `s` over TLS; or a socket.
+const REDIS_SCHEMES: [&str; 7] = [
+    "redis",
+    "rediss",
+    "redis-cluster",
+    "rediss-cluster",
+    "redis-sentinel",
+    "rediss-sentinel",
+    "unix",
+];
 
 /// Reads the base address of a server: `http` or `https`, without credentials and query. A trailing
 /// slash is dropped.
@@ -39,13 +46,19 @@ pub fn http_base(text: &str) -> Result<Uri, &'static str> {
     Ok(uri)
 }
 
-/// A Redis address. The host may be followed by a database number and options.
+/// A Redis address. The host may be followed by a database number and options; a socket is named by
+/// its whole path.
 pub(super) fn redis(text: &str) -> Result<&str, &'static str> {
-    let (_, authority, _) = redis_parts(text)
-        .ok_or("must start with redis:// or rediss:// (also -cluster:// or -sentinel://)")?;
+    let (scheme, authority, path) = redis_parts(text).ok_or(
+        "must start with redis://, rediss:// (also -cluster:// or -sentinel://) or unix://",
+    )?;
     let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
     if user.contains('@') {
         return Err("an @ in the user name or password must be written %40");
+    }
+    if scheme == "unix" {
+        let is_whole = host.is_empty() && path.len() > 1;
+        return is_whole.then_some(text).ok_or("must name the socket by its whole path");
     }
     check_host(&host.parse().map_err(|_| "must name a host, and a port from 1 to 65535 or none")?)?;
     Ok(text)
@@ -136,6 +149,8 @@ mod tests {
             ("rediss://u:pw@h/3", "rediss://h/3"),
             ("redis://:p%40w@[::1]:1/0?x=pw", "redis://[::1]:1/0"),
             ("redis-sentinel://h:26379?sentinelPassword=pw", "redis-sentinel://h:26379"),
+            ("unix:///run/redis.sock?db=2", "unix:///run/redis.sock"),
+            ("unix://u:pw@/run/redis.sock", "unix:///run/redis.sock"),
         ] {
             assert_eq!(redis(text), Ok(text));
             assert_eq!(redis_without_secrets(text), shown);

@@ -4,6 +4,7 @@
 //! to: readiness, metrics and the admin API ask things that only one kind of store can answer, and ask them
 //! here.
 
+use std::path::Path;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -14,7 +15,7 @@ use affinity_layer::{
 };
 use secrecy::ExposeSecret;
 
-use crate::config::{Config, Durability, RedisCache, SessionCache};
+use crate::config::{CertificateFiles, Config, Durability, RedisCache, SessionCache};
 
 /// Time for Redis at the start, so that the first request finds it. Without it, we serve anyway.
 const START: Duration = Duration::from_millis(300);
@@ -196,6 +197,12 @@ fn client_name() -> String {
     format!("example-gateway:{host}:{}", std::process::id())
 }
 
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    std::fs::read(file).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot read {}: {error}", file.display()))
+    })
+}
+
 fn options(redis: &RedisCache) -> io::Result<RedisOptions> {
     let mut options = RedisOptions::from_url(redis.url.expose_secret())
         .map_err(io::Error::other)?
@@ -205,10 +212,11 @@ fn options(redis: &RedisCache) -> io::Result<RedisOptions> {
         .strict(redis.require_store)
         .client_name(&client_name());
     if let Some(file) = &redis.ca_file {
-        let pem = std::fs::read(file).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot read {}: {error}", file.display()))
-        })?;
-        options = options.ca_certificates(&pem).map_err(io::Error::other)?;
+        options = options.ca_certificates(&read(file)?).map_err(io::Error::other)?;
+    }
+    if let Some(CertificateFiles { certificates, key }) = &redis.client_certificate {
+        let (certificates, key) = (read(certificates)?, read(key)?);
+        options = options.client_certificate(&certificates, &key).map_err(io::Error::other)?;
     }
     let secret = |text: &secrecy::SecretString| NameSecret::new(text.expose_secret());
     if let Some(current) = &redis.key_secret {

@@ -26,6 +26,7 @@ struct Tls {
     authority: String,
     certificate: String,
     key: String,
+    asks_for_certificates: bool,
 }
 
 /// What the process is, which decides about its ports and its command line.
@@ -75,8 +76,18 @@ impl Builder {
     /// need no certificate.
     pub fn tls(mut self, authority: &Authority) -> Self {
         let Identity { certificate, key } = authority.issue();
-        self.tls = Some(Tls { authority: authority.pem(), certificate, key });
+        let authority = authority.pem();
+        self.tls = Some(Tls { authority, certificate, key, asks_for_certificates: false });
         self
+    }
+
+    /// As [`tls`](Self::tls), and clients need a certificate by `authority`.
+    pub fn mutual_tls(self, authority: &Authority) -> Self {
+        let mut builder = self.tls(authority);
+        if let Some(tls) = &mut builder.tls {
+            tls.asks_for_certificates = true;
+        }
+        builder
     }
 
     /// Any line of `redis.conf`: `value` is written as it is, quoting included.
@@ -136,7 +147,8 @@ impl Builder {
             // Writing to a string does not fail.
             let _ = writeln!(text, "{name} {value}");
         };
-        line("bind", "127.0.0.1");
+        // Where there is no IPv6, `-` makes that no error.
+        line("bind", "127.0.0.1 -::1");
         line("dir", &quoted(&dir.to_string_lossy()));
         line("unixsocket", &quoted(&socket.to_string_lossy()));
         if self.role != Role::Sentinel {
@@ -155,13 +167,13 @@ impl Builder {
             line("requirepass", &quoted(password));
             line("masterauth", &quoted(password));
         }
-        if self.tls.is_some() {
+        if let Some(tls) = &self.tls {
             line("port", "0");
             line("tls-port", &ports.client.to_string());
             line("tls-cert-file", "server.pem");
             line("tls-key-file", "server.key");
             line("tls-ca-cert-file", "ca.pem");
-            line("tls-auth-clients", "no");
+            line("tls-auth-clients", if tls.asks_for_certificates { "yes" } else { "no" });
             if self.role == Role::ClusterNode {
                 line("tls-cluster", "yes");
                 line("tls-replication", "yes");

@@ -1,7 +1,7 @@
 //! A private certificate authority, made at run time, and the certificates of its servers.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
@@ -37,13 +37,14 @@ impl Authority {
         self.0.pem()
     }
 
-    /// A certificate for `127.0.0.1` and `localhost`.
+    /// A certificate for `127.0.0.1`, `::1` and `localhost`.
     #[must_use]
     pub fn issue(&self) -> Identity {
         let key = new_key();
         let mut params =
             CertificateParams::new(["localhost".to_owned()]).expect("a plain DNS name");
-        params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        params.subject_alt_names.extend(addresses.map(SanType::IpAddress));
         params.distinguished_name.push(DnType::CommonName, "affinity test server");
         let certificate = params.signed_by(&key, &self.0).expect("signing a server's certificate");
         Identity { certificate: certificate.pem(), key: key.serialize_pem() }

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use affinity_layer::admin::Inspect;
 use affinity_layer::store::Unready;
 use affinity_layer::store::conformance::{self, wait};
-use affinity_layer::{AffinityStore, RedisStore, TieredStore};
-use affinity_tests::redis::tls::Authority;
-use affinity_tests::redis::{RedisCluster, RedisServer};
+use affinity_layer::{AffinityStore, RedisOptions, RedisStore, TieredStore};
+use affinity_tests::redis::tls::{Authority, Identity};
+use affinity_tests::redis::{RedisCluster, RedisServer, SentinelSet};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -158,15 +159,51 @@ async fn a_primary_that_became_read_only_is_left_for_the_one_at_its_address() {
 
 #[tokio::test]
 async fn a_password_may_hold_any_byte() {
-    let password = "a b\"c\\d'e%f@g:h/i\u{e9}\t";
+    // Every byte but those that Redis does not take in a password of an access list.
+    let password: Vec<u8> = (1..=255).collect();
     let server = RedisServer::start().await;
-    let set = format!(">{password}");
-    server.run(&["ACL", "SETUSER", "u", "on", &set, "~*", "&*", "+@all"]).await;
-    let encoded: String = password.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let set = [b">".as_slice(), &password].concat();
+    let user: [&[u8]; 8] = [b"ACL", b"SETUSER", b"u", b"on", &set, b"~*", b"&*", b"+@all"];
+    server.run(&user).await;
+    let encoded: String = password.iter().map(|byte| format!("%{byte:02x}")).collect();
     let store = store(&server.url().replace("redis://", &format!("redis://u:{encoded}@")));
     until_unready(&store, None).await;
     claim(&store, "s", "a/one").await.unwrap();
     assert_eq!(model(&store, "s").await.as_deref(), Some("a/one"));
+}
+
+#[tokio::test]
+async fn a_client_shows_its_certificate_to_a_server_that_asks_for_it() {
+    let authority = Authority::new();
+    let server = RedisServer::builder().mutual_tls(&authority).start().await;
+    let trusting = options(&server.url()).ca_certificates(authority.pem().as_bytes()).unwrap();
+    let store = |options: &RedisOptions| {
+        TieredStore::new(RedisStore::new(options).unwrap(), 1000)
+    };
+    until_unready(&store(&trusting), Some(Unready::Certificate)).await;
+    let Identity { certificate, key } = authority.issue();
+    let showing = trusting.client_certificate(certificate.as_bytes(), key.as_bytes()).unwrap();
+    let store = store(&showing);
+    until_unready(&store, None).await;
+    conformance::run(&store, "shown", wait).await;
+    // A key of another certificate is found before anything is connected.
+    let other = Authority::new().issue();
+    assert!(showing.client_certificate(certificate.as_bytes(), other.key.as_bytes()).is_err());
+}
+
+#[tokio::test]
+async fn an_address_of_ipv6_serves_with_tls_and_without() {
+    let authority = Authority::new();
+    let plain = RedisServer::start().await;
+    let secured = RedisServer::builder().tls(&authority).start().await;
+    for server in [&plain, &secured] {
+        let url = server.url().replace("127.0.0.1", "[::1]");
+        let trusting = options(&url).ca_certificates(authority.pem().as_bytes()).unwrap();
+        let store = TieredStore::new(RedisStore::new(&trusting).unwrap(), 1000);
+        until_unready(&store, None).await;
+        claim(&store, "s", "a/one").await.unwrap();
+        assert_eq!(model(&store, "s").await.as_deref(), Some("a/one"), "{url}");
+    }
 }
 
 #[tokio::test]
@@ -194,20 +231,88 @@ async fn the_list_of_clients_shows_whose_a_connection_is() {
     .await;
 }
 
+/// The rights that docs/redis.md names behind `what`.
+fn rights(what: &str) -> Vec<&'static str> {
+    const DOCS: &str = include_str!("../../../docs/redis.md");
+    let line = DOCS.lines().find(|line| line.starts_with(what)).expect(what);
+    line.split(' ').filter(|word| word.starts_with(['~', '+', '-'])).collect()
+}
+
+/// Makes a user with these rights and no others.
+async fn has_user(server: &RedisServer, rights: &[&[&str]]) {
+    let user = ["ACL", "SETUSER", "u", "reset", "on", ">hunter2"];
+    server.run(&[&user[..], &rights.concat()].concat()).await;
+}
+
+async fn denied(server: &RedisServer) -> String {
+    format!("{:?}", server.run(&["ACL", "LOG"]).await.items())
+}
+
 /// What docs/redis.md names as the smallest access list is enough for all that a store does.
 #[tokio::test]
 async fn the_smallest_access_list_is_enough() {
-    const DOCS: &str = include_str!("../../../docs/redis.md");
-    let rights = DOCS.lines().find(|line| line.starts_with("~plano:affinity:*")).unwrap();
     let server = RedisServer::start().await;
-    let user = ["ACL", "SETUSER", "u", "reset", "on", ">hunter2"];
-    let rights: Vec<&str> = rights.split(' ').collect();
-    server.run(&[&user[..], &rights].concat()).await;
+    has_user(&server, &[&rights("~plano:affinity:*")]).await;
     let store = store(&server.url().replace("redis://", "redis://u:hunter2@"));
     until_unready(&store, None).await;
     conformance::run(&store, "smallest", wait).await;
     server.run(&["SET", &name("unreadable"), "no pin"]).await;
     assert!(claim(&store, "unreadable", "a/one").await.unwrap().won);
-    let denied = server.run(&["ACL", "LOG"]).await;
-    assert!(denied.items().is_empty(), "{denied:?}");
+    assert_eq!(denied(&server).await, "[]");
+}
+
+#[tokio::test]
+async fn what_else_the_documents_name_is_enough_for_drains_and_lists() {
+    let server = RedisServer::start().await;
+    let rights = [rights("~plano"), rights("a list of sessions"), rights("draining")].concat();
+    has_user(&server, &[&rights]).await;
+    let store = store(&server.url().replace("redis://", "redis://u:hunter2@"));
+    until_unready(&store, None).await;
+    store.redis().note("drains", "a/one", "{}").await.unwrap();
+    assert_eq!(store.redis().notes("drains").await.unwrap().len(), 1);
+    assert!(store.redis().remove_note("drains", "a/one").await.unwrap());
+    claim(&store, "s", "a/one").await.unwrap();
+    let page = store.list(None, 10).await.unwrap();
+    assert_eq!(page.pins.len(), 1);
+    assert_eq!(denied(&server).await, "[]");
+}
+
+#[tokio::test]
+async fn the_smallest_access_list_of_a_cluster_is_enough() {
+    let cluster = RedisCluster::start(3).await;
+    for node in cluster.nodes() {
+        has_user(node, &[&rights("~plano"), &rights("a cluster, each node")]).await;
+    }
+    let store = store(&cluster.url().replace("://", "://u:hunter2@"));
+    until_unready(&store, None).await;
+    conformance::run(&store, "smallest", wait).await;
+    for node in cluster.nodes() {
+        // Sent only while a slot moves.
+        assert_eq!(node.run(&["ACL", "DRYRUN", "u", "ASKING"]).await.text(), Some("OK"));
+        assert_eq!(denied(node).await, "[]");
+    }
+}
+
+#[tokio::test]
+async fn the_smallest_access_list_with_sentinel_and_replicas_is_enough() {
+    let set = SentinelSet::start().await;
+    for server in set.servers() {
+        let of_replicated = rights("durability: replicated");
+        has_user(server, &[&rights("~plano"), &rights("Sentinel, a server"), &of_replicated]).await;
+    }
+    for sentinel in set.sentinels() {
+        has_user(sentinel, &[&rights("Sentinel, a sentinel")]).await;
+    }
+    let url = set.url().replace("://", "://u:hunter2@");
+    let url = format!("{url}&sentinelUsername=u&sentinelPassword=hunter2");
+    let replicated = RedisStore::new(&options(&url).replicated(true)).unwrap();
+    for (what, store) in
+        [("primary", store(&url)), ("replicated", TieredStore::new(replicated, 1000))]
+    {
+        until_unready(&store, None).await;
+        conformance::run(&store, what, wait).await;
+    }
+    for server in set.servers().iter().chain(set.sentinels()) {
+        assert_eq!(denied(server).await, "[]");
+    }
 }

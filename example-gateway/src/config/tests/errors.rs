@@ -151,6 +151,17 @@ fn a_file_that_the_file_names_must_be_there() {
 }
 
 #[test]
+fn a_client_certificate_needs_its_key() {
+    let cache = |rest: &str| {
+        format!("routing: {{session_cache: {{type: redis, url: 'rediss://h', {rest}}}}}")
+    };
+    refused(&[
+        (&cache("cert_file: Cargo.toml"), "2: routing.session_cache.cert_file: needs key_file too"),
+        (&cache("key_file: Cargo.toml"), "2: routing.session_cache.key_file: needs cert_file too"),
+    ]);
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_one_clear_line() {
     let dir = tempfile::tempdir().unwrap();
     let load = |name: &str, bytes: Option<&[u8]>| {

@@ -65,6 +65,8 @@ routing:
     type: redis
     url: redis://h
     ca_file: Cargo.toml
+    cert_file: Cargo.toml
+    key_file: Cargo.toml
     key_secret: s
     previous_key_secret: t
     tenant_header: x-tenant
