@@ -177,9 +177,7 @@ async fn a_client_shows_its_certificate_to_a_server_that_asks_for_it() {
     let authority = Authority::new();
     let server = RedisServer::builder().mutual_tls(&authority).start().await;
     let trusting = options(&server.url()).ca_certificates(authority.pem().as_bytes()).unwrap();
-    let store = |options: &RedisOptions| {
-        TieredStore::new(RedisStore::new(options).unwrap(), 1000)
-    };
+    let store = |options: &RedisOptions| TieredStore::new(RedisStore::new(options).unwrap(), 1000);
     until_unready(&store(&trusting), Some(Unready::Certificate)).await;
     let Identity { certificate, key } = authority.issue();
     let showing = trusting.client_certificate(certificate.as_bytes(), key.as_bytes()).unwrap();

@@ -8,7 +8,7 @@ fn addresses_are_refused_without_being_repeated() {
     let rows = [
         (
             "http://u:hush@h",
-            "must start with redis:// or rediss:// (also -cluster:// or -sentinel://)",
+            "must start with redis://, rediss:// (also -cluster:// or -sentinel://) or unix://",
         ),
         ("redis://user:hu@sh@h", "an @ in the user name or password must be written %40"),
         ("redis://u:hush@h:99999", "must have a port from 1 to 65535, or none"),
