@@ -29,7 +29,7 @@ use self::demo::Demo;
 use self::file::configured_file;
 use crate::config::{self, Config, Mode, http_base, socket_address};
 use crate::edge::shutdown;
-use crate::gateway::{Gateway, Reloads};
+use crate::gateway::{Gateway, Inherited, Reloads};
 use crate::lab::exit::{USAGE, code};
 use crate::lab::local::Local;
 use crate::lab::term::Terminal;
@@ -186,6 +186,7 @@ impl Serve {
             Some(hung_up) => shutdown::on_signal_with(hung_up)?,
             None => shutdown::on_signal()?,
         };
+        let inherited = Inherited::from_environment()?;
         let mut config = match self.read() {
             Ok(config) => config,
             Err(errors) => {
@@ -203,7 +204,7 @@ impl Serve {
             local = Some(provider);
         }
         self.warn_of(&config);
-        let gateway = match Gateway::bind(config).await {
+        let gateway = match Gateway::bind(config, inherited).await {
             Err(error) if StoreMissing::is_why(&error) => {
                 Terminal::stdio().error(&error.to_string())?;
                 return Ok(ExitCode::from(USAGE));

@@ -8,41 +8,41 @@
 //!    burst of connections does not slow the requests that are under way.
 //! 3. A reload puts another `App` behind the same sockets, store and counts.
 //! 4. A stop begins with the signal: from then on the gateway is not ready, and while requests run it accepts
-//!    connections for a moment longer, so that a load balancer sees that.
+//!    connections for a moment longer, so that a load balancer sees that. Sockets that another process shares
+//!    are closed at once.
 //! 5. Then it has two steps, each with a token. After `stop` nothing is accepted and no connection takes a
 //!    further request; requests that run may end, within the time to drain. After `abandon` whatever is left
 //!    is cut off. One step alone would either break every stream or wait for the slowest.
 
+mod manager;
 mod serving;
+mod sockets;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use self::serving::Serving;
+pub use self::sockets::Inherited;
+use self::sockets::Socket;
 use crate::app::App;
 use crate::config::Config;
 use crate::edge::door::Door;
 use crate::edge::workers::Workers;
 use crate::telemetry::log;
 
-/// Connections that may wait to be accepted; the system may allow fewer (`net.core.somaxconn`). Those beyond
-/// are dropped without a word, and try again a second later.
-const BACKLOG: u32 = 4096;
-
 /// A gateway whose sockets are open and that does not serve yet.
 #[derive(Debug)]
 pub struct Gateway {
     app: App,
     config: Config,
-    listeners: Vec<TcpListener>,
-    admin: Option<TcpListener>,
+    listeners: Vec<Socket>,
+    admin: Option<Socket>,
     workers: Arc<Workers>,
 }
 
@@ -77,17 +77,25 @@ impl fmt::Debug for Reloads {
 }
 
 impl Gateway {
-    /// Opens the sockets of `config`.
+    /// Opens the sockets of `config`, or takes those that were `inherited`.
     ///
     /// # Errors
     ///
-    /// When an address cannot be bound, named in the error, or the system's certificates are
-    /// needed and cannot be read, or the session store is required and does not answer.
-    pub async fn bind(config: Config) -> io::Result<Self> {
+    /// When an address cannot be bound, or no listener has that of an inherited socket, named in the error;
+    /// when the system's certificates are needed and cannot be read, or the session store is required and
+    /// does not answer.
+    pub async fn bind(config: Config, mut inherited: Inherited) -> io::Result<Self> {
         let app = App::new(&config)?;
-        let addresses = config.listeners.iter().map(|by| (by.address, by.port).into());
-        let listeners = addresses.map(listen_on).collect::<io::Result<_>>()?;
-        let admin = config.admin.as_ref().map(|admin| listen_on(admin.address)).transpose()?;
+        let mut listeners = Vec::new();
+        for listener in &config.listeners {
+            let address = (listener.address, listener.port).into();
+            listeners.push(inherited.listen(address, listener.reuse_port)?);
+        }
+        // Another process that takes over needs its address, too.
+        let reuse_port = config.listeners.iter().any(|listener| listener.reuse_port);
+        let admin = config.admin.as_ref().map(|admin| inherited.listen(admin.address, reuse_port));
+        let admin = admin.transpose()?;
+        inherited.end()?;
         app.sessions().start().await?;
         app.board().read().await;
         let workers = Arc::new(Workers::start()?);
@@ -100,7 +108,7 @@ impl Gateway {
     ///
     /// When the system cannot report the address.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.listeners.iter().map(TcpListener::local_addr).collect()
+        self.listeners.iter().map(|socket| socket.listener.local_addr()).collect()
     }
 
     /// The address of the admin API, if there is one.
@@ -109,7 +117,7 @@ impl Gateway {
     ///
     /// When the system cannot report the address.
     pub fn admin_address(&self) -> io::Result<Option<SocketAddr>> {
-        self.admin.as_ref().map(TcpListener::local_addr).transpose()
+        self.admin.as_ref().map(|socket| socket.listener.local_addr()).transpose()
     }
 
     /// Serves until `signal` is cancelled, then lets running requests end, within the time to drain of the
@@ -131,11 +139,20 @@ impl Gateway {
         let abandon = CancellationToken::new();
         let tokens = (stop.clone(), abandon.clone());
         let mut serving = Serving::new(app, config, &listeners, door.clone(), tokens);
+        let are_shared = listeners.iter().all(|socket| socket.is_shared);
+        let closed = CancellationToken::new();
         for (socket, (door, switch)) in listeners.into_iter().chain(admin).zip(serving.doors()) {
-            loops.spawn(door.accept(socket, switch, stop.clone()));
+            loops.spawn(door.accept(socket.listener, switch, closed.clone()));
         }
+        manager::ready();
         signal.run_until_cancelled(serving.follow(reloads)).await;
-        serving.drain().await;
+        manager::stopping();
+        if are_shared {
+            // From now on they are another's.
+            closed.cancel();
+        }
+        serving.drain(are_shared).await;
+        closed.cancel();
         stop.cancel();
         loops.join_all().await;
         if tokio::time::timeout(serving.time_to_drain(), door.closed()).await.is_err() {
@@ -143,17 +160,4 @@ impl Gateway {
         }
         abandon.cancel();
     }
-}
-
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
-    let listen = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // As the listeners of tokio and std do, so that a restart finds its port free.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    listen().map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-    })
 }

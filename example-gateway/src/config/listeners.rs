@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::address::ip_address;
 use super::at::At;
 use super::proxies::TrustedProxies;
+use super::tls::{self, Tls};
 
 const DEFAULT_PORT: u16 = 12_000;
 const DEFAULT_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -28,6 +29,10 @@ pub struct Listener {
     pub hosts: Hosts,
     /// The web pages that may call it from other sites; `None` without the section.
     pub cors_origins: Option<Origins>,
+    /// Its certificate and key; without them it speaks plain HTTP.
+    pub tls: Option<Tls>,
+    /// Whether other processes may listen on the same address, such as the one that is to take over.
+    pub reuse_port: bool,
     /// The proxies in front of it, whose `X-Forwarded-For` or PROXY protocol tells clients without a key
     /// apart. With keys, the header of the PROXY protocol is still taken out.
     pub trusted_proxies: TrustedProxies,
@@ -82,6 +87,8 @@ impl Listener {
             client_keys: Vec::new(),
             hosts: Hosts::These(Vec::new()),
             cors_origins: None,
+            tls: None,
+            reuse_port: false,
             trusted_proxies: TrustedProxies::default(),
         }
     }
@@ -166,6 +173,8 @@ fn read_one(at: &At<'_>) -> Listener {
     if let Some(origins) = at.get("cors").and_then(|cors| cors.require("origins")) {
         listener.cors_origins = Some(read_origins(&origins, has_keys));
     }
+    listener.tls = at.get("tls").and_then(|tls| tls::read(&tls));
+    listener.reuse_port = at.flag_or("reuse_port", false);
     if let Some(proxies) = at.get("trusted_proxies") {
         listener.trusted_proxies = TrustedProxies::read(&proxies);
     }

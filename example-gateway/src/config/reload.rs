@@ -16,6 +16,7 @@ pub(crate) fn needs_restart(from: &Config, to: &Config) -> Vec<String> {
         let path = |key| format!("listeners[{number}].{key}");
         changes.note(&path("address"), &before.address, &after.address);
         changes.note(&path("port"), &before.port, &after.port);
+        changes.note(&path("reuse_port"), &before.reuse_port, &after.reuse_port);
     }
     let admin = |config: &Config| config.admin.as_ref().map(|admin| admin.address.to_string());
     let none = || "none".to_owned();
@@ -45,6 +46,7 @@ fn store(changes: &mut Changes, from: &SessionCache, to: &SessionCache) {
     };
     let address = |redis: &RedisCache| url::redis_without_secrets(redis.url.expose_secret());
     let file = |redis: &RedisCache| format!("{:?}", redis.ca_file);
+    let pair = |redis: &RedisCache| format!("{:?}", redis.client_certificate);
     let shown = |redis: &RedisCache| format!("{:?}", redis.client_certificate);
     let timeout = |redis: &RedisCache| redis.command_timeout.as_millis();
     let durability = |redis: &RedisCache| format!("{:?}", redis.durability).to_lowercase();
@@ -59,10 +61,25 @@ fn store(changes: &mut Changes, from: &SessionCache, to: &SessionCache) {
     note("near_copies", &from.near_copies, &to.near_copies);
     note("require_store", &from.require_store, &to.require_store);
     note("ca_file", &file(from), &file(to));
+    note("cert_file and key_file", &pair(from), &pair(to));
+    let options = [from, to].map(|redis| without_user(redis.url.expose_secret()));
+    if options[0] != options[1] && address(from) == address(to) {
+        changes
+            .0
+            .push("routing.session_cache.url: a change of its options needs a restart".to_owned());
+    }
     note("cert_file and key_file", &shown(from), &shown(to));
     changes.secret("key_secret", from.key_secret.as_ref(), to.key_secret.as_ref());
     let previous = [from, to].map(|redis| redis.previous_key_secret.as_ref());
     changes.secret("previous_key_secret", previous[0], previous[1]);
+}
+
+/// An address without user and password, which may change.
+fn without_user(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{rest}")
 }
 
 struct Changes(Vec<String>);
@@ -128,6 +145,7 @@ admin: {address: '127.0.0.1:12002', token: hush}
             (("12002", "12003"), "admin.address"),
             (("admin: {address: '127.0.0.1:12002', token: hush}", ""), "admin.address"),
             (("@h'", "@other'"), "routing.session_cache.url"),
+            (("@h'", "@h?x=hush'"), "routing.session_cache.url: a change of its options"),
             (("'p:'", "'q:'"), "routing.session_cache.key_prefix"),
             (("hush-hush-hush-hush", "hush-hush-hush-hus2"), "routing.session_cache.key_secret"),
             (("routing:", "routing:\n  session_max_entries: 7"), "routing.session_max_entries"),

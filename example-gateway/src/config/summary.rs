@@ -29,9 +29,10 @@ impl fmt::Display for Summary<'_> {
         for listener in listeners {
             let (address, keys) = (listener.address, listener.client_keys.len());
             let socket = std::net::SocketAddr::new(address, listener.port);
+            let tls = if listener.tls.is_some() { " by TLS" } else { "" };
             writeln!(
                 f,
-                "listener  {}: {socket}, client keys: {keys}",
+                "listener  {}: {socket}{tls}, client keys: {keys}",
                 listener.name.escape_debug()
             )?;
         }

@@ -39,7 +39,7 @@ use super::guarded::{Guarded, Streams};
 use super::linger::Lingering;
 use super::noting::Noting;
 use super::switch::Switch;
-use crate::config::Limits;
+use crate::config::{Limits, Tls};
 use crate::edge::front::{Access, Endpoint, Front};
 use crate::error::ApiError;
 use crate::extensions::{Introduction, Peer};
@@ -78,6 +78,8 @@ pub(crate) struct Server {
     pub(crate) http: Builder<Streams>,
     /// Whether each request has a line in the log.
     pub(crate) access_log: bool,
+    /// With it, clients shake hands first.
+    pub(crate) tls: Option<Tls>,
     /// Requests under way, those of all listeners.
     pub(crate) requests: Arc<Semaphore>,
     /// No further requests are taken.
@@ -120,7 +122,12 @@ pub(super) async fn serve(
         }
     };
     let requests = Requests { switch: switch.clone(), activity, peer, introduction };
-    server.exchange(stream, requests).await;
+    let Some(tls) = &server.tls else { return server.exchange(stream, requests).await };
+    let shaken = timeout(server.limits.header_timeout, tls.acceptor().accept(stream));
+    match server.stop.run_until_cancelled(shaken).await {
+        Some(Ok(Ok(stream))) => server.exchange(stream, requests).await,
+        ended => tracing::debug!(?ended, "connection closed: no TLS handshake"),
+    }
 }
 
 /// What belongs to all requests of a connection.
@@ -190,7 +197,10 @@ impl Server {
 
     /// Serves requests for our health on a connection for which there is no place, and refuses others, until
     /// the first is answered. The caller limits the time.
-    pub(super) async fn serve_health(self: Arc<Self>, stream: Begun<TcpStream>) {
+    pub(super) async fn serve_health<S>(self: Arc<Self>, stream: Begun<S>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let mut http = self.http.clone();
         http.http1().keep_alive(false);
         http.http2().max_concurrent_streams(HEALTH_STREAMS);

@@ -93,6 +93,10 @@ impl Door {
                 }
             }
         }
+        // Clients that wait to be accepted would be reset with the socket.
+        while let Some(Ok((stream, _))) = unconstrained(socket.accept()).now_or_never() {
+            self.enter(stream, &switch);
+        }
     }
 
     fn enter(&self, stream: TcpStream, switch: &Arc<Switch>) {

@@ -8,7 +8,7 @@ use axum::body::Body;
 use futures_util::FutureExt;
 use http::Response;
 use http_body_util::BodyExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::coop::unconstrained;
@@ -92,11 +92,23 @@ impl Refuse {
 
     async fn answer(&self, stream: TcpStream, server: Arc<Server>) {
         let mut stream = Begun::new(stream);
-        let first = async {
-            server.peer(&mut stream).await?;
-            stream.first(ENOUGH).await.map(may_ask_after_health)
-        };
-        if matches!(timeout(FIRST_BYTES, first).await, Ok(Ok(true))) {
+        if !matches!(timeout(FIRST_BYTES, server.peer(&mut stream)).await, Ok(Ok(_))) {
+            return metrics::shed("connections");
+        }
+        let Some(tls) = &server.tls else { return self.answer_first(stream, server).await };
+        // In plain text, it would be no answer.
+        match timeout(TIME, tls.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => self.answer_first(Begun::new(stream), server.clone()).await,
+            _ => metrics::shed("connections"),
+        }
+    }
+
+    async fn answer_first<S>(&self, mut stream: Begun<S>, server: Arc<Server>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let first = timeout(FIRST_BYTES, stream.first(ENOUGH)).await;
+        if matches!(first, Ok(Ok(first)) if may_ask_after_health(first)) {
             let _ = timeout(HEALTH_TIME, server.serve_health(stream)).await;
         } else {
             metrics::shed("connections");
@@ -110,7 +122,10 @@ fn may_ask_after_health(first: &[u8]) -> bool {
     HEALTH.iter().any(|begin| first.starts_with(begin))
 }
 
-async fn refuse(mut stream: Begun<TcpStream>, answer: &[u8]) -> io::Result<u64> {
+async fn refuse<S>(mut stream: Begun<S>, answer: &[u8]) -> io::Result<u64>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     stream.write_all(answer).await?;
     stream.shutdown().await?;
     tokio::io::copy(&mut stream.take(UNREAD), &mut tokio::io::sink()).await

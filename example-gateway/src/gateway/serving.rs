@@ -7,14 +7,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::Reloads;
+use super::sockets::Socket;
+use super::{Reloads, manager};
 use crate::app::App;
-use crate::config::{Config, needs_restart};
+use crate::config::{Config, Tls, needs_restart};
 use crate::edge::browsers::Browsers;
 use crate::edge::connection::{self, Server};
 use crate::edge::door::Door;
@@ -30,6 +30,9 @@ const ADMIN_REQUESTS: usize = 200 * ADMIN_PLACES;
 /// Connections to the admin listener at a time. They are separate from those of
 /// clients, so that an overload on either side does not shut out the other.
 const ADMIN_PLACES: usize = 64;
+
+/// Time for the last connections that were accepted to begin a request.
+const LAST_ACCEPTED: Duration = Duration::from_secs(1);
 
 /// Between two looks whether requests run, at a stop.
 const LOOK: Duration = Duration::from_millis(20);
@@ -55,13 +58,13 @@ impl Serving {
     pub(super) fn new(
         app: App,
         config: Config,
-        listeners: &[TcpListener],
+        listeners: &[Socket],
         door: Door,
         (stop, abandon): (CancellationToken, CancellationToken),
     ) -> Self {
         let addresses = listeners.iter().zip(&config.listeners).map(|(socket, listener)| {
             // Without its address, which no system refuses to tell, it is checked as on loopback.
-            socket.local_addr().map_or(listener.address, |address| address.ip())
+            socket.listener.local_addr().map_or(listener.address, |address| address.ip())
         });
         let addresses = addresses.collect();
         let admin_door = door.apart(ADMIN_PLACES);
@@ -94,13 +97,19 @@ impl Serving {
     fn servers(&self) -> impl Iterator<Item = Server> {
         let served =
             self.config.listeners.iter().zip(&self.addresses).map(|(listener, address)| {
-                self.server(self.app.front(listener), Browsers::new(listener, *address), false)
+                self.server(
+                    self.app.front(listener),
+                    Browsers::new(listener, *address),
+                    listener.tls.clone(),
+                    false,
+                )
             });
-        let steered = self.app.admin().map(|front| self.server(front, Browsers::of_keys(), true));
+        let steered =
+            self.app.admin().map(|front| self.server(front, Browsers::of_keys(), None, true));
         served.chain(steered)
     }
 
-    fn server(&self, front: Front, browsers: Browsers, is_admin: bool) -> Server {
+    fn server(&self, front: Front, browsers: Browsers, tls: Option<Tls>, is_admin: bool) -> Server {
         let requests = if is_admin { &self.admin_requests } else { &self.requests };
         let limits = self.config.limits;
         Server {
@@ -111,6 +120,7 @@ impl Serving {
             http: connection::http(&limits),
             // What an operator changes has its own lines.
             access_log: self.config.access_log && !is_admin,
+            tls,
             requests: requests.clone(),
             stop: self.stop.clone(),
             abandon: self.abandon.clone(),
@@ -122,6 +132,7 @@ impl Serving {
         let Some(reloads) = reloads else { return std::future::pending().await };
         loop {
             let read = reloads.next().await;
+            manager::reloading();
             let reloaded = match read {
                 Ok(config) => self.reload(config).await,
                 Err(errors) => Err(errors),
@@ -134,6 +145,7 @@ impl Serving {
                 tracing::info!(target: RELOAD, "the configuration is reloaded");
             }
             self.app.condition().reloaded(errors);
+            manager::ready();
         }
     }
 
@@ -164,10 +176,14 @@ impl Serving {
     }
 
     /// From now on it is not ready for new clients. Returns when it is to accept no more of them: when no
-    /// request runs, else after the delay of the configuration.
-    pub(super) async fn drain(&self) {
+    /// request runs, else after the delay of the configuration. With `are_closed` sockets, those that were
+    /// just accepted have a moment to send their requests.
+    pub(super) async fn drain(&self, are_closed: bool) {
         self.app.condition().drain();
         let limits = self.config.limits;
+        if are_closed {
+            tokio::time::sleep(LAST_ACCEPTED.min(limits.drain_delay)).await;
+        }
         let idle = async {
             while self.requests.available_permits() < limits.max_requests {
                 tokio::time::sleep(LOOK).await;

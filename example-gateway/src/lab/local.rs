@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::Config;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Inherited};
 use crate::lab::balance::Balancer;
 use crate::lab::provider;
 
@@ -39,7 +39,7 @@ impl Local {
         let mut config = config.clone();
         config.listen_on((Ipv4Addr::LOCALHOST, 0).into());
         config.limits.drain_timeout = Duration::ZERO;
-        let gateway = Gateway::bind(config).await?;
+        let gateway = Gateway::bind(config, Inherited::default()).await?;
         let address = gateway.addresses()?.first().copied();
         let address = address.ok_or_else(|| io::Error::other("no listener is configured"))?;
         let (admin, stop) = (gateway.admin_address()?, CancellationToken::new());

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use example_gateway::config::{Config, Mode};
-use example_gateway::gateway::Gateway;
+use example_gateway::gateway::{Gateway, Inherited};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
@@ -122,7 +122,7 @@ impl Stack {
             let text = CONFIG.replace("PROVIDER", &base);
             let mut config = Config::parse(&text, "fuzz.yaml", &|_| None, Mode::Full).unwrap();
             config.listen_on("127.0.0.1:0".parse().unwrap());
-            let gateway = Gateway::bind(config).await.unwrap();
+            let gateway = Gateway::bind(config, Inherited::default()).await.unwrap();
             let address = gateway.addresses().unwrap()[0];
             tokio::spawn(gateway.serve(CancellationToken::new(), None));
             address

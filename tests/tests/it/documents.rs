@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 
 use affinity_tests::{Gateway, run, within};
-use serde_json::Value;
 use tokio::process::Command;
 
 const VARIABLES: [(&str, &str); 10] = [
@@ -78,7 +77,7 @@ async fn every_configuration_that_is_shown_can_be_served() {
         std::fs::write(&file, whole).unwrap();
         checks(&place, &file).await;
     }
-    checks("deploy", &root().join("deploy/gateway.yaml")).await;
+    checks("deploy", &root().join("deploy/kubernetes/gateway.yaml")).await;
 }
 
 /// Those of the admin listener are made by the tests of the admin API.
@@ -131,22 +130,4 @@ async fn every_command_that_is_shown_is_one() {
         seen += 1;
     }
     assert!(seen >= 4, "{seen} commands");
-}
-
-/// No container engine runs here; what can be seen without one is seen.
-#[tokio::test]
-async fn what_is_deployed_is_there() {
-    let gateway = Gateway::command(&["serve", "--listen", "127.0.0.1:0"]).await;
-    let read = |name: &str| std::fs::read_to_string(root().join("deploy").join(name)).unwrap();
-    for name in ["compose.yaml", "kubernetes.yaml"] {
-        let documents: Vec<Value> = serde_saphyr::from_multiple(&read(name)).unwrap();
-        assert!(!documents.is_empty() && documents.iter().all(Value::is_object), "{name}");
-    }
-    let pods = read("kubernetes.yaml");
-    let probes: Vec<_> = pods.split("httpGet: {path: ").skip(1).collect();
-    assert_eq!(probes.len(), 2);
-    for probe in probes {
-        let path = probe.split(',').next().unwrap();
-        assert_eq!(gateway.ask(&affinity_tests::get(path)).await.status, 200, "{path}");
-    }
 }
