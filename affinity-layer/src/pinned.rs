@@ -62,6 +62,8 @@ pub struct PinnedModel {
     pub(crate) store_budget: Duration,
     /// Whether the response shows the epoch.
     pub(crate) expose_epoch: bool,
+    /// What the session had before this request moved it.
+    pub(crate) stood: Option<Arc<Selection>>,
     /// What the session has, where this is a detour from it.
     pub(crate) session: Option<Arc<Selection>>,
     /// Whether the response's id is to lead back to the session.
@@ -248,6 +250,22 @@ impl PinnedModel {
 }
 
 impl PinnedModel {
+    /// Undoes what this request did to the pin, for no model has served it: the session has again what it
+    /// had before, else it is released.
+    pub(crate) async fn withdraw(&self) -> Result<bool, StoreError> {
+        let (Some(stood), Some(key), Some(epoch)) = (&self.stood, &self.key, self.epoch) else {
+            return self.release().await;
+        };
+        let call = Call::store("repin");
+        let moved = self.store.repin(key, epoch, stood.clone(), &self.expiry).await;
+        call.answered(&moved, |standing| match standing {
+            Some(claim) if claim.won => "won",
+            Some(_) => "lost",
+            None => "absent",
+        });
+        Ok(moved?.is_some_and(|claim| claim.won))
+    }
+
     /// The headers of a response that was served by this model.
     pub(crate) fn stamp(&self) -> Stamp {
         let selection = Some(self.selection.clone());

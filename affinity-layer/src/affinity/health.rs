@@ -13,6 +13,8 @@
 //! Nothing here decides anything. Whether calls are still made to a store that fails is the business of
 //! the store's own breaker.
 
+use std::error::Error;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -50,9 +52,10 @@ impl Health {
     /// Notes a call that failed or was out of time.
     pub(super) fn store_failed(&self, call: StoreCall, error: &StoreError) {
         if self.store(call).changed(true) {
+            let error = Chain(error);
             tracing::warn!(?call, %error, "the session store fails; new sessions are not pinned");
         } else {
-            tracing::debug!(?call, %error, "store call failed");
+            tracing::debug!(?call, error = %Chain(error), "store call failed");
         }
     }
 
@@ -73,6 +76,7 @@ impl Health {
     /// Notes a call that the router answered with an error. The limits on its time are the router's own.
     pub(super) fn router_failed(&self, error: &BoxError) {
         if self.router.changed(true) {
+            let error = Chain(&**error);
             tracing::warn!(%error, "the router failed; requests keep the model they ask for");
         } else {
             tracing::debug!(%error, "router call failed");
@@ -115,6 +119,33 @@ impl Dependency {
     }
 }
 
+/// An error with what it was caused by, on one line of some hundred characters: a cause may come from
+/// outside.
+struct Chain<'a>(&'a (dyn Error + 'static));
+
+impl Chain<'_> {
+    /// The most causes that are told, and the most characters of each.
+    const MOST: (usize, usize) = (4, 120);
+}
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (causes, characters) = Self::MOST;
+        let mut next = Some(self.0);
+        for n in 0..=causes {
+            let Some(error) = next else { break };
+            if n > 0 {
+                f.write_str(": ")?;
+            }
+            let text = error.to_string();
+            let printed = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+            f.write_str(&printed.take(characters).collect::<String>())?;
+            next = error.source();
+        }
+        Ok(())
+    }
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -122,6 +153,18 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_is_told_with_its_causes_on_one_line() {
+        use crate::StoreErrorKind;
+
+        let cause = std::io::Error::other("connection refused\n(os error 111)");
+        let error = StoreError::new(StoreErrorKind::Unavailable, cause);
+        let told = "the session store is unavailable: connection refused (os error 111)";
+        assert_eq!(Chain(&error).to_string(), told);
+        let long = StoreError::new(StoreErrorKind::Refused, "x".repeat(1000));
+        assert_eq!(Chain(&long).to_string().len(), 120 + 2 + "the session store refuses it".len());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_dependency_that_half_fails_is_logged_now_and_then() {

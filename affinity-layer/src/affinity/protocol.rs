@@ -51,6 +51,7 @@ use crate::coalesce::Flight;
 use crate::ext::{NewTurn, Probe};
 use crate::key::{BodyIds, IdKind, Told};
 use crate::outcome::{Control, Outcome, Stamp};
+use crate::store::Claim;
 use crate::{
     AffinityKey, AffinityStore, Epoch, Pin, PinRead, PinnedModel, Rejection, RouterService,
     Selection,
@@ -136,11 +137,9 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
             }
             (_, Control::Bypass) => Box::pin(self.afresh(parts, body, Outcome::Bypass)).await,
             (None, _) => Box::pin(self.afresh(parts, body, Outcome::None)).await,
-            (Some(key), Control::Refresh) => {
-                Box::pin(self.refreshed(key, budget, parts, body)).await
-            }
+            (Some(key), Control::Refresh) => Box::pin(self.anew(key, budget, parts, body)).await,
             (Some(key), Control::Use) if parts.extensions.get::<NewTurn>().is_some() => {
-                Box::pin(self.new_turn(key, budget, parts, body)).await
+                Box::pin(self.anew(key, budget, parts, body)).await
             }
             (Some(key), Control::Use | Control::Final) => {
                 self.pinned(key, budget, parts, body).await
@@ -317,7 +316,9 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         body: &Bytes,
     ) -> (Agreement, Option<Outcome>) {
         let shared = &*self.shared;
-        let repeated = if current.is_none() { shared.repeated(key) } else { None };
+        let anew = self.control == Control::Refresh
+            || current.is_some() && parts.extensions.get::<NewTurn>().is_some();
+        let repeated = if current.is_none() && !anew { shared.repeated(key) } else { None };
         let decided = match repeated {
             Some(decided) => decided,
             None => match shared.route(parts, body, Some(key)).await {
@@ -326,6 +327,14 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
             },
         };
         let (selection, outcome) = shared.settings.next(parts, key, current, decided);
+        let outcome = match (outcome, current) {
+            (Outcome::Hit, Some(pin)) if anew && pin.selection == selection => {
+                // Nothing has changed, and so nothing is written.
+                return (Agreement::Pinned(Claim::lost(pin.clone())), Some(Outcome::Hit));
+            }
+            (Outcome::Claimed | Outcome::Repinned, _) if anew => Outcome::Refreshed,
+            (outcome, _) => outcome,
+        };
         (shared.keep(key, from, selection, budget).await, Some(outcome))
     }
 
@@ -371,60 +380,34 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         }
     }
 
-    /// A new decision, unless this is the session's first turn: then it is made as for any first request,
-    /// in a flight, because the first turn may consist of several requests.
-    async fn new_turn<B: ReadBody>(
+    /// A new decision, which takes the place of the pin that the session has. Requests that ask for one at
+    /// the same time share it, as first requests do.
+    ///
+    /// The first turn of a session is no new one: it is made as for any first request.
+    async fn anew<B: ReadBody>(
         &self,
         key: &AffinityKey,
         mut budget: Budget,
-        parts: &Parts,
-        body: &mut Payload<B>,
-    ) -> Result<Verdict, Rejection> {
-        match self.state(key, &mut budget).await?.pin() {
-            Some(pin) => self.moved(key, Some(pin), budget, parts, body).await,
-            None => self.pinned(key, budget, parts, body).await,
-        }
-    }
-
-    /// A new decision, to which the pin moves. A session without a pin gets one by a claim.
-    async fn refreshed<B: ReadBody>(
-        &self,
-        key: &AffinityKey,
-        mut budget: Budget,
-        parts: &Parts,
-        body: &mut Payload<B>,
-    ) -> Result<Verdict, Rejection> {
-        let current = self.state(key, &mut budget).await?.pin();
-        self.moved(key, current, budget, parts, body).await
-    }
-
-    /// A new decision that replaces the `current` pin. It is not shared with other requests: each client
-    /// that asks for a decision gets one. They still end on one model, because a move compares the epoch
-    /// that it was decided on, and the one that loses adopts the pin that won.
-    async fn moved<B: ReadBody>(
-        &self,
-        key: &AffinityKey,
-        current: Option<Pin>,
-        budget: Budget,
         parts: &Parts,
         body: &mut Payload<B>,
     ) -> Result<Verdict, Rejection> {
         let shared = &*self.shared;
-        let body = body.read().await?;
-        let Some(decided) = shared.route(parts, &body, Some(key)).await else {
-            return self.concluded(Agreement::RouterUnavailable, None, current, parts, &body);
-        };
-        let (selection, outcome) = shared.settings.next(parts, key, current.as_ref(), decided);
-        let made = match (outcome, &current) {
-            (Outcome::Hit, Some(pin)) if pin.selection == selection => {
-                return Ok(Verdict::hit(pin.clone()));
+        let (flight, current, body) = loop {
+            let flight = shared.flights.join(key, shared.settings.waiters);
+            let current = self.state(key, &mut budget).await?.pin();
+            if current.is_none() && self.control == Control::Use {
+                drop(flight);
+                return self.pinned(key, budget, parts, body).await;
             }
-            (Outcome::Hit, _) => Outcome::Hit,
-            _ => Outcome::Refreshed,
+            let flight = flight.ok_or(Rejection::Overloaded)?;
+            let began = Instant::now();
+            let body = body.read().await?;
+            // As in `pinned`.
+            if began.elapsed() <= shared.settings.store_budget || !flight.is_settled() {
+                break (flight, current, body);
+            }
         };
-        let from = current.as_ref().map(|pin| pin.epoch);
-        let agreement = shared.keep(key, from, selection, budget).await;
-        self.concluded(agreement, Some(made), current, parts, &body)
+        self.agreed(key, flight, current, budget, parts, &body).await
     }
 
     /// The verdict for one of the requests that share an agreement; `made` is what it did if it is
@@ -433,7 +416,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
     ///
     /// | agreement | served pin | model | outcome |
     /// |---|---|---|---|
-    /// | a pin that we made | | that of the pin | what we did |
+    /// | a pin that we made or kept | | that of the pin | what we did |
     /// | a pin that another made | | that of the pin | `joined` |
     /// | a decision the store did not take | yes | that of the served pin | `store-unavailable` |
     /// | a decision the store did not take | no | that of the decision, unpinned | `store-unavailable` |
@@ -455,10 +438,15 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         let settings = &self.shared.settings;
         let current = current.filter(|pin| settings.accepts(pin.selection.model()));
         Ok(match (agreement, current) {
-            (Agreement::Pinned(claim), _) => match made.filter(|_| claim.won) {
-                Some(made) => Verdict::by_pin(claim.pin, made),
-                None => Verdict::by_pin(claim.pin, Outcome::Joined),
-            },
+            (Agreement::Pinned(claim), current) => {
+                match made.filter(|made| claim.won || *made == Outcome::Hit) {
+                    Some(made) => {
+                        let stood = current.filter(|_| claim.won).map(|pin| pin.selection);
+                        Verdict { stood, ..Verdict::by_pin(claim.pin, made) }
+                    }
+                    None => Verdict::by_pin(claim.pin, Outcome::Joined),
+                }
+            }
             (Agreement::Unstored(_), _) if settings.require_store => {
                 return Err(Rejection::StoreUnavailable);
             }

@@ -278,9 +278,9 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
         key: Option<AffinityKey>,
         is_final: bool,
     ) -> Option<PinnedModel> {
-        let Verdict { selection, epoch, outcome } = verdict;
+        let Verdict { selection, epoch, outcome, stood } = verdict;
         let hit = self.hit(selection?, epoch, key);
-        Some(PinnedModel { outcome, pinned: outcome.is_pinned(), is_final, ..hit })
+        Some(PinnedModel { outcome, pinned: outcome.is_pinned(), is_final, stood, ..hit })
     }
 
     /// What a request gets if its pin was found. It carries the store and the settings with it, so that a
@@ -305,6 +305,7 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
             store_budget,
             expose_epoch,
             session: None,
+            stood: None,
             links,
         }
     }

@@ -41,6 +41,8 @@ pub(super) struct Verdict {
     pub(super) epoch: Option<Epoch>,
     /// What the response says in `x-plano-affinity`, unless an inner layer knows better.
     pub(super) outcome: Outcome,
+    /// What the session had before this request moved it.
+    pub(super) stood: Option<Arc<Selection>>,
 }
 
 impl Verdict {
@@ -51,11 +53,11 @@ impl Verdict {
 
     /// A pin, whoever made it.
     pub(super) fn by_pin(pin: Pin, outcome: Outcome) -> Self {
-        Self { selection: Some(pin.selection), epoch: Some(pin.epoch), outcome }
+        Self { selection: Some(pin.selection), epoch: Some(pin.epoch), outcome, stood: None }
     }
 
     /// A model without a pin behind it.
     pub(super) fn unpinned(selection: Option<Arc<Selection>>, outcome: Outcome) -> Self {
-        Self { selection, epoch: None, outcome }
+        Self { selection, epoch: None, outcome, stood: None }
     }
 }

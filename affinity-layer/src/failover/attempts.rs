@@ -152,7 +152,7 @@ impl Attempts {
         }
     }
 
-    /// Releases a pin that this request has made or moved, for no model has served it.
+    /// Withdraws a pin that this request has made or moved, for no model has served it.
     async fn gave_up<B, E>(
         &self,
         failure: Attempt<B, E>,
@@ -162,9 +162,9 @@ impl Attempts {
         let made = [Outcome::Claimed, Outcome::Refreshed, Outcome::Repinned];
         if made.contains(&self.model.outcome())
             && !candidates.are_probed()
-            && let Ok(Err(error)) = timeout(self.store_limit(), self.model.release()).await
+            && let Ok(Err(error)) = timeout(self.store_limit(), self.model.withdraw()).await
         {
-            tracing::debug!(%error, "a pin that never served could not be released");
+            tracing::debug!(%error, "a pin that never served could not be withdrawn");
         }
         let is_made = made.contains(&self.model.outcome());
         let refers = candidates.bound() == Some(Bound::ByReference);

@@ -234,10 +234,7 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// When it is not sure to be written.
-    ///
-    /// `field` and `text` that are longer than the limits of [`notes`](Self::notes) are written and
-    /// then never read: keep within them.
+    /// When it is not sure to be written, and when it is beyond the limits of [`notes`](Self::notes).
     pub async fn note(&self, board: &str, field: &str, text: &str) -> Result<(), StoreError> {
         notes::write(self.protocol(), board, field, text).await
     }

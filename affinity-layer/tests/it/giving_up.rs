@@ -63,14 +63,14 @@ async fn a_model_that_takes_minutes_to_fail_is_followed_by_the_next() {
 }
 
 #[tokio::test]
-async fn a_pin_that_a_refresh_made_and_that_never_served_is_released() {
+async fn a_refresh_that_nobody_served_leaves_the_session_with_what_it_had() {
     let (store, calls) = (MemoryStore::default(), Calls::default());
     let well = |_: &str| None;
     assert_eq!(turn(&store, &calls, &[ID], well).await, said("v/1", false, "claimed"));
     let down = |_: &str| Some(Duration::ZERO);
     let failed = turn(&store, &calls, &[ID, REFRESH], down).await;
     assert_eq!((failed.status, failed.affinity.as_str()), (504, "failed"));
-    assert_eq!(turn(&store, &calls, &[ID], well).await, said("v/3", false, "claimed"));
+    assert_eq!(turn(&store, &calls, &[ID], well).await, said("v/1", true, "hit"));
 }
 
 #[tokio::test]

@@ -159,6 +159,42 @@ async fn bypass_reads_and_changes_no_pin() {
     assert_eq!(turn(&service, "s").await, said("vendor/m2", true, "hit"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn concurrent_refreshes_and_new_turns_make_one_call_and_see_one_model() {
+    let calls = Calls::default();
+    let slow = calls.clone();
+    let router = tower::service_fn(move |request: affinity_layer::RouteRequest| {
+        let decided = slow.clone().router().oneshot(request);
+        async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            decided.await
+        }
+    });
+    let service = stack(layer(router));
+    assert_eq!(turn(&service, "s").await.affinity, "claimed");
+    let refresh = || post(&[("x-model-affinity", "s"), ("x-plano-affinity", "refresh")]);
+    let new_turn = || {
+        let mut request = post(&[("x-model-affinity", "s")]);
+        request.extensions_mut().insert(affinity_layer::ext::NewTurn);
+        request
+    };
+    for (round, again) in [&refresh as &dyn Fn() -> _, &new_turn].into_iter().enumerate() {
+        let answers: Vec<_> = (0..32)
+            .map(|_| {
+                let (service, request) = (service.clone(), again());
+                tokio::spawn(async move { send(&service, request).await })
+            })
+            .collect();
+        let (mut refreshed, model) = (0, format!("vendor/m{}", round + 2));
+        for answer in answers {
+            let answer = answer.await.unwrap();
+            refreshed += usize::from(answer == said(&model, false, "refreshed"));
+            assert!(answer.affinity == "refreshed" || answer == said(&model, true, "joined"));
+        }
+        assert_eq!((refreshed, calls.count()), (1, round + 2));
+    }
+}
+
 #[tokio::test]
 async fn refresh_moves_the_pin_and_makes_one_where_none_was() {
     let service = stack(layer(Calls::default().router()));

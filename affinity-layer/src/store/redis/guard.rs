@@ -4,8 +4,9 @@
 //!    overload into delay, and memory into a queue.
 //! 2. **A breaker for all calls.** After five failures in a row, calls fail at once instead of
 //!    after a timeout each. Every 250 ms one is let through to try; its answer closes the breaker.
-//! 3. **A breaker for claims.** A server that is full or read-only answers reads well, so the first
-//!    breaker stays closed, and each new session would cost a claim that must fail.
+//! 3. **A breaker for writes.** A server that is full or read-only answers reads well, so the first
+//!    breaker stays closed, and each new session would cost a claim that must fail. Each of the two
+//!    counts what the other does not: a write that is refused says nothing about reads.
 //! 4. **A follower helps.** While near copies follow the server, it is the heartbeat that tries a
 //!    silent one, and no request has to wait for that.
 //!
@@ -42,8 +43,8 @@ pub(super) struct Guard {
     in_flight: Semaphore,
     calls: Breaker,
     /// A server that is full or takes no writes still answers reads, so all calls together do not show
-    /// it. Here only answers to claims count: the other breaker knows whether the server is there.
-    claims: Breaker,
+    /// it. Here only answers to writes count: the other breaker knows whether the server is there.
+    writes: Breaker,
     counters: Arc<Counters>,
     condition: Arc<Condition>,
 }
@@ -58,7 +59,7 @@ impl Guard {
         Self {
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             calls: Breaker::new(patience),
-            claims: Breaker::new(patience),
+            writes: Breaker::new(patience),
             counters,
             condition,
         }
@@ -71,6 +72,40 @@ impl Guard {
         &self,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
+        self.judged(call, End::of).await
+    }
+
+    /// The same for a claim, a move or a renewal, which is refused also when Redis said no to the last
+    /// ones.
+    ///
+    /// It passes both breakers: that of writes first, then that of all calls. Only what Redis
+    /// *said* counts for the first one, and only whether it answers for the second.
+    pub(super) async fn write<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let attempt = self.writes.attempt();
+        let refused = || self.not_made(StoreErrorKind::Refused, "the last writes were refused");
+        let mut attempt = attempt.ok_or_else(refused)?;
+        attempt.end = End::Open;
+        let written = self.judged(call, |written| match written {
+            Err(error) if says_no(error) => End::Open,
+            _ => End::of(written),
+        });
+        let written = written.await;
+        attempt.end = match End::of(&written) {
+            End::Silence | End::Failed if !written.as_ref().is_err_and(says_no) => End::Open,
+            end => end,
+        };
+        written
+    }
+
+    /// Makes a call that ended for the breaker of all calls as `judge` says.
+    async fn judged<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+        judge: impl FnOnce(&Result<T, StoreError>) -> End,
+    ) -> Result<T, StoreError> {
         let Ok(_permit) = self.in_flight.try_acquire() else {
             let why = "too many calls are in flight";
             return Err(self.not_made(StoreErrorKind::Unavailable, why));
@@ -79,37 +114,20 @@ impl Guard {
         let attempt = self.calls.attempt().ok_or_else(refused)?;
         let mut counted = Counted { attempt, counters: &self.counters };
         let result = call.await;
-        counted.attempt.end = End::of(&result);
+        counted.attempt.end = judge(&result);
+        if result.is_err() && counted.attempt.end == End::Open {
+            self.counters.errors.add();
+        }
         if result.as_ref().is_err_and(StoreError::is_refusal) {
             self.condition.has_refused();
         }
         result
     }
 
-    /// The same for a claim, which is refused also when Redis said no to the last ones.
-    ///
-    /// It passes both breakers: that of claims first, then that of all calls. Only what Redis
-    /// *said* counts for the first one.
-    pub(super) async fn claim<T>(
-        &self,
-        call: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let attempt = self.claims.attempt();
-        let refused = || self.not_made(StoreErrorKind::Refused, "the last claims were refused");
-        let mut attempt = attempt.ok_or_else(refused)?;
-        attempt.end = End::Open;
-        let claim = self.call(call).await;
-        attempt.end = match End::of(&claim) {
-            End::Silence | End::Failed if !claim.as_ref().is_err_and(says_no) => End::Open,
-            end => end,
-        };
-        claim
-    }
-
     /// Lets all calls through again: Redis has answered by another way.
     pub(super) fn close(&self) {
         self.calls.close();
-        self.claims.close();
+        self.writes.close();
     }
 
     /// Until the returned value is dropped, calls do not try a server that gives no sign of life.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::connection::Commands;
 use super::errors::store_error;
 use super::protocol::Protocol;
-use crate::StoreError;
+use crate::{StoreError, StoreErrorKind};
 
 /// The most fields of a board, the longest name of one and the longest text in bytes: other programs
 /// that write to Redis must not fill our memory.
@@ -38,6 +38,18 @@ end
 return kept
 "#;
 
+/// Sets a field of a hash, unless the hash then has more fields than are read.
+///
+/// `KEYS[1]` the name; `ARGV` field, text and the most fields.
+const NOTE: &str = r#"
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[3]) then
+  redis.call('HDEL', KEYS[1], ARGV[1])
+  return redis.error_reply('ERR the hash has as many fields as are read')
+end
+return 1
+"#;
+
 pub(super) async fn read(
     protocol: &Protocol,
     board: &str,
@@ -52,16 +64,20 @@ pub(super) async fn read(
     Ok(fields.await?.chunks(2).filter_map(note).collect())
 }
 
-/// The limits are those of the reader; a note above them is written and then left out by `read`.
+/// Keeps to the limits of the reader, or one note too many would hide all of them.
 pub(super) async fn write(
     protocol: &Protocol,
     board: &str,
     field: &str,
     text: &str,
 ) -> Result<(), StoreError> {
-    let name = &name(protocol, board);
-    let write = |commands: Commands| async move { commands.set_field(name, field, text).await };
-    protocol.servers.run(name, write).await.map_err(store_error)
+    let [most, longest_field, longest_text] = LIMITS;
+    let is_too_long = |text: &str, longest| i64::try_from(text.len()).unwrap_or(i64::MAX) > longest;
+    if is_too_long(field, longest_field) || is_too_long(text, longest_text) {
+        return Err(StoreError::new(StoreErrorKind::Refused, "the note is too long to be read"));
+    }
+    let args = vec![field.into(), text.into(), most.into()];
+    protocol.servers.eval::<i64>(NOTE, &name(protocol, board), args).await.map(drop)
 }
 
 pub(super) async fn remove(

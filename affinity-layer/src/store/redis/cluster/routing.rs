@@ -102,6 +102,15 @@ impl Servers {
         self.node_of(name)?.guard.call(call).await
     }
 
+    /// The same for a claim, a move or a renewal, unless its server was seen to refuse them.
+    pub(crate) async fn write<T>(
+        &self,
+        name: &str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.node_of(name)?.guard.write(call).await
+    }
+
     /// The node that holds the pin of `name`; an error that is counted while that is not known.
     pub(crate) fn node_of(&self, name: &str) -> Result<Arc<Node>, StoreError> {
         self.node(name).ok_or_else(|| {

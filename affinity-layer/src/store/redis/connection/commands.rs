@@ -121,13 +121,7 @@ impl Commands {
         self.send(Box::pin(self.client.eval(script, name, args))).await
     }
 
-    /// Sets one field of a hash; see `notes.rs`.
-    pub(crate) async fn set_field(&self, name: &str, field: &str, text: &str) -> Result<(), Error> {
-        let set = self.custom::<i64>("HSET", vec![name.into(), field.into(), text.into()]);
-        set.await.map(drop)
-    }
-
-    /// Removes one field of a hash; says whether it was there.
+    /// Removes one field of a hash, see `notes.rs`; says whether it was there.
     pub(crate) async fn remove_field(&self, name: &str, field: &str) -> Result<bool, Error> {
         self.custom("HDEL", vec![name.into(), field.into()]).await
     }

@@ -17,7 +17,7 @@ async fn call(guard: &Guard, result: Result<(), StoreErrorKind>) -> bool {
 
 async fn claim(guard: &Guard, result: Result<(), StoreError>) -> bool {
     let mut called = false;
-    let claim = guard.claim(async {
+    let claim = guard.write(async {
         called = true;
         result
     });
@@ -208,7 +208,7 @@ async fn a_claim_that_redis_did_not_answer_tells_nothing_of_claims() {
     for _ in 0..FAILURES {
         assert!(claim(&guard, silent()).await);
         call(&guard, Ok(())).await;
-        let stalled = guard.claim(std::future::pending::<Result<(), StoreError>>());
+        let stalled = guard.write(std::future::pending::<Result<(), StoreError>>());
         assert!(tokio::time::timeout(PATIENCE * 2, stalled).await.is_err());
         call(&guard, Ok(())).await;
     }
@@ -221,4 +221,17 @@ async fn a_claim_that_redis_did_not_answer_tells_nothing_of_claims() {
     }
     guard.close();
     assert!(claim(&guard, Ok(())).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_that_are_refused_leave_reads_alone() {
+    let guard = Guard::new(Arc::default(), Arc::default(), PATIENCE);
+    for _ in 0..FAILURES {
+        // No read in between that would close the breaker of all calls.
+        assert!(claim(&guard, read_only()).await);
+    }
+    assert!(!claim(&guard, Ok(())).await, "no more of them");
+    assert!(call(&guard, Ok(())).await, "and every read");
+    let stats = guard.counters.stats();
+    assert_eq!((stats.errors, stats.refused), (u64::from(FAILURES), 1));
 }

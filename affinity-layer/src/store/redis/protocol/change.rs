@@ -35,7 +35,7 @@ pub(in crate::store::redis) async fn move_pin(
             _ => Ok(moved),
         }
     };
-    protocol.servers.call(&current, moved).await
+    protocol.servers.write(&current, moved).await
 }
 
 /// The same for the pin under one name.
@@ -48,7 +48,7 @@ pub(in crate::store::redis) async fn move_name(
     pin: &Pin,
     expiry: &Expiry,
 ) -> Result<Option<Claim>, StoreError> {
-    protocol.servers.call(name, try_move(protocol, name, from, pin, expiry)).await
+    protocol.servers.write(name, try_move(protocol, name, from, pin, expiry)).await
 }
 
 /// `None` for no pin, and for a value that cannot be read: there is nothing that a move could keep.

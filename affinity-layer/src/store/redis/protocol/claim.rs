@@ -32,16 +32,16 @@ const HEAD: usize = 256;
 
 /// Claims `key` for `pin`, unless there is a pin.
 ///
-/// It passes the guard as a claim: only claims reveal a server that takes no writes, since its
-/// reads succeed.
+/// It passes the guard as a write: only writes reveal a server that takes none, since its reads
+/// succeed.
 pub(in crate::store::redis) async fn claim_pin(
     protocol: &Protocol,
     key: &AffinityKey,
     pin: Pin,
     ttl: Duration,
 ) -> Result<Claim, StoreError> {
-    let node = protocol.servers.node_of(&protocol.names.current(key))?;
-    node.guard.claim(claim_guarded(protocol, key, pin, ttl)).await
+    let name = protocol.names.current(key);
+    protocol.servers.write(&name, claim_guarded(protocol, key, pin, ttl)).await
 }
 
 /// The steps, in the order of the module's documentation.

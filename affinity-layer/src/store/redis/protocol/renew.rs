@@ -56,7 +56,10 @@ pub(in crate::store::redis) async fn renew(
             _ => Ok(found),
         }
     };
-    protocol.servers.call(name, renewed).await
+    match cause {
+        Cause::Used { .. } => protocol.servers.write(name, renewed).await,
+        Cause::Changed => protocol.servers.call(name, renewed).await,
+    }
 }
 
 /// The same under one name.
