@@ -46,7 +46,6 @@ fn store(changes: &mut Changes, from: &SessionCache, to: &SessionCache) {
     };
     let address = |redis: &RedisCache| url::redis_without_secrets(redis.url.expose_secret());
     let file = |redis: &RedisCache| format!("{:?}", redis.ca_file);
-    let pair = |redis: &RedisCache| format!("{:?}", redis.client_certificate);
     let shown = |redis: &RedisCache| format!("{:?}", redis.client_certificate);
     let timeout = |redis: &RedisCache| redis.command_timeout.as_millis();
     let durability = |redis: &RedisCache| format!("{:?}", redis.durability).to_lowercase();
@@ -61,14 +60,13 @@ fn store(changes: &mut Changes, from: &SessionCache, to: &SessionCache) {
     note("near_copies", &from.near_copies, &to.near_copies);
     note("require_store", &from.require_store, &to.require_store);
     note("ca_file", &file(from), &file(to));
-    note("cert_file and key_file", &pair(from), &pair(to));
+    note("cert_file and key_file", &shown(from), &shown(to));
     let options = [from, to].map(|redis| without_user(redis.url.expose_secret()));
     if options[0] != options[1] && address(from) == address(to) {
         changes
             .0
             .push("routing.session_cache.url: a change of its options needs a restart".to_owned());
     }
-    note("cert_file and key_file", &shown(from), &shown(to));
     changes.secret("key_secret", from.key_secret.as_ref(), to.key_secret.as_ref());
     let previous = [from, to].map(|redis| redis.previous_key_secret.as_ref());
     changes.secret("previous_key_secret", previous[0], previous[1]);
