@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use affinity_tests::models::ONE;
 use affinity_tests::redis::tls::Authority;
-use affinity_tests::{Gateway, Request, Setup, post, until, within};
-use http::{Response, Version, header};
+use affinity_tests::{Answer, Gateway, Request, Setup, Upstream, post, until, within};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Version, header};
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
@@ -18,12 +20,25 @@ use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::TcpListener;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::chat;
+
+/// What the provider sends after each answer. The last is its own to say.
+const TRAILERS: [&str; 8] = [
+    "x-plano-model",
+    "x-plano-pinned",
+    "x-plano-affinity",
+    "x-plano-anything",
+    "x_plano_model",
+    "content-length",
+    "access-control-allow-origin",
+    "x-checksum",
+];
 
 /// Version and host of each request.
 type Seen = Arc<Mutex<Vec<(Version, String)>>>;
@@ -100,12 +115,15 @@ async fn accept(
 async fn answer(
     request: http::Request<Incoming>,
     seen: Seen,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     let named = request.headers().get(header::HOST).map(|host| host.to_str().unwrap().to_owned());
     let host = request.uri().authority().map(ToString::to_string).or(named).unwrap();
     seen.lock().unwrap().push((request.version(), host));
     let body = request.into_body().collect().await.unwrap().to_bytes();
-    Ok(Response::new(Full::new(body)))
+    let trailers = HeaderMap::from_iter(
+        TRAILERS.map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1"))),
+    );
+    Ok(Response::new(Full::new(body).with_trailers(async move { Some(Ok(trailers)) }).boxed()))
 }
 
 fn turn() -> Request {
@@ -156,4 +174,51 @@ async fn a_provider_that_nobody_vouches_for_is_not_spoken_to() {
     let refused = within(gateway.ask(&turn())).await;
     assert_eq!(refused.refusal(), (502, "upstream_unreachable".to_owned()));
     assert!(provider.seen.lock().unwrap().is_empty());
+}
+
+/// The body of the answer to a turn over HTTP/2, and the names of its trailers.
+async fn asked_over_http2(gateway: &Gateway) -> (Bytes, Vec<String>) {
+    let stream = within(TcpStream::connect(gateway.address())).await.unwrap();
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+    let (mut client, connection) = handshake.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::post(format!("{}/v1/chat/completions", gateway.url()))
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::TE, "trailers")
+        .body(Full::<Bytes>::from(chat(ONE, "hello")))
+        .unwrap();
+    let answer = within(client.send_request(request)).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["x-plano-model"], ONE);
+    let answer = within(answer.into_body().collect()).await.unwrap();
+    let trailers = answer.trailers().cloned().unwrap_or_default();
+    connection.abort();
+    (answer.to_bytes(), trailers.keys().map(ToString::to_string).collect())
+}
+
+#[tokio::test]
+async fn trailers_of_a_provider_say_nothing_in_our_name() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let provider = Provider::start(&authority, &["h2"]).await;
+    let gateway = provider.behind(&authority, folder.path()).await;
+    let (body, trailers) = asked_over_http2(&gateway).await;
+    assert_eq!(trailers, ["x-checksum"]);
+    assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["model"], "gpt-4o");
+    assert_eq!(provider.seen.lock().unwrap()[0].0, Version::HTTP_2);
+
+    // A provider of HTTP/1 puts them behind its chunks, spelled as it likes.
+    let chunked = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
+        trailer: X-Plano-Model, x-checksum\r\ntransfer-encoding: chunked\r\n\r\n\
+        2\r\n{}\r\n0\r\nX-Plano-Model: evil/model\r\nX-PLANO-PINNED: true\r\n\
+        Content-Length: 9\r\nX_Plano_Model: evil/model\r\nX-Checksum: 1\r\n\r\n";
+    let upstream = Upstream::start(move |_| Answer::Bytes(chunked.into())).await;
+    let gateway = Setup::new(&upstream.url()).start().await;
+    let (body, trailers) = asked_over_http2(&gateway).await;
+    assert_eq!((&*body, trailers), (&b"{}"[..], vec!["x-checksum".to_owned()]));
+    // To a client of HTTP/1, none go: which may come is not announced.
+    let mut client = gateway.connect().await;
+    client.write(&turn().header("te", "trailers")).await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.text()), (200, "{}".to_owned()));
+    assert_eq!(answer.header("x-plano-model"), Some(ONE));
 }

@@ -209,3 +209,44 @@ async fn next<B: Body>(
     };
     frame.transpose().map_err(|_| Stopped::Broken)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::Extensions;
+    use http_body_util::StreamBody;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+    use crate::stack::memory::BodyMemory;
+
+    #[test]
+    fn what_is_set_aside_for_a_body_is_at_most_as_much_as_has_come_and_counts() {
+        const MIB: usize = 1 << 20;
+        assert_eq!(set_aside(1, MIB), 1 + SMALL);
+        assert_eq!(set_aside(MIB, 32 * MIB), 2 * MIB);
+        assert_eq!(set_aside(31 * MIB, MIB), 32 * MIB);
+        assert_eq!(set_aside(100, 0), 125);
+        // Of a body with a length, no byte is set aside that does not come.
+        assert_eq!(set_aside(10, 20), 30);
+    }
+
+    #[tokio::test]
+    async fn a_body_in_pieces_holds_what_it_takes_and_in_the_end_its_length() {
+        let memory = BodyMemory::new(16 << 20);
+        let (sender, mut receiver) = unbounded_channel::<Bytes>();
+        let frames = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
+        let frames =
+            futures_util::StreamExt::map(frames, |data| Ok::<_, Infallible>(Frame::data(data)));
+        let mut held = memory.hold(&Extensions::new());
+        let mut whole = Box::pin(whole(StreamBody::new(frames), 4 << 20, Some(&mut held)));
+        for _ in 0..20 {
+            sender.send(vec![b' '; 99_999].into()).unwrap();
+        }
+        assert!(whole.as_mut().now_or_never().is_none());
+        drop(sender);
+        let Ok(bytes) = whole.await else { panic!("it is whole") };
+        assert_eq!((bytes.len(), held.bytes()), (1_999_980, 1_999_980));
+    }
+}
