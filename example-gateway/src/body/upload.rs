@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(sent(&[9; 100], large, u64::MAX).await, (100, None));
         assert_eq!(sent(&[9, 9, 11], large, u64::MAX).await, (2, Some(UploadFault::TooSlow)));
         // Each piece in time, and all of them too slow: ten seconds of waiting are all there is.
-        assert_eq!(sent(&[2; 100], 1, u64::MAX).await, (4, Some(UploadFault::TooSlow)));
+        assert_eq!(sent(&[3; 100], 1, u64::MAX).await, (3, Some(UploadFault::TooSlow)));
         assert_eq!(sent(&[0; 9], 10, 45).await, (4, Some(UploadFault::TooLarge)));
         assert_eq!(sent(&[0; 9], 10, 90).await, (9, None));
     }

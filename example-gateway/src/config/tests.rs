@@ -228,10 +228,10 @@ route     complex_reasoning: openai/gpt-6.1-sol, anthropic/claude-sonnet-5-5
 route     code_generation: anthropic/claude-sonnet-5-5, openai/gpt-6.1-sol
 router    lexical
 sessions  memory, at most 10000 in memory
-limits    body_bytes 33554432, body_memory_bytes 134217728, body_timeout_ms 60000, header_bytes 131072, h2_header_bytes 16384
-limits    header_count 100, header_timeout_ms 10000, idle_timeout_ms 90000, send_timeout_ms 60000, drain_timeout_ms 30000
-limits    max_connections 10000, max_requests 4096, max_waiters 2048, upstream_timeout_ms 300000, first_event_ms 2000
-limits    upstream_idle_timeout_ms 300000
+limits    body_bytes 33554432, body_memory_bytes 134217728, body_timeout_ms 60000, upload_bytes 1073741824, header_bytes 131072
+limits    h2_header_bytes 16384, header_count 100, header_timeout_ms 10000, idle_timeout_ms 90000, send_timeout_ms 60000
+limits    drain_timeout_ms 30000, drain_delay_ms 2000, max_connections 10000, max_requests 4096, max_waiters 2048
+limits    upstream_timeout_ms 300000, first_event_ms 2000, upstream_idle_timeout_ms 300000
 pins      end 600 s after the last use, failover on"
     );
 }

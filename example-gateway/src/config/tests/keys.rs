@@ -115,6 +115,7 @@ limits:
   idle_timeout_ms: 8192
   send_timeout_ms: 8192
   drain_timeout_ms: 8192
+  drain_delay_ms: 8192
   max_connections: 8192
   max_requests: 8192
   max_waiters: 8192
