@@ -31,15 +31,16 @@ use std::time::Duration;
 use http::{Extensions, Request};
 use tokio::time::Instant;
 
+use crate::upstream::vendor::Vendor;
+
 /// When a request came in. Set by `stack::observe`, read by `stack::turns` and `upstream::watch`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrived(pub(crate) Instant);
 
-/// The account of the provider that has what the request names, which no other one can serve; see
-/// [`Upstreams::account`](crate::upstream::providers::Upstreams::account). Set by `stack::holdings`, read by
+/// Who has what the request names, so that no other vendor can serve it. Set by `stack::holdings`, read by
 /// `upstream::providers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct HeldAt(pub(crate) usize);
+pub(crate) struct HeldAt(pub(crate) Vendor);
 
 /// The response that a request follows. Set by `stack::intake`, read by `stack::routing`.
 #[derive(Clone, Debug)]

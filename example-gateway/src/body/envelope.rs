@@ -122,11 +122,11 @@ impl Envelope {
         self.is_background
     }
 
-    /// The ids of the files, containers and conversations that the body names, at most eight. The body is read
-    /// for them.
+    /// The ids of the files, containers and conversations that the body names, at most eight. A body that
+    /// refers to such things is read for them.
     #[must_use]
     pub fn references(&self) -> Vec<String> {
-        references::find(&self.bytes)
+        if self.refers_to_its_provider() { references::find(&self.bytes) } else { Vec::new() }
     }
 
     /// The id of the response that the body follows.

@@ -6,15 +6,10 @@
 
 use std::fmt;
 
-use memchr::memmem;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// The most ids that are found in a body.
 const MOST: usize = 8;
-
-/// What the keys hold by which objects are referred to. A body without these names none; to search for them
-/// takes a few microseconds.
-const HINTS: [&str; 4] = ["file_id", "container", "vector_store_id", "\"conversation\""];
 
 /// Keys below which nothing is a reference.
 const MADE_UP: [&str; 8] = [
@@ -31,11 +26,9 @@ const MADE_UP: [&str; 8] = [
 /// The ids that `body` names, which is known to be a JSON object.
 pub(super) fn find(body: &[u8]) -> Vec<String> {
     let mut ids = Vec::new();
-    if HINTS.iter().any(|hint| memmem::find(body, hint.as_bytes()).is_some()) {
-        let walk = Walk { ids: &mut ids, place: Place::Top };
-        // The body was checked, so this ends well.
-        let _ = walk.deserialize(&mut serde_json::Deserializer::from_slice(body));
-    }
+    let walk = Walk { ids: &mut ids, place: Place::Top };
+    // The body was checked, so this ends well.
+    let _ = walk.deserialize(&mut serde_json::Deserializer::from_slice(body));
     ids
 }
 

@@ -53,7 +53,7 @@ impl Holdings {
 
     /// Whether it matters who has what.
     pub(crate) fn matter(&self) -> bool {
-        self.tenants.are_told_apart() || self.upstreams.have_accounts()
+        self.tenants.are_told_apart() || self.upstreams.have_vendors()
     }
 
     /// Tenants, as requests name them.
@@ -114,15 +114,15 @@ impl Holdings {
     /// Marks a request with the provider that has the first of `ids` that is known, else with that of
     /// `passthrough`. A store that cannot be asked knows none.
     pub(crate) async fn mark(&self, parts: &mut Parts, ids: &[String]) {
-        if ids.is_empty() || !self.upstreams.have_accounts() {
+        if ids.is_empty() || !self.upstreams.have_vendors() {
             return;
         }
         let scope = parts.extensions.get::<Scope>();
         let found = ids.iter().take(MOST).map(|id| self.find(scope, id));
         let found = join_all(found).await.into_iter().find_map(|found| found.ok().flatten());
         let place = found.map(|(place, _)| place).or_else(|| self.upstreams.passthrough());
-        if let Some(place) = place {
-            parts.extensions.insert(HeldAt(self.upstreams.account(place)));
+        if let Some(vendor) = place.and_then(|place| self.upstreams.vendor_at(place)) {
+            parts.extensions.insert(HeldAt(vendor));
         }
     }
 
@@ -134,8 +134,10 @@ impl Holdings {
         }
         let Some(Follows(id)) = parts.extensions.get() else { return };
         let scope = parts.extensions.get::<Scope>();
-        if let Ok(Some((place, _))) = self.find(scope, id).await {
-            parts.extensions.insert(HeldAt(self.upstreams.account(place)));
+        if let Ok(Some((place, _))) = self.find(scope, id).await
+            && let Some(vendor) = self.upstreams.vendor_at(place)
+        {
+            parts.extensions.insert(HeldAt(vendor));
         }
     }
 }

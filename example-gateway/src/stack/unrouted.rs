@@ -167,7 +167,7 @@ impl Shared {
                 Some(found.ok_or_else(unknown_object)?)
             }
             // What the store cannot tell is where everything is uploaded to.
-            (Access::Item(id), None) if self.upstreams.have_accounts() => {
+            (Access::Item(id), None) if self.upstreams.have_vendors() => {
                 self.holdings.find(None, id).await.unwrap_or_default()
             }
             _ => None,

@@ -16,7 +16,6 @@ use affinity_layer::{ModelName, PinnedModel};
 use http::request::Parts;
 use http::uri::Scheme;
 use http::{Extensions, StatusCode};
-use secrecy::ExposeSecret;
 
 use crate::config::{Config, Inputs, Protocols, Provider, of_wildcard};
 use crate::error::ApiError;
@@ -43,8 +42,8 @@ pub(crate) struct Upstreams {
     default: Option<ModelName>,
     /// The provider of what names no model.
     passthrough: Option<usize>,
-    /// For each of the providers, the first that is the same account at the same address.
-    accounts: Vec<usize>,
+    /// Who is behind each of the providers.
+    vendors: Vec<Vendor>,
     drains: Arc<Drains>,
     cooldowns: Cooldowns,
     /// What can cool down, each with the models that it takes along.
@@ -67,22 +66,6 @@ pub(crate) struct Target<'a> {
     pub(crate) provider: &'a Provider,
     /// That of the provider among [`Upstreams::providers`].
     pub(crate) place: usize,
-}
-
-/// For each provider the first one that is the same account.
-fn accounts(providers: &[Provider]) -> Vec<usize> {
-    let key = |provider: &Provider| {
-        provider.access_key.as_ref().map(|key| key.expose_secret().to_owned())
-    };
-    let is_same = |one: &Provider, other: &Provider| {
-        one.prefix() == other.prefix()
-            && one.base_url == other.base_url
-            && one.passthrough_auth == other.passthrough_auth
-            && key(one) == key(other)
-            && one.headers == other.headers
-    };
-    let first = |provider| providers.iter().position(|other| is_same(provider, other));
-    providers.iter().map(|provider| first(provider).unwrap_or_default()).collect()
 }
 
 impl Upstreams {
@@ -120,7 +103,7 @@ impl Upstreams {
                 .passthrough
                 .as_ref()
                 .and_then(|model| providers.iter().position(|provider| provider.model == *model)),
-            accounts: accounts(&providers),
+            vendors: providers.iter().map(Vendor::of).collect(),
             providers,
         }
     }
@@ -142,25 +125,24 @@ impl Upstreams {
         self.passthrough
     }
 
-    /// The account of the provider at `place`. Providers of one account have what the others have: they are
-    /// one vendor, at one address, with one credential.
-    pub(crate) fn account(&self, place: usize) -> usize {
-        self.accounts.get(place).copied().unwrap_or(place)
+    /// Who is behind the provider at `place`. What one of a vendor's models has made, its others have too.
+    pub(crate) fn vendor_at(&self, place: usize) -> Option<Vendor> {
+        self.vendors.get(place).copied()
     }
 
-    /// Whether there is more than one account.
-    pub(crate) fn have_accounts(&self) -> bool {
-        self.accounts.iter().any(|account| *account != 0)
+    /// Whether there is more than one vendor.
+    pub(crate) fn have_vendors(&self) -> bool {
+        self.vendors.iter().any(|vendor| Some(vendor) != self.vendors.first())
     }
 
-    /// The only account that speaks `protocol`, by the first of its providers and its model.
+    /// The only vendor that speaks `protocol`, by the first of its providers and its model.
     pub(crate) fn sole(&self, protocol: Protocol) -> Option<(usize, ModelName)> {
         let speak = |place: &usize| {
             self.providers.get(*place).is_some_and(|provider| provider.speaks(protocol))
         };
         let mut places = (0..self.providers.len()).filter(speak);
         let first = places.next()?;
-        let is_sole = places.all(|place| self.account(place) == self.account(first));
+        let is_sole = places.all(|place| self.vendor_at(place) == self.vendor_at(first));
         let model = self.providers.get(first)?.model.clone();
         is_sole.then_some((first, model))
     }
@@ -328,7 +310,7 @@ impl Upstreams {
     /// Whether some model cannot take every request.
     pub(crate) fn are_limited(&self) -> bool {
         let all = (Protocols::default(), Inputs::ALL);
-        self.have_accounts()
+        self.have_vendors()
             || self.providers.iter().any(|provider| (provider.protocols, provider.input) != all)
     }
 
@@ -373,7 +355,7 @@ impl Upstreams {
         found.is_some_and(|(place, provider)| {
             provider.speaks(protocol)
                 && provider.input.cover(inputs)
-                && held.is_none_or(|HeldAt(account)| self.account(place) == *account)
+                && held.is_none_or(|HeldAt(vendor)| self.vendor_at(place) == Some(*vendor))
         })
     }
 
