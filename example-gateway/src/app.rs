@@ -323,7 +323,7 @@ fn session_endpoints(
         // Gives the refusals of the layer above and the answers of those below one body type.
         .map_response_body(Body::new)
         // Reads each answer once: ends its pin, follows its id, records its turn.
-        .layer(answer(config, holdings, recorder))
+        .layer(answer(config, holdings, recorder, upstreams))
         // Goes on with the next candidate when a provider fails.
         .layer(failover(config, upstreams, &healer))
         // Leaves out of each attempt what its vendor cannot read.

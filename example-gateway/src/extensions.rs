@@ -13,6 +13,7 @@
 //! | [`SendOnce`](affinity_layer::ext::SendOnce) | `stack::intake` | failover |
 //! | [`Bound`](affinity_layer::ext::Bound) | `stack::intake` | failover, `stack::heal` |
 //! | [`Inputs`](crate::config::Inputs) | `stack::intake` | `upstream::providers` |
+//! | [`BodyBytes`] | `stack::intake` | `upstream::windows` |
 //! | [`Preferences`](router_client::Preferences) | `stack::intake` | the router |
 //! | [`Probe`](affinity_layer::ext::Probe) | `app`, for counted tokens | the affinity layer, `stack::turns`, `stack::shadow` |
 //! | [`PinnedModel`](affinity_layer::PinnedModel) | the affinity layer, failover | `upstream`, `stack` |
@@ -32,6 +33,10 @@ use http::{Extensions, Request};
 use tokio::time::Instant;
 
 use crate::upstream::vendor::Vendor;
+
+/// How long a body is that was read. Set by `stack::intake`, read by `upstream::windows`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyBytes(pub(crate) u64);
 
 /// When a request came in. Set by `stack::observe`, read by `stack::turns` and `upstream::watch`.
 #[derive(Clone, Copy, Debug)]

@@ -6,6 +6,7 @@
 //!  ├ vendor      which models are of one vendor
 //!  ├ drains      which models get no new sessions
 //!  ├ targets     what of a provider can cool down
+//!  ├ windows     which models are too small for a request
 //!  ├ watch       the span and the counts of the call
 //!  ├ stall       an answer that stops halfway
 //!  └ hop         headers that end at each hop
@@ -22,3 +23,4 @@ mod stall;
 pub(crate) mod targets;
 pub(crate) mod vendor;
 pub(crate) mod watch;
+pub(crate) mod windows;

@@ -81,6 +81,18 @@ impl<B, E> Attempt<B, E> {
         retry_after(response.headers()).filter(|wait| *wait <= patience)
     }
 
+    /// Whether the candidate failed by what is in the request, and may serve the session's next one.
+    pub(super) fn is_about_the_request(&self) -> bool {
+        let about_the_request = [
+            StatusCode::BAD_REQUEST,
+            StatusCode::PAYLOAD_TOO_LARGE,
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ];
+        let status = self.result.as_ref().map(Response::status);
+        self.finding != Finding::Answered
+            && status.is_ok_and(|status| about_the_request.contains(&status))
+    }
+
     /// What the failure says of more requests than this one.
     pub(super) fn lesson(&self) -> Option<Lesson> {
         let has_failed = matches!(self.finding, Finding::Passing | Finding::Lasting);

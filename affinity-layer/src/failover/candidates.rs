@@ -33,6 +33,8 @@ pub(super) struct Candidates<'a> {
     met_silence: bool,
     /// The request's own model was passed over, because it cools.
     is_passed_over: bool,
+    /// A candidate failed by what is in the request, and may serve the next one.
+    is_its_own_fault: bool,
 }
 
 /// A candidate that gets the request.
@@ -45,9 +47,16 @@ pub(super) struct Chosen {
 
 impl<'a> Candidates<'a> {
     pub(super) fn new(model: &'a PinnedModel, settings: &'a Settings, request: &'a Parts) -> Self {
-        let tried = Vec::new();
-        let (is_repetition, met_silence, is_passed_over) = (false, false, false);
-        Self { model, settings, request, tried, is_repetition, met_silence, is_passed_over }
+        Self {
+            model,
+            settings,
+            request,
+            tried: Vec::new(),
+            is_repetition: false,
+            met_silence: false,
+            is_passed_over: false,
+            is_its_own_fault: false,
+        }
     }
 
     /// The request's own model, if it was passed over.
@@ -73,6 +82,12 @@ impl<'a> Candidates<'a> {
     /// The first candidate. It may wait for one that is left alone for a moment only.
     pub(super) async fn first(&mut self) -> Chosen {
         let own = self.model.model();
+        let outgrown = self.settings.outgrown.as_ref().filter(|_| self.bound().is_none());
+        if let Some(larger) = outgrown.and_then(|larger| larger(self.request, self.model)) {
+            tracing::info!(outgrown = %own, next = %larger, "too much for the model");
+            self.tried.push(own.clone());
+            return self.chosen(larger, None);
+        }
         let Some(cooldowns) = self.settings.cooldowns.as_ref().filter(|_| self.bound().is_none())
         else {
             return self.chosen(own.clone(), None);
@@ -153,6 +168,7 @@ impl<'a> Candidates<'a> {
             }
             None => {}
         }
+        self.is_its_own_fault |= attempt.is_about_the_request();
         attempt
     }
 
@@ -198,6 +214,7 @@ impl<'a> Candidates<'a> {
     pub(super) fn failed(&self) {
         if let (Some(cooldowns), Some(key)) = (&self.settings.cooldowns, self.model.key())
             && self.bound().is_none()
+            && !self.is_its_own_fault
             && !self.has_next()
         {
             cooldowns.gave_up(key, &self.model.selection, self.tried.iter().cloned());

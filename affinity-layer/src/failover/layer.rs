@@ -10,8 +10,8 @@ use tower_layer::Layer;
 
 use super::service::Failover;
 use super::settings::Settings;
-use crate::ModelName;
 use crate::cooldown::Cooldowns;
+use crate::{ModelName, PinnedModel};
 
 /// Layer that applies the [`Failover`] middleware; it belongs below the affinity layer.
 ///
@@ -95,6 +95,21 @@ impl FailoverLayer {
         F: Fn(&Parts, &ModelName) -> bool + Send + Sync + 'static,
     {
         self.settings.usable = Some(Arc::new(usable));
+        self
+    }
+
+    /// Another model for a request that is too much for its own, and will be for every later request of its
+    /// session, such as one that is longer than the model's context. Default: none.
+    ///
+    /// The function sees the head of the request and the model that it was given. What it names is asked
+    /// first, and the session moves there when it answers; its own model is not asked. A request that is
+    /// [`Bound`](crate::ext::Bound) stays. For a request that is the only one of its kind there are
+    /// [detours](crate::AffinityLayer::detour).
+    pub fn outgrown<F>(mut self, outgrown: F) -> Self
+    where
+        F: Fn(&Parts, &PinnedModel) -> Option<ModelName> + Send + Sync + 'static,
+    {
+        self.settings.outgrown = Some(Arc::new(outgrown));
         self
     }
 

@@ -80,7 +80,8 @@
 //!    ends as `x-plano-affinity: bound`, the pin as it was.
 //! 9. With the move of a session, the mark of a [`LeftOut`](crate::ext::LeftOut) in the answer's extensions
 //!    is stored.
-//! 10. With [cool-downs](FailoverLayer::cooldowns) a candidate that failed lately is
+//! 10. A request that [is too much](FailoverLayer::outgrown) for its model moves the session before it is sent.
+//! 11. With [cool-downs](FailoverLayer::cooldowns) a candidate that failed lately is
 //!     [passed over](crate::cooldown).
 //!
 //! # Caveats

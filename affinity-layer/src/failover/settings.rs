@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use http::request::Parts;
 
-use crate::ModelName;
 use crate::cooldown::Cooldowns;
 use crate::ext::Bound;
+use crate::{ModelName, PinnedModel};
 
 /// Tells by the head of a request whether a model can take it.
 pub(super) type Usable = dyn Fn(&Parts, &ModelName) -> bool + Send + Sync;
+
+/// Names another model for a request that is too much for its own.
+pub(super) type Outgrown = dyn Fn(&Parts, &PinnedModel) -> Option<ModelName> + Send + Sync;
 
 /// Tells whether two models have one vendor.
 pub(super) type SameVendor = dyn Fn(&ModelName, &ModelName) -> bool + Send + Sync;
@@ -23,6 +26,7 @@ pub(super) struct Settings {
     pub(super) patience: Duration,
     pub(super) usable: Option<Arc<Usable>>,
     pub(super) same_vendor: Option<Arc<SameVendor>>,
+    pub(super) outgrown: Option<Arc<Outgrown>>,
     pub(super) cooldowns: Option<Cooldowns>,
 }
 
@@ -43,6 +47,7 @@ impl Default for Settings {
             patience: Duration::from_secs(1),
             usable: None,
             same_vendor: None,
+            outgrown: None,
             cooldowns: None,
         }
     }

@@ -37,6 +37,8 @@ pub struct Provider {
     pub(super) declared_protocols: Option<Protocols>,
     /// What the model accepts besides text.
     pub input: Inputs,
+    /// How many tokens a request may have; unknown without it.
+    pub context_window: Option<u64>,
 }
 
 impl Provider {
@@ -191,6 +193,9 @@ fn read_one(at: &At<'_>) -> Option<Provider> {
         protocols: Protocols::default(),
         declared_protocols: at.get("protocols").map(|list| abilities::protocols(&list)),
         input: at.get("input").map_or(Inputs::ALL, |list| abilities::inputs(&list)),
+        context_window: at
+            .get("context_window")
+            .and_then(|tokens| tokens.integer(1..=1_000_000_000, " of tokens")),
         model: model?,
     };
     if provider.default && provider.is_wildcard() {

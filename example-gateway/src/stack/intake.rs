@@ -40,7 +40,7 @@ use self::coding::Coding;
 use crate::body::{BodyError, Envelope, Fault};
 use crate::config::{Limits, OnMove};
 use crate::error::ApiError;
-use crate::extensions::Follows;
+use crate::extensions::{BodyBytes, Follows};
 use crate::protocol::Protocol;
 use crate::stack::apart::apart;
 use crate::stack::heal::Healer;
@@ -180,6 +180,8 @@ impl IntakeLayer {
         if let Some(bound) = Healer::bound(&envelope, self.on_move) {
             parts.extensions.insert(bound);
         }
+        let length = u64::try_from(envelope.bytes().len()).unwrap_or(u64::MAX);
+        parts.extensions.insert(BodyBytes(length));
         if envelope.is_background() {
             // Two providers would do the job, and the client would know of one.
             parts.extensions.insert(SendOnce);

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use affinity_layer::answer::AnswerObserver;
 use affinity_layer::{
     AffinityLayer, AnswerLayer, BodyId, FailoverLayer, ModelName, Rejection, RouterService,
     SharedStore,
@@ -30,6 +31,7 @@ use crate::stack::turns::observer::TurnObserver;
 use crate::stack::turns::record::TurnRecorder;
 use crate::stack::{routing, sessions};
 use crate::upstream::providers::Upstreams;
+use crate::upstream::windows::{Both, SizeObserver};
 
 pub(crate) type Refuse = fn(&Rejection, &Parts) -> Response<Body>;
 
@@ -67,7 +69,7 @@ pub(crate) fn affinity(
     if upstreams.are_limited() {
         let upstreams = upstreams.clone();
         layer = layer.detour(move |request, selection| {
-            upstreams.elsewhere(request, selection.model(), selection.candidates())
+            upstreams.detour(request, selection.model(), selection.candidates())
         });
     }
     if routing.failover {
@@ -116,16 +118,25 @@ pub(crate) fn answer(
     config: &Config,
     holdings: &Holdings,
     recorder: Option<TurnRecorder>,
+    upstreams: &Arc<Upstreams>,
 ) -> AnswerLayer {
     let layer = AnswerLayer::new().final_answer(config.routing.release == Release::FinalAnswer);
     let layer = match holdings.noted() {
         Some(holders) => layer.holders(holders),
         None => layer,
     };
-    match recorder {
-        Some(recorder) => layer.observe(move |request| recorder.begin(request)),
-        None => layer,
+    let sized = upstreams.windows().any().then(|| upstreams.clone());
+    if recorder.is_none() && sized.is_none() {
+        return layer;
     }
+    layer.observe(move |request| {
+        let recorded = recorder.as_ref().and_then(|recorder| recorder.begin(request));
+        let sized = sized.as_ref().and_then(|upstreams| SizeObserver::begin(upstreams, request));
+        match (recorded, sized.map(|sized| Box::new(sized) as Box<dyn AnswerObserver>)) {
+            (Some(recorded), Some(sized)) => Some(Box::new(Both(recorded, sized))),
+            (recorded, sized) => recorded.or(sized),
+        }
+    })
 }
 
 /// Goes on with the next candidate or, without failover, sees to it that a pin that never served goes.
@@ -134,14 +145,21 @@ pub(crate) fn failover(
     upstreams: &Arc<Upstreams>,
     healer: &Healer,
 ) -> FailoverLayer {
-    let cooldowns = upstreams.cooldowns().clone();
+    let (cooldowns, larger) = (upstreams.cooldowns().clone(), upstreams.clone());
     let (upstreams, healer) = (upstreams.clone(), healer.clone());
     let same_vendor = move |one: &ModelName, other: &ModelName| healer.have_one_vendor(one, other);
     let usable = move |request: &Parts, model: &ModelName| {
         upstreams.takes(model, request) && !upstreams.drains().holds(model)
     };
     let layer = FailoverLayer::new().usable(usable).same_vendor(same_vendor);
-    if config.routing.failover { layer.cooldowns(&cooldowns) } else { layer.attempts(1) }
+    if !config.routing.failover {
+        return layer.attempts(1);
+    }
+    let layer = layer.cooldowns(&cooldowns);
+    match larger.windows().any() {
+        true => layer.outgrown(move |request, given| larger.larger(request, given)),
+        false => layer,
+    }
 }
 
 /// The limits of a call to a provider. Without failover nobody could take over from an answer that
@@ -160,6 +178,7 @@ pub(crate) fn withheld(config: &Config) -> Vec<HeaderName> {
         || config.routing.release == Release::FinalAnswer
         || config.admin.is_some()
         || config.access_log
+        || config.providers.iter().any(|provider| provider.context_window.is_some())
     {
         // A compressed answer could not be read for its id, its end or its tokens.
         withheld.push(header::ACCEPT_ENCODING);

@@ -31,6 +31,7 @@ const TOKENS: &str = "gateway_tokens_total";
 const WITHOUT_USAGE: &str = "gateway_turns_without_usage_total";
 const VERDICTS: &str = "gateway_pin_verdicts_total";
 const SESSIONS: &str = "gateway_sessions";
+const OUTGROWN: &str = "gateway_context_exceeded_total";
 const COOLING: &str = "gateway_target_cooling";
 const LOST_LINES: &str = "gateway_log_lines_lost_total";
 const RELOADS: &str = "gateway_config_reloads_total";
@@ -164,6 +165,8 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
     describe_counter!(RELOADS, Unit::Count, "Reloads of the configuration, by result.");
     describe_gauge!(RELOADED, "0 while the last reload of the configuration was rejected, else 1.");
     describe_gauge!(SESSIONS, Unit::Count, "Pins in this process, by store.");
+    let what = "Requests that were too long for a model, by model and how that was known.";
+    describe_counter!(OUTGROWN, Unit::Count, what);
     describe_gauge!(COOLING, "1 while a target of the configuration cools down, by kind and name.");
     describe_gauge!(STORE_UNREADY, "1 for the cause why gateway_store_ready is 0.");
     describe_gauge!(STORE_READY, "1 while sessions are kept where the configuration says, else 0.");
@@ -216,6 +219,11 @@ pub(crate) fn sessions(store: &'static str, count: usize, unready: Option<&Unrea
         let is_this = unready.is_some_and(|unready| unready.label() == *cause);
         gauge!(STORE_UNREADY, "cause" => *cause).set(flag(is_this));
     }
+}
+
+/// A request was too long for `model`: by our estimate, or as its provider answered.
+pub(crate) fn outgrown(model: &ModelName, how: &'static str) {
+    counter!(OUTGROWN, "model" => model.to_string(), "how" => how).increment(1);
 }
 
 /// Which targets of the configuration cool down, and which do not.

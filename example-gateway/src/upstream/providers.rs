@@ -21,9 +21,11 @@ use crate::config::{Config, Inputs, Protocols, Provider, of_wildcard};
 use crate::error::ApiError;
 use crate::extensions::HeldAt;
 use crate::protocol::Protocol;
+use crate::telemetry::metrics;
 use crate::upstream::drains::Drains;
 use crate::upstream::targets;
 use crate::upstream::vendor::Vendor;
+use crate::upstream::windows::Windows;
 
 /// Who serves what is no model of a provider.
 const GATEWAY: &str = "gateway";
@@ -45,6 +47,7 @@ pub(crate) struct Upstreams {
     /// Who is behind each of the providers.
     vendors: Vec<Vendor>,
     drains: Arc<Drains>,
+    windows: Windows,
     cooldowns: Cooldowns,
     /// What can cool down, each with the models that it takes along.
     targets: BTreeMap<(TargetKind, String), Vec<ModelName>>,
@@ -97,6 +100,7 @@ impl Upstreams {
             known,
             default: default.map(|provider| provider.model.clone()),
             drains: Arc::default(),
+            windows: Windows::new(&providers),
             cooldowns: targets::named(Cooldowns::new(), &providers),
             targets: targets::all(&providers),
             passthrough: config
@@ -217,6 +221,29 @@ impl Upstreams {
         &self.cooldowns
     }
 
+    /// How many tokens models take.
+    pub(crate) fn windows(&self) -> &Windows {
+        &self.windows
+    }
+
+    /// Another model for a session that has outgrown the one that it has: the first of its candidates that
+    /// can take the request, else any configured one. `None` where its own can, or no model can.
+    pub(crate) fn larger(&self, request: &Parts, given: &PinnedModel) -> Option<ModelName> {
+        let fits = |model| {
+            self.place(model).is_some_and(|place| self.windows.fits(place, &request.extensions))
+        };
+        if !self.windows.any() || fits(given.model()) {
+            return None;
+        }
+        let is_able = |model: &&ModelName| self.takes(model, request) && !self.drains.holds(model);
+        let larger = given.candidates().iter().chain(&self.known).find(is_able)?;
+        let place = self.place(given.model());
+        if let Some(provider) = place.and_then(|place| self.providers.get(place)) {
+            metrics::outgrown(&provider.model, "estimated");
+        }
+        Some(larger.clone())
+    }
+
     /// Every target of the configuration by its kind and name, and whether it is passed over now.
     pub(crate) fn targets(&self) -> impl Iterator<Item = (&'static str, &str, bool)> {
         let cooling = self.cooldowns.list();
@@ -273,7 +300,7 @@ impl Upstreams {
     }
 
     /// The index of the provider of `model` among [`providers`](Self::providers).
-    fn place(&self, model: &ModelName) -> Option<usize> {
+    pub(crate) fn place(&self, model: &ModelName) -> Option<usize> {
         let name = model.as_str();
         self.by_model.get(name).copied().or_else(|| {
             let covers = |provider: &Provider| provider.is_wildcard() && provider.serves(name);
@@ -328,6 +355,29 @@ impl Upstreams {
         if self.takes(model, request) {
             return None;
         }
+        self.another(request, model, candidates)
+    }
+
+    /// The same for a request of a session that has the model: one that is only too long for it moves the
+    /// session, which is [failover's](affinity_layer::FailoverLayer::outgrown).
+    pub(crate) fn detour(
+        &self,
+        request: &Parts,
+        model: &ModelName,
+        candidates: &[ModelName],
+    ) -> Option<ModelName> {
+        if self.handles(model, request) {
+            return None;
+        }
+        self.another(request, model, candidates)
+    }
+
+    fn another(
+        &self,
+        request: &Parts,
+        model: &ModelName,
+        candidates: &[ModelName],
+    ) -> Option<ModelName> {
         let protocol = Protocol::of(request.uri.path());
         let speaks = |model: &&ModelName| self.speaks(model, protocol);
         let asked_for = request.extensions.get().map(|RequestedModel(model)| model);
@@ -344,9 +394,15 @@ impl Upstreams {
         self.providers.iter().any(|provider| provider.speaks(protocol))
     }
 
+    /// Whether `model` can take a request, and the request is not too long for it.
+    pub(crate) fn takes(&self, model: &ModelName, request: &Parts) -> bool {
+        let fits = |place| self.windows.fits(place, &request.extensions);
+        self.handles(model, request) && self.place(model).is_some_and(fits)
+    }
+
     /// Whether `model` can take a request: it is served in the protocol, takes every kind of
     /// input that the body holds, and its provider has what the body names.
-    pub(crate) fn takes(&self, model: &ModelName, request: &Parts) -> bool {
+    fn handles(&self, model: &ModelName, request: &Parts) -> bool {
         let inputs = request.extensions.get().copied().unwrap_or_default();
         let held = request.extensions.get::<HeldAt>();
         let protocol = Protocol::of(request.uri.path());

@@ -15,6 +15,7 @@
 
 mod address;
 mod form;
+mod overflow;
 mod patience;
 mod pool;
 mod refusal;
@@ -53,7 +54,7 @@ use crate::body::{Envelope, Outgoing};
 use crate::config::{Limits, Provider};
 use crate::error::ApiError;
 use crate::protocol::Protocol;
-use crate::telemetry::context;
+use crate::telemetry::{context, metrics};
 use crate::upstream::hop;
 use crate::upstream::providers::Upstreams;
 use crate::upstream::stall::Stall;
@@ -132,6 +133,10 @@ impl Shared {
             self.exchange(pool, &target.address, request).instrument(call.span().clone()).await;
         let limit = self.limits.upstream_idle_timeout;
         let response = call.answered(answer)?.map(|body| Body::new(Stall::new(body, limit)));
+        let (response, is_too_long) = overflow::judged(response).await?;
+        if is_too_long {
+            metrics::outgrown(&to.provider.model, "answered");
+        }
         match target.passes_auth {
             true => Ok(response),
             false => refusal::judged(response, body).await,

@@ -41,6 +41,7 @@ mod takeover;
 mod tenants;
 mod tls;
 mod traces;
+mod windows;
 
 use serde_json::json;
 
