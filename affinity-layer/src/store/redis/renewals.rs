@@ -167,7 +167,7 @@ impl Renewals {
                     under_way.spawn(async move {
                         sent.await;
                         drop(place);
-                        waiting.sent(name);
+                        waiting.sent(&name);
                     });
                 }
                 Some(_) = under_way.join_next() => {}
@@ -176,8 +176,8 @@ impl Renewals {
     }
 
     /// A renewal has been sent. What came meanwhile is next.
-    fn sent(&self, name: String) {
-        let next = self.waiting.remove(&name).and_then(|(_, next)| next);
+    fn sent(&self, name: &str) {
+        let next = self.waiting.remove(name).and_then(|(_, next)| next);
         if let Some(next) = next {
             self.soon(next);
         }
