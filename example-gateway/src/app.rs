@@ -46,7 +46,7 @@ use crate::stack::heal::{HealLayer, Healer, LastServed};
 use crate::stack::holdings::Holdings;
 use crate::stack::intake::IntakeLayer;
 use crate::stack::layers::{
-    affinity, answer, call_limits, failover, shadow, telling, turns, withheld,
+    affinity, answer, call_limits, conversations, failover, shadow, telling, turns, withheld,
 };
 use crate::stack::memory::BodyMemory;
 use crate::stack::observe::Observer;
@@ -55,6 +55,7 @@ use crate::stack::sessions::{Sessions, budget};
 use crate::stack::tenants::Tenants;
 use crate::stack::turns::observer::TurnObserver;
 use crate::stack::turns::record::TurnRecorder;
+use crate::stack::unnamed::Unnamed;
 use crate::stack::unrouted::Unrouted;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::drains::Drains;
@@ -100,6 +101,7 @@ struct Lasting {
     memory_bytes: usize,
     /// Who learns of turns; only an admin listener can serve it.
     turns: Option<(TurnHub, Live)>,
+    unnamed: Unnamed,
     condition: Condition,
 }
 
@@ -110,9 +112,10 @@ impl Lasting {
         let (sessions, drains) = (Sessions::new(config)?, Arc::<Drains>::default());
         let upstreams = Arc::new(Upstreams::new(config).with_drains(drains.clone()));
         let memory_bytes = config.limits.body_memory();
+        let unnamed = Unnamed::default();
         let turns = config.admin.as_ref().map(|_| {
             let hub = TurnHub::new(upstreams.clone());
-            (hub.clone(), Live::new(hub, shown(&upstreams)))
+            (hub.clone(), Live::new(hub, shown(&upstreams), unnamed.clone()))
         });
         Ok(Self {
             board: Board::new(sessions.clone(), drains.clone()),
@@ -125,12 +128,14 @@ impl Lasting {
             memory: BodyMemory::new(memory_bytes),
             memory_bytes,
             turns,
+            unnamed,
             condition: Condition::new(),
         })
     }
 
     /// The same for another configuration.
     fn under(&self, config: &Config) -> Self {
+        self.unnamed.forget();
         let memory_bytes = config.limits.body_memory();
         if memory_bytes == self.memory_bytes {
             return self.clone();
@@ -268,7 +273,8 @@ impl Common {
         let holdings = Holdings::new(holders, upstreams.clone(), tenants, budget(config));
         let (limits, memory) = (config.limits, lasting.memory.clone());
         let intake = IntakeLayer::new(upstreams.clone(), limits, memory, holdings.clone());
-        let proxy = Proxy::new(upstreams.clone(), withheld(config), call_limits(config))?;
+        let (withheld, limits) = (withheld(config), call_limits(config));
+        let proxy = Proxy::new(upstreams.clone(), withheld, limits, conversations(config))?;
         Ok(Self { upstreams, holdings, intake, proxy })
     }
 }
@@ -309,8 +315,9 @@ fn session_endpoints(
     let intake = intake.clone().turns(turns(config)).body_ids(reads_ids);
     let intake = intake.on_move(config.routing.on_move);
     let healer = Healer::new(upstreams.clone(), config.routing.on_move, lasting.served.clone());
-    let (store, flights) = (sessions.store(), &lasting.flights);
-    let affinity = affinity(config, store, upstreams, flights, router, holdings, &healer);
+    let (store, Lasting { flights, unnamed, .. }) = (sessions.store(), lasting);
+    let noted = (holdings, unnamed);
+    let affinity = affinity(config, store, upstreams, flights, router, noted, &healer);
     let proxied = ServiceBuilder::new()
         // Reads and checks the body, which the router and the proxy need whole.
         .layer(intake.clone())

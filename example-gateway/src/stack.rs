@@ -34,4 +34,5 @@ pub(crate) mod sessions;
 pub(crate) mod shadow;
 pub(crate) mod tenants;
 pub(crate) mod turns;
+pub(crate) mod unnamed;
 pub(crate) mod unrouted;

@@ -13,7 +13,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
 /// Path, type and content of each file.
-const FILES: [(&str, &str, &str); 13] = [
+const FILES: [(&str, &str, &str); 14] = [
     ("/ui", HTML, include_str!("ui/index.html")),
     ("/ui/icon.svg", IMAGE, include_str!("ui/icon.svg")),
     ("/ui/page.css", CSS, include_str!("ui/page.css")),
@@ -26,6 +26,7 @@ const FILES: [(&str, &str, &str); 13] = [
     ("/ui/figures.js", SCRIPT, include_str!("ui/figures.js")),
     ("/ui/steer.js", SCRIPT, include_str!("ui/steer.js")),
     ("/ui/palette.js", SCRIPT, include_str!("ui/palette.js")),
+    ("/ui/unnamed.js", SCRIPT, include_str!("ui/unnamed.js")),
     ("/ui/format.js", SCRIPT, include_str!("ui/format.js")),
 ];
 

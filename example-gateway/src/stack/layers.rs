@@ -3,7 +3,8 @@
 //! Each function turns the [`Config`] into one layer, or into what one needs, and [`app`](crate::app) puts
 //! them in order. What the configuration leaves out is `None`, and then not in the stack.
 
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use affinity_layer::answer::AnswerObserver;
@@ -13,12 +14,14 @@ use affinity_layer::{
     affinity::SharedFlights,
     agents::{AGENT_HEADERS, AGENT_TRAIL_HEADERS},
     headers::SESSION_HEADERS,
+    store::NameSecret,
 };
 use axum::body::Body;
 use http::request::Parts;
 use http::{HeaderName, Response, header};
+use secrecy::ExposeSecret;
 
-use crate::config::{Config, Limits, Release};
+use crate::config::{Config, Limits, Release, SessionCache};
 use crate::error::ApiError;
 use crate::protocol::Protocol;
 use crate::stack::heal::Healer;
@@ -29,6 +32,7 @@ use crate::stack::router_state::RouterState;
 use crate::stack::shadow::ShadowLayer;
 use crate::stack::turns::observer::TurnObserver;
 use crate::stack::turns::record::TurnRecorder;
+use crate::stack::unnamed::Unnamed;
 use crate::stack::{routing, sessions};
 use crate::upstream::providers::Upstreams;
 use crate::upstream::windows::{Both, SizeObserver};
@@ -41,12 +45,13 @@ pub(crate) fn affinity(
     upstreams: &Arc<Upstreams>,
     flights: &SharedFlights,
     state: &RouterState,
-    holdings: &Holdings,
+    (holdings, unnamed): (&Holdings, &Unnamed),
     healer: &Healer,
 ) -> AffinityLayer<SharedStore, impl RouterService + use<>, Refuse> {
     let routing = &config.routing;
     let decided = state.watching(routing::router(config, upstreams.clone(), holdings.clone()));
     let router = routed(decided, store.clone(), routing.expiry, upstreams.clone());
+    let router = unnamed.clone().noting(router, routing);
     let served = upstreams.clone();
     let healer = healer.clone();
     let mut layer = AffinityLayer::new(store, router)
@@ -167,6 +172,22 @@ pub(crate) fn failover(
 pub(crate) fn call_limits(config: &Config) -> Limits {
     let held = if config.routing.failover { config.limits.first_event } else { Duration::ZERO };
     Limits { first_event: held, ..config.limits }
+}
+
+/// The secret by which spans name sessions. Where the store has a secret of its own, all replicas name a
+/// session alike; else this process has one that was drawn.
+pub(crate) fn conversations(config: &Config) -> NameSecret {
+    static DRAWN: LazyLock<String> = LazyLock::new(|| {
+        let half = || RandomState::new().hash_one(());
+        format!("{:x}{:x}", half(), half())
+    });
+    let secret = match &config.routing.cache {
+        SessionCache::Redis(redis) => redis.key_secret.as_ref(),
+        SessionCache::Memory => None,
+    };
+    let secret = secret.map_or_else(|| DRAWN.as_str(), ExposeSecret::expose_secret);
+    // No span shows what a pin is called in Redis.
+    NameSecret::new(&format!("conversations of spans: {secret}"))
 }
 
 /// The headers that are for us and not for the providers.

@@ -34,6 +34,7 @@ use std::time::Duration;
 use affinity_layer::ModelName;
 use affinity_layer::ext::PassingFailure;
 use affinity_layer::first_event::{Held, HeldBody, hold};
+use affinity_layer::store::NameSecret;
 use axum::body::Body;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
@@ -78,10 +79,12 @@ struct Shared {
     connector: Connector,
     withheld: Vec<HeaderName>,
     limits: Limits,
+    conversations: NameSecret,
 }
 
 impl Proxy {
-    /// A proxy to `upstreams`; of a request's headers, those in `withheld` are not sent on.
+    /// A proxy to `upstreams`; of a request's headers, those in `withheld` are not sent on. Its spans name
+    /// sessions by hashes of `conversations`.
     ///
     /// # Errors
     ///
@@ -90,11 +93,20 @@ impl Proxy {
         upstreams: Arc<Upstreams>,
         withheld: Vec<HeaderName>,
         limits: Limits,
+        conversations: NameSecret,
     ) -> std::io::Result<Self> {
         let connector = connector(upstreams.use_tls())?;
         let targets = targets(upstreams.providers());
         let pools = ThreadLocal::new();
-        Ok(Self(Arc::new(Shared { upstreams, targets, pools, connector, withheld, limits })))
+        Ok(Self(Arc::new(Shared {
+            upstreams,
+            targets,
+            pools,
+            connector,
+            withheld,
+            limits,
+            conversations,
+        })))
     }
 
     /// Sends a request that no session decides to the provider at `place`, and gives its answer as it is.
@@ -128,7 +140,8 @@ impl Shared {
         *request.headers_mut() = target.head(protocol, &self.withheld, headers);
 
         let counts = target.counts.clone();
-        let call = Call::begin(model, to.provider, counts, &request, &parts.extensions);
+        let (client, named) = (&parts.extensions, &self.conversations);
+        let call = Call::begin(model, to.provider, counts, &request, client, named);
         let answer =
             self.exchange(pool, &target.address, request).instrument(call.span().clone()).await;
         let limit = self.limits.upstream_idle_timeout;
@@ -167,7 +180,8 @@ impl Shared {
             again
         });
         let counts = target.counts.clone();
-        let call = Call::begin(model, provider, counts, &request, &parts.extensions);
+        let (client, named) = (&parts.extensions, &self.conversations);
+        let call = Call::begin(model, provider, counts, &request, client, named);
         let answer = async {
             match (self.answer(pool, &target.address, request).await, again) {
                 // There is no failover above to do it.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use affinity_layer::ext::PassingFailure;
+use affinity_layer::store::NameSecret;
 use affinity_layer::{ModelName, PinnedModel};
 use bytes::Bytes;
 use http::{Extensions, Request, Response};
@@ -43,6 +44,7 @@ impl Call {
         counts: Arc<Upstream>,
         request: &Request<B>,
         client: &Extensions,
+        conversations: &NameSecret,
     ) -> Self {
         let pinned = client.get().is_some_and(PinnedModel::is_pinned);
         let since = client.get().map_or_else(Instant::now, |Arrived(since)| *since);
@@ -50,7 +52,13 @@ impl Call {
             note.provider(provider.prefix());
         }
         let first_byte = FirstByte { counts, pinned, since };
-        Self { span: span(model, provider, request), first_byte }
+        let span = span(model, provider, request);
+        if let Some(key) = client.get().and_then(PinnedModel::key)
+            && !span.is_disabled()
+        {
+            span.record("gen_ai.conversation.id", conversations.hash(key));
+        }
+        Self { span, first_byte }
     }
 
     pub(crate) fn span(&self) -> &Span {
@@ -93,6 +101,7 @@ fn span<B>(model: &ModelName, provider: &Provider, request: &Request<B>) -> Span
         otel.name = Empty,
         otel.status_code = Empty,
         error.type = Empty,
+        gen_ai.conversation.id = Empty,
         gen_ai.operation.name = operation,
         gen_ai.provider.name = provider.prefix(),
         gen_ai.request.model = provider.upstream_id(model),

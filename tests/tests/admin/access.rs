@@ -1,5 +1,6 @@
 //! Who is let in, and where.
 
+use affinity_tests::models::DEFAULT;
 use affinity_tests::{Connection, Setup, Upstream, Wire, get, post, until};
 use tokio::net::TcpStream;
 
@@ -16,6 +17,30 @@ async fn the_status_tells_what_runs_here() {
     assert_eq!(status["sessions"], 1);
     assert_eq!(status["models"].as_array().unwrap().len(), 3);
     assert!(status["version"].is_string());
+}
+
+#[tokio::test]
+async fn a_client_that_names_no_session_is_told_once_with_the_setting_that_would_hold_it() {
+    let upstream = Upstream::echo().await;
+    let gateway = with_admin(Setup::new(&upstream.url())).start().await;
+    let admin = Admin::of(&gateway).await;
+    let messages = serde_json::json!([{"role": "user", "content": "hello"}]);
+    let body = serde_json::json!({
+        "model": DEFAULT, "prompt_cache_key": "hush", "messages": messages
+    });
+    let unnamed = post("/v1/chat/completions", body).header("user-agent", "OpenAI/Python 2.1.0");
+    for _ in 0..3 {
+        assert_eq!(gateway.ask(&unnamed).await.affinity().1, "none");
+    }
+    gateway.ask(&turn("s")).await;
+    let told = admin.get("/admin/v1/status").await["unnamed_clients"].clone();
+    let advice = "it sends prompt_cache_key: set routing.body_ids: [prompt_cache_key]";
+    let client = "OpenAI/Python";
+    assert_eq!(told, serde_json::json!([{"client": client, "requests": 3, "advice": advice}]));
+    until(async || gateway.log().contains("names no session")).await;
+    let log = gateway.log();
+    assert_eq!(log.matches("names no session").count(), 1, "{log}");
+    assert!(log.contains("body_ids: [prompt_cache_key]") && !log.contains("hush"), "{log}");
 }
 
 #[tokio::test]

@@ -71,6 +71,8 @@ async fn two_turns_have_one_router_span() {
     assert_eq!(counts, (2, 2, 2, 1), "{:#?}", scene.collector.spans());
     assert_eq!(scene.collector.spans().len(), 7);
 
+    let conversation = upstream[0].attribute("gen_ai.conversation.id");
+    assert_eq!(conversation.len(), 32, "a hash: {conversation}");
     for (n, outcome) in ["claimed", "hit"].into_iter().enumerate() {
         let (request, affinity, upstream) = (&requests[n], &affinity[n], &upstream[n]);
         assert_eq!((request.kind.as_str(), request.parent.as_str()), ("Server", ""));
@@ -86,6 +88,7 @@ async fn two_turns_have_one_router_span() {
         assert_eq!(request.attribute("gen_ai.response.model"), ONE);
         assert_eq!(request.attribute("http.response.status_code"), "200");
         assert_eq!(upstream.attribute("gen_ai.request.model"), "gpt-4o");
+        assert_eq!(upstream.attribute("gen_ai.conversation.id"), conversation);
         assert_eq!(upstream.attribute("url.path"), "/v1/chat/completions");
         assert_eq!(upstream.attribute("server.address"), "127.0.0.1");
         assert_eq!(request.service, "example-gateway");

@@ -40,6 +40,20 @@ impl NameSecret {
             text.as_bytes(),
         ))
     }
+
+    /// The hash of a key: 128 bits as 32 hexadecimal digits, which lead to no id. A name in Redis ends with
+    /// it, and traces may show that of another secret.
+    #[must_use]
+    pub fn hash(&self, key: &AffinityKey) -> String {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        for part in key.parts() {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        let mut hash = [0; 16];
+        hasher.finalize_xof().fill(&mut hash);
+        format!("{:032x}", u128::from_be_bytes(hash))
+    }
 }
 
 impl fmt::Debug for NameSecret {
@@ -117,16 +131,7 @@ impl Names {
         out(&self.prefix);
         match scheme {
             Scheme::Plain => key.encode_into(out),
-            Scheme::Hashed(NameSecret(secret)) => {
-                let mut hasher = blake3::Hasher::new_keyed(secret);
-                for part in key.parts() {
-                    hasher.update(&(part.len() as u64).to_le_bytes());
-                    hasher.update(part);
-                }
-                let mut hash = [0; 16];
-                hasher.finalize_xof().fill(&mut hash);
-                out(&format!("{:032x}", u128::from_be_bytes(hash)));
-            }
+            Scheme::Hashed(secret) => out(&secret.hash(key)),
         }
     }
 }

@@ -61,6 +61,10 @@ struct Repin {
 
 impl Listing {
     fn lets_through(&self, stored: &StoredPin) -> Result<bool, Refusal> {
+        // What leads to a session is not one; no model is called so.
+        if stored.pin.selection.model().as_str().starts_with('%') {
+            return Ok(false);
+        }
         let model = self.model.as_ref();
         let scope = match &self.scope {
             None => true,

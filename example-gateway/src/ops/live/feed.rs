@@ -19,6 +19,7 @@ use crate::ops::hub::TurnHub;
 use crate::ops::ledger::books::Ledger;
 use crate::stack::turns::tag::SessionTag;
 use crate::stack::turns::turn::Turn;
+use crate::stack::unnamed::{Unnamed, UnnamedClient};
 
 /// Readers at a time.
 pub(super) const READERS: usize = 8;
@@ -36,6 +37,7 @@ const BATCH: usize = 500;
 #[derive(Clone, Debug)]
 pub(crate) struct Live {
     hub: TurnHub,
+    unnamed: Unnamed,
     shared: Arc<Mutex<Shared>>,
     pub(super) places: Arc<Semaphore>,
 }
@@ -51,7 +53,7 @@ struct Shared {
 
 impl Live {
     /// An empty history, which `hub` will fill; `models` are those of the configuration.
-    pub(crate) fn new(hub: TurnHub, models: Vec<ModelName>) -> Self {
+    pub(crate) fn new(hub: TurnHub, models: Vec<ModelName>, unnamed: Unnamed) -> Self {
         let shared = Shared {
             history: History::new(models),
             untold: Vec::new(),
@@ -59,6 +61,7 @@ impl Live {
         };
         Self {
             hub,
+            unnamed,
             shared: Arc::new(Mutex::new(shared)),
             places: Arc::new(Semaphore::new(READERS)),
         }
@@ -94,7 +97,7 @@ impl Live {
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => true,
             };
             if full {
-                self.lock().tell(self.hub.ledger());
+                self.lock().tell(self.hub.ledger(), &self.unnamed);
                 due = None;
             }
         }
@@ -104,14 +107,19 @@ impl Live {
     pub(super) fn join(&self) -> Option<(Bytes, broadcast::Receiver<Bytes>)> {
         // Under one lock, so that no turn is in both or in neither.
         let mut shared = self.lock();
-        shared.tell(self.hub.ledger());
+        shared.tell(self.hub.ledger(), &self.unnamed);
         let messages = shared.messages.as_ref()?.subscribe();
-        Some((shared.history.snapshot(self.hub.ledger()), messages))
+        Some((shared.history.snapshot(self.hub.ledger(), &self.unnamed.clients()), messages))
     }
 
     /// A session by its name on the page, and what its pin is called in the store.
     pub(crate) fn find(&self, name: &str) -> Option<(SessionTag, Vec<StoredKey>)> {
         self.lock().history.find(name).map(|(tag, keys)| (tag, keys.to_vec()))
+    }
+
+    /// The clients that name no session.
+    pub(crate) fn unnamed(&self) -> Vec<UnnamedClient> {
+        self.unnamed.clients()
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -128,14 +136,14 @@ impl Shared {
         self.untold.len()
     }
 
-    fn tell(&mut self, ledger: &Ledger) {
+    fn tell(&mut self, ledger: &Ledger, unnamed: &Unnamed) {
         let untold = std::mem::take(&mut self.untold);
         if let Some(messages) = &self.messages
             && messages.receiver_count() > 0
             && !untold.is_empty()
         {
             // It fails when the last reader has gone.
-            let _ = messages.send(self.history.news(&untold, ledger));
+            let _ = messages.send(self.history.news(&untold, ledger, &unnamed.clients()));
         }
     }
 }

@@ -16,6 +16,7 @@ use super::lane::{Lane, Told};
 use crate::ops::ledger::books::Ledger;
 use crate::stack::turns::tag::SessionTag;
 use crate::stack::turns::turn::Turn;
+use crate::stack::unnamed::UnnamedClient;
 
 /// Sessions that are kept.
 pub(super) const LANES: usize = 200;
@@ -37,6 +38,7 @@ struct Snapshot<'a, T> {
     models: &'a [ModelName],
     missed: u64,
     totals: T,
+    unnamed: &'a [UnnamedClient],
     /// The newest activity first.
     lanes: Vec<&'a Lane>,
 }
@@ -46,6 +48,7 @@ struct News<'a, T> {
     turns: &'a [Told],
     missed: u64,
     totals: T,
+    unnamed: &'a [UnnamedClient],
 }
 
 impl History {
@@ -88,18 +91,19 @@ impl History {
     }
 
     /// All that is kept.
-    pub(super) fn snapshot(&self, ledger: &Ledger) -> Bytes {
+    pub(super) fn snapshot(&self, ledger: &Ledger, unnamed: &[UnnamedClient]) -> Bytes {
         let mut lanes: Vec<_> = self.lanes.values().collect();
         lanes.sort_unstable_by_key(|lane| Reverse(lane.newest));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let Self { models, missed, .. } = self;
         let totals = ledger.totals();
-        message("snapshot", &Snapshot { now, models, missed: *missed, totals, lanes })
+        message("snapshot", &Snapshot { now, models, missed: *missed, totals, unnamed, lanes })
     }
 
     /// Turns that are in it by now.
-    pub(super) fn news(&self, turns: &[Told], ledger: &Ledger) -> Bytes {
-        message("turns", &News { turns, missed: self.missed, totals: ledger.totals() })
+    pub(super) fn news(&self, turns: &[Told], ledger: &Ledger, unnamed: &[UnnamedClient]) -> Bytes {
+        let (missed, totals) = (self.missed, ledger.totals());
+        message("turns", &News { turns, missed, totals, unnamed })
     }
 }
 

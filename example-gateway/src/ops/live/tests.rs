@@ -18,6 +18,7 @@ use crate::ops::hub::TurnHub;
 use crate::stack::turns::observer::TurnObserver;
 use crate::stack::turns::tag::SessionTag;
 use crate::stack::turns::turn::Turn;
+use crate::stack::unnamed::Unnamed;
 use crate::upstream::providers::Upstreams;
 
 const ONE: &str = "openai/one";
@@ -84,7 +85,7 @@ impl Setup {
         let config = Config::embedded();
         let hub = TurnHub::new(Arc::new(Upstreams::new(&config)));
         let stop = CancellationToken::new();
-        let live = Live::new(hub.clone(), vec![ModelName::new(ONE).unwrap()]);
+        let live = Live::new(hub.clone(), vec![ModelName::new(ONE).unwrap()], Unnamed::default());
         tokio::spawn(live.clone().follow(stop.clone()));
         // It listens from here on.
         tokio::task::yield_now().await;

@@ -7,6 +7,7 @@ import { number, plural, short } from "./format.js";
 import { Lanes } from "./lanes.js";
 import { Palette } from "./palette.js";
 import { Steer } from "./steer.js";
+import { showUnnamed } from "./unnamed.js";
 
 const TOKEN = "affinity-admin-token";
 const STATES = {
@@ -70,6 +71,7 @@ function event(name, data) {
     return;
   }
   figures.show(totals, lanes.switched);
+  showUnnamed(find("unnamed"), data.unnamed);
   count();
 }
 
