@@ -44,7 +44,7 @@ pack() {
     echo "   $number inputs kept, $(wc -c <"$corpus.tar.gz") bytes packed"
 }
 
-for name in ${2:-answers config gateway key release slicer usage values}; do
+for name in ${2:-answers config gateway http2 key preferences release slicer usage values}; do
     echo "== $name"
     unpack "$name"
     cargo fuzz build --sanitizer none "$name"

@@ -7,9 +7,12 @@ mod answers;
 mod config;
 mod distinct;
 mod gateway;
+mod http2;
 mod key;
+mod preferences;
 mod release;
 mod slicer;
+mod stack;
 mod usage;
 mod values;
 
@@ -18,7 +21,9 @@ use arbitrary::{Arbitrary, Unstructured};
 pub use answers::answers;
 pub use config::config;
 pub use gateway::gateway;
+pub use http2::http2;
 pub use key::key;
+pub use preferences::preferences;
 pub use release::release;
 pub use slicer::slicer;
 pub use usage::usage;
@@ -28,11 +33,13 @@ pub use values::values;
 pub type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const ALL: [(&str, Body); 8] = [
+pub const ALL: [(&str, Body); 10] = [
     ("answers", answers),
     ("config", config),
     ("gateway", gateway),
+    ("http2", http2),
     ("key", key),
+    ("preferences", preferences),
     ("release", release),
     ("slicer", slicer),
     ("usage", usage),

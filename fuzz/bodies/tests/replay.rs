@@ -105,8 +105,18 @@ fn gateway() {
 }
 
 #[test]
+fn http2() {
+    replay("http2");
+}
+
+#[test]
 fn key() {
     replay("key");
+}
+
+#[test]
+fn preferences() {
+    replay("preferences");
 }
 
 #[test]
