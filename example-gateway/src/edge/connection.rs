@@ -6,8 +6,10 @@
 //!
 //! 1. A connection that idles, or whose gateway stops, takes no further request, and ends when its last
 //!    answer is over.
-//! 2. A client that is too slow to send a head or to take an answer is cut off.
-//! 3. Each request passes the [gate] and the check for [browsers](super::browsers), and takes
+//! 2. From the signal to stop on, each answer of HTTP/1 asks its client to close. A pool of a load balancer
+//!    that closes by itself never sends a request into a connection that we close.
+//! 3. A client that is too slow to send a head or to take an answer is cut off.
+//! 4. Each request passes the [gate] and the check for [browsers](super::browsers), and takes
 //!    one of the places for requests unless its path is for everyone. Without a place it is answered 503
 //!    at once: a queue would only turn an overload into timeouts.
 
@@ -19,8 +21,9 @@ use std::sync::Arc;
 use axum::body::Body;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use http::header::CONNECTION;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -44,6 +47,7 @@ use crate::edge::front::{Access, Endpoint, Front};
 use crate::error::ApiError;
 use crate::extensions::{Introduction, Peer};
 use crate::protocol::Protocol;
+use crate::stack::condition::Condition;
 use crate::stack::memory::may_be_long;
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::metrics;
@@ -80,6 +84,8 @@ pub(crate) struct Server {
     pub(crate) access_log: bool,
     /// With it, clients shake hands first.
     pub(crate) tls: Option<Tls>,
+    /// Whether the gateway is to get no new clients.
+    pub(crate) condition: Condition,
     /// Requests under way, those of all listeners.
     pub(crate) requests: Arc<Semaphore>,
     /// No further requests are taken.
@@ -279,7 +285,7 @@ impl Server {
         let (mut parts, body) = request.into_parts();
         let record = self.access_log.then(|| AccessRecord::begin(&mut parts));
         let body = Lingering::new(&parts, body, &activity);
-        let protocol = Protocol::of(parts.uri.path());
+        let (protocol, is_h2) = (Protocol::of(parts.uri.path()), parts.version == Version::HTTP_2);
         let admitted = self.admit(&mut parts, taken);
         let reader = self.browsers.reader(&parts.headers);
         let refused = |error: ApiError| {
@@ -300,6 +306,9 @@ impl Server {
             },
         };
         self.browsers.share(reader, &mut response);
+        if self.condition.is_draining() && !is_h2 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(record) = record {
             response = record.follow(response);
         }

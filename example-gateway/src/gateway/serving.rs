@@ -37,6 +37,10 @@ const LAST_ACCEPTED: Duration = Duration::from_secs(1);
 /// Between two looks whether requests run, at a stop.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// For so many looks in a row none must run: short requests leave gaps, and the connections of those that
+/// come in between are still to be asked to close.
+const QUIET: u32 = 12;
+
 /// What serves now.
 #[derive(Debug)]
 pub(super) struct Serving {
@@ -121,6 +125,7 @@ impl Serving {
             // What an operator changes has its own lines.
             access_log: self.config.access_log && !is_admin,
             tls,
+            condition: self.app.condition().clone(),
             requests: requests.clone(),
             stop: self.stop.clone(),
             abandon: self.abandon.clone(),
@@ -176,8 +181,8 @@ impl Serving {
     }
 
     /// From now on it is not ready for new clients. Returns when it is to accept no more of them: when no
-    /// request runs, else after the delay of the configuration. With `are_closed` sockets, those that were
-    /// just accepted have a moment to send their requests.
+    /// request has run for a quarter of a second, else after the delay of the configuration. With
+    /// `are_closed` sockets, those that were just accepted have a moment to send their requests.
     pub(super) async fn drain(&self, are_closed: bool) {
         self.app.condition().drain();
         let limits = self.config.limits;
@@ -185,8 +190,11 @@ impl Serving {
             tokio::time::sleep(LAST_ACCEPTED.min(limits.drain_delay)).await;
         }
         let idle = async {
-            while self.requests.available_permits() < limits.max_requests {
+            let mut quiet = 0;
+            while quiet < QUIET {
                 tokio::time::sleep(LOOK).await;
+                let runs = self.requests.available_permits() < limits.max_requests;
+                quiet = if runs { 0 } else { quiet + 1 };
             }
         };
         let _ = tokio::time::timeout(limits.drain_delay, idle).await;

@@ -180,11 +180,15 @@ async fn from_the_signal_on_it_is_not_ready_and_goes_on_while_requests_run() {
     stream.head().await;
     assert_eq!(stream.piece().await, Piece::Data("one".into()));
     assert_eq!(gateway.ask(&get("/readyz")).await.status, 200);
+    let mut kept = gateway.connect().await;
+    assert_eq!(kept.ask(&get("/v1/models")).await.header("connection"), None);
     gateway.signal("TERM").await;
     until(async || gateway.ask(&get("/readyz")).await.status == 503).await;
     assert_eq!(gateway.ask(&get("/readyz")).await.json()["status"], "draining");
     assert_eq!(gateway.ask(&get("/healthz")).await.status, 200);
     assert_eq!(gateway.ask(&get("/v1/models")).await.status, 200, "it serves those who still come");
+    let last = kept.ask(&get("/v1/models")).await;
+    assert_eq!((last.status, last.header("connection")), (200, Some("close")));
     steps.send("0\r\n\r\n".into()).unwrap();
     assert_eq!(stream.piece().await, Piece::End);
     assert_eq!(gateway.ended().await.code(), Some(0), "it waits for nothing that does not run");

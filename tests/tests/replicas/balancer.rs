@@ -4,12 +4,16 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use affinity_tests::redis::RedisServer;
 use affinity_tests::{get, run, until};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
+use tokio::time::sleep;
 
 use crate::{Replicas, turn};
 
@@ -29,9 +33,9 @@ impl Balancer {
         let file = folder.path().join("haproxy.cfg");
         let config = format!(
             "defaults\n  mode http\n  timeout connect 2s\n  timeout client 10s\n  \
-             timeout server 10s\n\
+             timeout server 10s\n  option httpchk GET /readyz\n  option redispatch\n  retries 3\n\
              listen replicas\n  bind {address}\n  balance roundrobin\n  \
-             server a {}\n  server b {}\n",
+             default-server check inter 100ms fall 2\n  server a {}\n  server b {}\n",
             replicas.a.address(),
             replicas.b.address()
         );
@@ -81,4 +85,37 @@ async fn verify_passes_through_a_round_robin() {
         assert_eq!(answer.affinity().1, "hit", "{}", answer.text());
     }
     assert_eq!(replicas.router.calls(), calls);
+}
+
+#[tokio::test]
+async fn a_replica_that_stops_behind_a_balancer_fails_no_request() {
+    let redis = RedisServer::start().await;
+    let mut replicas = Replicas::start(&redis, ", command_timeout_ms: 1000").await;
+    let balancer = Balancer::start(&replicas).await;
+    let stopped = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..8)
+        .map(|client| {
+            let (stopped, address) = (stopped.clone(), balancer.address);
+            tokio::spawn(async move {
+                let mut connection = affinity_tests::Connection::open(address).await;
+                let mut served = 0;
+                while !stopped.load(Ordering::Relaxed) {
+                    let answer = connection.ask(&turn(&format!("client-{client}"))).await;
+                    assert_eq!(answer.status, 200, "after {served}: {}", answer.text());
+                    served += 1;
+                    // Gaps, in which connections of the balancer are idle.
+                    sleep(Duration::from_millis(client * 3)).await;
+                }
+                served
+            })
+        })
+        .collect();
+    sleep(Duration::from_millis(500)).await;
+    replicas.a.signal("TERM").await;
+    assert_eq!(replicas.a.ended().await.code(), Some(0));
+    sleep(Duration::from_millis(500)).await;
+    stopped.store(true, Ordering::Relaxed);
+    for client in clients {
+        assert!(client.await.unwrap() > 10);
+    }
 }
