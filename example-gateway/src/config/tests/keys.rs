@@ -5,7 +5,7 @@ use super::super::load::build;
 use super::super::tree::{self, KnownKeys, Node, Value};
 use super::*;
 
-/// A file with every key, each on a line of its own.
+/// A file with every key, each on a line of its own. `tls` has no value: a pair would have to be loaded.
 const EVERY_KEY: &str = "\
 version: v0.4.0
 listeners:
@@ -18,6 +18,8 @@ listeners:
         key: k
         scope: s
     hosts: [h]
+    tls:
+    reuse_port: true
     trusted_proxies: [10.0.0.0/8]
     cors:
       origins: ['https://app.example']
