@@ -90,6 +90,8 @@ async fn of_requests_that_race_each_reads_once_and_each_replica_claims_once() {
         assert!(told.iter().all(|model| *model == told[0]), "{session}: {told:?}");
     }
     let (reads, claims) = since(&redis, before).await;
-    assert!(reads <= 20 * 2 * EACH, "{reads} reads");
+    // News of the claim may take a copy away at either replica, which is then read again in the background.
+    let rereads = 20 * 2;
+    assert!(reads <= 20 * 2 * EACH + rereads, "{reads} reads");
     assert!((20..=40).contains(&claims), "{claims} claims");
 }
