@@ -15,6 +15,7 @@
 //! The affinity layer has chosen the model before the proxy is called. The proxy finds out where that is
 //! served, and never chooses another.
 
+mod callee;
 pub(crate) mod drains;
 pub(crate) mod hop;
 pub(crate) mod providers;

@@ -68,11 +68,8 @@ impl Condition {
         let Configuration { read, last_reload } = &*self.configuration();
         let last = last_reload.as_ref().map(|Reload { at, errors }| {
             let result = if errors.is_empty() { "applied" } else { "rejected" };
-            let mut last = json!({"at": unix(*at), "result": result, "errors": errors.len()});
-            if inside {
-                last["errors"] = json!(errors);
-            }
-            last
+            let told = if inside { json!(errors) } else { json!(errors.len()) };
+            json!({"at": unix(*at), "result": result, "errors": told})
         });
         json!({"read_at": unix(*read), "last_reload": last})
     }

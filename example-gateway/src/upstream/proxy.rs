@@ -32,7 +32,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use affinity_layer::ModelName;
-use affinity_layer::ext::PassingFailure;
+use affinity_layer::ext::{LastingFailure, PassingFailure};
 use affinity_layer::first_event::{Held, HeldBody, hold};
 use affinity_layer::store::NameSecret;
 use axum::body::Body;
@@ -56,6 +56,7 @@ use crate::config::{Limits, Provider};
 use crate::error::ApiError;
 use crate::protocol::Protocol;
 use crate::telemetry::{context, metrics};
+use crate::upstream::callee::{Callee, warn_of};
 use crate::upstream::hop;
 use crate::upstream::providers::Upstreams;
 use crate::upstream::stall::Stall;
@@ -141,19 +142,31 @@ impl Shared {
 
         let counts = target.counts.clone();
         let (client, named) = (&parts.extensions, &self.conversations);
+        let callee = Callee::new(target.entry.clone(), model);
         let call = Call::begin(model, to.provider, counts, &request, client, named);
         let answer =
-            self.exchange(pool, &target.address, request).instrument(call.span().clone()).await;
-        let limit = self.limits.upstream_idle_timeout;
-        let response = call.answered(answer)?.map(|body| Body::new(Stall::new(body, limit)));
+            self.exchange(pool, target, &callee, request).instrument(call.span().clone()).await;
+        let (limit, told) = (self.limits.upstream_idle_timeout, callee.clone());
+        let response =
+            call.answered(answer)?.map(|body| Body::new(Stall::new(body, limit, callee)));
         let (response, is_too_long) = overflow::judged(response).await?;
         if is_too_long {
             metrics::outgrown(&to.provider.model, "answered");
         }
-        match target.passes_auth {
-            true => Ok(response),
-            false => refusal::judged(response, body).await,
+        if target.passes_auth {
+            return Ok(response);
         }
+        let status = response.status().as_u16();
+        let judged = refusal::judged(response, body).await;
+        let has_failed = match &judged {
+            Ok(response) => response.extensions().get::<LastingFailure>().is_some(),
+            Err(_) => true,
+        };
+        // With failover, the line about what cools down says it.
+        if has_failed && self.limits.first_event.is_zero() {
+            warn_of!(told, status, "the provider refuses our key, or no longer has the model");
+        }
+        judged
     }
 
     async fn forward(
@@ -181,19 +194,21 @@ impl Shared {
         });
         let counts = target.counts.clone();
         let (client, named) = (&parts.extensions, &self.conversations);
+        let callee = Callee::new(target.entry.clone(), model);
         let call = Call::begin(model, provider, counts, &request, client, named);
         let answer = async {
-            match (self.answer(pool, &target.address, request).await, again) {
+            match (self.answer(pool, target, &callee, request).await, again) {
                 // There is no failover above to do it.
                 (Err(error), Some(again)) if error.asks_again() => {
-                    self.answer(pool, &target.address, again).await
+                    self.answer(pool, target, &callee, again).await
                 }
                 (answer, _) => answer,
             }
         };
         let answer = answer.instrument(call.span().clone()).await;
         let limit = self.limits.upstream_idle_timeout;
-        let response = call.answered(answer)?.map(|body| Body::new(Stall::new(body, limit)));
+        let response =
+            call.answered(answer)?.map(|body| Body::new(Stall::new(body, limit, callee)));
         if target.passes_auth { Ok(response) } else { refusal::of_credential(response).await }
     }
 
@@ -210,7 +225,8 @@ impl Shared {
     async fn answer(
         &self,
         pool: &Arc<Pool>,
-        address: &Address,
+        target: &Target,
+        callee: &Callee,
         mut request: Request<Outgoing>,
     ) -> Result<Response<Lent>, ApiError> {
         context::pass_on(request.headers_mut());
@@ -220,12 +236,14 @@ impl Shared {
         let answer = awaited(pool.send(request), limit, upload).await.ok_or_else(|| {
             let text = "the provider of the model did not answer in time";
             let error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", text);
-            error.timed_out(address.is_silent_since(sent))
+            warn_of!(callee, after = ?limit, "upstream did not answer in time");
+            error.timed_out(target.address.is_silent_since(sent))
         })?;
-        let mut response = answer
-            .map_err(|failure| fault_of_client(upload).unwrap_or_else(|| broken(&failure)))?;
-        address.answered();
-        check_head(&mut response)?;
+        let mut response = answer.map_err(|failure| {
+            fault_of_client(upload).unwrap_or_else(|| broken(&failure, callee))
+        })?;
+        target.address.answered();
+        check_head(&mut response, callee)?;
         hop::strip_answer(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
         Ok(response)
@@ -235,18 +253,20 @@ impl Shared {
     async fn exchange(
         &self,
         pool: &Arc<Pool>,
-        address: &Address,
+        target: &Target,
+        callee: &Callee,
         request: Request<Outgoing>,
     ) -> Result<Response<HeldBody<Lent>>, ApiError> {
-        let response = self.answer(pool, address, request).await?;
+        let response = self.answer(pool, target, callee, request).await?;
         let (mut response, held) = hold(response, self.limits.first_event).await;
         match held {
             Held::Ended | Held::Broken => {
-                tracing::warn!(broken = held == Held::Broken, "upstream sent a head and no answer");
+                let broken = held == Held::Broken;
+                warn_of!(callee, broken, "upstream sent a head and no answer");
                 return Err(upstream_error());
             }
             Held::Error => {
-                tracing::warn!("upstream answered 200 with an error");
+                warn_of!(callee, "upstream answered 200 with an error");
                 response.extensions_mut().insert(PassingFailure);
             }
             _ => {}
@@ -289,15 +309,15 @@ fn connector(use_tls: bool) -> std::io::Result<Connector> {
     Ok(builder.https_or_http().enable_all_versions().wrap_connector(http))
 }
 
-fn broken(failure: &Failure) -> ApiError {
+fn broken(failure: &Failure, callee: &Callee) -> ApiError {
     match failure {
         Failure::Connect(error) => {
-            tracing::warn!(error = %Chain(&**error), "upstream cannot be reached");
+            warn_of!(callee, error = %Chain(&**error), "upstream cannot be reached");
             let text = "the provider of the model cannot be reached";
             ApiError::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", text).not_reached()
         }
         Failure::Exchange(error) => {
-            tracing::warn!(error = %Chain(error), "upstream failed");
+            warn_of!(callee, error = %Chain(error), "upstream failed");
             upstream_error()
         }
         Failure::Kept(error) => {
@@ -314,7 +334,7 @@ fn upstream_error() -> ApiError {
 
 /// Refuses an answer whose end the client would see elsewhere than we do, or whose status is invalid: a
 /// status beyond 599 counts as a failure of the server (RFC 9110, section 15).
-fn check_head<B>(answer: &mut Response<B>) -> Result<(), ApiError> {
+fn check_head<B>(answer: &mut Response<B>, callee: &Callee) -> Result<(), ApiError> {
     let headers = answer.headers();
     let both = headers.contains_key(header::TRANSFER_ENCODING)
         && headers.contains_key(header::CONTENT_LENGTH);
@@ -322,7 +342,7 @@ fn check_head<B>(answer: &mut Response<B>) -> Result<(), ApiError> {
     let has_length = one_length(answer.headers_mut());
     // An upgrade is never requested.
     if both || !has_length || status == StatusCode::SWITCHING_PROTOCOLS || status.as_u16() >= 600 {
-        tracing::warn!(status = status.as_u16(), "upstream answered with a broken head");
+        warn_of!(callee, status = status.as_u16(), "upstream answered with a broken head");
         return Err(upstream_error());
     }
     Ok(())
@@ -393,7 +413,7 @@ mod tests {
             for name in names {
                 answer.headers_mut().insert(name, "3".parse().unwrap());
             }
-            check_head(&mut answer).is_ok()
+            check_head(&mut answer, &Callee::anybody()).is_ok()
         };
         assert!(answer(200, &[header::CONTENT_LENGTH]));
         assert!(answer(200, &[header::TRANSFER_ENCODING]));

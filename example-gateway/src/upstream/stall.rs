@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
+use super::callee::{Callee, warn_of};
 use super::hop;
 
 pin_project! {
@@ -29,12 +30,13 @@ pin_project! {
         #[pin]
         wait: Option<Sleep>,
         waiting: bool,
+        callee: Callee,
     }
 }
 
 impl<B> Stall<B> {
-    pub(crate) fn new(body: B, limit: Duration) -> Self {
-        Self { body, limit, wait: None, waiting: false }
+    pub(crate) fn new(body: B, limit: Duration, callee: Callee) -> Self {
+        Self { body, limit, wait: None, waiting: false, callee }
     }
 }
 
@@ -86,7 +88,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for Stall<B> {
             return Poll::Pending;
         }
         let stalled = Stalled(*this.limit);
-        tracing::warn!(error = %stalled, "answer broken off");
+        warn_of!(this.callee, error = %stalled, "answer broken off");
         Poll::Ready(Some(Err(stalled.into())))
     }
 
@@ -113,7 +115,7 @@ mod tests {
             Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"part")))
         });
         let body = StreamBody::new(Box::pin(parts));
-        let mut body = Box::pin(Stall::new(body, Duration::from_secs(10)));
+        let mut body = Box::pin(Stall::new(body, Duration::from_secs(10), Callee::anybody()));
         for _ in 0..3 {
             body.frame().await.unwrap().unwrap();
             // The client's own time.

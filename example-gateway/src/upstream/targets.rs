@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use affinity_layer::ModelName;
-use affinity_layer::cooldown::{CooldownChange, Cooldowns, CoolingTarget, Target, TargetKind};
+use affinity_layer::cooldown::{
+    CooldownCause, CooldownChange, Cooldowns, CoolingTarget, Target, TargetKind,
+};
 use http::Uri;
 use http::request::Parts;
 use secrecy::ExposeSecret;
@@ -85,8 +87,14 @@ fn tell(change: &CooldownChange, names: &TargetNames) {
     let provider = model.as_str().split_once('/').map_or("", |(provider, _)| provider);
     let host = names.host(model).unwrap_or_default();
     let seconds = left.as_secs();
+    // Of a call without an answer there is a WARN line already, which says why.
+    let is_told = matches!(cooling.cause, CooldownCause::Connect | CooldownCause::Timeout);
     match change {
-        CooldownChange::Began(_) => tracing::warn!(
+        CooldownChange::Began(_) if !is_told => tracing::warn!(
+            provider, %model, host, kind, target = name, cause, failures, seconds,
+            "a target that failed cools down"
+        ),
+        CooldownChange::Began(_) => tracing::info!(
             provider, %model, host, kind, target = name, cause, failures, seconds,
             "a target that failed cools down"
         ),

@@ -13,6 +13,7 @@ use crate::config::{Interface, Provider};
 use crate::credentials::{is_credential, is_credential_pair, without_pairs};
 use crate::protocol::Protocol;
 use crate::telemetry::metrics::Upstream;
+use crate::upstream::callee::Entry;
 use crate::upstream::hop;
 
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(super) struct Target {
     headers: HeaderMap,
     pub(super) counts: Arc<Upstream>,
     pub(super) address: Arc<Address>,
+    /// As log lines name it.
+    pub(super) entry: Arc<Entry>,
 }
 
 impl Target {
@@ -47,6 +50,7 @@ impl Target {
             speaks_anthropic: provider.interface == Interface::Anthropic,
             passes_auth: provider.passthrough_auth,
             headers: provider.headers.clone(),
+            entry: Arc::new(Entry::of(provider)),
             counts: Arc::new(Upstream::new(provider.model.as_str())),
             address,
         }
