@@ -437,5 +437,6 @@ fn ids(calls: &RawValue) -> Vec<String> {
     calls.into_iter().filter_map(|call| call.id).collect()
 }
 
-#[cfg(all(test, feature = "fingerprint"))]
+#[cfg(test)]
+#[cfg(feature = "fingerprint")]
 mod tests;

@@ -224,7 +224,7 @@ mod tests {
         RouteRequest::new(parts, Bytes::copy_from_slice(body.as_bytes()))
     }
 
-    fn advice(settings: Settings, fields: &[(&str, &str)], body: &str) -> String {
+    fn advice(settings: &Settings, fields: &[(&str, &str)], body: &str) -> String {
         settings.advice(&request(fields, body).parts.headers, body.as_bytes())
     }
 
@@ -246,18 +246,18 @@ mod tests {
 
     #[test]
     fn the_advice_is_the_setting_that_would_hold_it() {
-        let with = |fields: &[(&str, &str)], body: &str| advice(settings(), fields, body);
+        let with = |fields: &[(&str, &str)], body: &str| advice(&settings(), fields, body);
         assert!(with(&[("x-conversation-id", "c")], "{}").contains("[x-conversation-id]"));
         assert!(with(&[], r#"{"prompt_cache_key":"k"}"#).contains("body_ids: [prompt_cache_key]"));
         assert!(with(&[], r#"{"conversation":null}"#).contains("routing.fingerprint"));
         assert!(with(&[], "no json").contains("routing.fingerprint"));
         let known = Settings { fingerprint: true, ..settings() };
-        assert!(advice(known, &[], "{}").starts_with("let it send x-model-affinity"));
+        assert!(advice(&known, &[], "{}").starts_with("let it send x-model-affinity"));
         let off = Settings { agents: false, ..settings() };
         let sent = [("x-claude-code-session-id", "s")];
-        assert!(advice(off, &sent, "{}").contains("routing.agent_headers: true"));
+        assert!(advice(&off, &sent, "{}").contains("routing.agent_headers: true"));
         let read = Settings { body_ids: vec![BodyId::PromptCacheKey], ..settings() };
-        assert!(!advice(read, &[], r#"{"prompt_cache_key":""}"#).contains("body_ids"));
+        assert!(!advice(&read, &[], r#"{"prompt_cache_key":""}"#).contains("body_ids"));
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use affinity_tests::models::ONE;
 use affinity_tests::{
-    Answer, Gateway, Piece, Request, Setup, Upstream, get, ok_json, post, run, until,
+    Answer, Gateway, Piece, Refusing, Request, Setup, Upstream, get, ok_json, post, run, until,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc::unbounded_channel;
@@ -93,4 +93,33 @@ async fn without_the_option_no_request_has_a_line() {
     lines(&gateway, 0).await;
     let output = run(&["demo", "--access-log"], &[]).await;
     assert_eq!(output.code, Some(2), "it belongs to serve");
+}
+
+#[tokio::test]
+async fn each_failure_of_a_provider_is_one_warning_that_names_it() {
+    let refusing = Refusing::new();
+    let unauthorized = Upstream::start(|_| {
+        Answer::Bytes(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\n{}".to_vec())
+    });
+    let unauthorized = unauthorized.await;
+    for (url, failover, said) in [
+        (refusing.url(), true, "upstream cannot be reached"),
+        (refusing.url(), false, "upstream cannot be reached"),
+        (unauthorized.url(), true, "a target that failed cools down"),
+        (unauthorized.url(), false, "the provider refuses our key"),
+    ] {
+        let routing = format!("failover: {failover}");
+        let gateway = Setup::new(&url).routing(&routing).start().await;
+        assert_eq!(gateway.ask(&turn()).await.status, 502, "{said}");
+        until(async || gateway.log().contains(said)).await;
+        let log = gateway.log();
+        let is_warning = |line: &&str| line.contains("WARN") && line.contains("\"host\"");
+        let about = format!("\"model\":\"{ONE}\"");
+        let warnings: Vec<_> = log.lines().filter(is_warning).collect();
+        let warnings: Vec<_> = warnings.iter().filter(|line| line.contains(&about)).collect();
+        assert_eq!(warnings.len(), 1, "{failover}: {log}");
+        for told in [said, "\"provider\":\"openai\"", "\"host\":\"127.0.0.1\""] {
+            assert!(warnings[0].contains(told), "{told} in {}", warnings[0]);
+        }
+    }
 }
