@@ -8,6 +8,7 @@ mod disguise;
 mod envelope;
 mod error;
 mod heal;
+mod key;
 mod members;
 mod outgoing;
 mod quick;

@@ -7,6 +7,7 @@
 //!  ├ drains      which models get no new sessions
 //!  ├ targets     what of a provider can cool down
 //!  ├ windows     which models are too small for a request
+//!  ├ sizes       what requests came to, which corrects it
 //!  ├ watch       the span and the counts of the call
 //!  ├ stall       an answer that stops halfway
 //!  └ hop         headers that end at each hop
@@ -20,6 +21,7 @@ pub(crate) mod drains;
 pub(crate) mod hop;
 pub(crate) mod providers;
 pub(crate) mod proxy;
+pub(crate) mod sizes;
 mod stall;
 pub(crate) mod targets;
 pub(crate) mod vendor;

@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::members::Key;
+use super::key::Key;
 use crate::config::Inputs;
 
 /// What was found in a body.

@@ -1,6 +1,5 @@
 //! The members of a body that the gateway reads.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use affinity_layer::key::BodyIds;
@@ -21,7 +20,3 @@ pub(super) struct Found {
     /// What the messages hold, and what the body refers to.
     pub(super) contents: Contents,
 }
-
-/// Borrowed unless it holds escapes; serde's own `Cow` would always copy.
-#[derive(serde::Deserialize)]
-pub(super) struct Key<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::members::Key;
+use super::key::Key;
 use super::{BodyError, Envelope, quick, scan};
 
 /// xorshift64*: the same bodies for the same seed.

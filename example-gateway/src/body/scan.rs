@@ -16,7 +16,8 @@ use serde_json::value::RawValue;
 use super::content::{Content, Contents, Place};
 use super::disguise::passes_for;
 use super::error::{BodyError, Fault};
-use super::members::{Found, Key};
+use super::key::Key;
+use super::members::Found;
 use super::values::{invalid_value, is_checked};
 
 /// Where our members are in `text`, or why it is refused.

@@ -113,7 +113,7 @@ pub(crate) fn http(limits: &Limits) -> Builder<Streams> {
 /// Serves a connection until it ends, is too slow, or the gateway stops. Its limits are those that `switch`
 /// holds now; each request is answered by what it holds then.
 pub(super) async fn serve(
-    switch: &Arc<Switch>,
+    switch: &Arc<Switch<Server>>,
     stream: TcpStream,
     introduction: Option<Introduction>,
 ) {
@@ -138,7 +138,7 @@ pub(super) async fn serve(
 
 /// What belongs to all requests of a connection.
 struct Requests {
-    switch: Arc<Switch>,
+    switch: Arc<Switch<Server>>,
     activity: Arc<Activity>,
     peer: Option<Peer>,
     introduction: Option<Introduction>,

@@ -16,7 +16,7 @@ use tokio::task::coop::unconstrained;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection;
+use super::connection::{self, Server};
 use super::places::resize;
 use super::refuse::Refuse;
 use super::strangers::Strangers;
@@ -69,7 +69,7 @@ impl Door {
     pub(crate) async fn accept(
         self,
         socket: TcpListener,
-        switch: Arc<Switch>,
+        switch: Arc<Switch<Server>>,
         stop: CancellationToken,
     ) {
         let mut exhausted = false;
@@ -99,7 +99,7 @@ impl Door {
         }
     }
 
-    fn enter(&self, stream: TcpStream, switch: &Arc<Switch>) {
+    fn enter(&self, stream: TcpStream, switch: &Arc<Switch<Server>>) {
         let mut place = Box::pin(self.connections.clone().acquire_owned());
         // Polled here, so that places go to those who wait in the order in which they came.
         // The budget of this task, which accepts, is nothing to go by.
@@ -118,7 +118,7 @@ impl Door {
         });
     }
 
-    fn serve(&self, stream: TcpStream, switch: &Arc<Switch>, place: OwnedSemaphorePermit) {
+    fn serve(&self, stream: TcpStream, switch: &Arc<Switch<Server>>, place: OwnedSemaphorePermit) {
         // Without it a stream of small writes waits for the client's delayed acknowledgements.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");

@@ -8,24 +8,22 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::connection::Server;
-
 /// Holds the current server.
 #[derive(Debug)]
-pub(crate) struct Switch(ArcSwap<Server>);
+pub(crate) struct Switch<S>(ArcSwap<S>);
 
-impl Switch {
-    pub(crate) fn new(server: Server) -> Self {
+impl<S> Switch<S> {
+    pub(crate) fn new(server: S) -> Self {
         Self(ArcSwap::from_pointee(server))
     }
 
     /// The server for what begins now.
-    pub(crate) fn current(&self) -> Arc<Server> {
+    pub(crate) fn current(&self) -> Arc<S> {
         self.0.load_full()
     }
 
     /// Whatever begins from now on gets `server`.
-    pub(crate) fn replace(&self, server: Server) {
+    pub(crate) fn replace(&self, server: S) {
         self.0.store(Arc::new(server));
     }
 }

@@ -55,7 +55,7 @@ pub(super) struct Serving {
     stop: CancellationToken,
     abandon: CancellationToken,
     /// Of the listeners, and then of the admin API.
-    switches: Vec<Arc<Switch>>,
+    switches: Vec<Arc<Switch<Server>>>,
 }
 
 impl Serving {
@@ -92,7 +92,7 @@ impl Serving {
     }
 
     /// Where connections of each socket come in, in the order of the listeners, and then the admin API.
-    pub(super) fn doors(&self) -> impl Iterator<Item = (Door, Arc<Switch>)> {
+    pub(super) fn doors(&self) -> impl Iterator<Item = (Door, Arc<Switch<Server>>)> {
         let listeners = self.addresses.iter().map(|_| self.door.clone());
         let doors = listeners.chain([self.admin_door.clone()]);
         doors.zip(self.switches.iter().cloned())

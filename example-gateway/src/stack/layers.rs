@@ -35,7 +35,7 @@ use crate::stack::turns::record::TurnRecorder;
 use crate::stack::unnamed::Unnamed;
 use crate::stack::{routing, sessions};
 use crate::upstream::providers::Upstreams;
-use crate::upstream::windows::{Both, SizeObserver};
+use crate::upstream::sizes::{Both, SizeObserver};
 
 pub(crate) type Refuse = fn(&Rejection, &Parts) -> Response<Body>;
 

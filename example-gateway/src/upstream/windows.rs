@@ -12,14 +12,11 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use affinity_layer::answer::{AnswerObserver, Usage};
-use affinity_layer::{AffinityKey, ModelName, PinnedModel};
+use affinity_layer::{AffinityKey, PinnedModel};
 use http::Extensions;
-use http::response::Parts;
 
-use super::providers::Upstreams;
 use crate::config::{Inputs, Provider};
 use crate::extensions::BodyBytes;
 
@@ -51,9 +48,9 @@ struct Window {
 
 /// What a request came to.
 #[derive(Clone, Copy, Debug)]
-struct Size {
-    bytes: u64,
-    tokens: u64,
+pub(super) struct Size {
+    pub(super) bytes: u64,
+    pub(super) tokens: u64,
 }
 
 impl Windows {
@@ -83,7 +80,7 @@ impl Windows {
     }
 
     /// Notes that a request came to so many tokens at the model of `place`.
-    fn learn(&self, place: usize, key: Option<&AffinityKey>, size: Size) {
+    pub(super) fn learn(&self, place: usize, key: Option<&AffinityKey>, size: Size) {
         if let Some(key) = key {
             let mut sessions = self.sessions();
             if sessions.len() >= MOST_SESSIONS {
@@ -108,7 +105,7 @@ impl Windows {
 }
 
 /// The bytes of a request whose bytes are text.
-fn text_bytes(request: &Extensions) -> Option<u64> {
+pub(super) fn text_bytes(request: &Extensions) -> Option<u64> {
     let inputs = request.get::<Inputs>().copied().unwrap_or_default();
     let BodyBytes(bytes) = request.get()?;
     (inputs == Inputs::default()).then_some(*bytes)
@@ -125,73 +122,6 @@ fn estimated(bytes: u64, known: Option<Size>, ratio: u64) -> u64 {
             u64::try_from(part).unwrap_or(u64::MAX)
         }
         None => tokens(bytes),
-    }
-}
-
-/// Learns from one answer what its request came to.
-pub(crate) struct SizeObserver {
-    upstreams: Arc<Upstreams>,
-    key: Option<AffinityKey>,
-    model: ModelName,
-    bytes: u64,
-    prompt_tokens: Option<u64>,
-}
-
-impl SizeObserver {
-    /// For a request whose bytes are text.
-    pub(crate) fn begin(upstreams: &Arc<Upstreams>, request: &Extensions) -> Option<Self> {
-        let model = request.get::<PinnedModel>()?;
-        Some(Self {
-            upstreams: upstreams.clone(),
-            key: model.key().cloned(),
-            model: model.model().clone(),
-            bytes: text_bytes(request)?,
-            prompt_tokens: None,
-        })
-    }
-}
-
-impl AnswerObserver for SizeObserver {
-    fn on_head(&mut self, head: &Parts) {
-        if let Some(served) = head.extensions.get::<PinnedModel>() {
-            self.model = served.model().clone();
-        }
-    }
-
-    fn on_data(&mut self, usage: Usage) {
-        self.prompt_tokens = usage.prompt_tokens.or(self.prompt_tokens);
-    }
-
-    fn on_end(self: Box<Self>) {}
-}
-
-impl Drop for SizeObserver {
-    fn drop(&mut self) {
-        if let (Some(tokens), Some(place)) = (self.prompt_tokens, self.upstreams.place(&self.model))
-        {
-            let size = Size { bytes: self.bytes, tokens };
-            self.upstreams.windows().learn(place, self.key.as_ref(), size);
-        }
-    }
-}
-
-/// Two observers of one answer.
-pub(crate) struct Both(pub(crate) Box<dyn AnswerObserver>, pub(crate) Box<dyn AnswerObserver>);
-
-impl AnswerObserver for Both {
-    fn on_head(&mut self, head: &Parts) {
-        self.0.on_head(head);
-        self.1.on_head(head);
-    }
-
-    fn on_data(&mut self, usage: Usage) {
-        self.0.on_data(usage);
-        self.1.on_data(usage);
-    }
-
-    fn on_end(self: Box<Self>) {
-        self.0.on_end();
-        self.1.on_end();
     }
 }
 

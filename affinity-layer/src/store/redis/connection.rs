@@ -26,6 +26,7 @@ mod per_thread;
 mod relay;
 mod replica_wait;
 mod reply;
+mod stream;
 mod supervised;
 
 pub(super) use self::commands::Commands;

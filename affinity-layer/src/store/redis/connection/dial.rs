@@ -11,27 +11,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fred::types::config::{Server, ServerConfig};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
 use super::super::options::{Credentials, RedisOptions};
 use super::super::unready::Unready;
 use super::greeting::{Greeting, role, sentinel_primary};
+use super::stream::ServerStream;
 
 /// The longest wait for a stream, TLS included, and again for the answers to the greeting.
 const LIMIT: Duration = Duration::from_millis(500);
 
 /// After this, bytes that a lost host does not confirm are not sent again.
 const UNCONFIRMED: Duration = Duration::from_secs(1);
-
-/// A stream to a server, whatever it runs over.
-pub(super) type ServerStream = Box<dyn Stream>;
-
-/// What a [`ServerStream`] can do.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Where a connection leads, and how it logs in.
 pub(super) struct Target {

@@ -12,8 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::super::options::Credentials;
 use super::super::unready::Unready;
-use super::dial::ServerStream;
 use super::reply::ReplyScanner;
+use super::stream::ServerStream;
 
 /// Logs in, chooses RESP3 and names the connection.
 pub(super) struct Greeting<'a> {

@@ -22,8 +22,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, copy, split};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::super::unready::Unready;
-use super::dial::ServerStream;
 use super::reply::ReplyScanner;
+use super::stream::ServerStream;
 
 /// What is read at once, and what an idle connection keeps.
 const PIECE: usize = 8 * 1024;
