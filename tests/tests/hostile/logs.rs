@@ -20,8 +20,8 @@ async fn a_log_that_nobody_reads_stops_nobody() {
     let mut gateway = Command::new(affinity_tests::gateway())
         .args(["serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--config"])
         .arg(&file)
-        // Each connection and each request is worth some lines.
-        .env("RUST_LOG", "debug")
+        // Each connection and each request is worth some lines, with those of the libraries.
+        .env("RUST_LOG", "debug,hyper=debug,hyper_util=debug")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
