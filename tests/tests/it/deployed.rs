@@ -62,6 +62,7 @@ fn every_selector_finds_its_pods_and_every_port_is_open() {
     for object in &objects {
         let selector = match object["kind"].as_str().unwrap() {
             "Service" => &object["spec"]["selector"],
+            "NetworkPolicy" => &object["spec"]["podSelector"]["matchLabels"],
             _ => &object["spec"]["selector"]["matchLabels"],
         };
         assert!(pods.contains(selector), "{object}");
@@ -77,12 +78,24 @@ fn every_selector_finds_its_pods_and_every_port_is_open() {
     let (config, asked) = served();
     assert_eq!(gateway["ports"][0]["containerPort"], config.listeners[0].port);
     assert!(config.listeners[0].address.is_unspecified() && config.warnings.is_empty());
-    let given = gateway["env"].as_array().unwrap().iter();
-    let given: BTreeSet<_> = given.map(|one| one["name"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(given, asked, "the variables that are given and those that are asked for");
-    let url = gateway["env"][0]["value"].as_str().unwrap();
-    let redis = url.strip_prefix("redis://").unwrap().split(':').next().unwrap();
+    let given = gateway["env"].as_array().unwrap();
+    let name = |one: &Value| one["name"].as_str().unwrap().to_owned();
+    let is_part = |one: &Value| {
+        let reference = format!("$({})", name(one));
+        given
+            .iter()
+            .any(|other| other["value"].as_str().is_some_and(|value| value.contains(&reference)))
+    };
+    let read: BTreeSet<_> = given.iter().filter(|one| !is_part(one)).map(name).collect();
+    assert_eq!(read, asked, "the variables that are given and those that are asked for");
+    let url = given.iter().find(|one| one["name"] == "REDIS_URL").unwrap();
+    let (login, server) = url["value"].as_str().unwrap().rsplit_once('@').unwrap();
+    assert_eq!(login, "redis://:$(REDIS_PASSWORD)");
+    let redis = server.split(':').next().unwrap();
     find(&objects, "Service", redis);
+    let from = &find(&objects, "NetworkPolicy", redis)["spec"]["ingress"][0]["from"][0];
+    let gateways = &find(&objects, "Deployment", "affinity-gateway")["spec"]["selector"];
+    assert_eq!(&from["podSelector"], gateways, "who reaches Redis");
     let generated: Value = serde_saphyr::from_str(&read("kubernetes/kustomization.yaml")).unwrap();
     let volume = &find(&objects, "Deployment", "affinity-gateway")["spec"]["template"]["spec"];
     let map = &generated["configMapGenerator"][0];

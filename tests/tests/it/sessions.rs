@@ -73,7 +73,7 @@ async fn the_first_header_of_the_list_names_the_session() {
 async fn a_fixed_ttl_ends_although_the_session_is_used() {
     let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
     let setup = Setup::routed(&upstream, &router).routing("session_ttl_seconds: 2");
-    let gateway = setup.start().await;
+    let gateway = setup.routing("session_expiry: fixed").start().await;
     let before = Instant::now();
     assert_eq!(gateway.ask(&turn().session("s")).await.affinity(), ("false", "claimed", ONE));
     let claimed = Instant::now();
