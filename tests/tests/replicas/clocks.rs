@@ -63,6 +63,7 @@ async fn in_memory_pins_end_when_they_should() {
     const TTL: Duration = Duration::from_secs(2);
     let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
     let setup = Setup::routed(&upstream, &router).routing("session_ttl_seconds: 2");
+    let setup = setup.routing("session_expiry: fixed");
     for (start, jump) in [("+0", "-30d"), ("-30d", "+30d"), ("+0", "+0 x60")] {
         let clock = WrongClock::off_by(start);
         let gateway = Gateway::prepared(&setup.yaml(), &clock.commands()).await;
