@@ -86,8 +86,8 @@ fn every_selector_finds_its_pods_and_every_port_is_open() {
             .iter()
             .any(|other| other["value"].as_str().is_some_and(|value| value.contains(&reference)))
     };
-    let read: BTreeSet<_> = given.iter().filter(|one| !is_part(one)).map(name).collect();
-    assert_eq!(read, asked, "the variables that are given and those that are asked for");
+    let wanted: BTreeSet<_> = given.iter().filter(|one| !is_part(one)).map(name).collect();
+    assert_eq!(wanted, asked, "the variables that are given and those that are asked for");
     let url = given.iter().find(|one| one["name"] == "REDIS_URL").unwrap();
     let (login, server) = url["value"].as_str().unwrap().rsplit_once('@').unwrap();
     assert_eq!(login, "redis://:$(REDIS_PASSWORD)");
