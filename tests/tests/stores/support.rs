@@ -135,9 +135,13 @@ pub(crate) async fn turn(
     }
 }
 
-/// The model of a turn.
+/// The model of a turn: that of the pin, or what the store decided alone while Redis failed.
 pub(crate) async fn model(store: &impl AffinityStore, session: &str) -> Option<String> {
-    turn(store, session, &LONG).await.map(|pin| pin.selection.model().to_string())
+    let selection = match store.peek(&key(session), &LONG) {
+        Some(pin) => Some(pin.selection),
+        None => Box::pin(store.get(&key(session), &LONG)).await.ok().and_then(PinRead::selection),
+    };
+    selection.map(|selection| selection.model().to_string())
 }
 
 /// The model that rests in Redis under a readable name.

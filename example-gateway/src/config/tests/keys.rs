@@ -44,6 +44,7 @@ model_providers:
     http_host: h
     protocols: [chat]
     input: [text]
+    context_window: 200000
     routing_preferences:
       - name: older
         description: d
