@@ -38,17 +38,20 @@ pub(crate) fn canonical(uri: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Whether every server reads `path` as the same segments: none is made of dots, and no escape hides a dot, a
-/// slash, another escape or a control character.
+/// Whether every server reads `path` as the same segments: none is made of dots or has parameters, and no
+/// escape hides a slash, another escape, a control character or what needs no escape, such as a letter.
 pub(crate) fn is_plain(path: &str) -> bool {
     let is_dots = |segment: &str| !segment.is_empty() && segment.bytes().all(|byte| byte == b'.');
     let hides = |after: &str| {
         let byte = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
         byte.is_none_or(|byte| {
-            matches!(byte, b'.' | b'/' | b'\\' | b'%' | b';') || byte.is_ascii_control()
+            let needs_none = byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+            needs_none || byte.is_ascii_control() || b"/\\%;".contains(&byte)
         })
     };
-    !path.contains('\\') && !path.split('/').any(is_dots) && !path.split('%').skip(1).any(hides)
+    !path.contains(['\\', ';'])
+        && !path.split('/').any(is_dots)
+        && !path.split('%').skip(1).any(hides)
 }
 
 /// The paths that are served, for the message about one that is not.
@@ -135,6 +138,12 @@ mod tests {
             "/v1/files/%2",
             "/v1/files/%zz",
             "/v1/files/..%3b/admin",
+            "/v1/organiz%61tion/users",
+            "/v1/batche%73/b1/cancel",
+            "/v1/%72esponses/r1",
+            "/v1/vector%5fstores/%7E",
+            "/v1/files/file%2d1",
+            "/v1/organization;x/users",
         ] {
             assert!(!is_plain(path), "{path}");
         }
