@@ -33,23 +33,34 @@ pub(super) async fn ids(answer: Response<Body>) -> (Response<Body>, Vec<String>)
     }
     let (head, mut body) = answer.into_parts();
     let mut read = BytesMut::new();
+    let mut broken = None;
     while read.len() <= LARGEST && !body.is_end_stream() {
-        let Some(Ok(frame)) = body.frame().await else { break };
-        // What follows trailers is the end.
-        let Ok(data) = frame.into_data() else { break };
-        read.extend_from_slice(&data);
+        match body.frame().await {
+            // What follows trailers is the end.
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => read.extend_from_slice(&data),
+                Err(_) => break,
+            },
+            Some(Err(error)) => {
+                broken = Some(error);
+                break;
+            }
+            None => break,
+        }
     }
     let read = read.freeze();
     let object = serde_json::from_slice::<Value>(&read).unwrap_or_default();
     let ids = IDS.iter().filter_map(|place| object.pointer(place)?.as_str().map(str::to_owned));
     let ids = ids.collect();
-    (Response::from_parts(head, Body::new(Resumed { read, rest: body })), ids)
+    (Response::from_parts(head, Body::new(Resumed { read, broken, rest: body })), ids)
 }
 
 /// A body whose beginning was read.
 #[derive(Debug)]
 struct Resumed {
     read: Bytes,
+    /// How it broke off behind what was read.
+    broken: Option<axum::Error>,
     rest: Body,
 }
 
@@ -61,14 +72,17 @@ impl http_body::Body for Resumed {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if self.read.is_empty() {
-            return Pin::new(&mut self.rest).poll_frame(cx);
+        if !self.read.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.read)))));
         }
-        Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.read)))))
+        match self.broken.take() {
+            Some(error) => Poll::Ready(Some(Err(error))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && self.rest.is_end_stream()
+        self.read.is_empty() && self.broken.is_none() && self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -126,5 +140,18 @@ mod tests {
         assert!(found.is_empty());
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body.len(), LARGEST + 9);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_is_not_made_whole() {
+        let pieces = [Ok(Frame::data(Bytes::from("{\"id\":"))), Err(axum::Error::new("broken"))];
+        let body = Body::new(StreamBody::new(tokio_stream::iter(pieces)));
+        let answer = Response::builder().header("content-type", "application/json");
+        let (answer, found) = ids(answer.body(body).unwrap()).await;
+        assert!(found.is_empty());
+        let mut body = answer.into_body();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "{\"id\":");
+        assert!(body.frame().await.unwrap().is_err());
+        assert!(body.frame().await.is_none());
     }
 }
