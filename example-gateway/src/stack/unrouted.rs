@@ -29,7 +29,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body::Body as _;
 
-use self::rules::{Access, access};
+use self::rules::{Access, access, shows_ids};
 use crate::body::{Bounds, Outgoing, Upload};
 use crate::config::Limits;
 use crate::error::ApiError;
@@ -143,9 +143,19 @@ impl Shared {
             Requested::Auto => return Err(not_routed()),
         };
         let place = self.upstreams.holder(&model).ok_or_else(ApiError::internal)?;
+        let scope = match self.access(parts) {
+            Access::Open => None,
+            _ => self.scope_within(parts)?,
+        };
+        // What lives at one vendor is not asked of another, where an id may be someone else's.
+        let held = self.reached(parts, scope.as_ref()).await?;
+        let is_at = |at| self.upstreams.vendor_at(at) == self.upstreams.vendor_at(place);
+        if scope.is_some() && held.is_some_and(|(at, _)| !is_at(at)) {
+            return Err(unknown_object());
+        }
         let provider = self.upstreams.provider(&model).ok_or_else(ApiError::internal)?;
         let body = Outgoing::Whole(envelope.for_model(provider.upstream_id(&model)));
-        self.forward((place, model), parts, body, true).await
+        self.forward_noted((place, model), parts, body, true, scope.as_ref()).await
     }
 
     /// To the provider that `passthrough` names.
@@ -159,32 +169,55 @@ impl Shared {
             return Err(self.no_passthrough(path));
         };
         let scope = self.scope_within(parts)?;
-        let holder = match (access(&parts.method, path, scope.is_some()), &scope) {
-            (Access::No, _) => return Err(no_path(self.served.nearest(path))),
-            (Access::List, _) => return Err(no_list()),
-            (Access::Item(id), Some(_)) => {
-                let found = self.holdings.find(scope.as_ref(), id).await?;
-                Some(found.ok_or_else(unknown_object)?)
+        let holder = self.reached(parts, scope.as_ref()).await?;
+        let provider = self.upstreams.providers().get(place).ok_or_else(ApiError::internal)?;
+        let holder = holder.unwrap_or_else(|| (place, provider.model.clone()));
+        self.forward_noted(holder, parts, body, false, scope.as_ref()).await
+    }
+
+    fn access<'a>(&self, parts: &'a Parts) -> Access<'a> {
+        access(&parts.method, parts.uri.path(), self.holdings.tenants().are_told_apart())
+    }
+
+    /// The provider that has what a request asks for, if it is known; an error if that is not its client's to
+    /// ask for. Where tenants are told apart, a client without a scope reaches what such clients made.
+    async fn reached(
+        &self,
+        parts: &Parts,
+        scope: Option<&Scope>,
+    ) -> Result<Option<Holder>, ApiError> {
+        match self.access(parts) {
+            Access::No => Err(no_path(self.served.nearest(parts.uri.path()))),
+            Access::List => Err(no_list()),
+            Access::Item(id) if self.holdings.tenants().are_told_apart() => {
+                let found = self.holdings.find(scope, id).await?;
+                found.ok_or_else(unknown_object).map(Some)
             }
             // What the store cannot tell is where everything is uploaded to.
-            (Access::Item(id), None) if self.upstreams.have_vendors() => {
-                self.holdings.find(None, id).await.unwrap_or_default()
+            Access::Item(id) if self.upstreams.have_vendors() => {
+                Ok(self.holdings.find(None, id).await.unwrap_or_default())
             }
-            _ => None,
-        };
-        let provider = self.upstreams.providers().get(place).ok_or_else(ApiError::internal)?;
-        let (place, model) = holder.unwrap_or_else(|| (place, provider.model.clone()));
-        // Ids are looked for in what is made, and in what a tenant is shown of its own.
-        let is_noted = self.holdings.matter() && (parts.method == Method::POST || scope.is_some());
-        if is_noted {
-            parts.headers.remove(header::ACCEPT_ENCODING);
+            Access::Item(_) | Access::Collection | Access::Open => Ok(None),
         }
-        let answer = self.forward((place, model.clone()), parts, body, false).await?;
-        if !is_noted {
-            return Ok(answer);
+    }
+
+    /// To one provider. What its answer shows to be made, or to be this tenant's, is noted.
+    async fn forward_noted(
+        &self,
+        holder: Holder,
+        parts: &mut Parts,
+        body: Outgoing,
+        names_model: bool,
+        scope: Option<&Scope>,
+    ) -> Result<Response<Body>, ApiError> {
+        if !self.holdings.matter() || !shows_ids(&parts.method, parts.uri.path()) {
+            return self.forward(holder, parts, body, names_model).await;
         }
+        parts.headers.remove(header::ACCEPT_ENCODING);
+        let model = holder.1.clone();
+        let answer = self.forward(holder, parts, body, names_model).await?;
         let (answer, ids) = made::ids(answer).await;
-        self.holdings.note(scope.as_ref(), &ids, &model).await;
+        self.holdings.note(scope, &ids, &model).await;
         Ok(answer)
     }
 
@@ -202,7 +235,9 @@ impl Shared {
         names_model: bool,
     ) -> Result<Response<Body>, ApiError> {
         without_ours(&mut parts.headers);
-        let mut answer = self.proxy.forward(place, &model, parts.clone(), body).await?;
+        // The provider may have made what it was asked for when its connection broke.
+        let is_once = parts.method == Method::POST && !matches!(self.access(parts), Access::Open);
+        let mut answer = self.proxy.forward(place, &model, parts.clone(), body, is_once).await?;
         let headers = answer.headers_mut();
         without_ours(headers);
         headers.insert(PINNED_HEADER, HeaderValue::from_static("false"));

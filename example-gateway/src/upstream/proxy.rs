@@ -111,7 +111,8 @@ impl Proxy {
     }
 
     /// Sends a request that no session decides to the provider at `place`, and gives its answer as it is.
-    /// `model` is the one that serves or, where none does, the entry of the provider.
+    /// `model` is the one that serves or, where none does, the entry of the provider. A request that
+    /// `is_once` is not sent again when a kept connection breaks.
     ///
     /// # Errors
     ///
@@ -122,8 +123,9 @@ impl Proxy {
         model: &ModelName,
         parts: Parts,
         body: Outgoing,
+        is_once: bool,
     ) -> Result<Response<Body>, ApiError> {
-        self.0.forward(place, model, parts, body).await
+        self.0.forward(place, model, parts, body, is_once).await
     }
 }
 
@@ -175,11 +177,12 @@ impl Shared {
         model: &ModelName,
         mut parts: Parts,
         body: Outgoing,
+        is_once: bool,
     ) -> Result<Response<Body>, ApiError> {
         let headers = mem::take(&mut parts.headers);
         let (target, pool) = self.place(place).ok_or_else(ApiError::internal)?;
         let provider = self.upstreams.providers().get(place).ok_or_else(ApiError::internal)?;
-        let again = body.again();
+        let again = body.again().filter(|_| !is_once);
         let mut request = Request::new(body);
         *request.method_mut() = parts.method.clone();
         *request.uri_mut() = target.uri(&parts.uri).ok_or_else(ApiError::internal)?;

@@ -89,6 +89,33 @@ async fn a_connection_that_is_closed_as_the_request_comes_is_no_failure_of_its_m
     assert_eq!((upstream.count(), upstream.connections()), (19, 10));
 }
 
+#[tokio::test]
+async fn what_makes_an_object_is_not_sent_again_when_its_connection_closes() {
+    for (path, statuses, count) in [
+        ("/v1/videos", [200, 502], 2),
+        ("/v1/batches", [200, 502], 2),
+        ("/v1/embeddings", [200, 200], 3),
+    ] {
+        let requests = AtomicUsize::new(0);
+        let upstream = Upstream::start(move |_| match requests.fetch_add(1, Relaxed) {
+            1 => Answer::Cut(Vec::new()),
+            _ => ok_json(&json!({"id": "made-1"})),
+        })
+        .await;
+        let gateway = Setup::new(&upstream.url()).line("passthrough: openai").start().await;
+        let mut client = gateway.connect().await;
+        let body = if path == "/v1/batches" { json!({}) } else { json!({"model": ONE}) };
+        for status in statuses {
+            assert_eq!(
+                within(client.ask(&post(path, body.clone()))).await.status,
+                status,
+                "{path}"
+            );
+        }
+        assert_eq!(upstream.count(), count, "{path}");
+    }
+}
+
 /// The models that a provider is asked for when it closes a kept connection this long after it had a
 /// request, and what the client is told.
 async fn asked_when_closed_after(wait: Duration) -> (Vec<String>, String) {

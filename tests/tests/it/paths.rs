@@ -341,6 +341,48 @@ async fn one_tenant_s_id_is_not_another_s() {
 }
 
 #[tokio::test]
+async fn what_a_key_s_client_makes_is_its_own_whatever_the_body_names() {
+    // What is added to a vector store is answered with the id of the file that the client named.
+    let upstream = Upstream::start(|seen| {
+        let (_, path) = asked(seen);
+        let made = path.split('/').nth(2).unwrap().to_owned();
+        let made = if path.ends_with("/files") { "files" } else { &made };
+        ok_json(&json!({"id": format!("{made}-1")}))
+    })
+    .await;
+    let setup = affinity_tests::Setup::new(&upstream.url()).line("passthrough: openai");
+    let keys =
+        "{name: a, key: key-a, scope: a}, {name: b, key: key-b, scope: b}, {name: c, key: key-c}";
+    let gateway = setup.listener(&format!("client_keys: [{keys}]")).start().await;
+    let by = async |key: &str, request: Request| {
+        gateway.ask(&request.header("x-api-key", key)).await.status
+    };
+    let named = |path: &str| post(path, json!({"model": affinity_tests::models::ONE}));
+    assert_eq!(by("key-a", multipart("/v1/files")).await, 200);
+    assert_eq!(by("key-a", named("/v1/videos")).await, 200);
+    assert_eq!(by("key-a", get("/v1/videos/videos-1")).await, 200, "it was noted");
+    assert_eq!(by("key-a", named("/v1/videos/videos-1/remix")).await, 200);
+    assert_eq!(by("key-b", post("/v1/vector_stores", json!({}))).await, 200);
+    let add = post("/v1/vector_stores/vector_stores-1/files", json!({"file_id": "files-1"}));
+    assert_eq!(by("key-b", add).await, 200);
+    let before = upstream.count();
+    for key in ["key-b", "key-c"] {
+        for request in [
+            get("/v1/files"),
+            get("/v1/files/files-1"),
+            get("/v1/files/files-1").method("DELETE"),
+            get("/v1/videos/videos-1"),
+            named("/v1/videos/videos-1/remix"),
+            named("/v1/organization/admin_api_keys"),
+        ] {
+            assert_eq!(by(key, request.clone()).await, 404, "{key} {request:?}");
+        }
+    }
+    assert_eq!(by("key-a", named("/v1/organization/admin_api_keys")).await, 404);
+    assert_eq!(upstream.count(), before);
+}
+
+#[tokio::test]
 async fn a_first_turn_that_is_refused_for_its_protocol_leaves_no_pin() {
     for more in ["", "routing: {failover: false}\n"] {
         let scene = start(more).await;
