@@ -72,7 +72,8 @@
 //! 4. If all candidates cool, the one that is free first is tried, and no other: a request is never
 //!    refused unsent.
 //! 5. When an address falls silent, a request that waits for it goes on with the next candidate, if
-//!    there is one that does not cool. The first wait counts for all.
+//!    there is one that does not cool. The first wait counts for all. A request to be [sent
+//!    once](crate::ext::SendOnce) waits on: the address may be working on it.
 //! 6. When no candidate has served a request, the session's next requests within a minute are
 //!    repetitions: the router is not asked, and each tries one candidate, the oldest failure first.
 //! 7. A request with a [`Bound`](crate::ext::Bound) always goes to its own model first.

@@ -17,7 +17,7 @@ use tower_service::Service;
 use super::attempt::{Attempt, Finding};
 use super::settings::Settings;
 use crate::cooldown::{Admission, CooldownCause, Cooldowns, Cooling, TargetKind, Trial};
-use crate::ext::{Bound, Probe};
+use crate::ext::{Bound, Probe, SendOnce};
 use crate::{ModelName, PinnedModel, telemetry};
 
 /// The candidates of one request.
@@ -173,14 +173,16 @@ impl<'a> Candidates<'a> {
     }
 
     /// What `call` ends with; `None` when the address of `candidate` falls silent before, and another
-    /// candidate is left.
+    /// candidate is left. A request to be [sent once](SendOnce) stays.
     pub(super) async fn unless_silent<F: Future>(
         &mut self,
         candidate: &Chosen,
         mut call: Pin<&mut F>,
     ) -> Option<F::Output> {
-        let has_others = self.model.candidates().len() > 1 && self.bound().is_none();
-        let Some(cooldowns) = self.settings.cooldowns.as_ref().filter(|_| has_others) else {
+        // The call goes on, and a request to be sent once must not be worked on by two.
+        let is_once = self.request.extensions.get::<SendOnce>().is_some();
+        let may_leave = self.model.candidates().len() > 1 && self.bound().is_none() && !is_once;
+        let Some(cooldowns) = self.settings.cooldowns.as_ref().filter(|_| may_leave) else {
             return Some(call.await);
         };
         let mut silence = cooldowns.silence();

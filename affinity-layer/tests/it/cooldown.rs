@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use affinity_layer::cooldown::{Cooldowns, Target, TargetKind};
 use affinity_layer::{
     AffinityLayer, BoxError, FailoverLayer, MemoryStore, PinnedModel, RouteRequest,
-    ext::{Bound, LastingFailure, NotReached, PassedOver, Replaced, TimedOut},
+    ext::{Bound, LastingFailure, NotReached, PassedOver, Replaced, SendOnce, TimedOut},
 };
 use axum::body::{Body, Bytes};
 use http::{Request, Response, StatusCode};
@@ -340,6 +340,24 @@ async fn sessions_that_wait_for_a_silent_address_wait_once_in_all() {
     assert!(!asked.contains(&TWO.to_owned()), "it is at the same address: {asked:?}");
     assert_eq!(bench.ask("later").await, said(THREE, false, "claimed"));
     assert_eq!(began.elapsed(), Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_to_be_sent_once_stays_at_an_address_that_falls_silent() {
+    let bench = Bench::new();
+    bench.act(ONE, Act::Silent);
+    let first = {
+        let bench = bench.clone();
+        tokio::spawn(async move { bench.ask("s").await })
+    };
+    sleep(Duration::from_secs(30)).await;
+    let once = |request: &mut Request<_>| {
+        request.extensions_mut().insert(SendOnce);
+    };
+    let (answer, _) = bench.send("t", once).await;
+    assert_eq!((answer.status, answer.model.as_str()), (504, ONE));
+    assert_eq!(first.await.unwrap().model, THREE);
+    assert_eq!(bench.asked(), [ONE, ONE, THREE], "the other one is by the first session");
 }
 
 #[tokio::test(start_paused = true)]
