@@ -8,6 +8,7 @@
 //! | [`RequestedModel`] | request | the configured name of the requested model | the body is not read for it |
 //! | [`AnyModel`] | request | that any model will do | the session has no model lane |
 //! | [`FallbackModel`] | request | that the requested model is not for new sessions | the model to use instead |
+//! | [`RoutingHints`] | request | what else than the model its decision depends on | the last decision is repeated only for the same |
 //! | [`SendOnce`] | request | that no two models may work on it | it is sent again only if none has begun |
 //! | [`Bound`] | request | that no other vendor can or may take it | its own model is tried, though it cools down; it is sent again only to models of its vendor |
 //! | [`LeftOut`] | response | that the model got less than the client sent | the client is told, and a move of the pin stores the mark |
@@ -111,6 +112,13 @@ pub struct AnyModel;
 /// Its [model lane](crate::AffinityLayer::model_lanes) and its pin are those of the requested model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FallbackModel(pub Option<ModelName>);
+
+/// In the extensions of a request that brings something of its own for the router, such as inline
+/// preferences: a digest of that. When all models have failed a session, its
+/// [last decision](crate::cooldown) is repeated only for a request with the same digest, or with none if
+/// there was none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RoutingHints(pub u64);
 
 /// In the extensions of a request that must not be worked on twice, such as one that starts a job in the
 /// background: [failover](crate::failover) sends it again only after a 429 and after an answer with

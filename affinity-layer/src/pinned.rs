@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::cooldown::Question;
 use crate::outcome::{Outcome, Stamp};
 use crate::state::StateMark;
 use crate::store::{AffinityStore, SharedStore};
@@ -68,6 +69,8 @@ pub struct PinnedModel {
     pub(crate) session: Option<Arc<Selection>>,
     /// Whether the response's id is to lead back to the session.
     pub(crate) links: bool,
+    /// What the request asked for, where that was decided now.
+    pub(crate) asked: Option<Question>,
 }
 
 impl PinnedModel {

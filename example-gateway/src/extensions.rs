@@ -15,6 +15,7 @@
 //! | [`Inputs`](crate::config::Inputs) | `stack::intake` | `upstream::providers` |
 //! | [`BodyBytes`] | `stack::intake` | `upstream::windows` |
 //! | [`Preferences`](router_client::Preferences) | `stack::intake` | the router |
+//! | [`RoutingHints`](affinity_layer::ext::RoutingHints), for preferences | `stack::intake` | the affinity layer |
 //! | [`Probe`](affinity_layer::ext::Probe) | `app`, for counted tokens | the affinity layer, `stack::turns`, `stack::shadow` |
 //! | [`PinnedModel`](affinity_layer::PinnedModel) | the affinity layer, failover | `upstream`, `stack` |
 //! | [`SecondChance`](affinity_layer::ext::SecondChance), in a response | `error`, for a kept connection that broke | failover |

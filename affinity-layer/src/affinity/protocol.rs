@@ -318,7 +318,8 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
         let shared = &*self.shared;
         let anew = self.control == Control::Refresh
             || current.is_some() && parts.extensions.get::<NewTurn>().is_some();
-        let repeated = if current.is_none() && !anew { shared.repeated(key) } else { None };
+        let repeated =
+            if current.is_none() && !anew { shared.repeated(key, parts, body) } else { None };
         let decided = match repeated {
             Some(decided) => decided,
             None => match shared.route(parts, body, Some(key)).await {
@@ -437,7 +438,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
     ) -> Result<Verdict, Rejection> {
         let settings = &self.shared.settings;
         let current = current.filter(|pin| settings.accepts(pin.selection.model()));
-        Ok(match (agreement, current) {
+        let verdict = match (agreement, current) {
             (Agreement::Pinned(claim), current) => {
                 match made.filter(|made| claim.won || *made == Outcome::Hit) {
                     Some(made) => {
@@ -462,6 +463,7 @@ impl<St: AffinityStore, R: RouterService> Protocol<St, R> {
                 let selection = requested.map(|model| Arc::new(Selection::of(model)));
                 Verdict::unpinned(selection, Outcome::RouterUnavailable)
             }
-        })
+        };
+        Ok(Verdict { asked: self.shared.asked(parts, body), ..verdict })
     }
 }

@@ -19,6 +19,8 @@ use super::settings::Settings;
 use super::verdict::{Agreement, Verdict};
 use crate::coalesce::Flights;
 use crate::conversations::Conversations;
+use crate::cooldown::Question;
+use crate::ext::AnyModel;
 use crate::key::{BodyIds, IdKind, Seen};
 use crate::store::{Claim, PinRead, SharedStore};
 use crate::telemetry::{self, Call};
@@ -194,10 +196,25 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
     }
 
     /// The last decision for a session whose last request no candidate has served: its router has nothing
-    /// new to say yet.
-    pub(super) fn repeated(&self, key: &AffinityKey) -> Option<Arc<Selection>> {
+    /// new to say yet to a request that asks for the same.
+    pub(super) fn repeated(
+        &self,
+        key: &AffinityKey,
+        parts: &Parts,
+        body: &Bytes,
+    ) -> Option<Arc<Selection>> {
         let last = self.settings.cooldowns.as_ref()?.last_give_up(key)?;
-        self.settings.accepts(last.selection.model()).then_some(last.selection)
+        let is_same = last.asked.is_some() && last.asked == self.asked(parts, body);
+        (is_same && self.settings.accepts(last.selection.model())).then_some(last.selection)
+    }
+
+    /// What a request asks for, where decisions are repeated.
+    pub(super) fn asked(&self, parts: &Parts, body: &Bytes) -> Option<Question> {
+        self.settings.cooldowns.as_ref()?;
+        // One for any model names none.
+        let is_any = parts.extensions.get::<AnyModel>().is_some();
+        let model = if is_any { None } else { self.settings.requested(parts, body) };
+        Some(Question::new(parts, model.as_ref()))
     }
 
     /// Stores a decision: claims the key, or moves the pin of epoch `from`. Returns what is stored then,
@@ -278,9 +295,9 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
         key: Option<AffinityKey>,
         is_final: bool,
     ) -> Option<PinnedModel> {
-        let Verdict { selection, epoch, outcome, stood } = verdict;
+        let Verdict { selection, epoch, outcome, stood, asked } = verdict;
         let hit = self.hit(selection?, epoch, key);
-        Some(PinnedModel { outcome, pinned: outcome.is_pinned(), is_final, stood, ..hit })
+        Some(PinnedModel { outcome, pinned: outcome.is_pinned(), is_final, stood, asked, ..hit })
     }
 
     /// What a request gets if its pin was found. It carries the store and the settings with it, so that a
@@ -307,6 +324,7 @@ impl<St: AffinityStore, R: RouterService> Shared<St, R> {
             session: None,
             stood: None,
             links,
+            asked: None,
         }
     }
 

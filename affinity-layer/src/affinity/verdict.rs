@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::cooldown::Question;
 use crate::store::Claim;
 use crate::{Epoch, ModelName, Outcome, Pin, Selection};
 
@@ -43,6 +44,8 @@ pub(super) struct Verdict {
     pub(super) outcome: Outcome,
     /// What the session had before this request moved it.
     pub(super) stood: Option<Arc<Selection>>,
+    /// What the request asked for, if it was decided now and the answer may be needed once more.
+    pub(super) asked: Option<Question>,
 }
 
 impl Verdict {
@@ -53,11 +56,12 @@ impl Verdict {
 
     /// A pin, whoever made it.
     pub(super) fn by_pin(pin: Pin, outcome: Outcome) -> Self {
-        Self { selection: Some(pin.selection), epoch: Some(pin.epoch), outcome, stood: None }
+        let (selection, epoch) = (Some(pin.selection), Some(pin.epoch));
+        Self { selection, epoch, outcome, stood: None, asked: None }
     }
 
     /// A model without a pin behind it.
     pub(super) fn unpinned(selection: Option<Arc<Selection>>, outcome: Outcome) -> Self {
-        Self { selection, epoch: None, outcome, stood: None }
+        Self { selection, epoch: None, outcome, stood: None, asked: None }
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::retries::{GiveUp, Retries};
 use super::table::{Cooling, CoolingTarget, Failure, Standing, Table};
 use super::target::{CooldownCause, Target, TargetKind};
-use crate::{AffinityKey, ModelName, Selection, telemetry};
+use crate::{AffinityKey, ModelName, telemetry};
 
 /// The targets of a model.
 type Targets = dyn Fn(TargetKind, &ModelName, &Parts) -> Option<Target> + Send + Sync;
@@ -237,14 +237,9 @@ impl Cooldowns {
         }
     }
 
-    /// Notes that none of the candidates has served a request of `key`.
-    pub(crate) fn gave_up(
-        &self,
-        key: &AffinityKey,
-        selection: &Arc<Selection>,
-        failed: impl IntoIterator<Item = ModelName>,
-    ) {
-        self.shared.retries().gave_up(key, selection, failed, Instant::now());
+    /// Notes that none of the candidates in `failed` has served a request of `key`.
+    pub(crate) fn gave_up(&self, key: &AffinityKey, failed: GiveUp) {
+        self.shared.retries().gave_up(key, failed, Instant::now());
         self.shared.any_retries.store(true, Ordering::Relaxed);
     }
 

@@ -75,7 +75,8 @@
 //!    there is one that does not cool. The first wait counts for all. A request to be [sent
 //!    once](crate::ext::SendOnce) waits on: the address may be working on it.
 //! 6. When no candidate has served a request, the session's next requests within a minute are
-//!    repetitions: the router is not asked, and each tries one candidate, the oldest failure first.
+//!    repetitions: the router is not asked, and each tries one candidate, the oldest failure first. A
+//!    request for another model, with other [hints](crate::ext::RoutingHints) or at another path is none.
 //! 7. A request with a [`Bound`](crate::ext::Bound) always goes to its own model first.
 //!
 //! # Limits
@@ -91,6 +92,7 @@ mod target;
 
 pub(crate) use cooldowns::{Admission, Lesson, Trial};
 pub use cooldowns::{CooldownChange, Cooldowns};
+pub(crate) use retries::{GiveUp, Question};
 pub(crate) use table::Cooling;
 pub use table::CoolingTarget;
 pub use target::{CooldownCause, Target, TargetKind};

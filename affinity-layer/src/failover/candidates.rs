@@ -16,7 +16,7 @@ use tower_service::Service;
 
 use super::attempt::{Attempt, Finding};
 use super::settings::Settings;
-use crate::cooldown::{Admission, CooldownCause, Cooldowns, Cooling, TargetKind, Trial};
+use crate::cooldown::{Admission, CooldownCause, Cooldowns, Cooling, GiveUp, TargetKind, Trial};
 use crate::ext::{Bound, Probe, SendOnce};
 use crate::{ModelName, PinnedModel, telemetry};
 
@@ -29,6 +29,8 @@ pub(super) struct Candidates<'a> {
     tried: Vec<ModelName>,
     /// Only one is tried: all of them are known to fail.
     is_repetition: bool,
+    /// When the first request failed that this one repeats.
+    failing_since: Option<Instant>,
     /// An address did not answer this request in time. Its other models may, if nobody else is left.
     met_silence: bool,
     /// The request's own model was passed over, because it cools.
@@ -53,6 +55,7 @@ impl<'a> Candidates<'a> {
             request,
             tried: Vec::new(),
             is_repetition: false,
+            failing_since: None,
             met_silence: false,
             is_passed_over: false,
             is_its_own_fault: false,
@@ -219,7 +222,13 @@ impl<'a> Candidates<'a> {
             && !self.is_its_own_fault
             && !self.has_next()
         {
-            cooldowns.gave_up(key, &self.model.selection, self.tried.iter().cloned());
+            let failed = GiveUp {
+                asked: self.model.asked,
+                selection: self.model.selection.clone(),
+                failed: self.tried.clone(),
+                since: self.failing_since.unwrap_or_else(Instant::now),
+            };
+            cooldowns.gave_up(key, failed);
         }
     }
 
@@ -238,7 +247,11 @@ impl<'a> Candidates<'a> {
     /// For a repetition of a request that nobody has served: the candidate whose failure is the oldest.
     fn repeated(&mut self, cooldowns: &Cooldowns) -> Option<Chosen> {
         let last = cooldowns.last_give_up(self.model.key()?)?;
+        if !last.is_of(&self.model.selection) {
+            return None;
+        }
         self.is_repetition = true;
+        self.failing_since = Some(last.since);
         let able = |model: &&ModelName| {
             *model == self.model.model()
                 || self.settings.is_usable(self.request, self.model.model(), model)

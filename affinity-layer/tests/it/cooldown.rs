@@ -8,7 +8,10 @@ use std::time::{Duration, SystemTime};
 use affinity_layer::cooldown::{Cooldowns, Target, TargetKind};
 use affinity_layer::{
     AffinityLayer, BoxError, FailoverLayer, MemoryStore, PinnedModel, RouteRequest,
-    ext::{Bound, LastingFailure, NotReached, PassedOver, Replaced, SendOnce, TimedOut},
+    ext::{
+        Bound, LastingFailure, NotReached, PassedOver, Replaced, RequestedModel, RoutingHints,
+        SendOnce, TimedOut,
+    },
 };
 use axum::body::{Body, Bytes};
 use http::{Request, Response, StatusCode};
@@ -292,6 +295,48 @@ async fn a_repetition_tries_one_candidate_and_finds_the_one_that_serves_again() 
     sleep(Duration::from_secs(60)).await;
     bench.ask("s").await;
     assert_eq!(bench.asked(), [TWO, ONE, THREE], "after a minute it is a new request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_asks_for_something_else_repeats_no_decision() {
+    type Change = fn(&mut Request<Full<Bytes>>);
+    let changes: [(&str, Change); 4] = [
+        ("a model", |request| drop(request.extensions_mut().insert(RequestedModel(model(THREE))))),
+        ("a model in the body", |request| {
+            *request.body_mut() = Full::from(r#"{"model":"b/three"}"#)
+        }),
+        ("hints", |request| {
+            request.extensions_mut().insert(RoutingHints(1));
+        }),
+        ("a path", |request| *request.uri_mut() = "/v1/responses".parse().unwrap()),
+    ];
+    for (what, change) in changes {
+        let bench = Bench::new();
+        for model in [ONE, TWO, THREE] {
+            bench.act(model, Act::Status(503));
+        }
+        for expected in [1, 1] {
+            bench.ask("s").await;
+            assert_eq!(bench.routed.count(), expected, "{what}");
+        }
+        for expected in [2, 2] {
+            bench.send("s", change).await;
+            assert_eq!(bench.routed.count(), expected, "{what}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_repeats_for_long_has_the_router_asked_once_a_minute() {
+    let bench = Bench::new();
+    for model in [ONE, TWO, THREE] {
+        bench.act(model, Act::Status(503));
+    }
+    for n in 0..12 {
+        bench.ask("s").await;
+        assert_eq!(bench.routed.count(), 1 + n / 3, "after {n} times 20 s");
+        sleep(Duration::from_secs(20)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

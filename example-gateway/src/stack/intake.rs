@@ -16,6 +16,7 @@ mod coding;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use std::task::{Context, Poll};
 
 use affinity_layer::{
     ModelName,
-    ext::{AnyModel, FallbackModel, MidTurn, NewTurn, RequestedModel, SendOnce},
+    ext::{AnyModel, FallbackModel, MidTurn, NewTurn, RequestedModel, RoutingHints, SendOnce},
     key::BodyIds,
 };
 use axum::body::Body;
@@ -83,7 +84,7 @@ pub(crate) enum Turns {
 struct Understood {
     envelope: Envelope,
     /// Those that come with the request.
-    preferences: Option<Preferences>,
+    preferences: Option<(Preferences, RoutingHints)>,
     /// Whether it opens a turn of the user, where that is asked for.
     opens_turn: bool,
     /// What it tells of its session, where that is asked for.
@@ -163,8 +164,9 @@ impl IntakeLayer {
             }
             parts.extensions.insert(RequestedModel(model));
         }
-        if let Some(preferences) = preferences {
+        if let Some((preferences, hints)) = preferences {
             parts.extensions.insert(preferences);
+            parts.extensions.insert(hints);
         }
         match (self.turns, opens_turn) {
             (Turns::MarkNew, true) => drop(parts.extensions.insert(NewTurn)),
@@ -269,7 +271,8 @@ impl IntakeLayer {
         self.upstreams.requested(&name).ok_or_else(ApiError::no_model)
     }
 
-    fn preferences(&self, text: &[u8]) -> Result<Preferences, ApiError> {
+    /// Inline preferences, and the digest by which a repeated request is known to bring the same.
+    fn preferences(&self, text: &[u8]) -> Result<(Preferences, RoutingHints), ApiError> {
         let invalid = |text: &'static str| {
             ApiError::invalid("invalid_routing_preferences", text).param("routing_preferences")
         };
@@ -304,7 +307,9 @@ impl IntakeLayer {
                 }
             }
         }
-        Ok(Preferences::new(preferences))
+        let mut digest = DefaultHasher::new();
+        text.hash(&mut digest);
+        Ok((Preferences::new(preferences), RoutingHints(digest.finish())))
     }
 }
 
