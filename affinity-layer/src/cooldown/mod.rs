@@ -66,9 +66,11 @@
 //!    only where the candidate has failed.
 //! 2. A target cools for its `Retry-After`, in seconds or as a date, up to an hour; else for 10 s, and
 //!    twice as long with each further failure, up to five minutes. Then one request tries it. While that one
-//!    runs, the others still pass it over. A success forgets what was known.
+//!    runs, new sessions still pass it over. A success forgets what was known.
 //! 3. A new session goes to the first candidate that does not cool. A pinned one leaves its model if that
 //!    cools for longer than the [patience](crate::FailoverLayer::patience), and otherwise waits for it.
+//!    While another request tries the model, what counts is how long it has cooled: a pinned session that
+//!    would have waited for that goes there too.
 //! 4. If all candidates cool, the one that is free first is tried, and no other: a request is never
 //!    refused unsent.
 //! 5. When an address falls silent, a request that waits for it goes on with the next candidate, if

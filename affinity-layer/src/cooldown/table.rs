@@ -82,7 +82,10 @@ pub(super) enum Standing {
 /// A model whose targets are to be left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Cooling {
-    /// For how long; the longest time there is while another request tries.
+    /// Whether all that cools of it is tried by other requests now. Such a model is the last choice.
+    pub(crate) is_tried: bool,
+    /// For how long. While another request tries, nobody knows: it is as long as the target has cooled, so
+    /// that who would have waited for that is not sent away by a slow trial.
     pub(crate) left: Duration,
     /// How many of its targets cool.
     pub(crate) targets: usize,
@@ -186,9 +189,10 @@ impl Table {
         let mut standing = Standing::Open;
         for target in targets {
             let Some(entry) = self.entries.get(&target) else { continue };
-            let left = entry.until.saturating_duration_since(now);
-            let left = if entry.trial.is_some() { Duration::MAX } else { left };
-            if left.is_zero() {
+            let is_tried = entry.trial.is_some();
+            let from = if is_tried { entry.since } else { now };
+            let left = entry.until.saturating_duration_since(from);
+            if left.is_zero() && !is_tried {
                 if standing == Standing::Open {
                     standing = Standing::Due;
                 }
@@ -196,9 +200,10 @@ impl Table {
             }
             let is_silent =
                 target.kind() == TargetKind::Address && entry.cause == CooldownCause::Timeout;
-            let cooling = Cooling { left, targets: 1, is_silent };
+            let cooling = Cooling { is_tried, left, targets: 1, is_silent };
             standing = Standing::Cooling(match standing {
                 Standing::Cooling(others) => Cooling {
+                    is_tried: others.is_tried && is_tried,
                     left: others.left.max(left),
                     targets: others.targets + 1,
                     is_silent: others.is_silent || is_silent,
@@ -368,7 +373,8 @@ mod tests {
         let standing = |bench: &Bench| bench.table.standing([target("a")], bench.now);
         assert_eq!(standing(&bench), Standing::Due);
         let trial = bench.table.begin_trial([target("a")], bench.now);
-        assert!(matches!(standing(&bench), Standing::Cooling(_)));
+        let cooling = Cooling { is_tried: true, left: seconds(10), targets: 1, is_silent: false };
+        assert_eq!(standing(&bench), Standing::Cooling(cooling));
         bench.table.end_trial(trial + 1);
         assert!(matches!(standing(&bench), Standing::Cooling(_)), "not that one");
         bench.table.end_trial(trial);

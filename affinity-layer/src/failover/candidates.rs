@@ -104,6 +104,9 @@ impl<'a> Candidates<'a> {
             Admission::Cooling(cooling)
                 if self.model.is_pinned() && cooling.left <= self.settings.patience =>
             {
+                if cooling.is_tried {
+                    return self.chosen(own.clone(), None);
+                }
                 sleep(cooling.left).await;
                 let trial = match cooldowns.admit(own, self.request) {
                     Admission::Trial(trial) => Some(trial),

@@ -254,6 +254,31 @@ async fn one_request_tries_a_model_whose_time_is_over_and_others_pass_it_over_me
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pinned_session_that_would_have_waited_stays_while_another_request_tries_its_model() {
+    for (asked, expected) in [("1", said(ONE, true, "hit")), ("9", said(TWO, false, "repinned"))] {
+        let bench = Bench::new();
+        for session in ["s", "t"] {
+            bench.ask(session).await;
+        }
+        bench.act(ONE, Act::Later(429, asked.to_owned()));
+        bench.ask("s").await;
+        sleep(Duration::from_secs(9)).await;
+        bench.act(ONE, Act::Hang);
+        let trying = {
+            let bench = bench.clone();
+            tokio::spawn(async move { bench.ask("slow").await })
+        };
+        tokio::task::yield_now().await;
+        bench.act(ONE, Act::Status(200));
+        assert_eq!(bench.ask("new").await, said(TWO, false, "claimed"));
+        let began = tokio::time::Instant::now();
+        assert_eq!(bench.ask("t").await, expected, "after {asked} s");
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        trying.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn with_all_cooling_each_request_is_sent_once_and_the_router_is_not_asked_again() {
     let bench = Bench::new();
     bench.act(ONE, Act::Later(429, "60".to_owned()));
