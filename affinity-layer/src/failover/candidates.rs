@@ -85,11 +85,8 @@ impl<'a> Candidates<'a> {
     /// The first candidate. It may wait for one that is left alone for a moment only.
     pub(super) async fn first(&mut self) -> Chosen {
         let own = self.model.model();
-        let outgrown = self.settings.outgrown.as_ref().filter(|_| self.bound().is_none());
-        if let Some(larger) = outgrown.and_then(|larger| larger(self.request, self.model)) {
-            tracing::info!(outgrown = %own, next = %larger, "too much for the model");
-            self.tried.push(own.clone());
-            return self.chosen(larger, None);
+        if let Some(larger) = self.larger() {
+            return larger;
         }
         let Some(cooldowns) = self.settings.cooldowns.as_ref().filter(|_| self.bound().is_none())
         else {
@@ -126,6 +123,32 @@ impl<'a> Candidates<'a> {
                 self.chosen(least, None)
             }
         }
+    }
+
+    /// The first candidate for a request that is too much for its own model. A larger one that cools is
+    /// passed over if another candidate can take the request.
+    fn larger(&mut self) -> Option<Chosen> {
+        let settings = self.settings;
+        let outgrown = settings.outgrown.as_ref().filter(|_| self.bound().is_none())?;
+        let larger = outgrown(self.request, self.model)?;
+        self.tried.push(self.model.model().clone());
+        let fits = |model: &&ModelName| {
+            outgrown(self.request, &self.model.detour((*model).clone())).is_none()
+        };
+        let mut next = (larger.clone(), None);
+        if let Some(cooldowns) = &settings.cooldowns {
+            for model in std::iter::once(&larger).chain(self.untried().filter(fits)) {
+                match cooldowns.admit(model, self.request) {
+                    Admission::Open => next = (model.clone(), None),
+                    Admission::Trial(trial) => next = (model.clone(), Some(trial)),
+                    Admission::Cooling(_) => continue,
+                }
+                break;
+            }
+        }
+        let (next, trial) = next;
+        tracing::info!(outgrown = %self.model.model(), %next, "too much for the model");
+        Some(self.chosen(next, trial))
     }
 
     /// The next candidate, if there is one.

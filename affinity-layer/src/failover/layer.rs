@@ -102,7 +102,8 @@ impl FailoverLayer {
     /// session, such as one that is longer than the model's context. Default: none.
     ///
     /// The function sees the head of the request and the model that it was given. What it names is asked
-    /// first, and the session moves there when it answers; its own model is not asked. A request that is
+    /// first, and the session moves there when it answers; its own model is not asked. While that one
+    /// [cools](crate::cooldown), a candidate for which the function names no other goes before it. A request that is
     /// [`Bound`](crate::ext::Bound) stays. For a request that is the only one of its kind there are
     /// [detours](crate::AffinityLayer::detour).
     pub fn outgrown<F>(mut self, outgrown: F) -> Self

@@ -46,6 +46,8 @@ struct Bench {
     routed: Calls,
     store: MemoryStore,
     cooldowns: Cooldowns,
+    /// Whether every request is too much for ONE, and TWO is larger.
+    is_outgrown: bool,
 }
 
 const ONE: &str = "a/one";
@@ -62,6 +64,7 @@ impl Bench {
             routed: Calls::default(),
             store: MemoryStore::default(),
             cooldowns: Cooldowns::new(),
+            is_outgrown: false,
         }
     }
 
@@ -111,11 +114,15 @@ impl Bench {
             let ranked = [ONE, TWO, THREE].map(model);
             async { Ok::<_, BoxError>(affinity_layer::RouteDecision::new(ranked)) }
         });
+        let is_outgrown = self.is_outgrown;
+        let failover = FailoverLayer::new().outgrown(move |_, given| {
+            (is_outgrown && *given.model() == model(ONE)).then(|| model(TWO))
+        });
         let affinity = AffinityLayer::new(self.store.clone(), router).cooldowns(&self.cooldowns);
         BoxCloneSyncService::new(
             ServiceBuilder::new()
                 .layer(affinity)
-                .layer(FailoverLayer::new().cooldowns(&self.cooldowns))
+                .layer(failover.cooldowns(&self.cooldowns))
                 .service(service_fn(move |request| models.clone().answer(request))),
         )
     }
@@ -458,6 +465,22 @@ async fn another_model_of_a_silent_address_is_tried_if_nobody_else_is_left() {
     assert_eq!(bench.asked(), [ONE, THREE, TWO]);
     assert_eq!(bench.cooling().len(), 1, "the address answers, the model did not");
     assert_eq!(bench.ask("t").await, said(TWO, false, "claimed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_larger_model_that_cools_is_passed_over_for_another_that_fits() {
+    let mut bench = Bench::new();
+    bench.is_outgrown = true;
+    bench.act(TWO, Act::Later(429, "60".to_owned()));
+    assert_eq!(bench.ask("s").await, said(THREE, false, "repinned"));
+    assert_eq!(bench.asked(), [TWO, THREE]);
+    assert_eq!(bench.ask("t").await, said(THREE, false, "repinned"));
+    assert_eq!(bench.asked(), [THREE]);
+    bench.act(THREE, Act::Later(429, "90".to_owned()));
+    assert_eq!(bench.ask("u").await.status, 429);
+    assert_eq!(bench.asked(), [THREE]);
+    assert_eq!(bench.ask("v").await.status, 429);
+    assert_eq!(bench.asked(), [TWO], "nobody else is left");
 }
 
 #[tokio::test(start_paused = true)]

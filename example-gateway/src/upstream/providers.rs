@@ -227,7 +227,8 @@ impl Upstreams {
     }
 
     /// Another model for a session that has outgrown the one that it has: the first of its candidates that
-    /// can take the request, else any configured one. `None` where its own can, or no model can.
+    /// can take the request, else any configured one; one that cools only if all of them do. `None` where
+    /// its own can, or no model can.
     pub(crate) fn larger(&self, request: &Parts, given: &PinnedModel) -> Option<ModelName> {
         let fits = |model| {
             self.place(model).is_some_and(|place| self.windows.fits(place, &request.extensions))
@@ -236,7 +237,10 @@ impl Upstreams {
             return None;
         }
         let is_able = |model: &&ModelName| self.takes(model, request) && !self.drains.holds(model);
-        let larger = given.candidates().iter().chain(&self.known).find(is_able)?;
+        let able = || given.candidates().iter().chain(&self.known).filter(is_able);
+        let passed_over = self.passed_over();
+        let open = able().find(|model| !passed_over.contains(model.as_str()));
+        let larger = open.or_else(|| able().next())?;
         let place = self.place(given.model());
         if let Some(provider) = place.and_then(|place| self.providers.get(place)) {
             metrics::outgrown(&provider.model, "estimated");
