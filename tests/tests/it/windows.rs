@@ -73,6 +73,28 @@ async fn a_long_session_begins_with_a_model_that_can_take_it() {
     assert_eq!(gateway.ask(&turn(CHAT, 100)).await.affinity(), ("true", "hit", ONE));
 }
 
+#[tokio::test]
+async fn a_larger_model_that_cools_gets_no_session_while_another_one_fits() {
+    let upstream = Upstream::start(|seen| match seen.json()["model"].as_str() {
+        Some("gpt-4o") if seen.body.len() > 2000 => Answer::Bytes(
+            b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 60\r\ncontent-length: 0\r\n\r\n"
+                .to_vec(),
+        ),
+        _ => ok_json(&json!({"choices": [{"finish_reason": "stop"}]})),
+    })
+    .await;
+    let router = ModelRouter::start().await;
+    let setup = Setup::routed(&upstream, &router);
+    let gateway = Gateway::start(&with_windows(&setup, Some(100_000), Some(2000))).await;
+    gateway.ask(&post(CHAT, chat(DEFAULT, "skip"))).await;
+    assert_eq!(gateway.ask(&turn(CHAT, 100)).await.affinity(), ("false", "claimed", TWO));
+    let before = asked(&upstream, "gpt-4o");
+    gateway.ask(&turn(CHAT, 90_000)).await;
+    let answer = gateway.ask(&turn(CHAT, 90_000)).await;
+    assert_eq!((answer.status, answer.affinity().2), (200, DEFAULT));
+    assert_eq!(asked(&upstream, "gpt-4o"), before + 1, "it cools");
+}
+
 /// Refuses prompts of more than 2,000 bytes for TWO, in these words; for all models if `all`.
 async fn too_long(status: &'static str, error: Value, all: bool) -> Upstream {
     Upstream::start(move |seen| {
