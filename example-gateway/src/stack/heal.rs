@@ -49,9 +49,20 @@ const LONGEST_REFUSAL: u64 = 64 * 1024;
 /// Time to store a mark after the answer has begun.
 const NOTING: Duration = Duration::from_millis(100);
 
-/// What shows in a refusal that the vendor cannot read what another has made. Compared in lower case.
-const UNREADABLE: [&str; 7] =
-    ["signature", "thinking", "thought", "encrypted", "reasoning", "compaction", "item with id"];
+/// What shows in a refusal that the vendor cannot read what another has made, and not in one of a setting
+/// such as the budget for thinking. Compared in lower case.
+const UNREADABLE: [&str; 10] = [
+    "signature",
+    "redacted_thinking",
+    "thinking_blocks",
+    "reasoning_details",
+    "type 'reasoning'",
+    "'reasoning' item",
+    "encrypted",
+    "could not be verified",
+    "compaction",
+    "item with id",
+];
 
 /// Knows whose state a request may hold, and what is done about it. Clones share what is known.
 #[derive(Clone, Debug)]
@@ -116,7 +127,7 @@ impl Healer {
     }
 
     /// What of a request of `model` the vendor cannot read, and whether it is certain that it can read the
-    /// rest.
+    /// rest. While a pin holds, it is: whoever moved the session has stored a mark with it.
     fn foreign(&self, model: &PinnedModel, vendor: Vendor) -> (Foreign, bool) {
         let served = model.key().and_then(|key| self.0.served.get(key));
         let is_known = served.as_ref().is_some_and(|served| served.vendor == vendor);
@@ -126,19 +137,20 @@ impl Healer {
             _ => Foreign::Everything,
         };
         let is_at_home = self.is_at_home(model);
-        if let Some(mark) = model.foreign().filter(|_| is_at_home) {
-            return (Foreign::Upto(mark), is_known);
-        }
-        if self.0.on_move == OnMove::Refuse {
-            return (Foreign::Nothing, true);
-        }
         let is_decided_anew = match model.outcome() {
             Outcome::Hit => false,
             Outcome::StoreUnavailable | Outcome::RouterUnavailable => model.epoch().is_none(),
             _ => true,
         };
+        let is_certain = is_known || !is_decided_anew;
+        if let Some(mark) = model.foreign().filter(|_| is_at_home) {
+            return (Foreign::Upto(mark), is_certain);
+        }
+        if self.0.on_move == OnMove::Refuse {
+            return (Foreign::Nothing, true);
+        }
         if is_at_home && !(is_decided_anew && served.is_some()) {
-            return (Foreign::Nothing, is_known);
+            return (Foreign::Nothing, is_certain);
         }
         // Another replica may have moved the session since.
         let foreign = since();
@@ -335,5 +347,30 @@ where
         let standby = self.inner.clone();
         let inner = mem::replace(&mut self.inner, standby);
         Box::pin(self.healer.clone().serve(inner, model, vendor, request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_blocks_is_told_from_one_of_a_setting() {
+        for (text, expected) in [
+            ("messages.1.content.0: Invalid `signature` in `thinking` block", true),
+            ("Expected `thinking` or `redacted_thinking`, but found `tool_use`.", true),
+            ("Unable to submit request because Thought signature is not valid.", true),
+            ("The encrypted content gAAA... could not be verified.", true),
+            ("Item with id 'rs_1' not found.", true),
+            ("Item 'rs_1' of type 'reasoning' was provided without its required item", true),
+            ("property 'reasoning_details' is unsupported", true),
+            ("`max_tokens` must be greater than `thinking.budget_tokens`.", false),
+            ("thinking.budget_tokens: Input should be greater than or equal to 1024", false),
+            ("Unsupported value: 'reasoning.effort' does not support 'minimal'", false),
+            ("Unsupported parameter: 'reasoning_effort'", false),
+        ] {
+            let refusal = Refusal(Bytes::from_static(text.as_bytes()));
+            assert_eq!(refusal.is_of_what_is_unreadable(), expected, "{text}");
+        }
     }
 }

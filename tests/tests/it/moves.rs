@@ -217,9 +217,27 @@ async fn what_nobody_knows_is_tried_and_then_left_out_for_good() {
     }
 }
 
+/// A decision pins the session, so that nothing was served here when the pin is hit.
+#[tokio::test]
+async fn a_refusal_changes_nothing_while_the_pin_holds() {
+    for Loop { path, until_a, .. } in &LOOPS {
+        let vendors = Vendors::start("").await;
+        let own = body("auto", false, until_a);
+        let decided = vendors.ask(&format!("/routing{path}"), &own).await;
+        assert_eq!(decided.status, 200, "{path}");
+        let mistaken = own.replace("made-by-a", "made-by-b");
+        let refused = vendors.ask(path, &mistaken).await;
+        assert_eq!((refused.status, refused.affinity()), (400, ("true", "hit", A)), "{path}");
+        assert_eq!(vendors.counts(), (1, 0), "{path}");
+        let served = vendors.ask(path, &own).await;
+        assert_eq!((served.status, served.affinity()), (200, ("true", "hit", A)), "{path}");
+        assert_eq!(sent(&vendors.a), body("one", false, until_a));
+    }
+}
+
 #[tokio::test]
 async fn a_refusal_that_healing_does_not_mend_is_the_providers_own() {
-    let refusal = r#"{"error":{"message":"thinking is not served here"}}"#;
+    let refusal = r#"{"error":{"message":"a signature is not served here"}}"#;
     let provider = Upstream::start(move |_| plain("400 Bad Request", refusal)).await;
     let yaml = format!(
         "version: v0.4.0\nlisteners: [{{type: model, name: l, port: 12000}}]\n\
