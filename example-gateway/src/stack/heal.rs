@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use affinity_layer::ext::{Bound, LeftOut, Probe};
+use affinity_layer::ext::{Bound, LeftOut, PassingFailure, Probe, SendOnce};
 use affinity_layer::state::StateMark;
 use affinity_layer::{AffinityKey, ModelName, Outcome, PinnedModel, Selection};
 use axum::body::Body;
@@ -178,7 +178,9 @@ impl Healer {
         let (foreign, is_certain) = self.foreign(&model, vendor);
         let mut healing = healing(&body, model.key(), foreign).await;
         let is_lost = matches!(foreign, Foreign::Upto(_)) && healing.is_none();
-        let is_tried = body.may_be_foreign() && self.0.on_move == OnMove::Heal;
+        let is_tried = body.may_be_foreign()
+            && self.0.on_move == OnMove::Heal
+            && parts.extensions.get::<SendOnce>().is_none();
         let again = (is_tried && (!is_certain || is_lost)).then(|| (inner.clone(), parts.clone()));
         let is_probe = parts.extensions.get::<Probe>().is_some();
         let sent = Request::from_parts(parts, body.clone().healed(healing.clone()));
@@ -204,7 +206,7 @@ impl Healer {
             }
         }
         let left_out = healing.map(|healing| left_out(&healing, &body, model.key()));
-        if response.status().is_success() && !is_probe {
+        if has_served(&response) && !is_probe {
             let last = left_out.as_ref().and_then(|left_out: &LeftOut| left_out.last);
             self.served(&model, vendor, last, &mut response).await;
         }
@@ -268,6 +270,11 @@ fn left_out(healing: &Healing, body: &Envelope, key: Option<&AffinityKey>) -> Le
             .unwrap_or_else(|_| HeaderValue::from_static("")),
         last: key.map(|key| StateMark::of(key, block)),
     }
+}
+
+/// Whether this is an answer that failover lets pass.
+fn has_served(response: &Response<Body>) -> bool {
+    response.status().is_success() && response.extensions().get::<PassingFailure>().is_none()
 }
 
 /// Whether a provider says that something is wrong with the request.

@@ -74,6 +74,9 @@ fn vendor(seen: &Seen, foreign: &str) -> Answer {
         let error = json!({"error": {"type": "invalid_request_error", "message": error}});
         return plain("400 Bad Request", &error.to_string());
     }
+    if text.contains("begin with an error") && foreign == "made-by-a" {
+        return ok_json(&json!({"error": {"type": "overloaded_error", "message": "busy"}}));
+    }
     let body = seen.json();
     if let Some(messages) = body["messages"].as_array()
         && body.get("thinking").is_some()
@@ -233,6 +236,34 @@ async fn a_refusal_changes_nothing_while_the_pin_holds() {
         assert_eq!((served.status, served.affinity()), (200, ("true", "hit", A)), "{path}");
         assert_eq!(sent(&vendors.a), body("one", false, until_a));
     }
+}
+
+#[tokio::test]
+async fn a_candidate_that_fails_with_a_200_has_not_served_the_session() {
+    for Loop { path, until_a, .. } in &LOOPS {
+        let vendors = Vendors::start("").await;
+        let own = body("auto", false, until_a);
+        assert_eq!(vendors.ask(path, &own).await.affinity(), ("false", "claimed", A), "{path}");
+        vendors.kill();
+        let failing = own.replace("fix the code", "fix the code, begin with an error");
+        assert_eq!(vendors.ask(path, &failing).await.all("x-plano-affinity"), ["failed"], "{path}");
+        assert_eq!(vendors.counts(), (2, 1), "{path}");
+        vendors.is_dead.store(false, Ordering::SeqCst);
+        let refresh = turn(path, &own).header("x-plano-affinity", "refresh");
+        let served = vendors.gateway.ask(&refresh).await;
+        assert_eq!((served.status, served.affinity().2), (200, A), "{path}");
+        assert!(served.all("x-plano-healed").is_empty(), "{path}");
+        assert_eq!(sent(&vendors.a), body("one", false, until_a));
+    }
+}
+
+#[tokio::test]
+async fn a_job_in_the_background_is_not_sent_once_more_after_a_refusal() {
+    let Loop { path, until_a, .. } = &LOOPS[1];
+    let vendors = Vendors::start("").await;
+    let job = format!(r#""background":true,{until_a}"#).replace("fix the code", "hello");
+    let refused = vendors.ask(path, &body(B, false, &job)).await;
+    assert_eq!((refused.status, vendors.counts()), (400, (0, 1)));
 }
 
 #[tokio::test]
