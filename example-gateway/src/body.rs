@@ -3,6 +3,7 @@
 //! The body is never serialised again. Names of models are cut out and inserted by their positions, so
 //! that every other byte reaches the provider as the client sent it.
 
+mod beginning;
 mod content;
 mod disguise;
 mod envelope;
@@ -21,6 +22,7 @@ mod upload;
 mod values;
 mod walk;
 
+pub(crate) use beginning::Beginning;
 pub use envelope::Envelope;
 pub use error::{BodyError, Fault};
 pub(crate) use heal::{Healing, Upto};

@@ -31,20 +31,19 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
 use tokio::time::timeout;
 use tower::{Layer, Service, ServiceExt};
 
 pub(crate) use self::served::LastServed;
 use self::served::Served;
 use super::apart::apart;
-use crate::body::{Envelope, Healing, Upto};
+use crate::body::{Beginning, Envelope, Healing, Upto};
 use crate::config::OnMove;
 use crate::upstream::providers::Upstreams;
 use crate::upstream::vendor::Vendor;
 
 /// The most that is read of a refusal to learn why it was given.
-const LONGEST_REFUSAL: u64 = 64 * 1024;
+const LONGEST_REFUSAL: usize = 64 * 1024;
 
 /// Time to store a mark after the answer has begun.
 const NOTING: Duration = Duration::from_millis(100);
@@ -291,13 +290,17 @@ impl Refusal {
     async fn read(response: &mut Response<Body>) -> Option<Self> {
         let is_readable = is_refused(response.status())
             && !response.headers().contains_key(header::CONTENT_ENCODING)
-            && http_body::Body::size_hint(response.body()).lower() <= LONGEST_REFUSAL;
+            && http_body::Body::size_hint(response.body()).lower() <= LONGEST_REFUSAL as u64;
         let body = is_readable.then(|| mem::take(response.body_mut()))?;
-        let limit = usize::try_from(LONGEST_REFUSAL).unwrap_or_default();
-        // What breaks off, or is longer than any refusal, goes on as empty: its status tells.
-        let text =
-            Limited::new(body, limit).collect().await.map(http_body_util::Collected::to_bytes);
-        Some(Self(text.unwrap_or_default()))
+        match Beginning::of(body, LONGEST_REFUSAL).await {
+            Ok(Beginning::Whole(text)) => Some(Self(text)),
+            Ok(Beginning::Longer(body)) => {
+                *response.body_mut() = body;
+                None
+            }
+            // What breaks off goes on as empty: its status tells.
+            Err(_) => Some(Self(Bytes::new())),
+        }
     }
 
     fn is_of_what_is_unreadable(&self) -> bool {

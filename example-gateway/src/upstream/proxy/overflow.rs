@@ -6,11 +6,11 @@
 use affinity_layer::ext::LastingFailure;
 use axum::body::Body;
 use http::{HeaderMap, Response, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
 
+use crate::body::Beginning;
 use crate::error::ApiError;
 
-/// The most that is read of an error.
+/// The most that is read of an error. A longer one, such as a 422 that repeats the request, passes unread.
 const LONGEST_ERROR: usize = 64 * 1024;
 
 /// What shows in an error that the request is too long. Compared in lower case. They stand for OpenAI, vLLM,
@@ -35,7 +35,7 @@ const TOO_LONG: [&str; 11] = [
 ///
 /// # Errors
 ///
-/// When the error breaks off, or has no end.
+/// When the error breaks off.
 pub(super) async fn judged(response: Response<Body>) -> Result<(Response<Body>, bool), ApiError> {
     let (mut head, body) = response.into_parts();
     if head.status == StatusCode::PAYLOAD_TOO_LARGE {
@@ -47,12 +47,14 @@ pub(super) async fn judged(response: Response<Body>) -> Result<(Response<Body>, 
     if !is_judged || !can_be_read(&head.headers) {
         return Ok((Response::from_parts(head, body), false));
     }
-    let error = Limited::new(body, LONGEST_ERROR).collect().await;
-    let error = error.map_err(|_| {
+    let error = Beginning::of(body, LONGEST_ERROR).await.map_err(|_| {
         let text = "the provider of the model broke off its answer";
         ApiError::new(StatusCode::BAD_GATEWAY, "upstream_error", text)
     })?;
-    let error = error.to_bytes();
+    let error = match error {
+        Beginning::Whole(error) => error,
+        Beginning::Longer(body) => return Ok((Response::from_parts(head, body), false)),
+    };
     let text = String::from_utf8_lossy(&error).to_lowercase();
     let is_too_long = TOO_LONG.iter().any(|words| text.contains(words));
     if is_too_long {
@@ -70,6 +72,9 @@ fn can_be_read(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http_body_util::BodyExt;
+
     use super::*;
 
     async fn is_too_long(status: u16, text: &str) -> bool {
@@ -103,8 +108,22 @@ mod tests {
         for text in [
             r#"{"error":{"message":"max_tokens is too large: 50000. This model supports at most 16384 completion tokens"}}"#,
             r#"{"error":{"message":"messages: at least one message is required"}}"#,
+            &"context length ".repeat(LONGEST_ERROR / 10),
         ] {
             assert!(!is_too_long(400, text).await, "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_long_error_passes_whole_and_one_that_breaks_off_is_a_failure() {
+        let piece = || Ok(Bytes::from(vec![b'x'; 10_000]));
+        let passes = tokio_stream::iter((0..20).map(move |_| piece()));
+        let gone = || Err(std::io::Error::other("gone"));
+        let breaks = tokio_stream::iter((0..3).map(move |n| if n < 2 { piece() } else { gone() }));
+        let answer = |body| Response::builder().status(422).body(body).unwrap();
+        let (passed, is_too_long) = judged(answer(Body::from_stream(passes))).await.unwrap();
+        assert!(!is_too_long);
+        assert_eq!(passed.into_body().collect().await.unwrap().to_bytes().len(), 200_000);
+        assert!(judged(answer(Body::from_stream(breaks))).await.is_err());
     }
 }
