@@ -135,7 +135,6 @@ impl Lasting {
 
     /// The same for another configuration.
     fn under(&self, config: &Config) -> Self {
-        self.unnamed.forget();
         let memory_bytes = config.limits.body_memory();
         if memory_bytes == self.memory_bytes {
             return self.clone();
@@ -165,11 +164,10 @@ impl App {
     ///
     /// # Errors
     ///
-    /// When certificates are needed and cannot be read.
+    /// When certificates are needed and cannot be read, or the address of Redis is not understood; then
+    /// nothing has changed.
     pub(crate) fn renewed(&self, config: &Config) -> std::io::Result<Self> {
-        let renewed = Self::build(config, self.lasting.under(config))?;
-        renewed.lasting.sessions.reconfigure(config)?;
-        Ok(renewed)
+        Self::build(config, self.lasting.under(config))
     }
 
     fn build(config: &Config, lasting: Lasting) -> std::io::Result<Self> {
@@ -180,7 +178,9 @@ impl App {
         let mut endpoints = model_endpoints(&upstreams);
         endpoints.extend(session_endpoints(config, &common, &lasting, &router));
         endpoints.extend(health_endpoints(&lasting, router, &upstreams));
-        // Nothing fails from here on.
+        lasting.sessions.reconfigure(config)?;
+        // Nothing fails from here on, so what outlives a reload may change.
+        lasting.unnamed.forget();
         let steered = config.admin.as_ref().zip(lasting.turns.clone());
         let admin = steered.map(|(settings, (turns, live))| {
             turns.ledger().reconfigured(upstreams.clone());

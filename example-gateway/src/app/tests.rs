@@ -5,7 +5,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::Mode;
+use crate::config::{Mode, SessionCache};
 
 const TWO_PROTOCOLS: &str = "
 version: v0.4.0
@@ -109,4 +109,26 @@ async fn a_client_that_names_a_model_and_another_protocol_is_told() {
         assert_eq!(status, StatusCode::BAD_REQUEST, "{path} {model}: {answer}");
         assert!(answer.to_string().contains("speaks the protocol"), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn a_reload_that_fails_changes_nothing_that_outlives_it() {
+    let redis = "{type: redis, url: 'redis://127.0.0.1:1'}";
+    let text = format!("{TWO_PROTOCOLS}routing: {{session_cache: {redis}}}\n");
+    let config = Config::parse(&text, "test", &|_| None, Mode::Full).unwrap();
+    let app = App::new(&config).unwrap();
+    let unnamed = Request::post("/routing/v1/chat/completions")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(r#"{"messages": [{"role": "user", "content": "graph theory"}]}"#))
+        .unwrap();
+    app.front(&Listener::named("test")).answer(unnamed).await;
+    let known = app.lasting.unnamed.clients();
+    assert_eq!(known.len(), 1);
+    let mut other = config.clone();
+    let SessionCache::Redis(cache) = &mut other.routing.cache else { panic!("Redis") };
+    cache.url = "no address".into();
+    assert!(app.renewed(&other).is_err());
+    assert_eq!(app.lasting.unnamed.clients(), known);
+    assert!(app.renewed(&config).is_ok());
+    assert_eq!(app.lasting.unnamed.clients(), []);
 }
