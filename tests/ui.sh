@@ -23,6 +23,14 @@ echo "   driver installed in $((SECONDS - start)) s"
 
 serve provider provider
 export PROVIDER_URL="http://$address"
+
+# A provider that refuses.
+node "$folder/ui/refusing.mjs" >"$folder/refusing.log" &
+servers+=($!)
+until [[ -s $folder/refusing.log ]]; do kill -0 $!; sleep 0.1; done
+REFUSING_URL=$(<"$folder/refusing.log")
+export REFUSING_URL
+
 export ADMIN_TOKEN="of-the-page-7f3a"
 CHROMIUM=$(command -v chromium)
 export CHROMIUM

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { ADMIN, TOKEN, barriers, lanes, launch, line, open, state, text, tooWide, until } from "./browser.mjs";
-import { counted, drive, switches, told, turn } from "./sessions.mjs";
+import { counted, drive, refused, switches, told, turn } from "./sessions.mjs";
 
 const SESSIONS = 50;
 const number = new Intl.NumberFormat("en").format;
@@ -188,6 +188,46 @@ await check("the filter keeps the lanes that match", async () => {
   assert.equal(await page.locator("#lanes .lane:visible").count(), SESSIONS + 2);
 });
 
+const cooling = () => page.locator("#cooldowns li").evaluateAll((all) => all.map((item) => {
+  const [target, kind, cause, left] = [...item.children].map((part) => part.textContent);
+  return { target, kind, cause, left };
+}));
+const ofLimited = () => page.locator("#cooldowns li", { hasText: "<b>limited</b>" });
+
+await check("what cools down is listed, and its seconds are counted down", async () => {
+  assert.equal(await page.locator("#cooling").isVisible(), false);
+  let asked = 0;
+  page.on("request", (request) => { if (request.url().endsWith("/admin/v1/cooldowns")) asked += 1; });
+  const start = Date.now();
+  assert.equal(await refused("openai/unpaid", 401, 2), 502);
+  assert.equal(await refused("openai/<b>limited</b>", 429, 90), 429);
+  const unpaid = { target: `key of openai/unpaid at ${process.env.REFUSING_URL}`, kind: "credential" };
+  await until("rows", async () => (await cooling()).map(({ left, ...row }) => row), [
+    { ...unpaid, cause: "answered 401" },
+    { target: "openai/<b>limited</b>", kind: "model", cause: "answered 429" },
+  ]);
+  const seconds = async () => parseInt(await ofLimited().locator(".left").innerText(), 10);
+  const first = await seconds();
+  assert.ok(first > 70 && first <= 90, `${first} s`);
+  await until("a second less", async () => (await seconds()) < first, true);
+  const state = async () => (await cooling())[0].left;
+  await until("the end of its time", state, "due");
+  const trial = new AbortController();
+  const tried = refused("openai/unpaid", "never", 0, trial.signal).catch(() => undefined);
+  await until("the request that tries it", state, "tried");
+  trial.abort();
+  await tried;
+  await until("its end", state, "due");
+  assert.ok(asked <= 1 + (Date.now() - start) / 5000, `asked ${asked} times`);
+
+  await page.evaluate(() => Object.defineProperty(document, "hidden", { value: true, configurable: true }));
+  asked = 0;
+  await new Promise((resolve) => { setTimeout(resolve, 6500); });
+  assert.equal(asked, 0, "nobody looks");
+  await page.evaluate(() => delete document.hidden);
+  await until("a question", () => asked, 1);
+});
+
 await check("light, dark and phone: nobody is kept out, and nothing is too wide", async () => {
   const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   const light = await ground();
@@ -196,10 +236,48 @@ await check("light, dark and phone: nobody is kept out, and nothing is too wide"
   assert.notEqual(await ground(), light);
   assert.deepEqual(await barriers(page), [], "dark");
   await page.setViewportSize({ width: 375, height: 812 });
+  assert.equal((await cooling()).length, 2);
   assert.deepEqual(await tooWide(page), []);
   assert.deepEqual(await barriers(page), [], "phone");
   await page.setViewportSize({ width: 1280, height: 800 });
   assert.deepEqual(await tooWide(page), []);
+});
+
+await check("many targets with long names are cut short, and fit a phone", async () => {
+  const target = `https://${"a-long-name".repeat(20)}`;
+  const one = { kind: "credential", cause: "timeout", state: "cooling", seconds_left: 3599 };
+  const cooldowns = Array.from({ length: 30 }, (_, number) => ({ ...one, target: `${target}-${number}` }));
+  await page.route("**/admin/v1/cooldowns", (route) => route.fulfill({ json: { cooldowns } }));
+  await until("the rows", async () => (await cooling()).length, 20);
+  assert.equal(await text(page, "#cooling-more"), "and 10 more");
+  assert.match((await cooling())[0].left, /^59:\d\d min$/);
+  for (const width of [375, 700, 1000]) {
+    await page.setViewportSize({ width, height: 812 });
+    assert.deepEqual(await tooWide(page), [], `${width} px`);
+    const parts = page.locator("#cooldowns li > *");
+    const cut = await parts.evaluateAll((all) => all.filter((one) => one.scrollWidth > one.clientWidth + 1).length);
+    assert.equal(cut, 0, `parts that overlap at ${width} px`);
+  }
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await page.unroute("**/admin/v1/cooldowns");
+  await until("the rows", async () => (await cooling()).length, 2);
+});
+
+await check("what cools down is cleared with a second click, by keyboard too", async () => {
+  await page.getByRole("button", { name: "Clear model openai/<b>limited</b>" }).click();
+  assert.equal((await cooling()).length, 2, "one click is none");
+  assert.deepEqual(await barriers(page), [], "armed");
+  await page.getByRole("button", { name: "Really clear? model openai/<b>limited</b>" }).click();
+  await until("what is left", async () => (await cooling()).map(({ kind }) => kind), ["credential"]);
+  assert.match(await text(page, "#cleared"), /^Cleared/);
+  // The focus has gone to the neighbour.
+  await page.keyboard.press("Enter");
+  await page.keyboard.press("Enter");
+  await until("the list", () => page.locator("#cooling").isVisible(), false);
+  await until("the word of it", () => text(page, "#cleared"), "");
+  const headers = { authorization: `Bearer ${TOKEN}` };
+  const answer = await fetch(`${ADMIN}/admin/v1/cooldowns`, { headers });
+  assert.deepEqual(await answer.json(), { cooldowns: [] });
 });
 
 await check("logging out forgets the token and the sessions", async () => {

@@ -29,6 +29,16 @@ export async function turn(session, kind, control) {
   told.set(session, turns);
 }
 
+// A request to a model that answers with `status` and is to be left alone for `seconds`; or, if the status is
+// "never", one that waits until `signal` ends it.
+export async function refused(model, status, seconds, signal) {
+  const headers = { "content-type": "application/json" };
+  const body = JSON.stringify({ model, messages: [{ role: "user", content: `${status} ${seconds}` }] });
+  const response = await fetch(`${URL}/v1/chat/completions`, { method: "POST", headers, body, signal });
+  await response.arrayBuffer();
+  return response.status;
+}
+
 // `count` sessions at the same time, of 3 to 7 turns each. In every tenth the client asks for a new
 // decision with another kind of prompt, so that its model changes.
 export async function drive(count) {

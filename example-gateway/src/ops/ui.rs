@@ -13,11 +13,12 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
 /// Path, type and content of each file.
-const FILES: [(&str, &str, &str); 14] = [
+const FILES: [(&str, &str, &str); 16] = [
     ("/ui", HTML, include_str!("ui/index.html")),
     ("/ui/icon.svg", IMAGE, include_str!("ui/icon.svg")),
     ("/ui/page.css", CSS, include_str!("ui/page.css")),
     ("/ui/lanes.css", CSS, include_str!("ui/lanes.css")),
+    ("/ui/cooldowns.css", CSS, include_str!("ui/cooldowns.css")),
     ("/ui/page.js", SCRIPT, include_str!("ui/page.js")),
     ("/ui/feed.js", SCRIPT, include_str!("ui/feed.js")),
     ("/ui/lanes.js", SCRIPT, include_str!("ui/lanes.js")),
@@ -25,6 +26,7 @@ const FILES: [(&str, &str, &str); 14] = [
     ("/ui/cell.js", SCRIPT, include_str!("ui/cell.js")),
     ("/ui/figures.js", SCRIPT, include_str!("ui/figures.js")),
     ("/ui/steer.js", SCRIPT, include_str!("ui/steer.js")),
+    ("/ui/cooldowns.js", SCRIPT, include_str!("ui/cooldowns.js")),
     ("/ui/palette.js", SCRIPT, include_str!("ui/palette.js")),
     ("/ui/unnamed.js", SCRIPT, include_str!("ui/unnamed.js")),
     ("/ui/format.js", SCRIPT, include_str!("ui/format.js")),

@@ -1,6 +1,7 @@
 // Logging in, and what is shown when something happens.
 
 import { describe } from "./cell.js";
+import { Cooldowns } from "./cooldowns.js";
 import { follow } from "./feed.js";
 import { Figures } from "./figures.js";
 import { number, plural, short } from "./format.js";
@@ -21,6 +22,7 @@ const STATES = {
 
 const find = (id) => document.getElementById(id);
 const figures = new Figures();
+const cooldowns = new Cooldowns();
 const steer = new Steer();
 const lanes = new Lanes(find("lanes"), showDetails, (lane) => steer.open(sessionStorage.getItem(TOKEN), lane, models));
 let models = [];
@@ -44,6 +46,7 @@ function enter(token) {
 function leave(reason = "") {
   following.abort();
   steer.close();
+  cooldowns.reset();
   sessionStorage.removeItem(TOKEN);
   lanes.reset([], palette);
   find("view").hidden = true;
@@ -166,7 +169,11 @@ find("leave").addEventListener("click", () => { leave(); state("out"); });
 find("filter").addEventListener("input", ({ target }) => filter(target.value));
 document.addEventListener("scroll", () => find("details").hidden || lanes.follow(), { capture: true, passive: true });
 addEventListener("hashchange", () => { const token = tokenOfAddress(); if (token) enter(token); });
-setInterval(() => { if (totals) { lanes.tick(now()); count(); } }, 1000);
+setInterval(() => {
+  if (totals) { lanes.tick(now()); count(); }
+  cooldowns.tick();
+  if (find("state").dataset.state === "live") cooldowns.ask(sessionStorage.getItem(TOKEN));
+}, 1000);
 
 const token = tokenOfAddress() ?? sessionStorage.getItem(TOKEN);
 if (token) enter(token);
