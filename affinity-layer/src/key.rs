@@ -23,7 +23,7 @@
 //! 5. **Nothing is copied on the way of a hit.** Parts share the bytes of the request's headers; a key
 //!    that is kept for longer is given bytes of its own.
 //!
-//! `{` and `}` are encoded for Redis Cluster, which takes what stands between them for the part of a key
+//! `{` and `}` are encoded for Redis Cluster, which takes the text between them for the part of a key
 //! that chooses the node: a client could otherwise send all of its sessions to one of them.
 //!
 //! # Where a key is found
@@ -161,7 +161,7 @@ impl AffinityKey {
         Some(Self { kind: IdKind::Response, scope: None, session, lane: None })
     }
 
-    /// The key under which it is stored who holds the object `id`; `None` for an id that cannot be a key. The
+    /// The key of the note that says who holds the object `id`; `None` for an id that cannot be a key. The
     /// id is a provider's, too.
     pub(crate) fn of_held(id: &str) -> Option<Self> {
         Some(Self::of_response(id)?.of_kind(IdKind::Held))

@@ -1,4 +1,4 @@
-//! What is shared: the table behind its lock, and who is told of its changes.
+//! The shared part: the table behind its lock, and the observer of its changes.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use crate::{AffinityKey, ModelName, telemetry};
 /// The targets of a model.
 type Targets = dyn Fn(TargetKind, &ModelName, &Parts) -> Option<Target> + Send + Sync;
 
-/// Who is told of changes.
+/// The observer of changes.
 type Observer = dyn Fn(&CooldownChange) + Send + Sync;
 
 /// What was learned of the targets that models are served by. Clones share it.
@@ -135,8 +135,8 @@ impl Cooldowns {
         Self { targets: Arc::new(targets), ..self }
     }
 
-    /// Who is told of each change, instead of the log. Set it before the first clone is made. It is called
-    /// on the way of a request and must not wait.
+    /// Sets what is called with each change, instead of writing to the log. Set it before the first clone is
+    /// made. It is called on the way of a request and must not wait.
     #[must_use]
     pub fn on_change<F: Fn(&CooldownChange) + Send + Sync + 'static>(self, observer: F) -> Self {
         Self { observer: Some(Arc::new(observer)), ..self }

@@ -257,7 +257,7 @@ impl Reading {
         }
     }
 
-    /// A message of somebody else than the model. Nothing left of it is no message.
+    /// A message that is not the model's. One of which nothing is left does not count.
     fn message(&mut self, say: impl FnOnce(&mut Printer) -> bool) {
         let mut printer = self.key.printer(Domain::Opening);
         if !say(&mut printer) {
