@@ -64,7 +64,7 @@ impl Refuse {
 
     /// Answers in a task of its own: one that may ask after our health as `server` does, any other without
     /// waiting for its request. When all are busy, the one that came first goes: those who come to keep
-    /// others out must not keep out who asks after our health, which takes no time.
+    /// others out must not keep out health checks, which take no time.
     pub(super) fn connection(&self, stream: TcpStream, server: &Arc<Server>) {
         let (refuse, server) = (self.clone(), server.clone());
         let mut place = Box::pin(self.places.clone().acquire_owned());

@@ -22,7 +22,7 @@ pub struct Inherited(Vec<StdListener>);
 pub(super) struct Socket {
     pub(super) listener: TcpListener,
     /// Whether another process accepts its connections when this one does not: it shares the address, or
-    /// somebody else keeps the socket.
+    /// another process keeps the socket.
     pub(super) is_shared: bool,
 }
 

@@ -169,7 +169,7 @@ async fn a_client_that_does_not_shake_hands_holds_a_place_and_is_cut_off() {
     let setup = Setup::new(&upstream.url()).listener(&pair.line()).line(limits);
     let gateway = setup.start().await;
     let mut silent = TcpStream::connect(gateway.address()).await.unwrap();
-    // Its place is taken, and who asks after the health is answered all the same.
+    // Its place is taken, and a health check is answered all the same.
     let refused = ask(pair.connect(gateway.address(), "http/1.1").await, turn()).await;
     assert_eq!(refused.status(), 503);
     for offers in ["http/1.1", "h2"] {

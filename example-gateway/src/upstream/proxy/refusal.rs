@@ -7,9 +7,8 @@ use affinity_layer::ext::{LastingFailure, Replaced};
 use axum::body::Body;
 use http::response::Parts;
 use http::{Response, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
 
-use crate::body::Envelope;
+use crate::body::{Beginning, Envelope};
 use crate::error::ApiError;
 
 /// The most that is read of an error to learn why it was given.
@@ -54,15 +53,17 @@ pub(super) async fn of_credential(response: Response<Body>) -> Result<Response<B
     }
 }
 
-/// A 403 speaks of the content where its error names a policy, else of our credential. One that cannot
-/// be read is the client's to judge.
+/// A 403 speaks of the content where its error names a policy, else of our credential. One that is
+/// compressed or too long to be read is the client's to judge.
 async fn forbidden(response: Response<Body>) -> Result<Response<Body>, ApiError> {
     if response.headers().contains_key(header::CONTENT_ENCODING) {
         return Ok(response);
     }
     let (head, body) = response.into_parts();
-    let error = Limited::new(body, LONGEST_ERROR).collect().await;
-    let error = error.map_err(|_| refused(&head))?.to_bytes();
+    let error = match Beginning::of(body, LONGEST_ERROR).await.map_err(|_| refused(&head))? {
+        Beginning::Whole(error) => error,
+        Beginning::Longer(body) => return Ok(Response::from_parts(head, body)),
+    };
     let text = String::from_utf8_lossy(&error).to_lowercase();
     if !POLICY.iter().any(|word| text.contains(word)) {
         return Err(refused(&head));
@@ -74,4 +75,28 @@ async fn forbidden(response: Response<Body>) -> Result<Response<Body>, ApiError>
 fn refused(head: &Parts) -> ApiError {
     let text = "the provider of the model refused the gateway's credential";
     ApiError::new(StatusCode::BAD_GATEWAY, "provider_refused", text).in_place_of(Replaced::of(head))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_403_is_ours_unless_it_names_a_policy_or_is_too_long_to_be_judged() {
+        for (error, is_ours) in [
+            ("{\"error\":{\"message\":\"no access\"}}".to_owned(), true),
+            ("x".repeat(LONGEST_ERROR), true),
+            ("x".repeat(LONGEST_ERROR + 1), false),
+            ("{\"error\":{\"code\":\"content_filter\"}}".to_owned(), false),
+        ] {
+            let mut response = Response::new(Body::from(error.clone()));
+            *response.status_mut() = StatusCode::FORBIDDEN;
+            let judged = of_credential(response).await;
+            assert_eq!(judged.is_err(), is_ours, "{} bytes", error.len());
+            if let Ok(response) = judged {
+                let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+                assert!(body == error.as_bytes(), "the error passes whole");
+            }
+        }
+    }
 }
