@@ -219,6 +219,8 @@ pub(super) struct Tokens {
     cached: Option<u64>,
     cache_read: Option<u64>,
     cache_creation: Option<u64>,
+    cache_creation_1h: Option<u64>,
+    cache_write: Option<u64>,
     output: Option<u64>,
 }
 
@@ -237,8 +239,12 @@ impl Tokens {
             [Step::PromptTokensDetails | Step::InputTokensDetails, Step::CachedTokens] => {
                 &mut self.cached
             }
+            [Step::PromptTokensDetails | Step::InputTokensDetails, Step::CacheWriteTokens] => {
+                &mut self.cache_write
+            }
             [Step::CacheReadInputTokens] => &mut self.cache_read,
             [Step::CacheCreationInputTokens] => &mut self.cache_creation,
+            [Step::CacheCreation, Step::Ephemeral1hInputTokens] => &mut self.cache_creation_1h,
             // `message_start` counts output before there is any.
             [Step::CompletionTokens | Step::OutputTokens] if !begins => &mut self.output,
             _ => return,
@@ -254,8 +260,13 @@ impl Tokens {
         // A translated answer of Messages holds the names of both protocols, and its prompt is
         // already the sum.
         let prompt_tokens = self.prompt.or(input);
-        let cached_tokens = prompt_tokens.and(self.cached.or(self.cache_read));
-        Usage { prompt_tokens, cached_tokens, output_tokens: self.output }
+        Usage {
+            prompt_tokens,
+            cached_tokens: prompt_tokens.and(self.cached.or(self.cache_read)),
+            written_tokens: prompt_tokens.and(self.cache_write.or(self.cache_creation)),
+            written_1h_tokens: prompt_tokens.and(self.cache_creation_1h),
+            output_tokens: self.output,
+        }
     }
 }
 

@@ -79,6 +79,9 @@ pub(super) enum Step {
     CachedTokens,
     CacheReadInputTokens,
     CacheCreationInputTokens,
+    CacheWriteTokens,
+    CacheCreation,
+    Ephemeral1hInputTokens,
     /// Any other name, and an object before its first name.
     Other,
     /// An element of an array.
@@ -196,6 +199,9 @@ impl Step {
             "cached_tokens" => Self::CachedTokens,
             "cache_read_input_tokens" => Self::CacheReadInputTokens,
             "cache_creation_input_tokens" => Self::CacheCreationInputTokens,
+            "cache_write_tokens" => Self::CacheWriteTokens,
+            "cache_creation" => Self::CacheCreation,
+            "ephemeral_1h_input_tokens" => Self::Ephemeral1hInputTokens,
             _ => Self::Other,
         }
     }

@@ -24,6 +24,7 @@ use crate::key::AnswerNotes;
 /// | the answer is over | `[DONE]` | `message_stop` | `response.completed`, `.incomplete`, `.failed` |
 /// | prompt | `prompt_tokens` | `input_tokens` + `cache_read_input_tokens` + `cache_creation_input_tokens` | `input_tokens` |
 /// | cached | `prompt_tokens_details.cached_tokens` | `cache_read_input_tokens` | `input_tokens_details.cached_tokens` |
+/// | written | `prompt_tokens_details.cache_write_tokens` | `cache_creation_input_tokens`, of which for an hour `cache_creation.ephemeral_1h_input_tokens` | `input_tokens_details.cache_write_tokens` |
 /// | output | `completion_tokens` | `output_tokens` | `output_tokens` |
 ///
 /// - A call keeps the task going whatever the reason to stop, and wherever the call appears: for a

@@ -2,8 +2,9 @@
 
 /// Tokens of one answer; `None` for what the answer does not report.
 ///
-/// The protocols count differently: Messages leaves cached tokens out of its input, the others include
-/// them. Here the prompt always includes them, so that answers of any protocol can be added up. An
+/// The protocols count differently: Messages leaves out of its input what was read from the cache or written
+/// to it, the others include both. Here the prompt always includes them, so that answers of any protocol can
+/// be added up. An
 /// absent count is `None` and not 0: a stream of Chat Completions that was not asked for its usage has
 /// cost something all the same, and a sum of zeros would hide that.
 ///
@@ -25,6 +26,12 @@ pub struct Usage {
     pub prompt_tokens: Option<u64>,
     /// Those of the prompt that the provider had in its cache. `None` whenever `prompt_tokens` is.
     pub cached_tokens: Option<u64>,
+    /// Those of the prompt that the provider has written to its cache, which some charge more for than
+    /// for others. `None` whenever `prompt_tokens` is.
+    pub written_tokens: Option<u64>,
+    /// Those of `written_tokens` that are kept for an hour instead of five minutes. Only Messages reports
+    /// them. `None` whenever `prompt_tokens` is.
+    pub written_1h_tokens: Option<u64>,
     /// Tokens of the answer, as the provider counts them: with those of its reasoning.
     pub output_tokens: Option<u64>,
 }

@@ -29,7 +29,10 @@ fn object(
 }
 
 fn usage() -> impl Strategy<Value = Value> {
-    let details = object(&["cached_tokens", "reasoning_tokens"], number());
+    let details = object(
+        &["cached_tokens", "cache_write_tokens", "ephemeral_1h_input_tokens", "reasoning_tokens"],
+        number(),
+    );
     let counts = &[
         "prompt_tokens",
         "completion_tokens",
@@ -39,6 +42,7 @@ fn usage() -> impl Strategy<Value = Value> {
         "cache_creation_input_tokens",
         "prompt_tokens_details",
         "input_tokens_details",
+        "cache_creation",
     ];
     let usage = object(counts, prop_oneof![3 => number(), 1 => details]);
     prop_oneof![8 => usage, 1 => Just(Value::Null), 1 => number()]
@@ -77,14 +81,20 @@ fn expected(documents: &[Value]) -> Usage {
     let prompt = largest(true, &["prompt_tokens"]);
     let read = largest(true, &["cache_read_input_tokens"]);
     let creation = largest(true, &["cache_creation_input_tokens"]);
-    let details = ["prompt_tokens_details/cached_tokens", "input_tokens_details/cached_tokens"];
-    let cached = largest(true, &details).or(read);
+    let cached = ["prompt_tokens_details/cached_tokens", "input_tokens_details/cached_tokens"];
+    let cached = largest(true, &cached).or(read);
+    let written =
+        ["prompt_tokens_details/cache_write_tokens", "input_tokens_details/cache_write_tokens"];
+    let written = largest(true, &written).or(creation);
+    let hour = largest(true, &["cache_creation/ephemeral_1h_input_tokens"]);
     let input = largest(true, &["input_tokens"])
         .map(|input| input.saturating_add(read.unwrap_or(0)).saturating_add(creation.unwrap_or(0)));
     let prompt_tokens = prompt.or(input);
     Usage {
         prompt_tokens,
         cached_tokens: cached.filter(|_| prompt_tokens.is_some()),
+        written_tokens: written.filter(|_| prompt_tokens.is_some()),
+        written_1h_tokens: hour.filter(|_| prompt_tokens.is_some()),
         output_tokens: largest(false, &["completion_tokens", "output_tokens"]),
     }
 }
@@ -146,6 +156,8 @@ fn known_and_unknown_counts_occur() {
     for is_known in [
         |usage: &Usage| usage.prompt_tokens.is_some(),
         |usage: &Usage| usage.cached_tokens.is_some(),
+        |usage: &Usage| usage.written_tokens.is_some(),
+        |usage: &Usage| usage.written_1h_tokens.is_some(),
         |usage: &Usage| usage.output_tokens.is_some(),
     ] {
         let known = told.iter().filter(|usage| is_known(usage)).count();
