@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod lab;
 mod ops;
 mod paths;
+pub mod prices;
 mod protocol;
 mod stack;
 mod telemetry;

@@ -285,6 +285,17 @@ impl<'a> At<'a> {
         number
     }
 
+    /// A number as decimal text, as it is written; also one that comes from a variable.
+    pub(super) fn decimal(&self) -> Option<String> {
+        match &self.node.value {
+            Value::Integer(number) => Some(number.to_string()),
+            // The shortest decimal that means this number, so that 0.1 stays 0.1.
+            Value::Float(number) => Some(number.to_string()),
+            Value::Text(text) if text.contains('$') => self.text(),
+            _ => None,
+        }
+    }
+
     /// The flag under `key` of a mapping; `default` where there is none.
     pub(super) fn flag_or(&self, key: &'static str, default: bool) -> bool {
         self.get(key).and_then(|flag| flag.flag()).unwrap_or(default)

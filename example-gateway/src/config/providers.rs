@@ -1,13 +1,17 @@
 //! Who serves the models.
 
+use std::time::Duration;
+
 use affinity_layer::ModelName;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::abilities::{self, Inputs, Protocols};
 use super::at::At;
+use super::prices::{self, known_model};
 use super::url;
 use super::vendors::Vendor;
+use crate::prices::Price;
 use crate::protocol::Protocol;
 
 /// One model, or all models of a provider, and how to reach it.
@@ -39,6 +43,10 @@ pub struct Provider {
     pub input: Inputs,
     /// How many tokens a request may have; unknown without it.
     pub context_window: Option<u64>,
+    /// What the file says that tokens cost; see [`price_of`](Self::price_of).
+    pub(super) price: Option<Price>,
+    /// What the file says of the provider's cache; see [`cache_ttl_of`](Self::cache_ttl_of).
+    pub(super) cache_ttl: Option<Duration>,
 }
 
 impl Provider {
@@ -70,6 +78,21 @@ impl Provider {
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
         self.id() == "*"
+    }
+
+    /// What tokens of `model`, which this entry serves, cost: as the file says, else as the table of
+    /// well-known models does. `None` is unknown.
+    #[must_use]
+    pub fn price_of(&self, model: &ModelName) -> Option<&Price> {
+        let known = || known_model(model.as_str()).map(|known| &known.price);
+        self.price.as_ref().or_else(known)
+    }
+
+    /// How long the provider keeps the beginning of a prompt of `model` in its cache after its last use; as
+    /// with [`price_of`](Self::price_of).
+    #[must_use]
+    pub fn cache_ttl_of(&self, model: &ModelName) -> Option<Duration> {
+        self.cache_ttl.or_else(|| known_model(model.as_str()).and_then(|known| known.cache_ttl))
     }
 
     /// Whether the provider takes requests of `protocol`.
@@ -196,6 +219,8 @@ fn read_one(at: &At<'_>) -> Option<Provider> {
         context_window: at
             .get("context_window")
             .and_then(|tokens| tokens.integer(1..=1_000_000_000, " of tokens")),
+        price: prices::price(at),
+        cache_ttl: prices::cache_ttl(at),
         model: model?,
     };
     if provider.default && provider.is_wildcard() {

@@ -9,6 +9,7 @@ mod limits;
 mod older;
 mod parts;
 mod policies;
+mod prices;
 mod protocols;
 mod random;
 mod secrets;

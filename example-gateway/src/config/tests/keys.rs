@@ -45,6 +45,20 @@ model_providers:
     protocols: [chat]
     input: [text]
     context_window: 200000
+    cache_ttl_seconds: 300
+    price:
+      input: 2
+      cached_input: 0.1
+      cache_write: 2.5
+      cache_write_1h: 4
+      output: 10
+      above:
+        - prompt_tokens: 272000
+          input: 4
+          cached_input: 0.2
+          cache_write: 5
+          cache_write_1h: 8
+          output: 15
     routing_preferences:
       - name: older
         description: d
