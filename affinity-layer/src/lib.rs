@@ -136,6 +136,9 @@
 //!
 //! # Beside the layer
 //!
+//! An [`Affinity`] decides for programs without HTTP, such as queue workers and gRPC streams; a layer can
+//! [share](AffinityLayer::over) it.
+//!
 //! An [`AnswerObserver`](answer::AnswerObserver) learns what each answer costs, so that you can
 //! measure what a pin saves.
 //!
@@ -157,6 +160,7 @@ pub mod answer;
 mod coalesce;
 mod conversations;
 pub mod cooldown;
+pub mod decide;
 mod error;
 pub mod ext;
 #[cfg(feature = "axum")]
@@ -164,6 +168,7 @@ mod extractor;
 pub mod failover;
 pub mod first_event;
 pub mod headers;
+mod in_use;
 pub mod key;
 pub mod name;
 mod outcome;
@@ -177,6 +182,7 @@ mod telemetry;
 
 pub use affinity::AffinityLayer;
 pub use answer::AnswerLayer;
+pub use decide::{Affinity, Decision, TargetName, Turn, Undecided};
 pub use error::{StoreError, StoreErrorKind};
 pub use failover::FailoverLayer;
 #[cfg(feature = "fingerprint")]

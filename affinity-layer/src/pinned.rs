@@ -17,7 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::cooldown::Question;
 use crate::outcome::{Outcome, Stamp};
@@ -253,9 +253,45 @@ impl PinnedModel {
 }
 
 impl PinnedModel {
-    /// Undoes what this request did to the pin, for no model has served it: the session has again what it
-    /// had before, else it is released.
-    pub(crate) async fn withdraw(&self) -> Result<bool, StoreError> {
+    /// Moves the session to the model of `serving`, which has served this request, and returns what is to be
+    /// reported. A move that is lost or fails takes nothing from the client: the answer is there, and only
+    /// what is said of the session differs.
+    pub(crate) async fn moved_to(&self, serving: Self, foreign: Option<StateMark>) -> Self {
+        let moved = self.repin_with(serving.model().clone(), foreign);
+        match timeout(self.store_limit(), moved).await {
+            Ok(Ok(Some(moved))) if moved.model() == serving.model() => moved,
+            // Another request has moved the session elsewhere; this answer is by our candidate.
+            Ok(Ok(Some(_))) => Self { outcome: Outcome::Repinned, ..serving },
+            // There is no pin to move.
+            Ok(Ok(None)) => serving,
+            // Whether the session has moved is unknown.
+            Ok(Err(_)) | Err(_) => Self { outcome: Outcome::StoreUnavailable, ..serving },
+        }
+    }
+
+    /// Withdraws a pin that this request has made or moved, for no model has served it.
+    pub(crate) async fn undo(&self) {
+        if self.has_made_pin()
+            && let Ok(Err(error)) = timeout(self.store_limit(), self.withdraw()).await
+        {
+            tracing::debug!(%error, "a pin that never served could not be withdrawn");
+        }
+    }
+
+    /// Whether this request has made or moved the pin.
+    pub(crate) fn has_made_pin(&self) -> bool {
+        matches!(self.outcome, Outcome::Claimed | Outcome::Refreshed | Outcome::Repinned)
+    }
+
+    /// The longest wait for the store when a session moves or its pin is released: twice the budget, so
+    /// that a store whose calls end within the budget can still decide the move.
+    fn store_limit(&self) -> Duration {
+        self.store_budget.saturating_mul(2)
+    }
+
+    /// Undoes what this request did to the pin: the session has again what it had before, else it is
+    /// released.
+    async fn withdraw(&self) -> Result<bool, StoreError> {
         let (Some(stood), Some(key), Some(epoch)) = (&self.stood, &self.key, self.epoch) else {
             return self.release().await;
         };

@@ -86,8 +86,10 @@ impl RouteDecision {
     }
 }
 
-/// A name for the bound on routers: any cloneable tower service from [`RouteRequest`] to
-/// [`RouteDecision`], be it a `service_fn` or a stack of layers around a client.
+/// A name for the bound on routers: any cloneable tower service from a question to a
+/// [`RouteDecision`], be it a `service_fn` or a stack of layers around a client. The question of an
+/// [`AffinityLayer`](crate::AffinityLayer) is a [`RouteRequest`]; an [`Affinity`](crate::Affinity) takes one of
+/// any type.
 ///
 /// It is implemented for every such service; there is nothing to write. Limits on time, retries
 /// and concurrency belong into tower layers around it, and a boxed stack is a
@@ -119,8 +121,8 @@ impl RouteDecision {
 ///     BoxCloneSyncService::new(router);
 /// let affinity = AffinityLayer::new(MemoryStore::default(), router);
 /// ```
-pub trait RouterService:
-    Service<RouteRequest, Response = RouteDecision, Error: Into<BoxError>, Future: Send>
+pub trait RouterService<Q = RouteRequest>:
+    Service<Q, Response = RouteDecision, Error: Into<BoxError>, Future: Send>
     + Clone
     + Send
     + Sync
@@ -128,8 +130,8 @@ pub trait RouterService:
 {
 }
 
-impl<T> RouterService for T where
-    T: Service<RouteRequest, Response = RouteDecision, Error: Into<BoxError>, Future: Send>
+impl<T, Q> RouterService<Q> for T where
+    T: Service<Q, Response = RouteDecision, Error: Into<BoxError>, Future: Send>
         + Clone
         + Send
         + Sync

@@ -18,13 +18,13 @@ use std::time::Duration;
 use http::Response;
 use tokio::time::{Instant, sleep_until};
 
-use super::budget::Budget;
 use super::future::apply;
 use crate::PinnedModel;
 use crate::answer::ReleasedAtEnd;
+use crate::decide::Budget;
 use crate::outcome::Stamp;
 
-/// What `Protocol::decide` knows and only the response can use.
+/// What `Arrival::decide` knows and only the response can use.
 pub(super) struct Epilogue {
     /// The headers of the response.
     pub(super) stamp: Stamp,

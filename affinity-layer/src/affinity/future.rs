@@ -21,7 +21,7 @@ use crate::outcome::Stamp;
 type Boxed<B, E> = Pin<Box<dyn Future<Output = Result<Response<B>, E>> + Send>>;
 
 pin_project! {
-    /// Response future of [`Affinity`](super::Affinity).
+    /// Response future of [`AffinityService`](super::AffinityService).
     ///
     /// For a request whose pin was at hand it is the inner service's, and nothing is allocated for it.
     /// Any other is boxed. Dropping it at any time leaves nothing behind: a request that was deciding for
@@ -37,7 +37,7 @@ pin_project! {
     enum Kind<F, B, E> {
         /// The model is known, or none is needed: nothing but the inner service is awaited.
         Direct { #[pin] inner: F, stamp: Stamp, span: Span },
-        /// Something has to be awaited before the inner service: `Protocol::decide` and what follows.
+        /// Something has to be awaited before the inner service: `Arrival::decide` and what follows.
         Boxed { inner: Boxed<B, E> },
         /// The layer answers itself. `None` once it has answered.
         Refused { response: Option<Response<B>> },

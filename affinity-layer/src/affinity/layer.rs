@@ -15,18 +15,18 @@ use http::HeaderName;
 use http::request::Parts;
 use tower_layer::Layer;
 
-use super::flights::SharedFlights;
-use super::service::Affinity;
-use super::settings::{Escalation, Settings};
+use super::service::AffinityService;
+use super::settings::Settings;
 use super::shared::Shared;
+use super::shared_flights::SharedFlights;
 use crate::cooldown::Cooldowns;
-use crate::store::SharedStore;
+use crate::decide::{Escalation, Rules};
 use crate::{
-    AffinityKey, AffinityStore, BodyId, Expiry, ModelName, RouterService, Selection,
+    Affinity, AffinityKey, AffinityStore, BodyId, Expiry, ModelName, RouterService, Selection,
     agents::SubAgents, rejection::OpenAiErrors,
 };
 
-/// Layer that applies the [`Affinity`] middleware. All settings live here.
+/// Layer that applies the [`AffinityService`] middleware. All settings live here.
 ///
 /// Services made from one layer, or from clones of it, share the store and the coalescing of
 /// concurrent first requests. See the [crate docs](crate) for an example. Make one layer and clone it
@@ -76,15 +76,18 @@ impl<St: AffinityStore, R: RouterService> AffinityLayer<St, R> {
     /// The store belongs to the layer from here on. To look at its pins from elsewhere, keep a clone of a
     /// store that is cheap to clone, such as [`SharedStore`].
     pub fn new(store: St, router: R) -> Self {
-        let store = Arc::new(store);
+        Self::over(&Affinity::new(store, router))
+    }
+
+    /// A layer that decides by `affinity`, with its store, router and rules. Both share the decisions under
+    /// way, so a session that requests and jobs use has one model.
+    ///
+    /// A rule that is set on the layer afterwards is the layer's alone.
+    pub fn over(affinity: &Affinity<St, R>) -> Self {
         let shared = Shared {
-            any_store: SharedStore::from_arc(store.clone()),
-            store,
-            router,
+            decider: affinity.decider.clone(),
             settings: Settings::default(),
-            flights: Default::default(),
             conversations: Default::default(),
-            health: Default::default(),
         };
         Self { shared: Arc::new(shared), reject: OpenAiErrors::default() }
     }
@@ -99,6 +102,12 @@ where
     /// never sees a setting change under a request.
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut Arc::make_mut(&mut self.shared).settings);
+        self
+    }
+
+    /// Changes one rule, in the same way.
+    fn rule(mut self, change: impl FnOnce(&mut Rules)) -> Self {
+        change(&mut Arc::make_mut(&mut Arc::make_mut(&mut self.shared).decider).rules);
         self
     }
 
@@ -177,7 +186,7 @@ where
     /// A request that names the session is a use, and with an [`AnswerLayer`](crate::AnswerLayer) it lasts
     /// until the answer has ended. A [`Probe`](crate::ext::Probe) is none.
     pub fn expiry(self, expiry: Expiry) -> Self {
-        self.set(|settings| settings.expiry = expiry)
+        self.rule(|rules| rules.expiry = expiry)
     }
 
     /// A pin ends this long after the claim: short for [`Expiry::fixed`].
@@ -199,7 +208,7 @@ where
     /// ones are refused with 503 `overloaded` and `retry-after: 1`. Routing them alone could give the
     /// session a second model. A session that has a pin is not limited. Default: 2,048, at least 1.
     pub fn max_waiters(self, most: usize) -> Self {
-        self.set(|settings| settings.waiters = most.max(1))
+        self.rule(|rules| rules.waiters = most.max(1))
     }
 
     /// Shares the decisions under way with other layers: with the one whose place this takes when an
@@ -207,7 +216,7 @@ where
     /// not routed twice. Default: the layer and its clones share theirs, and no other does.
     pub fn flights(mut self, flights: &SharedFlights) -> Self {
         let shared = Arc::make_mut(&mut self.shared);
-        shared.flights = flights.flights.clone();
+        Arc::make_mut(&mut shared.decider).flights = flights.flights.clone();
         shared.conversations = flights.conversations.clone();
         self
     }
@@ -219,14 +228,14 @@ where
     /// The time of the router and of the inner service is not charged. A budget of zero begins no call
     /// at all: only pins that are [at hand](AffinityStore::peek) are then used, and none is made.
     pub fn store_budget(self, budget: Duration) -> Self {
-        self.set(|settings| settings.store_budget = budget)
+        self.rule(|rules| rules.store_budget = budget)
     }
 
     /// Whether a request that names a session is refused with 503 `store_unavailable` when the store
     /// fails, instead of being served unpinned. For sessions that must not change their model at any
     /// price; everyone else is better served by an answer than by a refusal. Default: no.
     pub fn require_store(self, require: bool) -> Self {
-        self.set(|settings| settings.require_store = require)
+        self.rule(|rules| rules.require_store = require)
     }
 
     /// Whether a request that names no session is routed. When not, it passes untouched and
@@ -242,7 +251,7 @@ where
     /// none; a request for which nothing names a model then reaches the inner service without a
     /// [`PinnedModel`](crate::PinnedModel).
     pub fn default_model(self, model: ModelName) -> Self {
-        self.set(|settings| settings.default_model = Some(model))
+        self.rule(|rules| rules.default_model = Some(model))
     }
 
     /// Which models can be served. A router's candidates beyond them are passed over, and a pin of
@@ -256,7 +265,7 @@ where
     where
         F: Fn(&ModelName) -> bool + Send + Sync + 'static,
     {
-        self.set(|settings| settings.accepts = Some(Arc::new(accepts)))
+        self.rule(|rules| rules.accepts = Some(Arc::new(accepts)))
     }
 
     /// Prefers candidates that do not [cool down](crate::cooldown) for new sessions, and repeats the last
@@ -346,14 +355,14 @@ where
     /// requests of one such turn share one decision. A router that fails leaves model and number as they
     /// are. A request with `x-plano-affinity: final` uses the pin as it is.
     pub fn warm_up(self, turns: u8) -> Self {
-        self.set(|settings| settings.warm_up = turns)
+        self.rule(|rules| rules.warm_up = turns)
     }
 
     /// Models from the weakest to the strongest: a session that has a pin moves by a new decision
     /// only to a stronger model, else it keeps its own. A model that is not listed counts as weaker
     /// than those that are. Failover may still go anywhere. Default: every move is allowed.
     pub fn escalation(self, models: impl IntoIterator<Item = ModelName>) -> Self {
-        self.set(|settings| settings.escalation = Escalation::new(models))
+        self.rule(|rules| rules.escalation = Escalation::new(models))
     }
 
     /// Whether responses carry the epoch of the pin behind them, as `x-plano-epoch`. For tests of
@@ -380,15 +389,16 @@ impl<St, R, Rej: Clone> Clone for AffinityLayer<St, R, Rej> {
 impl<St, R, Rej> fmt::Debug for AffinityLayer<St, R, Rej> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AffinityLayer")
+            .field("rules", &self.shared.decider.rules)
             .field("settings", &self.shared.settings)
             .finish_non_exhaustive()
     }
 }
 
 impl<S, St, R, Rej: Clone> Layer<S> for AffinityLayer<St, R, Rej> {
-    type Service = Affinity<S, St, R, Rej>;
+    type Service = AffinityService<S, St, R, Rej>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Affinity::new(inner, self.shared.clone(), self.reject.clone())
+        AffinityService::new(inner, self.shared.clone(), self.reject.clone())
     }
 }

@@ -76,22 +76,20 @@
 //!   one store agree on pins, but each asks its router, unless they have [`SharedFlights`].
 //! - A hit is as fast as the store's `peek`; a store without one answers each request in its own time.
 
-mod budget;
+mod arrival;
 mod epilogue;
-mod flights;
 mod future;
-mod health;
+mod http_ask;
 mod layer;
 mod payload;
-mod protocol;
 mod recognise;
 mod service;
 mod settings;
 mod shared;
-mod verdict;
+mod shared_flights;
 
-pub use flights::SharedFlights;
 pub use future::ResponseFuture;
 pub use layer::AffinityLayer;
 pub use payload::ReadBody;
-pub use service::Affinity;
+pub use service::AffinityService;
+pub use shared_flights::SharedFlights;

@@ -121,6 +121,11 @@ impl<B: ReadBody> Payload<B> {
         Ok(self.bytes.insert(bytes).clone())
     }
 
+    /// The bytes, none before they were read.
+    pub(super) fn bytes(&self) -> Bytes {
+        self.bytes.clone().unwrap_or_default()
+    }
+
     /// The body for the inner service: untouched unless it was read.
     pub(super) fn into_body(self) -> B {
         self.body

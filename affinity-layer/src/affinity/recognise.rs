@@ -10,11 +10,11 @@
 //! Nothing is written here. What the request leaves for the next one is written when its answer has ended,
 //! by the [`Continuation`] that goes down with it.
 
-use super::budget::Budget;
 use super::shared::Shared;
 use crate::answer::{Continuation, Link, ServedRequest};
+use crate::decide::Budget;
 use crate::key::{Print, Transcript};
-use crate::{AffinityKey, AffinityStore, Rejection, RouterService};
+use crate::{AffinityKey, AffinityStore, Rejection};
 
 /// The session of a request, and what goes down with it. `fresh` is the session that it has if nothing
 /// leads to one; scope and lane are taken from it.
@@ -22,7 +22,7 @@ use crate::{AffinityKey, AffinityStore, Rejection, RouterService};
 /// # Errors
 ///
 /// [`Rejection::StoreUnavailable`] for a store that fails, if the layer requires it.
-pub(super) async fn recognised<St: AffinityStore, R: RouterService>(
+pub(super) async fn recognised<St: AffinityStore, R: Send + Sync>(
     shared: &Shared<St, R>,
     transcript: Transcript,
     fresh: AffinityKey,
@@ -40,7 +40,7 @@ pub(super) async fn recognised<St: AffinityStore, R: RouterService>(
     let session = seat.session().clone();
     let found = found.filter(|found| found.session == session);
     let (before, used) = found.map(|found| (found.served, found.used)).unzip();
-    let (store, expiry) = (shared.any_store.clone(), &shared.settings.expiry);
+    let (store, expiry) = (shared.decider.any_store.clone(), &shared.decider.rules.expiry);
     let used = used.unwrap_or_default();
     Ok((session, Continuation::new(transcript, seat, before, used, store, expiry)))
 }
@@ -50,7 +50,7 @@ pub(super) async fn recognised<St: AffinityStore, R: RouterService>(
 /// # Errors
 ///
 /// As with [`recognised`].
-pub(super) async fn looked_up<St: AffinityStore, R: RouterService>(
+pub(super) async fn looked_up<St: AffinityStore, R: Send + Sync>(
     shared: &Shared<St, R>,
     transcript: &Transcript,
     place: &AffinityKey,
@@ -73,7 +73,7 @@ struct Found {
 }
 
 /// The session to which the evidence leads, the strongest first.
-async fn found<St: AffinityStore, R: RouterService>(
+async fn found<St: AffinityStore, R: Send + Sync>(
     shared: &Shared<St, R>,
     transcript: &Transcript,
     place: &AffinityKey,
@@ -100,14 +100,14 @@ async fn found<St: AffinityStore, R: RouterService>(
 }
 
 /// What is stored under a print.
-async fn link<St: AffinityStore, R: RouterService>(
+async fn link<St: AffinityStore, R: Send + Sync>(
     shared: &Shared<St, R>,
     print: Print,
     place: &AffinityKey,
     budget: &mut Budget,
 ) -> Result<Option<Link>, Rejection> {
     let key = print.link_key().beside(place);
-    let lifetime = Link::lifetime_of_said(&shared.settings.expiry);
-    let read = shared.read(&key, &lifetime, budget).await?;
+    let lifetime = Link::lifetime_of_said(&shared.decider.rules.expiry);
+    let read = shared.decider.read(&key, &lifetime, budget).await?;
     Ok(read.selection().and_then(|stored| Link::from_stored(&key, &stored)))
 }

@@ -1,6 +1,6 @@
 //! The service: a hit is decided here, from top to bottom of one function.
 //!
-//! [`Affinity::call`] goes through these steps, in this order:
+//! [`AffinityService::call`] goes through these steps, in this order:
 //!
 //! 1. One pass over the headers finds everything that the layer looks for: our own names, the headers
 //!    that name a session, `upgrade`.
@@ -13,10 +13,11 @@
 //! 6. With a pin at hand the request goes straight to the inner service. Over a store that keeps pins in
 //!    this process, every turn but the first takes this path: no lock but one that the store takes to
 //!    read, no boxed future, no body read.
-//! 7. Everything else goes to `Protocol`, in one boxed future.
+//! 7. Everything else goes to `Arrival`, in one boxed future.
 //!
 //! The steps up to 6 never wait, so a hit cannot be slowed down by Redis, by the router or by another
-//! request of its session. What `Protocol` does is in `protocol.rs`; what both share is in `shared.rs`.
+//! request of its session. What `Arrival` does is in `arrival.rs`, and how it is decided there in
+//! [`decide`](crate::decide).
 
 use std::fmt;
 use std::mem;
@@ -27,16 +28,16 @@ use http::{Request, Response};
 use tower_service::Service;
 use tracing::Instrument;
 
+use super::arrival::Arrival;
 use super::future::ResponseFuture;
 use super::payload::ReadBody;
-use super::protocol::Protocol;
 use super::shared::Shared;
 use crate::ext::Guest;
 use crate::key::asks_a_model;
 use crate::outcome::{Control, Outcome, Stamp};
 use crate::{
     AffinityStore, PinnedModel, Rejection, RouterService,
-    ext::{NewTurn, Probe},
+    ext::{MidTurn, NewTurn, Probe},
     rejection::ResponseForRejection,
     telemetry,
 };
@@ -50,34 +51,35 @@ use crate::{
 /// own. The service is ready when the inner service is: it has no queue and no permit of its own, so
 /// load shedding and concurrency limits of tower work on either side of it.
 #[must_use]
-pub struct Affinity<S, St, R, Rej> {
+pub struct AffinityService<S, St, R, Rej> {
     inner: S,
     shared: Arc<Shared<St, R>>,
     reject: Rej,
 }
 
-impl<S, St, R, Rej> Affinity<S, St, R, Rej> {
+impl<S, St, R, Rej> AffinityService<S, St, R, Rej> {
     pub(super) fn new(inner: S, shared: Arc<Shared<St, R>>, reject: Rej) -> Self {
         Self { inner, shared, reject }
     }
 }
 
-impl<S: Clone, St, R, Rej: Clone> Clone for Affinity<S, St, R, Rej> {
+impl<S: Clone, St, R, Rej: Clone> Clone for AffinityService<S, St, R, Rej> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), self.shared.clone(), self.reject.clone())
     }
 }
 
-impl<S: fmt::Debug, St, R, Rej> fmt::Debug for Affinity<S, St, R, Rej> {
+impl<S: fmt::Debug, St, R, Rej> fmt::Debug for AffinityService<S, St, R, Rej> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Affinity")
+        f.debug_struct("AffinityService")
             .field("inner", &self.inner)
+            .field("rules", &self.shared.decider.rules)
             .field("settings", &self.shared.settings)
             .finish_non_exhaustive()
     }
 }
 
-impl<S, St, R, Rej, ReqBody, ResBody> Service<Request<ReqBody>> for Affinity<S, St, R, Rej>
+impl<S, St, R, Rej, ReqBody, ResBody> Service<Request<ReqBody>> for AffinityService<S, St, R, Rej>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
     S::Future: Send,
@@ -125,7 +127,10 @@ where
         let is_probe = request.extensions().get::<Probe>().is_some();
         if let (Some(named), Control::Use) = (&key, control)
             && request.extensions().get::<NewTurn>().is_none()
-            && let Some(pin) = self.shared.at_hand(named, request.extensions(), is_probe)
+            && let Some(pin) = self
+                .shared
+                .decider
+                .at_hand(named, is_probe, || request.extensions().get::<MidTurn>().is_some())
         {
             // A probe changes no pin, and so it has no epoch to change one by.
             let epoch = Some(pin.epoch).filter(|_| !is_probe);
@@ -157,10 +162,10 @@ where
         let standby = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, standby);
         let shared = self.shared.clone();
-        let protocol = Protocol { shared, key, control, continuation: None };
+        let arrival = Arrival { shared, key, control, continuation: None };
         let reject = self.reject.clone();
         let answered = async move {
-            let (request, epilogue) = match protocol.decide(request).await {
+            let (request, epilogue) = match arrival.decide(request).await {
                 Ok(decided) => decided,
                 Err((rejection, parts)) => return Ok(respond(&reject, rejection, &parts)),
             };
@@ -171,7 +176,7 @@ where
     }
 }
 
-impl<S, St: AffinityStore, R: RouterService, Rej> Affinity<S, St, R, Rej> {
+impl<S, St: AffinityStore, R, Rej> AffinityService<S, St, R, Rej> {
     /// `model`, or the detour of a request that it cannot take. The function of the application sees the
     /// head of the request, which a `Request` gives away only whole.
     fn fitting<B>(&self, request: Request<B>, model: PinnedModel) -> (Request<B>, PinnedModel) {
@@ -181,7 +186,7 @@ impl<S, St: AffinityStore, R: RouterService, Rej> Affinity<S, St, R, Rej> {
     }
 }
 
-impl<S, St, R, Rej> Affinity<S, St, R, Rej> {
+impl<S, St, R, Rej> AffinityService<S, St, R, Rej> {
     /// A refusal before anything was awaited. The body is dropped unread.
     fn refuse<F, ReqBody, ResBody, E>(
         &self,

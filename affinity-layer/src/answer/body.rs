@@ -29,10 +29,10 @@ use pin_project_lite::pin_project;
 
 use super::continuation::Continuation;
 use super::hold::{self, Hold, Noting};
-use super::in_use::InUse;
 use super::observer::AnswerObserver;
 use super::reader::AnswerReader;
 use crate::PinnedModel;
+use crate::in_use::InUse;
 
 pin_project! {
     /// Response body of [`Answer`](super::Answer).

@@ -115,7 +115,6 @@ mod continuation;
 mod facts;
 mod hold;
 mod holders;
-mod in_use;
 mod json;
 mod layer;
 mod link;

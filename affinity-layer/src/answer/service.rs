@@ -8,7 +8,7 @@
 //!    that is no longer stored, and so release nothing.
 //! 3. From then on [`AnswerBody`] does the work, frame by frame.
 //!
-//! While the head is awaited, the pin is kept [in use](super::in_use): a model that reasons is silent
+//! While the head is awaited, the pin is kept [in use](crate::in_use): a model that reasons is silent
 //! for longest before its first byte.
 
 use std::fmt;
@@ -26,11 +26,11 @@ use tower_service::Service;
 use super::body::{AnswerBody, Reading, Release};
 use super::continuation::Continuation;
 use super::hold::Noting;
-use super::in_use::InUse;
 use super::observer::{AnswerObserver, ReleasedAtEnd};
 use super::reader::{AnswerReader, is_compressed};
 use super::settings::Settings;
 use crate::ext::{Guest, Probe};
+use crate::in_use::InUse;
 use crate::key::{BodyIds, Scope};
 use crate::{ModelName, PinnedModel};
 

@@ -19,18 +19,16 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::request::Parts;
 use http::{Request, Response};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tower_service::Service;
 
 use super::attempt::{Attempt, Finding};
 use super::candidates::{Candidates, Chosen};
 use super::settings::Settings;
 use crate::ext::{Bound, LeftOut, PassedOver, SendOnce};
-use crate::state::StateMark;
 use crate::{Outcome, PinnedModel};
 
 /// What is needed to try a request again.
@@ -132,24 +130,9 @@ impl Attempts {
         let foreign = left_out.and_then(|left_out: &LeftOut| left_out.last);
         let model = match candidates.are_probed() {
             true => candidate,
-            false => self.moved(candidate, foreign).await,
+            false => self.model.moved_to(candidate, foreign).await,
         };
         told(result, model, candidates)
-    }
-
-    /// Moves the pin, and returns what the response is to report. A move that is lost or fails takes
-    /// nothing from the client: the answer is there, and only its headers say how the session stands.
-    async fn moved(&self, serving: PinnedModel, foreign: Option<StateMark>) -> PinnedModel {
-        let moved = self.model.repin_with(serving.model().clone(), foreign);
-        match timeout(self.store_limit(), moved).await {
-            Ok(Ok(Some(moved))) if moved.model() == serving.model() => moved,
-            // Another request has moved the session elsewhere; this answer is by our candidate.
-            Ok(Ok(Some(_))) => PinnedModel { outcome: Outcome::Repinned, ..serving },
-            // There is no pin to move.
-            Ok(Ok(None)) => serving,
-            // Whether the session has moved is unknown.
-            Ok(Err(_)) | Err(_) => PinnedModel { outcome: Outcome::StoreUnavailable, ..serving },
-        }
     }
 
     /// Withdraws a pin that this request has made or moved, for no model has served it.
@@ -159,14 +142,10 @@ impl Attempts {
         candidates: &Candidates<'_>,
     ) -> Result<Response<B>, E> {
         candidates.failed();
-        let made = [Outcome::Claimed, Outcome::Refreshed, Outcome::Repinned];
-        if made.contains(&self.model.outcome())
-            && !candidates.are_probed()
-            && let Ok(Err(error)) = timeout(self.store_limit(), self.model.withdraw()).await
-        {
-            tracing::debug!(%error, "a pin that never served could not be withdrawn");
+        if !candidates.are_probed() {
+            self.model.undo().await;
         }
-        let is_made = made.contains(&self.model.outcome());
+        let is_made = self.model.has_made_pin();
         let refers = candidates.bound() == Some(Bound::ByReference);
         let outcome = match self.model.key() {
             // Without a session there is none that could have been served.
@@ -176,12 +155,6 @@ impl Attempts {
         };
         let model = PinnedModel { outcome, pinned: outcome.is_pinned(), ..failure.candidate };
         told(failure.result, PinnedModel { expose_epoch: false, ..model }, candidates)
-    }
-
-    /// The longest wait for the store when a session moves or its pin is released: twice the budget, so
-    /// that a store whose calls end within the budget can still decide the move.
-    fn store_limit(&self) -> Duration {
-        self.model.store_budget.saturating_mul(2)
     }
 }
 

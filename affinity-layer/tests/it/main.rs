@@ -15,6 +15,7 @@ mod conversations;
 mod cooldown;
 #[cfg(feature = "metrics")]
 mod counts;
+mod decide;
 mod decided;
 mod detour;
 mod epochs;

@@ -3,7 +3,9 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use affinity_layer::{MemoryStore, RouterService, affinity::Affinity, rejection::OpenAiErrors};
+use affinity_layer::{
+    MemoryStore, RouterService, affinity::AffinityService, rejection::OpenAiErrors,
+};
 use axum::body::Body;
 use http::{Request, Response};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -14,7 +16,7 @@ use crate::common::*;
 type MockService = Mock<Request<Body>, Response<Body>>;
 
 type MockHandle = Handle<Request<Body>, Response<Body>>;
-type Mocked<R> = Affinity<MockService, MemoryStore, R, OpenAiErrors>;
+type Mocked<R> = AffinityService<MockService, MemoryStore, R, OpenAiErrors>;
 
 fn mocked<R: RouterService>(router: R) -> (Mocked<R>, MockHandle) {
     let (inner, handle) = mock::pair();

@@ -3,7 +3,8 @@
 //! A model may think for longer than the idle time of a pin, before its first byte or between two of
 //! them, and nobody else uses the session meanwhile. So whoever waits for the answer also waits for a
 //! timer. There is no task of its own that could outlive the answer: when the process dies, the pin
-//! ends with its idle time.
+//! ends with its idle time. Only where the library does not see the waiting, at a
+//! [`Decision`](crate::Decision), is there a task, which ends with it.
 //!
 //! 1. When its answer begins, and while the head or a piece is awaited, the pin is
 //!    [renewed](AffinityStore::renew) whenever a quarter of the idle time has passed since the last
@@ -16,11 +17,13 @@
 //! An idle time that outlasts every answer would do without all this, but it would keep the pins of dead
 //! sessions as long. A probe is no use of its pin.
 
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::store::{AnswerState, RunningAnswer, SharedStore};
@@ -36,7 +39,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Keeps a sliding pin from expiring. The end is a use too, however it comes.
 #[derive(Debug)]
-pub(super) struct InUse {
+pub(crate) struct InUse {
     answer: RunningAnswer,
     store: SharedStore,
     expiry: Expiry,
@@ -48,7 +51,7 @@ pub(super) struct InUse {
 
 impl InUse {
     /// `None` for a request without a pin, and for a pin whose lifetime no use changes.
-    pub(super) fn begin(model: &PinnedModel) -> Option<Self> {
+    pub(crate) fn begin(model: &PinnedModel) -> Option<Self> {
         let (idle, _) = model.expiry.limits()?;
         model.epoch?;
         let (store, expiry) = (model.store.clone(), model.expiry);
@@ -63,7 +66,7 @@ impl InUse {
     }
 
     /// To be called whenever the answer lets one wait; it wakes the task of `cx` in time.
-    pub(super) fn wait(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn wait(&mut self, cx: &mut Context<'_>) {
         let first = || Box::pin(sleep_until(Instant::now() + self.pause));
         let timer = self.timer.get_or_insert_with(first);
         while timer.as_mut().poll(cx).is_ready() {
@@ -110,4 +113,27 @@ fn use_now(store: &SharedStore, key: &AffinityKey, expiry: Expiry) {
             tracing::debug!(%error, "a pin could not be renewed while its answer runs");
         }
     });
+}
+
+/// A pin in use by somebody who waits for no answer here: a task renews it until this is dropped.
+#[derive(Debug)]
+pub(crate) struct KeptInUse(AbortHandle);
+
+impl KeptInUse {
+    /// `None` as with [`InUse::begin`], and outside of a runtime.
+    pub(crate) fn begin(model: &PinnedModel) -> Option<Self> {
+        let runtime = Handle::try_current().ok()?;
+        let mut in_use = InUse::begin(model)?;
+        let renewing = poll_fn(move |cx| {
+            in_use.wait(cx);
+            Poll::<()>::Pending
+        });
+        Some(Self(runtime.spawn(renewing).abort_handle()))
+    }
+}
+
+impl Drop for KeptInUse {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }

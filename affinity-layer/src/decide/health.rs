@@ -27,7 +27,7 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// What was last logged of each dependency. Shared by all services of a layer and by its clones.
 #[derive(Debug, Default)]
-pub(super) struct Health {
+pub(crate) struct Health {
     /// A full or demoted Redis answers reads and refuses writes.
     reads: Dependency,
     writes: Dependency,
@@ -36,21 +36,21 @@ pub(super) struct Health {
 
 /// Which half of the store a call belongs to.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum StoreCall {
+pub(crate) enum StoreCall {
     Read,
     Write,
 }
 
 impl Health {
     /// Notes a call that the store answered, whatever the answer was: no pin is no failure.
-    pub(super) fn store_answered(&self, call: StoreCall) {
+    pub(crate) fn store_answered(&self, call: StoreCall) {
         if self.store(call).changed(false) {
             tracing::info!(?call, "the session store answers again");
         }
     }
 
     /// Notes a call that failed or was out of time.
-    pub(super) fn store_failed(&self, call: StoreCall, error: &StoreError) {
+    pub(crate) fn store_failed(&self, call: StoreCall, error: &StoreError) {
         if self.store(call).changed(true) {
             let error = Chain(error);
             tracing::warn!(?call, %error, "the session store fails; new sessions are not pinned");
@@ -67,14 +67,14 @@ impl Health {
     }
 
     /// Notes a decision, be it that no route matched.
-    pub(super) fn router_answered(&self) {
+    pub(crate) fn router_answered(&self) {
         if self.router.changed(false) {
             tracing::info!("the router answers again");
         }
     }
 
     /// Notes a call that the router answered with an error. The limits on its time are the router's own.
-    pub(super) fn router_failed(&self, error: &BoxError) {
+    pub(crate) fn router_failed(&self, error: &BoxError) {
         if self.router.changed(true) {
             let error = Chain(&**error);
             tracing::warn!(%error, "the router failed; requests keep the model they ask for");

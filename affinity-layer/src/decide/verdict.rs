@@ -13,7 +13,7 @@ use crate::{Epoch, ModelName, Outcome, Pin, Selection};
 /// What concurrent requests of a session agree on. It is cloned for each of them, so the selection is
 /// shared. It holds no refusal: what is wrong with one request must not be the answer to another.
 #[derive(Clone, Debug)]
-pub(super) enum Agreement {
+pub(crate) enum Agreement {
     /// There is a pin: the one who decided made it, or another replica did before.
     Pinned(Claim),
     /// A decision that the store did not take.
@@ -24,7 +24,7 @@ pub(super) enum Agreement {
 
 impl Agreement {
     /// The model that was agreed on, and the epoch of its pin.
-    pub(super) fn model(&self) -> Option<(&ModelName, Option<Epoch>)> {
+    pub(crate) fn model(&self) -> Option<(&ModelName, Option<Epoch>)> {
         match self {
             Self::Pinned(claim) => Some((claim.pin.selection.model(), Some(claim.pin.epoch))),
             Self::Unstored(selection) => Some((selection.model(), None)),
@@ -35,33 +35,33 @@ impl Agreement {
 
 /// The model of one request, and how it was found. `Shared::given` makes a `PinnedModel` of it.
 #[derive(Debug)]
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     /// `None` if the request gets no model.
-    pub(super) selection: Option<Arc<Selection>>,
+    pub(crate) selection: Option<Arc<Selection>>,
     /// The epoch of the pin behind the model, if there is one.
-    pub(super) epoch: Option<Epoch>,
+    pub(crate) epoch: Option<Epoch>,
     /// What the response says in `x-plano-affinity`, unless an inner layer knows better.
-    pub(super) outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// What the session had before this request moved it.
-    pub(super) stood: Option<Arc<Selection>>,
+    pub(crate) stood: Option<Arc<Selection>>,
     /// What the request asked for, if it was decided now and the answer may be needed once more.
-    pub(super) asked: Option<Question>,
+    pub(crate) asked: Option<Question>,
 }
 
 impl Verdict {
     /// The pin that the session had.
-    pub(super) fn hit(pin: Pin) -> Self {
+    pub(crate) fn hit(pin: Pin) -> Self {
         Self::by_pin(pin, Outcome::Hit)
     }
 
     /// A pin, whoever made it.
-    pub(super) fn by_pin(pin: Pin, outcome: Outcome) -> Self {
+    pub(crate) fn by_pin(pin: Pin, outcome: Outcome) -> Self {
         let (selection, epoch) = (Some(pin.selection), Some(pin.epoch));
         Self { selection, epoch, outcome, stood: None, asked: None }
     }
 
     /// A model without a pin behind it.
-    pub(super) fn unpinned(selection: Option<Arc<Selection>>, outcome: Outcome) -> Self {
+    pub(crate) fn unpinned(selection: Option<Arc<Selection>>, outcome: Outcome) -> Self {
         Self { selection, epoch: None, outcome, stood: None, asked: None }
     }
 }

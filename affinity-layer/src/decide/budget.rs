@@ -15,16 +15,16 @@ use crate::error::{StoreError, StoreErrorKind};
 
 /// What is left of the time. The time between store calls, such as the router's, is not charged.
 #[derive(Debug)]
-pub(super) struct Budget(Duration);
+pub(crate) struct Budget(Duration);
 
 impl Budget {
-    pub(super) fn new(total: Duration) -> Self {
+    pub(crate) fn new(total: Duration) -> Self {
         Self(total)
     }
 
     /// Waits for a read, at most half of the time that is left, so that what is decided without it can
     /// still be stored.
-    pub(super) async fn read<T>(
+    pub(crate) async fn read<T>(
         &mut self,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
@@ -32,7 +32,7 @@ impl Budget {
     }
 
     /// Waits for a write, as long as time is left.
-    pub(super) async fn write<T>(
+    pub(crate) async fn write<T>(
         &mut self,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
