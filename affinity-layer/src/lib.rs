@@ -113,9 +113,12 @@
 //! - [`AnswerLayer`] goes inside. Without it a `final` request releases its pin when the head of the
 //!   response is there; with it, when the body has ended. It also follows conversations by
 //!   `previous_response_id`.
-//! - An inner layer that changes the *response* body type needs `MapResponseBodyLayer` between, or
-//!   [`with_rejection_response`](AffinityLayer::with_rejection_response): a refusal is a response
-//!   with a body of its own. An axum router does this already.
+//! - An inner layer that changes the *response* body type, such as `TraceLayer` or `CompressionLayer`, needs
+//!   `MapResponseBodyLayer` between, or [`with_rejection_response`](AffinityLayer::with_rejection_response):
+//!   a refusal is a response with a body of its own. The layers of this crate need none, and an axum
+//!   router does this already.
+//! - An outer layer that changes the *request* body type, such as `RequestBodyLimitLayer`, needs
+//!   `MapRequestBodyLayer` between: a body that the router has read is put back.
 //! - Limits on the router's time, retries and concurrency are tower layers around the router.
 //!
 //! # Security
@@ -123,7 +126,8 @@
 //! Anyone who knows a session id can use, move and end that session within its scope. If clients do
 //! not trust each other, set a scope that they cannot choose: a [`Scope`] extension from
 //! authentication, or a [`tenant_header`](AffinityLayer::tenant_header) that only your proxy sets.
-//! `x-plano-*` headers of clients and upstreams are removed or overwritten. Ids are not logged.
+//! `x-plano-*` headers of clients and upstreams are removed or overwritten (those under
+//! [names of your own](headers::HeaderNames), if you choose some). Ids are not logged.
 //!
 //! # Stores
 //!
@@ -176,6 +180,7 @@ mod pin;
 mod pinned;
 pub mod rejection;
 mod route;
+mod router;
 pub mod state;
 pub mod store;
 mod telemetry;

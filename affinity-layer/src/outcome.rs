@@ -12,9 +12,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::headers::{
-    AFFINITY_HEADER, EPOCH_HEADER, HEALED_HEADER, MODEL_HEADER, OURS, PINNED_HEADER, ROUTE_HEADER,
-};
+use crate::headers::HeaderNames;
 use crate::key::single;
 use crate::{Epoch, Selection};
 
@@ -105,8 +103,9 @@ pub(crate) enum Control {
 impl Control {
     /// Removes our headers from a request, so that no client can set them, and reads the control. `None`
     /// means an unknown value.
-    pub(crate) fn take(headers: &mut HeaderMap) -> Option<Self> {
-        let control = match single(headers, &AFFINITY_HEADER) {
+    pub(crate) fn take(headers: &mut HeaderMap, names: &HeaderNames) -> Option<Self> {
+        let Some(name) = names.affinity() else { return Some(Self::Use) };
+        let control = match single(headers, name) {
             Ok(None) => Some(Self::Use),
             Ok(Some(value)) => match value.as_bytes() {
                 b"bypass" => Some(Self::Bypass),
@@ -117,9 +116,7 @@ impl Control {
             // Two different controls: which of them is meant cannot be known.
             Err(_) => None,
         };
-        for name in &OURS {
-            headers.remove(name);
-        }
+        names.remove_from(headers);
         control
     }
 }
@@ -133,40 +130,41 @@ pub(crate) struct Stamp {
     pub(crate) pinned: bool,
     /// Only if it is exposed.
     pub(crate) epoch: Option<Epoch>,
+    pub(crate) names: HeaderNames,
 }
 
 impl Stamp {
     /// For a request without a model.
-    pub(crate) const NONE: Self =
-        Self { selection: None, outcome: Outcome::None, pinned: false, epoch: None };
+    pub(crate) fn none(names: HeaderNames) -> Self {
+        Self { selection: None, outcome: Outcome::None, pinned: false, epoch: None, names }
+    }
 
-    /// Sets our headers; what the upstream sent under these names is gone afterwards. `healed` is what was
-    /// left out of the request.
-    pub(crate) fn apply(&self, headers: &mut HeaderMap, healed: Option<&HeaderValue>) {
+    /// Sets our headers, under `names`, whatever the names of the layer that selected; what the upstream
+    /// sent under them is gone afterwards. `healed` is what was left out of the request.
+    pub(crate) fn apply(
+        &self,
+        names: &HeaderNames,
+        headers: &mut HeaderMap,
+        healed: Option<&HeaderValue>,
+    ) {
+        let Some(names) = names.set() else { return };
         let selection = self.selection.as_ref();
         let model = selection.map(|selection| selection.model().header_value());
         let route = selection.and_then(|selection| selection.route());
         let epoch = self.epoch.map(|epoch| HeaderValue::from(epoch.0));
-        let foreign = may_hold_ours(headers);
-        set(headers, MODEL_HEADER, model, foreign);
-        set(headers, ROUTE_HEADER, route.map(|route| route.header_value()), foreign);
-        set(headers, EPOCH_HEADER, epoch.as_ref(), foreign);
-        set(headers, HEALED_HEADER, healed, foreign);
+        let foreign = names.may_be_in(headers);
+        set(headers, &names.model, model, foreign);
+        set(headers, &names.route, route.map(|route| route.header_value()), foreign);
+        set(headers, &names.epoch, epoch.as_ref(), foreign);
+        set(headers, &names.healed, healed, foreign);
         let pinned = if self.pinned { "true" } else { "false" };
-        headers.insert(PINNED_HEADER, HeaderValue::from_static(pinned));
-        headers.insert(AFFINITY_HEADER, HeaderValue::from_static(self.outcome.as_str()));
+        headers.insert(&names.pinned, HeaderValue::from_static(pinned));
+        headers.insert(&names.affinity, HeaderValue::from_static(self.outcome.as_str()));
     }
 }
 
-/// Whether an upstream may have set one of our headers. Looking at a few headers costs less than
-/// looking up two or three names, each of which has to be hashed.
-fn may_hold_ours(headers: &HeaderMap) -> bool {
-    const FEW: usize = 12;
-    headers.len() > FEW || headers.keys().any(|name| name.as_str().starts_with("x-plano-"))
-}
-
 /// Sets a header, or removes what an upstream may have sent in its place; `foreign` says whether it may.
-fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>, foreign: bool) {
+fn set(headers: &mut HeaderMap, name: &HeaderName, value: Option<&HeaderValue>, foreign: bool) {
     match value {
         Some(value) => drop(headers.insert(name, value.clone())),
         None if foreign => drop(headers.remove(name)),

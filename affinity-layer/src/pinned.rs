@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use crate::cooldown::Question;
+use crate::headers::HeaderNames;
 use crate::outcome::{Outcome, Stamp};
 use crate::state::StateMark;
 use crate::store::{AffinityStore, SharedStore};
@@ -63,6 +64,8 @@ pub struct PinnedModel {
     pub(crate) store_budget: Duration,
     /// Whether the response shows the epoch.
     pub(crate) expose_epoch: bool,
+    /// The names of the layer's headers.
+    pub(crate) names: HeaderNames,
     /// What the session had before this request moved it.
     pub(crate) stood: Option<Arc<Selection>>,
     /// What the session has, where this is a detour from it.
@@ -309,7 +312,8 @@ impl PinnedModel {
     pub(crate) fn stamp(&self) -> Stamp {
         let selection = Some(self.selection.clone());
         let epoch = self.epoch.filter(|_| self.expose_epoch);
-        Stamp { selection, outcome: self.outcome, pinned: self.pinned, epoch }
+        let (outcome, pinned, names) = (self.outcome, self.pinned, self.names.clone());
+        Stamp { selection, outcome, pinned, epoch, names }
     }
 }
 

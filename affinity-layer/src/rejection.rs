@@ -55,7 +55,7 @@ pub enum Rejection {
     MissingScope,
     /// The tenant header is present but not usable: 400 `invalid_scope`.
     InvalidScope(InvalidPart),
-    /// `x-plano-affinity` has a value that is not known: 400 `invalid_affinity_control`.
+    /// The [control header](crate::headers::HeaderNames::affinity) has a value that is not known: 400 `invalid_affinity_control`.
     InvalidControl,
     /// The body is larger than may be held for routing: 413 `request_too_large`. Holds the limit in
     /// bytes.
@@ -104,7 +104,7 @@ impl fmt::Display for Rejection {
             Self::MissingScope => f.write_str("a session id needs the tenant header too"),
             Self::InvalidScope(why) => write!(f, "the tenant {why}"),
             Self::InvalidControl => {
-                f.write_str("x-plano-affinity takes one of: bypass, refresh, final")
+                f.write_str("the affinity control takes one of: bypass, refresh, final")
             }
             Self::BodyTooLarge(limit) => write!(f, "the body is larger than {limit} bytes"),
             Self::InvalidBody => f.write_str("the body could not be read to its end"),
@@ -133,8 +133,16 @@ impl std::error::Error for Rejection {}
 /// let (parts, ()) = Request::new(()).into_parts();
 /// let response = plain.response_for_rejection(&Rejection::InvalidControl, &parts);
 /// assert_eq!(response.status(), 400);
-/// assert!(response.body().starts_with("x-plano-affinity takes one of"));
+/// assert!(response.body().starts_with("the affinity control takes one of"));
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot make a refusal whose body is of type `{B}`",
+    label = "the body of the responses below the affinity layer is not `From<Bytes>`",
+    note = "a layer below, such as `TraceLayer` or `CompressionLayer`, or the client there has a response body \
+            of its own: put `tower_http::map_response_body::MapResponseBodyLayer::new(axum::body::Body::new)` \
+            right below the affinity layer, between the two",
+    note = "or make the response yourself, with `AffinityLayer::with_rejection_response`"
+)]
 pub trait ResponseForRejection<B>: Clone {
     /// Makes the response; `parts` are those of the refused request.
     ///
@@ -143,10 +151,11 @@ pub trait ResponseForRejection<B>: Clone {
     /// - It is called once for each refused request, and must not block.
     /// - It may use any status; [`Rejection::status`] is the one that fits.
     /// - Our headers and the rejection's extension are added to whatever it returns.
-    /// - `x-plano-*` headers have been removed from `parts`. Session ids have not: do not repeat them.
+    /// - The layer's own headers have been removed from `parts`. Session ids have not: do not repeat them.
     fn response_for_rejection(&self, rejection: &Rejection, parts: &Parts) -> Response<B>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<F, B> ResponseForRejection<B> for F
 where
     F: Fn(&Rejection, &Parts) -> Response<B> + Clone,
@@ -162,6 +171,7 @@ where
 #[non_exhaustive]
 pub struct OpenAiErrors;
 
+#[diagnostic::do_not_recommend]
 impl<B: From<Bytes>> ResponseForRejection<B> for OpenAiErrors {
     fn response_for_rejection(&self, rejection: &Rejection, _: &Parts) -> Response<B> {
         let status = rejection.status();

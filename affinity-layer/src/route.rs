@@ -91,10 +91,11 @@ impl RouteDecision {
 /// [`AffinityLayer`](crate::AffinityLayer) is a [`RouteRequest`]; an [`Affinity`](crate::Affinity) takes one of
 /// any type.
 ///
-/// It is implemented for every such service; there is nothing to write. Limits on time, retries
-/// and concurrency belong into tower layers around it, and a boxed stack is a
-/// `BoxCloneSyncService`. Each miss clones the service and drives the
-/// clone to readiness, so a permit is never held by a request that was pinned.
+/// It is implemented for every such service; there is nothing to write. A closure becomes one with
+/// `tower::service_fn`. Limits on time, retries and concurrency belong into tower layers around it. A
+/// boxed stack is a `BoxCloneSyncService`, or a `BoxCloneService` if threads cannot share it. Each
+/// miss clones the service and drives the clone to readiness, so a permit is never held by a request
+/// that was pinned.
 ///
 /// A router that fails fails no request: that one goes on with the model that it asks for, and nothing
 /// is pinned. Give the router a time limit; the layer has none for it.
@@ -121,20 +122,24 @@ impl RouteDecision {
 ///     BoxCloneSyncService::new(router);
 /// let affinity = AffinityLayer::new(MemoryStore::default(), router);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a router",
+    label = "not a cloneable tower service from `{Q}` to `RouteDecision`",
+    note = "wrap a closure or an async function in `tower::service_fn`: \
+            `service_fn(|request: RouteRequest| async {{ Ok::<_, BoxError>(RouteDecision::none()) }})`",
+    note = "its error must be `Into<BoxError>`, and its future `Send`; box a service that has no name with \
+            `tower::util::BoxCloneSyncService`, and share one that is not `Clone` with `tower::buffer::Buffer`"
+)]
 pub trait RouterService<Q = RouteRequest>:
-    Service<Q, Response = RouteDecision, Error: Into<BoxError>, Future: Send>
-    + Clone
-    + Send
-    + Sync
-    + 'static
+    Service<Q, Response = RouteDecision, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static
 {
 }
 
+#[diagnostic::do_not_recommend]
 impl<T, Q> RouterService<Q> for T where
     T: Service<Q, Response = RouteDecision, Error: Into<BoxError>, Future: Send>
         + Clone
         + Send
-        + Sync
         + 'static
 {
 }

@@ -212,6 +212,13 @@ impl From<Option<Pin>> for PinRead {
 /// # Ok(())
 /// # }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a store of pins",
+    label = "does not implement `AffinityStore`",
+    note = "to keep a store in several places, or to choose it at run time, wrap it in \
+            `affinity_layer::SharedStore`, which is cheap to clone; a store in an `Arc` goes into \
+            `SharedStore::from_arc`"
+)]
 pub trait AffinityStore: Send + Sync + 'static {
     /// The pin of `key` if it is at hand without waiting.
     ///

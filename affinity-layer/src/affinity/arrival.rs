@@ -17,15 +17,15 @@ use crate::ext::Probe;
 use crate::key::{BodyIds, IdKind, Told};
 use crate::outcome::{Control, Outcome, Stamp};
 use crate::{
-    AffinityKey, AffinityStore, PinnedModel, Rejection, RouterService,
+    AffinityKey, AffinityStore, PinnedModel, Rejection,
     answer::{Continuation, Link},
     telemetry,
 };
 
 /// One request on its way to a model. It owns what it needs, because its future outlives the call of
 /// the service that made it.
-pub(super) struct Arrival<St, R> {
-    pub(super) shared: Arc<Shared<St, R>>,
+pub(super) struct Arrival<St> {
+    pub(super) shared: Arc<Shared<St>>,
     /// The session, as far as it is known without waiting.
     pub(super) key: Option<AffinityKey>,
     pub(super) control: Control,
@@ -33,7 +33,7 @@ pub(super) struct Arrival<St, R> {
     pub(super) continuation: Option<Continuation>,
 }
 
-impl<St: AffinityStore, R: RouterService> Arrival<St, R> {
+impl<St: AffinityStore> Arrival<St> {
     /// The request with its model in the extensions, and what remains to be done once it is answered.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ impl<St: AffinityStore, R: RouterService> Arrival<St, R> {
                 parts.extensions.insert(model.clone());
                 model.stamp()
             }
-            None => Stamp { outcome, ..Stamp::NONE },
+            None => Stamp { outcome, ..Stamp::none(self.shared.settings.names.clone()) },
         };
         let decider = &self.shared.decider;
         let has_pin = model.as_ref().is_some_and(|model| model.epoch().is_some());

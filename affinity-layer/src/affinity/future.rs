@@ -16,6 +16,7 @@ use tracing::Span;
 
 use crate::PinnedModel;
 use crate::ext::LeftOut;
+use crate::headers::HeaderNames;
 use crate::outcome::Stamp;
 
 type Boxed<B, E> = Pin<Box<dyn Future<Output = Result<Response<B>, E>> + Send>>;
@@ -51,8 +52,8 @@ impl<F, B, E> ResponseFuture<F, B, E> {
     }
 
     /// For a request without a model: it is neither counted nor traced.
-    pub(super) fn untouched(inner: F) -> Self {
-        Self::direct(inner, Stamp::NONE, Span::none())
+    pub(super) fn untouched(inner: F, names: HeaderNames) -> Self {
+        Self::direct(inner, Stamp::none(names), Span::none())
     }
 
     /// For a request that waits. The one allocation is made here.
@@ -98,5 +99,6 @@ where
 pub(super) fn apply<B>(stamp: &Stamp, response: &mut Response<B>) {
     let moved = response.extensions().get::<PinnedModel>().map(PinnedModel::stamp);
     let healed = response.extensions().get().map(|left_out: &LeftOut| left_out.kinds.clone());
-    moved.as_ref().unwrap_or(stamp).apply(response.headers_mut(), healed.as_ref());
+    let (said, names) = (moved.as_ref().unwrap_or(stamp), &stamp.names);
+    said.apply(names, response.headers_mut(), healed.as_ref());
 }

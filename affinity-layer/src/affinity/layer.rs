@@ -20,7 +20,9 @@ use super::settings::Settings;
 use super::shared::Shared;
 use super::shared_flights::SharedFlights;
 use crate::cooldown::Cooldowns;
-use crate::decide::{Escalation, Rules};
+use crate::decide::{Decider, Escalation, Rules};
+use crate::headers::HeaderNames;
+use crate::router::AnyRouter;
 use crate::{
     Affinity, AffinityKey, AffinityStore, BodyId, Expiry, ModelName, RouterService, Selection,
     agents::SubAgents, rejection::OpenAiErrors,
@@ -65,39 +67,37 @@ use crate::{
 /// # layer().unwrap();
 /// ```
 #[must_use]
-pub struct AffinityLayer<St, R, Rej = OpenAiErrors> {
-    shared: Arc<Shared<St, R>>,
+pub struct AffinityLayer<St, Rej = OpenAiErrors> {
+    shared: Arc<Shared<St>>,
     reject: Rej,
 }
 
-impl<St: AffinityStore, R: RouterService> AffinityLayer<St, R> {
+impl<St: AffinityStore> AffinityLayer<St> {
     /// A layer that keeps pins in `store` and asks `router` when there is none.
     ///
     /// The store belongs to the layer from here on. To look at its pins from elsewhere, keep a clone of a
     /// store that is cheap to clone, such as [`SharedStore`].
-    pub fn new(store: St, router: R) -> Self {
-        Self::over(&Affinity::new(store, router))
+    pub fn new(store: St, router: impl RouterService) -> Self {
+        Self::deciding(Arc::new(Decider::new(store, AnyRouter::new(router))))
     }
 
     /// A layer that decides by `affinity`, with its store, router and rules. Both share the decisions under
     /// way, so a session that requests and jobs use has one model.
     ///
     /// A rule that is set on the layer afterwards is the layer's alone.
-    pub fn over(affinity: &Affinity<St, R>) -> Self {
-        let shared = Shared {
-            decider: affinity.decider.clone(),
-            settings: Settings::default(),
-            conversations: Default::default(),
-        };
+    pub fn over(affinity: &Affinity<St, impl RouterService>) -> Self {
+        let router = AnyRouter::new(affinity.decider.router.clone());
+        Self::deciding(Arc::new(affinity.decider.with_router(router)))
+    }
+
+    fn deciding(decider: Arc<Decider<St, AnyRouter>>) -> Self {
+        let (settings, conversations) = (Settings::default(), Default::default());
+        let shared = Shared { decider, settings, conversations };
         Self { shared: Arc::new(shared), reject: OpenAiErrors::default() }
     }
 }
 
-impl<St, R, Rej> AffinityLayer<St, R, Rej>
-where
-    St: AffinityStore,
-    R: RouterService,
-{
+impl<St: AffinityStore, Rej> AffinityLayer<St, Rej> {
     /// Changes one setting. Copies what is shared if a clone or a service holds it too: a running service
     /// never sees a setting change under a request.
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
@@ -365,6 +365,15 @@ where
         self.rule(|rules| rules.escalation = Escalation::new(models))
     }
 
+    /// Under which names responses say what was done, and clients control it. Default:
+    /// [`HeaderNames::plano`], `x-plano-…`.
+    pub fn header_names(self, names: HeaderNames) -> Self {
+        self.set(|settings| {
+            settings.keys.names(names.clone());
+            settings.names = names;
+        })
+    }
+
     /// Whether responses carry the epoch of the pin behind them, as `x-plano-epoch`. For tests of
     /// consistency: with it, an observer can distinguish a pin that was moved from one that was split.
     /// Default: no.
@@ -375,18 +384,18 @@ where
     /// Makes the responses to refused requests, instead of [`OpenAiErrors`]: a closure
     /// `Fn(&Rejection, &Parts) -> Response<B>`. The [`Rejection`](crate::Rejection) is added to the
     /// extensions of whatever it returns.
-    pub fn with_rejection_response<T>(self, reject: T) -> AffinityLayer<St, R, T> {
+    pub fn with_rejection_response<T>(self, reject: T) -> AffinityLayer<St, T> {
         AffinityLayer { shared: self.shared, reject }
     }
 }
 
-impl<St, R, Rej: Clone> Clone for AffinityLayer<St, R, Rej> {
+impl<St, Rej: Clone> Clone for AffinityLayer<St, Rej> {
     fn clone(&self) -> Self {
         Self { shared: self.shared.clone(), reject: self.reject.clone() }
     }
 }
 
-impl<St, R, Rej> fmt::Debug for AffinityLayer<St, R, Rej> {
+impl<St, Rej> fmt::Debug for AffinityLayer<St, Rej> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AffinityLayer")
             .field("rules", &self.shared.decider.rules)
@@ -395,8 +404,8 @@ impl<St, R, Rej> fmt::Debug for AffinityLayer<St, R, Rej> {
     }
 }
 
-impl<S, St, R, Rej: Clone> Layer<S> for AffinityLayer<St, R, Rej> {
-    type Service = AffinityService<S, St, R, Rej>;
+impl<S, St, Rej: Clone> Layer<S> for AffinityLayer<St, Rej> {
+    type Service = AffinityService<S, St, Rej>;
 
     fn layer(&self, inner: S) -> Self::Service {
         AffinityService::new(inner, self.shared.clone(), self.reject.clone())

@@ -42,6 +42,14 @@ use crate::{BoxError, Rejection};
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "the affinity layer cannot read a request body of type `{Self}` and put it back",
+    label = "not a body of `Bytes` that is `From<Bytes>`",
+    note = "a layer outside, such as `RequestBodyLimitLayer` or `RequestDecompressionLayer`, has changed the \
+            body: put `tower_http::map_request_body::MapRequestBodyLayer::new(axum::body::Body::new)` between \
+            it and the affinity layer",
+    note = "a body of your own may implement `affinity_layer::affinity::ReadBody`"
+)]
 pub trait ReadBody {
     /// Reads the body and returns its bytes. The body yields them once more to the inner service.
     ///
@@ -75,6 +83,7 @@ pub trait ReadBody {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<B> ReadBody for B
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + From<Bytes> + Send,

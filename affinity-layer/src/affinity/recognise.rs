@@ -22,8 +22,8 @@ use crate::{AffinityKey, AffinityStore, Rejection};
 /// # Errors
 ///
 /// [`Rejection::StoreUnavailable`] for a store that fails, if the layer requires it.
-pub(super) async fn recognised<St: AffinityStore, R: Send + Sync>(
-    shared: &Shared<St, R>,
+pub(super) async fn recognised<St: AffinityStore>(
+    shared: &Shared<St>,
     transcript: Transcript,
     fresh: AffinityKey,
     budget: &mut Budget,
@@ -50,8 +50,8 @@ pub(super) async fn recognised<St: AffinityStore, R: Send + Sync>(
 /// # Errors
 ///
 /// As with [`recognised`].
-pub(super) async fn looked_up<St: AffinityStore, R: Send + Sync>(
-    shared: &Shared<St, R>,
+pub(super) async fn looked_up<St: AffinityStore>(
+    shared: &Shared<St>,
     transcript: &Transcript,
     place: &AffinityKey,
     budget: &mut Budget,
@@ -73,8 +73,8 @@ struct Found {
 }
 
 /// The session to which the evidence leads, the strongest first.
-async fn found<St: AffinityStore, R: Send + Sync>(
-    shared: &Shared<St, R>,
+async fn found<St: AffinityStore>(
+    shared: &Shared<St>,
     transcript: &Transcript,
     place: &AffinityKey,
     budget: &mut Budget,
@@ -100,8 +100,8 @@ async fn found<St: AffinityStore, R: Send + Sync>(
 }
 
 /// What is stored under a print.
-async fn link<St: AffinityStore, R: Send + Sync>(
-    shared: &Shared<St, R>,
+async fn link<St: AffinityStore>(
+    shared: &Shared<St>,
     print: Print,
     place: &AffinityKey,
     budget: &mut Budget,

@@ -33,10 +33,11 @@ use super::future::ResponseFuture;
 use super::payload::ReadBody;
 use super::shared::Shared;
 use crate::ext::Guest;
+use crate::headers::HeaderNames;
 use crate::key::asks_a_model;
 use crate::outcome::{Control, Outcome, Stamp};
 use crate::{
-    AffinityStore, PinnedModel, Rejection, RouterService,
+    AffinityStore, PinnedModel, Rejection,
     ext::{MidTurn, NewTurn, Probe},
     rejection::ResponseForRejection,
     telemetry,
@@ -51,25 +52,25 @@ use crate::{
 /// own. The service is ready when the inner service is: it has no queue and no permit of its own, so
 /// load shedding and concurrency limits of tower work on either side of it.
 #[must_use]
-pub struct AffinityService<S, St, R, Rej> {
+pub struct AffinityService<S, St, Rej> {
     inner: S,
-    shared: Arc<Shared<St, R>>,
+    shared: Arc<Shared<St>>,
     reject: Rej,
 }
 
-impl<S, St, R, Rej> AffinityService<S, St, R, Rej> {
-    pub(super) fn new(inner: S, shared: Arc<Shared<St, R>>, reject: Rej) -> Self {
+impl<S, St, Rej> AffinityService<S, St, Rej> {
+    pub(super) fn new(inner: S, shared: Arc<Shared<St>>, reject: Rej) -> Self {
         Self { inner, shared, reject }
     }
 }
 
-impl<S: Clone, St, R, Rej: Clone> Clone for AffinityService<S, St, R, Rej> {
+impl<S: Clone, St, Rej: Clone> Clone for AffinityService<S, St, Rej> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), self.shared.clone(), self.reject.clone())
     }
 }
 
-impl<S: fmt::Debug, St, R, Rej> fmt::Debug for AffinityService<S, St, R, Rej> {
+impl<S: fmt::Debug, St, Rej> fmt::Debug for AffinityService<S, St, Rej> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AffinityService")
             .field("inner", &self.inner)
@@ -79,12 +80,11 @@ impl<S: fmt::Debug, St, R, Rej> fmt::Debug for AffinityService<S, St, R, Rej> {
     }
 }
 
-impl<S, St, R, Rej, ReqBody, ResBody> Service<Request<ReqBody>> for AffinityService<S, St, R, Rej>
+impl<S, St, Rej, ReqBody, ResBody> Service<Request<ReqBody>> for AffinityService<S, St, Rej>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
     S::Future: Send,
     St: AffinityStore,
-    R: RouterService,
     Rej: ResponseForRejection<ResBody> + Send + 'static,
     ReqBody: ReadBody + Send + 'static,
     ResBody: Send + 'static,
@@ -110,9 +110,14 @@ where
             Ok(None)
         };
         // Most requests have none of our names, and each removal costs a hash.
-        let control = if ours { Control::take(request.headers_mut()) } else { Some(Control::Use) };
+        let control = if ours {
+            Control::take(request.headers_mut(), &settings.names)
+        } else {
+            Some(Control::Use)
+        };
         if !asks_a_model {
-            return ResponseFuture::untouched(self.inner.call(request));
+            let names = settings.names.clone();
+            return ResponseFuture::untouched(self.inner.call(request), names);
         }
         let mut key = match key {
             Ok(key) => key,
@@ -154,7 +159,8 @@ where
             && settings.passes_unkeyed(control)
             && !settings.keys.reads_body_of(request.headers())
         {
-            return ResponseFuture::untouched(self.inner.call(request));
+            let names = settings.names.clone();
+            return ResponseFuture::untouched(self.inner.call(request), names);
         }
 
         // The clone stays behind and must be driven to readiness again; the service that is ready now
@@ -163,11 +169,11 @@ where
         let mut inner = mem::replace(&mut self.inner, standby);
         let shared = self.shared.clone();
         let arrival = Arrival { shared, key, control, continuation: None };
-        let reject = self.reject.clone();
+        let (reject, names) = (self.reject.clone(), settings.names.clone());
         let answered = async move {
             let (request, epilogue) = match arrival.decide(request).await {
                 Ok(decided) => decided,
-                Err((rejection, parts)) => return Ok(respond(&reject, rejection, &parts)),
+                Err((rejection, parts)) => return Ok(respond(&reject, rejection, &parts, &names)),
             };
             let response = inner.call(request).await?;
             Ok(epilogue.finish(response).await)
@@ -176,7 +182,7 @@ where
     }
 }
 
-impl<S, St: AffinityStore, R, Rej> AffinityService<S, St, R, Rej> {
+impl<S, St: AffinityStore, Rej> AffinityService<S, St, Rej> {
     /// `model`, or the detour of a request that it cannot take. The function of the application sees the
     /// head of the request, which a `Request` gives away only whole.
     fn fitting<B>(&self, request: Request<B>, model: PinnedModel) -> (Request<B>, PinnedModel) {
@@ -186,7 +192,7 @@ impl<S, St: AffinityStore, R, Rej> AffinityService<S, St, R, Rej> {
     }
 }
 
-impl<S, St, R, Rej> AffinityService<S, St, R, Rej> {
+impl<S, St, Rej> AffinityService<S, St, Rej> {
     /// A refusal before anything was awaited. The body is dropped unread.
     fn refuse<F, ReqBody, ResBody, E>(
         &self,
@@ -197,7 +203,8 @@ impl<S, St, R, Rej> AffinityService<S, St, R, Rej> {
         Rej: ResponseForRejection<ResBody>,
     {
         let (parts, _) = request.into_parts();
-        ResponseFuture::refused(respond(&self.reject, rejection, &parts))
+        let names = &self.shared.settings.names;
+        ResponseFuture::refused(respond(&self.reject, rejection, &parts, names))
     }
 }
 
@@ -208,11 +215,12 @@ fn respond<B>(
     reject: &impl ResponseForRejection<B>,
     rejection: Rejection,
     parts: &http::request::Parts,
+    names: &HeaderNames,
 ) -> Response<B> {
     tracing::debug!(code = rejection.code(), "request refused");
     telemetry::refused(&rejection);
     let mut response = reject.response_for_rejection(&rejection, parts);
     response.extensions_mut().insert(rejection);
-    Stamp::NONE.apply(response.headers_mut(), None);
+    Stamp::none(names.clone()).apply(names, response.headers_mut(), None);
     response
 }

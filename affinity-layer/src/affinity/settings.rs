@@ -9,6 +9,7 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use crate::cooldown::Cooldowns;
+use crate::headers::HeaderNames;
 use crate::key::KeySource;
 use crate::outcome::Control;
 use crate::{AffinityKey, ModelName, Selection};
@@ -31,6 +32,7 @@ pub(super) struct Settings {
     pub(super) on_decision: Option<Arc<OnDecision>>,
     pub(super) cooldowns: Option<Cooldowns>,
     pub(super) expose_epoch: bool,
+    pub(super) names: HeaderNames,
 }
 
 impl Settings {
@@ -51,6 +53,7 @@ impl Default for Settings {
             on_decision: None,
             cooldowns: None,
             expose_epoch: false,
+            names: HeaderNames::default(),
         }
     }
 }

@@ -9,19 +9,20 @@ use super::settings::Settings;
 use crate::conversations::Conversations;
 use crate::decide::{Decider, Verdict};
 use crate::key::{BodyIds, IdKind, Seen};
+use crate::router::AnyRouter;
 use crate::{
     AffinityKey, AffinityStore, Epoch, Expiry, PinnedModel, Rejection, Selection, answer::Link,
 };
 
 /// A clone, which a changed setting makes, has the same store, flights and conversations.
-pub(super) struct Shared<St, R> {
-    pub(super) decider: Arc<Decider<St, R>>,
+pub(super) struct Shared<St> {
+    pub(super) decider: Arc<Decider<St, AnyRouter>>,
     pub(super) settings: Settings,
     /// The conversations under way of clients that name no session.
     pub(super) conversations: Conversations,
 }
 
-impl<St, R> Clone for Shared<St, R> {
+impl<St> Clone for Shared<St> {
     fn clone(&self) -> Self {
         Self {
             decider: self.decider.clone(),
@@ -31,7 +32,7 @@ impl<St, R> Clone for Shared<St, R> {
     }
 }
 
-impl<St: AffinityStore, R> Shared<St, R> {
+impl<St: AffinityStore> Shared<St> {
     /// The session as far as it is known without the body and without waiting: by headers, else by the ids
     /// that a layer outside has read out of the body. A response's id is looked up only among what is at
     /// hand; `None` leaves it to `Arrival`, which may wait.
@@ -77,7 +78,8 @@ impl<St: AffinityStore, R> Shared<St, R> {
     ) -> Option<PinnedModel> {
         let (links, expose_epoch) = (self.links(key.as_ref()), self.settings.expose_epoch);
         let given = self.decider.given(verdict, key)?;
-        Some(PinnedModel { is_final, links, expose_epoch, ..given })
+        let names = self.settings.names.clone();
+        Some(PinnedModel { is_final, links, expose_epoch, names, ..given })
     }
 
     /// What a request gets if its pin was found.
@@ -88,7 +90,8 @@ impl<St: AffinityStore, R> Shared<St, R> {
         key: Option<AffinityKey>,
     ) -> PinnedModel {
         let (links, expose_epoch) = (self.links(key.as_ref()), self.settings.expose_epoch);
-        PinnedModel { links, expose_epoch, ..self.decider.hit(selection, epoch, key) }
+        let names = self.settings.names.clone();
+        PinnedModel { links, expose_epoch, names, ..self.decider.hit(selection, epoch, key) }
     }
 
     /// Whether the id of a response is to lead back to the session.

@@ -32,18 +32,20 @@ use super::hold::{self, Hold, Noting};
 use super::observer::AnswerObserver;
 use super::reader::AnswerReader;
 use crate::PinnedModel;
+use crate::headers::HeaderNames;
 use crate::in_use::InUse;
 
 pin_project! {
     /// Response body of [`Answer`](super::Answer).
     ///
-    /// It passes the frames of the inner body on as they are, trailers included, in their order, with at
-    /// most one of them held at a time, for 50 ms at most. Its errors are those of the inner body; a store
+    /// It passes the frames of the inner body on as they are, in their order, with at most one of them held
+    /// at a time, for 50 ms at most. Only trailers under the affinity layer's own names are removed. Its errors are those of the inner body; a store
     /// that fails is logged and costs the answer nothing.
     pub struct AnswerBody<B> {
         #[pin]
         inner: B,
         state: State,
+        names: HeaderNames,
     }
 
     impl<B> PinnedDrop for AnswerBody<B> {
@@ -107,15 +109,15 @@ pub(super) enum Release {
 
 impl<B> AnswerBody<B> {
     /// A body that is not looked at.
-    pub(super) fn untouched(inner: B) -> Self {
-        Self { inner, state: State::Passing }
+    pub(super) fn untouched(inner: B, names: HeaderNames) -> Self {
+        Self { inner, state: State::Passing, names }
     }
 }
 
 impl<B: Body> AnswerBody<B> {
     /// A body that is read as it passes. One without data ends here, because a server does not poll it;
     /// its release has nothing to hold back and continues by itself.
-    pub(super) fn new(inner: B, mut reading: Reading) -> Self {
+    pub(super) fn new(inner: B, mut reading: Reading, names: HeaderNames) -> Self {
         if is_over(&inner) {
             // No piece is left that could wait, and nothing polls for the end.
             reading.release();
@@ -124,13 +126,20 @@ impl<B: Body> AnswerBody<B> {
         }
         let state =
             if reading.is_idle() { State::Passing } else { State::Reading(Box::new(reading)) };
-        Self { inner, state }
+        Self { inner, state, names }
     }
 }
 
 impl<B: Default> Default for AnswerBody<B> {
     fn default() -> Self {
-        Self::untouched(B::default())
+        Self::untouched(B::default(), HeaderNames::none())
+    }
+}
+
+/// So that an affinity layer right above can make the answer to a refused request.
+impl<B: From<Bytes>> From<Bytes> for AnswerBody<B> {
+    fn from(bytes: Bytes) -> Self {
+        Self::untouched(B::from(bytes), HeaderNames::none())
     }
 }
 
@@ -151,7 +160,12 @@ impl<B: Body<Data = Bytes>> Body for AnswerBody<B> {
         let mut this = self.project();
         loop {
             let (frame, ended) = match this.state {
-                State::Passing => return this.inner.poll_frame(cx),
+                State::Passing => {
+                    let frame = ready!(this.inner.poll_frame(cx));
+                    return Poll::Ready(
+                        frame.map(|frame| frame.map(|frame| without_ours(frame, this.names))),
+                    );
+                }
                 State::Holding { hold, frame, ended, .. } => {
                     // Done in time or not, the answer goes on.
                     ready!(hold.as_mut().poll(cx));
@@ -192,7 +206,7 @@ impl<B: Body<Data = Bytes>> Body for AnswerBody<B> {
                     *this.state = State::Reading(reading);
                 }
             }
-            return Poll::Ready(frame.map(Ok));
+            return Poll::Ready(frame.map(|frame| Ok(without_ours(frame, this.names))));
         }
     }
 
@@ -214,6 +228,14 @@ impl<B: Body<Data = Bytes>> Body for AnswerBody<B> {
         }
         hint
     }
+}
+
+/// The frame without what an upstream says in our name: trailers come after the head that we have set.
+fn without_ours(mut frame: Frame<Bytes>, names: &HeaderNames) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        names.remove_from(trailers);
+    }
+    frame
 }
 
 /// Whether all data is out. Over HTTP/2 the end of the stream may follow in a frame of its own, which

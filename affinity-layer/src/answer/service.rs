@@ -30,6 +30,7 @@ use super::observer::{AnswerObserver, ReleasedAtEnd};
 use super::reader::{AnswerReader, is_compressed};
 use super::settings::Settings;
 use crate::ext::{Guest, Probe};
+use crate::headers::HeaderNames;
 use crate::in_use::InUse;
 use crate::key::{BodyIds, Scope};
 use crate::{ModelName, PinnedModel};
@@ -76,7 +77,9 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let wanted = Wanted::of(request.extensions(), request.uri().path(), &self.settings);
-        ResponseFuture { inner: self.inner.call(request), wanted }
+        let model = request.extensions().get::<PinnedModel>();
+        let names = model.map_or(HeaderNames::none(), |model| model.names.clone());
+        ResponseFuture { inner: self.inner.call(request), wanted, names }
     }
 }
 
@@ -204,6 +207,7 @@ pin_project! {
         #[pin]
         inner: F,
         wanted: Option<Wanted>,
+        names: HeaderNames,
     }
 }
 
@@ -229,11 +233,12 @@ where
             return Poll::Pending;
         };
         let response = response?;
+        let names = this.names.clone();
         let Some(wanted) = this.wanted.take() else {
-            return Poll::Ready(Ok(response.map(AnswerBody::untouched)));
+            return Poll::Ready(Ok(response.map(|body| AnswerBody::untouched(body, names))));
         };
         let (mut head, body) = response.into_parts();
         let reading = wanted.begin(&mut head);
-        Poll::Ready(Ok(Response::from_parts(head, AnswerBody::new(body, reading))))
+        Poll::Ready(Ok(Response::from_parts(head, AnswerBody::new(body, reading, names))))
     }
 }

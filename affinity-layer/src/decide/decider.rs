@@ -16,6 +16,7 @@ use super::refusal::Refusal;
 use super::rules::Rules;
 use super::verdict::{Agreement, Verdict};
 use crate::coalesce::Flights;
+use crate::headers::HeaderNames;
 use crate::store::{Claim, PinRead, SharedStore};
 use crate::telemetry::{self, Call};
 use crate::{
@@ -60,6 +61,18 @@ impl<St: AffinityStore, R> Decider<St, R> {
             rules: Rules::default(),
             flights: Flights::default(),
             health: Arc::default(),
+        }
+    }
+
+    /// The same with another router: store, flights and log state are shared.
+    pub(crate) fn with_router<R2>(&self, router: R2) -> Decider<St, R2> {
+        Decider {
+            store: self.store.clone(),
+            any_store: self.any_store.clone(),
+            router,
+            rules: self.rules.clone(),
+            flights: self.flights.clone(),
+            health: self.health.clone(),
         }
     }
 
@@ -252,6 +265,7 @@ impl<St: AffinityStore, R> Decider<St, R> {
             expiry,
             store_budget,
             expose_epoch: false,
+            names: HeaderNames::none(),
             session: None,
             stood: None,
             links: false,

@@ -56,6 +56,13 @@ impl<B: Body + Default> Default for HeldBody<B> {
     }
 }
 
+/// So that an affinity layer right above can make the answer to a refused request.
+impl<B: Body + From<Bytes>> From<Bytes> for HeldBody<B> {
+    fn from(bytes: Bytes) -> Self {
+        Self::untouched(B::from(bytes))
+    }
+}
+
 impl<B: Body + fmt::Debug> fmt::Debug for HeldBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HeldBody").field("rest", &self.rest).finish_non_exhaustive()

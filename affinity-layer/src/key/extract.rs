@@ -34,7 +34,7 @@ use super::{
 #[cfg(feature = "fingerprint")]
 use crate::agents::COUNTER_HEADER;
 use crate::agents::{AGENT_HEADERS, PARENT_HEADERS, SUB_AGENT_HEADERS, SubAgents, THREAD_HEADER};
-use crate::headers::SESSION_HEADERS;
+use crate::headers::{HeaderNames, SESSION_HEADERS};
 use crate::{
     Rejection,
     ext::{AnyModel, RequestedModel},
@@ -66,6 +66,8 @@ pub(crate) enum Told {
 /// that nobody asked about.
 #[derive(Clone, Debug)]
 pub(crate) struct KeySource {
+    /// What the layer itself sends and reads.
+    names: HeaderNames,
     headers: Vec<HeaderName>,
     agents: Vec<HeaderName>,
     sub_agents: SubAgents,
@@ -80,13 +82,15 @@ pub(crate) struct KeySource {
 
 impl Default for KeySource {
     fn default() -> Self {
+        let names = HeaderNames::default();
         Self {
+            watched: Watched::new(&names, SESSION_HEADERS, &[], &[], &[]),
+            names,
             headers: SESSION_HEADERS.to_vec(),
             agents: Vec::new(),
             sub_agents: SubAgents::default(),
             model_lanes: false,
             tenant_header: None,
-            watched: Watched::new(SESSION_HEADERS, &[], &[], &[]),
             baggage: false,
             body_ids: Vec::new(),
             #[cfg(feature = "fingerprint")]
@@ -96,6 +100,11 @@ impl Default for KeySource {
 }
 
 impl KeySource {
+    pub(crate) fn names(&mut self, names: HeaderNames) {
+        self.names = names;
+        self.watch();
+    }
+
     pub(crate) fn headers(&mut self, headers: impl IntoIterator<Item = HeaderName>) {
         self.headers = headers.into_iter().collect();
         self.watch();
@@ -116,7 +125,7 @@ impl KeySource {
         let inherits = preset && self.sub_agents == SubAgents::Inherit;
         let sub_agents: &[_] = if preset { &SUB_AGENT_HEADERS } else { &[] };
         let parents: &[_] = if inherits { &PARENT_HEADERS } else { &[] };
-        self.watched = Watched::new(&self.headers, &self.agents, sub_agents, parents);
+        self.watched = Watched::new(&self.names, &self.headers, &self.agents, sub_agents, parents);
     }
 
     /// Whether the headers of agent clients are read.

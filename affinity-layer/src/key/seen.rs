@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{InvalidPart, single};
 use crate::agents::{CHILD_HEADERS, PARENT_HEADERS};
-use crate::headers::OURS;
+use crate::headers::HeaderNames;
 
 /// The headers that the layer looks for. It is made when a setting changes, not for each request.
 ///
@@ -72,6 +72,7 @@ struct Named<'a> {
 impl Watched {
     /// The list in order of rank: of the names of sessions, those of the operator come before those of agents.
     pub(super) fn new(
+        ours: &HeaderNames,
         sessions: &[HeaderName],
         agents: &[HeaderName],
         sub_agents: &[HeaderName],
@@ -79,7 +80,7 @@ impl Watched {
     ) -> Self {
         let with = |role| move |name: &HeaderName| (mark(name), name.clone(), role);
         let mut names = vec![with(Role::Upgrade)(&header::UPGRADE)];
-        names.extend(OURS.iter().map(with(Role::Ours)));
+        names.extend(ours.iter().map(with(Role::Ours)));
         names.extend(sessions.iter().map(with(Role::Session)));
         names.extend(agents.iter().map(with(Role::Agent)));
         names.extend(sub_agents.iter().map(with(Role::SubAgent)));
@@ -198,7 +199,7 @@ mod tests {
         for (name, value) in fields {
             headers.append(name, HeaderValue::from_static(value));
         }
-        let watched = Watched::new(&[A, B], &[AGENT, B], &[], &[]);
+        let watched = Watched::new(&HeaderNames::plano(), &[A, B], &[AGENT, B], &[], &[]);
         let seen = watched.look(&headers);
         let session = seen.session().map(|value| value.cloned());
         let session = session.map_or(Some("conflict"), |value| {
@@ -231,7 +232,7 @@ mod tests {
 
     #[test]
     fn headers_in_our_name_and_upgrades_are_seen() {
-        for name in OURS {
+        for name in HeaderNames::plano().iter().cloned() {
             assert_eq!(look(&[(header::HOST, "1"), (name, "2")]), (None, false, true, false));
         }
         assert_eq!(look(&[(header::UPGRADE, "h2c")]), (None, false, false, true));
@@ -245,7 +246,9 @@ mod tests {
             for parent in parents {
                 headers.append(&PARENT_HEADERS[0], HeaderValue::from_static(parent));
             }
-            let mut seen = Watched::new(&[], &CHILD_HEADERS, &[], &PARENT_HEADERS).look(&headers);
+            let ours = HeaderNames::none();
+            let watched = Watched::new(&ours, &[], &CHILD_HEADERS, &[], &PARENT_HEADERS);
+            let mut seen = watched.look(&headers);
             seen.inherit(&headers);
             seen.session().map(|value| value.cloned())
         };

@@ -126,7 +126,7 @@ impl SharedStore {
     }
 
     /// Shares a store that is in an `Arc` already, without a second one around it.
-    pub(crate) fn from_arc<St: AffinityStore>(store: Arc<St>) -> Self {
+    pub fn from_arc<St: AffinityStore>(store: Arc<St>) -> Self {
         Self(Arc::new(Shared { running: RunningSessions::default(), store }))
     }
 

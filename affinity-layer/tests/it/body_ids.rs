@@ -19,7 +19,7 @@ const ALL: [BodyId; 6] = [
 ];
 const UUID: &str = "3f1c0d52-8a77-4e0b-9c11-0123456789ab";
 
-fn reading<R: RouterService>(router: R) -> AffinityLayer<MemoryStore, R> {
+fn reading(router: impl RouterService) -> AffinityLayer<MemoryStore> {
     layer(router).body_ids(ALL)
 }
 

@@ -78,12 +78,12 @@ pub(crate) async fn echo(
 
 pub(crate) type Stack = tower::util::BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
 
-pub(crate) fn stack<R: RouterService>(layer: AffinityLayer<MemoryStore, R>) -> Stack {
+pub(crate) fn stack(layer: AffinityLayer<MemoryStore>) -> Stack {
     let service = ServiceBuilder::new().layer(layer).service(service_fn(echo));
     tower::util::BoxCloneSyncService::new(service.map_err(BoxError::from))
 }
 
-pub(crate) fn layer<R: RouterService>(router: R) -> AffinityLayer<MemoryStore, R> {
+pub(crate) fn layer(router: impl RouterService) -> AffinityLayer<MemoryStore> {
     AffinityLayer::new(MemoryStore::default(), router)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use affinity_layer::{
     AffinityLayer, AnswerLayer, BodyId, BoxError, Expiry, FailoverLayer, Fingerprint, MemoryStore,
-    PinnedModel, RouterService, Scope,
+    PinnedModel, Scope,
 };
 use axum::body::{Body, Bytes};
 use http::{Request, Response};
@@ -51,15 +51,12 @@ impl Provider {
 
 type Service = BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, BoxError>;
 
-fn stacked<R: RouterService>(layer: AffinityLayer<MemoryStore, R>, provider: &Provider) -> Service {
+fn stacked(layer: AffinityLayer<MemoryStore>, provider: &Provider) -> Service {
     unlinked(layer.body_ids([BodyId::PreviousResponseId]), provider)
 }
 
 /// The same without a setting that follows responses.
-fn unlinked<R: RouterService>(
-    layer: AffinityLayer<MemoryStore, R>,
-    provider: &Provider,
-) -> Service {
+fn unlinked(layer: AffinityLayer<MemoryStore>, provider: &Provider) -> Service {
     let provider = provider.clone();
     let service = ServiceBuilder::new()
         .layer(layer)

@@ -26,7 +26,7 @@ fn one_after_another(models: &[&'static str]) -> Router {
     Router::new(router)
 }
 
-fn deciding(models: &[&'static str]) -> AffinityLayer<MemoryStore, Router> {
+fn deciding(models: &[&'static str]) -> AffinityLayer<MemoryStore> {
     layer(one_after_another(models)).escalation(ORDER.map(model))
 }
 

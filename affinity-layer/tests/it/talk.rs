@@ -274,7 +274,7 @@ impl Talks {
         Self::with(calls.router(), calls)
     }
 
-    pub(crate) fn with<R: RouterService>(router: R, calls: Calls) -> Self {
+    pub(crate) fn with(router: impl RouterService, calls: Calls) -> Self {
         let store = MemoryStore::default();
         let layer = affinity_layer::AffinityLayer::new(store.clone(), router);
         let service = ServiceBuilder::new()

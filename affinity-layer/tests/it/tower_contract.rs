@@ -16,9 +16,9 @@ use crate::common::*;
 type MockService = Mock<Request<Body>, Response<Body>>;
 
 type MockHandle = Handle<Request<Body>, Response<Body>>;
-type Mocked<R> = AffinityService<MockService, MemoryStore, R, OpenAiErrors>;
+type Mocked = AffinityService<MockService, MemoryStore, OpenAiErrors>;
 
-fn mocked<R: RouterService>(router: R) -> (Mocked<R>, MockHandle) {
+fn mocked(router: impl RouterService) -> (Mocked, MockHandle) {
     let (inner, handle) = mock::pair();
     (layer(router).layer(inner), handle)
 }

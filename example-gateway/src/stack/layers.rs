@@ -47,7 +47,7 @@ pub(crate) fn affinity(
     state: &RouterState,
     (holdings, unnamed): (&Holdings, &Unnamed),
     healer: &Healer,
-) -> AffinityLayer<SharedStore, impl RouterService + use<>, Refuse> {
+) -> AffinityLayer<SharedStore, Refuse> {
     let routing = &config.routing;
     let decided = state.watching(routing::router(config, upstreams.clone(), holdings.clone()));
     let router = routed(decided, store.clone(), routing.expiry, upstreams.clone());

@@ -120,7 +120,7 @@ impl<S: Clone, R> Clone for Shadow<S, R> {
 impl<S, R, ResBody> Service<Request<Envelope>> for Shadow<S, R>
 where
     S: Service<Request<Envelope>, Response = Response<ResBody>>,
-    R: RouterService,
+    R: RouterService + Sync,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -149,7 +149,7 @@ pin_project! {
 impl<F, R, B, E> Future for Asking<F, R>
 where
     F: Future<Output = Result<Response<B>, E>>,
-    R: RouterService,
+    R: RouterService + Sync,
 {
     type Output = F::Output;
 
@@ -171,7 +171,7 @@ struct Question<R> {
     settings: Arc<Settings<R>>,
 }
 
-impl<R: RouterService> Question<R> {
+impl<R: RouterService + Sync> Question<R> {
     fn of(request: &Request<Envelope>, settings: &Arc<Settings<R>>) -> Option<Self> {
         let extensions = request.extensions();
         let model = extensions.get::<PinnedModel>()?;

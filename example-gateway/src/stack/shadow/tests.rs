@@ -23,7 +23,7 @@ struct Stack {
 }
 
 impl Stack {
-    fn new(share: &str, shadow: impl RouterService) -> Self {
+    fn new(share: &str, shadow: impl RouterService + Sync) -> Self {
         let config = SHARE.replace("SHARE", share);
         let config = Config::parse(&config, "test", &|_| None, Mode::Full).unwrap();
         let notes = Arc::new(Notes::default());
