@@ -11,7 +11,8 @@ use secrecy::SecretString;
 use self::table::Table;
 use crate::lab::client::{self, ClientError};
 use crate::lab::term::{Style, Terminal, clean};
-use crate::ops::ledger::rows::{LedgerReport, Row};
+use crate::ops::ledger::rows::{LedgerReport, Row, ShareRow};
+use crate::prices::Picodollars;
 
 /// Where the ledger is, on the admin listener.
 const PATH: &str = "/admin/v1/ledger";
@@ -22,8 +23,20 @@ const BY_MODEL: [&str; 8] =
 const BY_ROUTE: [&str; 8] =
     ["route", "turns", "pinned", "router calls", "saved", "router ms", "saved ms*", "regret"];
 
-const NOTES: [&str; 3] = [
+const COSTS: [&str; 7] = [
+    "spent $",
+    "pinned $",
+    "others $",
+    "saved by cache $",
+    "pinned cached",
+    "others cached",
+    "unknown cost",
+];
+
+const NOTES: [&str; 5] = [
     "cached: share of the prompt tokens; unknown: turns of which the provider did not tell the prompt",
+    "saved by cache: how much more the cached tokens would have cost as plain input",
+    "unknown cost: turns whose model has no known price, or of which a count is not known; they add nothing",
     "* an estimate: the calls saved, at the mean time of those made",
     "regret: of the pinned turns that were routed once more, those that would have got another model",
 ];
@@ -76,6 +89,17 @@ fn print(base: &Uri, answer: &LedgerReport, out: &mut Terminal) -> io::Result<()
         routes.row(&clean(name), by_route(&route.row));
     }
     show(&routes, by_route(&answer.totals), out)?;
+    let mut models = Table::new(costs_by("model"));
+    for model in &answer.models {
+        models.row(&clean(&model.model), costs(&model.row));
+    }
+    show(&models, costs(&answer.totals), out)?;
+    let mut routes = Table::new(costs_by("route"));
+    for route in &answer.routes {
+        let name = route.route.as_deref().unwrap_or("(no route)");
+        routes.row(&clean(name), costs(&route.row));
+    }
+    show(&routes, costs(&answer.totals), out)?;
     out.line("")?;
     NOTES.iter().try_for_each(|note| out.line(&out.paint(Style::Dim, note)))
 }
@@ -89,15 +113,15 @@ fn show(table: &Table, totals: [String; 7], out: &mut Terminal) -> io::Result<()
 }
 
 fn by_model(row: &Row) -> [String; 7] {
-    let tokens = &row.tokens;
+    let tokens = &row.all.tokens;
     [
-        grouped(row.turns),
+        grouped(row.all.turns),
         grouped(row.pinned_turns),
         grouped(row.switches),
         grouped(tokens.prompt),
         share(tokens.cached, tokens.prompt),
         grouped(tokens.output),
-        grouped(row.turns_without.prompt),
+        grouped(row.all.turns_without.prompt),
     ]
 }
 
@@ -106,7 +130,7 @@ fn by_route(row: &Row) -> [String; 7] {
     let regret = row.regret.unwrap_or_default();
     let judged = regret.agreed.saturating_add(regret.otherwise);
     [
-        grouped(row.turns),
+        grouped(row.all.turns),
         grouped(row.pinned_turns),
         grouped(router.calls),
         grouped(router.calls_saved),
@@ -114,6 +138,30 @@ fn by_route(row: &Row) -> [String; 7] {
         router.time_saved_us.map_or_else(|| "-".to_owned(), millis),
         share(regret.otherwise, judged),
     ]
+}
+
+fn costs_by(name: &'static str) -> [&'static str; 8] {
+    let [a, b, c, d, e, f, g] = COSTS;
+    [name, a, b, c, d, e, f, g]
+}
+
+fn costs(row: &Row) -> [String; 7] {
+    let cached = |part: &ShareRow| share(part.tokens.cached, part.tokens.prompt);
+    [
+        dollars(row.all.cost.spent),
+        dollars(row.pinned.cost.spent),
+        dollars(row.unpinned.cost.spent),
+        dollars(row.all.cost.saved_by_cache),
+        cached(&row.pinned),
+        cached(&row.unpinned),
+        grouped(row.all.turns_without.cost),
+    ]
+}
+
+/// Dollars, rounded to a millionth.
+fn dollars(amount: Picodollars) -> String {
+    let millionths = amount.get().saturating_add(500_000) / 1_000_000;
+    format!("{}.{:06}", grouped(millionths / 1_000_000), millionths % 1_000_000)
 }
 
 /// A percentage, rounded; a dash if there is no whole.

@@ -10,6 +10,7 @@ use affinity_layer::{ModelName, RouteName};
 use tokio::sync::broadcast;
 
 use crate::ops::ledger::books::Ledger;
+use crate::prices::Cost;
 use crate::stack::turns::observer::{TurnObserver, Verdict};
 use crate::stack::turns::tag::SessionTag;
 use crate::stack::turns::turn::Turn;
@@ -45,6 +46,10 @@ impl TurnHub {
 impl TurnObserver for TurnHub {
     fn answers(&self, session: SessionTag, model: &ModelName) -> bool {
         self.ledger.answers(session, model)
+    }
+
+    fn cost(&self, turn: &Turn) -> Option<Cost> {
+        self.ledger.cost(turn)
     }
 
     fn ended(&self, turn: Arc<Turn>) {

@@ -1,7 +1,7 @@
 //! Prices of a model, and what an answer cost.
 
 use affinity_layer::answer::Usage;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::money::Picodollars;
 
@@ -50,7 +50,7 @@ pub struct TokenCounts {
 }
 
 /// What an answer cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Cost {
     /// All of it.
     pub spent: Picodollars,
@@ -111,6 +111,18 @@ impl Price {
             saved_by_cache: input.minus(cached_input).times(cached),
             cache_write_premium: writes.minus(input.times(written)),
         })
+    }
+}
+
+impl Cost {
+    /// Both together.
+    #[must_use]
+    pub const fn plus(&self, other: &Self) -> Self {
+        Self {
+            spent: self.spent.plus(other.spent),
+            saved_by_cache: self.saved_by_cache.plus(other.saved_by_cache),
+            cache_write_premium: self.cache_write_premium.plus(other.cache_write_premium),
+        }
     }
 }
 

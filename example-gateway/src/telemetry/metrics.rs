@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::log::{LostLines, lost_lines};
+use crate::prices::{Cost, TokenCounts};
 
 const REQUESTS: &str = "gateway_requests_total";
 const UPSTREAM: &str = "gateway_upstream_requests_total";
@@ -29,6 +30,9 @@ const SHED: &str = "gateway_shed_requests_total";
 const REFUSED: &str = "gateway_refused_requests_total";
 const TOKENS: &str = "gateway_tokens_total";
 const WITHOUT_USAGE: &str = "gateway_turns_without_usage_total";
+const WITHOUT_COST: &str = "gateway_turns_without_cost_total";
+const SPENT: &str = "gateway_spent_picodollars_total";
+const SAVED_BY_CACHE: &str = "gateway_saved_by_cache_picodollars_total";
 const VERDICTS: &str = "gateway_pin_verdicts_total";
 const SESSIONS: &str = "gateway_sessions";
 const OUTGROWN: &str = "gateway_context_exceeded_total";
@@ -155,6 +159,13 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
     describe_counter!(TOKENS, Unit::Count, what);
     let what = "Turns for which the provider did not report the tokens of the prompt, by model.";
     describe_counter!(WITHOUT_USAGE, Unit::Count, what);
+    let what = "Turns whose cost is unknown, by model: no price, or tokens that were not reported.";
+    describe_counter!(WITHOUT_COST, Unit::Count, what);
+    let what =
+        "What turns cost, in picodollars (10^-12 US dollars), by model, route and whether pinned.";
+    describe_counter!(SPENT, what);
+    let what = "How much more cached tokens would have cost as plain input, in picodollars.";
+    describe_counter!(SAVED_BY_CACHE, what);
     let what =
         "Pinned turns that were routed once more in the shadow, by the pin's route and verdict.";
     describe_counter!(VERDICTS, Unit::Count, what);
@@ -250,31 +261,44 @@ pub(crate) fn configured(reloaded: Option<bool>) {
 /// Tokens of `models` are going to be counted.
 pub(crate) fn expect_costs<'a>(models: impl Iterator<Item = &'a ModelName>) {
     for model in models {
-        for kind in ["prompt", "cached", "output"] {
+        for kind in ["prompt", "cached", "written", "output"] {
             counter!(TOKENS, "model" => model.to_string(), "kind" => kind).absolute(0);
         }
         counter!(WITHOUT_USAGE, "model" => model.to_string()).absolute(0);
+        counter!(WITHOUT_COST, "model" => model.to_string()).absolute(0);
     }
 }
 
-/// The tokens of one turn, as far as the provider reported them.
+/// Under which labels a turn is counted, each of which the configuration bounds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TurnTokens {
-    pub(crate) prompt: Option<u64>,
-    pub(crate) cached: Option<u64>,
-    pub(crate) output: Option<u64>,
+pub(crate) struct TurnKind<'a> {
+    pub(crate) model: &'a ModelName,
+    pub(crate) route: &'a str,
+    pub(crate) is_pinned: bool,
 }
 
-/// A turn of the configured `model` has ended.
-pub(crate) fn cost(model: &ModelName, tokens: TurnTokens) {
-    let TurnTokens { prompt, cached, output } = tokens;
-    for (kind, tokens) in [("prompt", prompt), ("cached", cached), ("output", output)] {
+/// A turn has ended that used these tokens, as far as the provider reported them, and cost so much if that
+/// is known.
+pub(crate) fn turn_cost(kind: &TurnKind<'_>, tokens: &TokenCounts, cost: Option<&Cost>) {
+    let TurnKind { model, route, is_pinned } = *kind;
+    let TokenCounts { prompt, cached, written, output, .. } = *tokens;
+    let counts = [("prompt", prompt), ("cached", cached), ("written", written), ("output", output)];
+    for (kind, tokens) in counts {
         if let Some(tokens) = tokens {
             counter!(TOKENS, "model" => model.to_string(), "kind" => kind).increment(tokens);
         }
     }
     if prompt.is_none() {
         counter!(WITHOUT_USAGE, "model" => model.to_string()).increment(1);
+    }
+    let Some(cost) = cost else {
+        return counter!(WITHOUT_COST, "model" => model.to_string()).increment(1);
+    };
+    let pinned = if is_pinned { "true" } else { "false" };
+    for (name, amount) in [(SPENT, cost.spent), (SAVED_BY_CACHE, cost.saved_by_cache)] {
+        let (model, route) = (model.to_string(), route.to_owned());
+        counter!(name, "model" => model, "route" => route, "pinned" => pinned)
+            .increment(amount.get());
     }
 }
 

@@ -20,6 +20,7 @@ use http::{Extensions, StatusCode};
 use crate::config::{Config, Inputs, Protocols, Provider, of_wildcard};
 use crate::error::ApiError;
 use crate::extensions::HeldAt;
+use crate::prices::Price;
 use crate::protocol::Protocol;
 use crate::telemetry::metrics;
 use crate::upstream::drains::Drains;
@@ -41,6 +42,8 @@ pub(crate) struct Upstreams {
     aliases: BTreeMap<String, ModelName>,
     /// Every model that the configuration names, those of the providers first.
     known: Vec<ModelName>,
+    /// The names of the routes.
+    routes: BTreeSet<String>,
     default: Option<ModelName>,
     /// The provider of what names no model.
     passthrough: Option<usize>,
@@ -97,6 +100,7 @@ impl Upstreams {
             // Of two equal names the later one stays.
             names: ids.chain(full).chain(config.aliases.clone()).collect(),
             aliases: config.aliases.clone(),
+            routes: config.preferences.iter().map(|route| route.name.to_string()).collect(),
             known,
             default: default.map(|provider| provider.model.clone()),
             drains: Arc::default(),
@@ -158,6 +162,16 @@ impl Upstreams {
         let named = || self.providers.iter().position(|provider| provider.model == *model);
         let of_vendor = || self.providers.iter().position(|provider| provider.prefix() == vendor);
         self.place(model).or_else(named).or_else(of_vendor)
+    }
+
+    /// What tokens of `model` cost; `None` if that is not known.
+    pub(crate) fn price(&self, model: &ModelName) -> Option<&Price> {
+        self.provider(model)?.price_of(model)
+    }
+
+    /// Whether the configuration has a route of this name.
+    pub(crate) fn is_route(&self, name: &str) -> bool {
+        self.routes.contains(name)
     }
 
     /// The models as they are configured, wildcards included.

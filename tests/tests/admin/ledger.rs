@@ -107,7 +107,10 @@ async fn the_books_are_those_of_the_provider() {
     let books = scene.books(turns).await;
     assert_eq!(by_model(&books), scene.stats.usage());
     let totals = &books["totals"];
-    assert_eq!(totals["turns_without"], json!({"prompt": 0, "cached": 0, "output": 0}));
+    assert_eq!(
+        totals["turns_without"],
+        json!({"prompt": 0, "cached": 0, "written": 0, "output": 0, "cost": turns})
+    );
     assert!(totals["tokens"]["cached"].as_u64().unwrap() > 0, "{books}");
     assert_eq!(totals["pinned_turns"], expected["saved"]);
     assert_eq!(totals["router"]["calls_saved"], expected["saved"]);
@@ -155,7 +158,10 @@ async fn what_a_client_did_not_wait_for_is_unknown() {
     let totals = &books["totals"];
     assert_eq!(totals["incomplete_turns"], 3);
     // Messages tells of the prompt in its first event.
-    assert_eq!(totals["turns_without"], json!({"prompt": 2, "cached": 2, "output": 3}));
+    assert_eq!(
+        totals["turns_without"],
+        json!({"prompt": 2, "cached": 2, "written": 2, "output": 3, "cost": 3})
+    );
     let provider = scene.stats.usage()["gpt-4o"];
     assert_eq!(provider.calls, 3);
     let told = totals["tokens"]["prompt"].as_u64().unwrap();

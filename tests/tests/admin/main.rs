@@ -15,6 +15,7 @@ mod drains;
 mod events;
 mod lanes;
 mod ledger;
+mod money;
 mod pins;
 mod replicas;
 mod report;

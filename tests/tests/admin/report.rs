@@ -39,7 +39,8 @@ async fn it_shows_the_ledger_as_it_stands() {
     assert_eq!(row(&shown, ONE), [ONE, "4", "3", "0", "6 000", "40 %", "28", "0"]);
     let route = row(&shown, "one");
     assert_eq!((&route[..5], route[7]), (&["one", "4", "3", "1", "3"][..], "-"));
-    assert_eq!(shown.out.lines().filter(|line| line.starts_with("total")).count(), 2);
+    assert_eq!(shown.out.lines().filter(|line| line.starts_with("total")).count(), 4);
+    assert!(shown.out.lines().any(|line| line.starts_with("model") && line.contains("spent $")));
 
     let raw = report(&format!("{url}/"), TOKEN, &["--json"]).await;
     assert_eq!(raw.code, Some(0), "{raw:?}");

@@ -23,14 +23,23 @@ fn figures_are_readable() {
 
 #[test]
 fn rows_stand_below_each_other_and_totals_last() {
-    let row = |turns: u64| {
+    let part = |turns: u64, spent: &str, cached: u64| {
         json!({
-            "turns": turns, "pinned_turns": 1, "incomplete_turns": 0, "switches": 0,
-            "router": {"calls": 2, "calls_saved": 1, "time_us": 4000, "time_saved_us": 2000},
-            "tokens": {"prompt": 2000, "cached": 500, "output": 7},
-            "turns_without": {"prompt": 1, "cached": 1, "output": 1},
-            "regret": {"agreed": 3, "otherwise": 1, "no_match": 0, "failed": 9}
+            "turns": turns,
+            "tokens": {"prompt": 2000, "cached": cached, "written": 0, "output": 7},
+            "cost": {"spent": spent, "saved_by_cache": "0.5", "cache_write_premium": "0"},
+            "turns_without": {"prompt": 1, "cached": 1, "written": 1, "output": 1, "cost": 4}
         })
+    };
+    let row = |turns: u64| {
+        let mut row = part(turns, "1234.5678905", 500);
+        let more = json!({
+            "pinned": part(1, "0.25", 1000), "unpinned": part(turns - 1, "1234.3178905", 0), "pinned_turns": 1, "incomplete_turns": 0, "switches": 0,
+            "router": {"calls": 2, "calls_saved": 1, "time_us": 4000, "time_saved_us": 2000},
+            "regret": {"agreed": 3, "otherwise": 1, "no_match": 0, "failed": 9}
+        });
+        row.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
+        row
     };
     let with = |mut row: serde_json::Value, key: &str, name: &str| {
         row[key] = name.into();
@@ -61,4 +70,24 @@ fn rows_stand_below_each_other_and_totals_last() {
         "total       12 003       1             2      1        4.0        2.0    25 %",
     ];
     assert_eq!(lines[7..11], expected, "{text}");
+    let expected = [
+        "model            spent $  pinned $      others $  saved by cache $  pinned cached  others cached  unknown cost",
+        "a/one        1 234.567891  0.250000  1 234.317891          0.500000           50 %            0 %             4",
+    ];
+    assert_eq!(lines[12..14], expected, "{text}");
+    let expected = "code         1 234.567891  0.250000  1 234.317891          0.500000           50 %            0 %             4";
+    assert_eq!(lines[18], expected, "{text}");
+}
+
+#[test]
+fn money_is_rounded_to_a_millionth_of_a_dollar() {
+    for (picodollars, text) in [
+        (0, "0.000000"),
+        (499_999, "0.000000"),
+        (500_000, "0.000001"),
+        (1_234_567_000_000_000_000, "1 234 567.000000"),
+        (u64::MAX, "18 446 744.073709"),
+    ] {
+        assert_eq!(dollars(Picodollars::new(picodollars)), text);
+    }
 }

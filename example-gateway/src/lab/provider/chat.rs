@@ -104,12 +104,14 @@ fn finish_reason(answer: &Answer) -> &'static str {
 }
 
 fn usage(answer: &Answer) -> Value {
-    let Tokens { prompt, cached, output, .. } = answer.tokens;
+    let Tokens { prompt, cached, written, output } = answer.tokens;
     json!({
         "prompt_tokens": prompt,
         "completion_tokens": output,
         "total_tokens": prompt + output,
-        "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
+        "prompt_tokens_details": {
+            "cached_tokens": cached, "cache_write_tokens": written, "audio_tokens": 0
+        },
         "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0}
     })
 }

@@ -106,6 +106,9 @@ fn message(answer: &Answer, content: &Value, stop_reason: &Value, output_tokens:
             // Only what has nothing to do with the cache.
             "input_tokens": prompt - cached - written,
             "cache_creation_input_tokens": written,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": 0
+            },
             "cache_read_input_tokens": cached,
             "output_tokens": output_tokens
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::conversation::{
-    self, Answer, Choice, Conversation, Format, Reply, Tokens, Tool, last_user, runs,
+    self, Answer, Choice, Conversation, Format, Reply, Tool, last_user, runs,
 };
 use super::error::Failure;
 use super::fields::{at, items, with};
@@ -147,13 +147,15 @@ fn response(answer: &Answer, status: &str, output: &[Value]) -> Value {
         Value::Null => default,
         value => value.clone(),
     };
-    let Tokens { prompt, cached, output: written, .. } = answer.tokens;
+    let tokens = answer.tokens;
     let usage = json!({
-        "input_tokens": prompt,
-        "input_tokens_details": {"cached_tokens": cached},
-        "output_tokens": written,
+        "input_tokens": tokens.prompt,
+        "input_tokens_details": {
+            "cached_tokens": tokens.cached, "cache_write_tokens": tokens.written
+        },
+        "output_tokens": tokens.output,
         "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": prompt + written
+        "total_tokens": tokens.prompt + tokens.output
     });
     json!({
         "id": response_id(answer),

@@ -14,10 +14,11 @@ use super::pins::Pins;
 use super::regret::Regret;
 use super::rows::{LedgerReport, ModelRow, RouteRow, Row, SessionRow, unix_millis};
 use super::sums::Sums;
+use crate::prices::Cost;
 use crate::stack::turns::observer::Verdict;
 use crate::stack::turns::tag::SessionTag;
 use crate::stack::turns::turn::Turn;
-use crate::telemetry::metrics::{self, TurnTokens};
+use crate::telemetry::metrics::{self, TurnKind};
 use crate::upstream::providers::Upstreams;
 
 /// Routes that are distinguished; further ones are counted as [`OTHER`].
@@ -66,14 +67,25 @@ impl Ledger {
         self.books().pins.answers(session, model)
     }
 
+    /// What a turn has cost; `None` if the price of its model or what it used is not known.
+    pub(crate) fn cost(&self, turn: &Turn) -> Option<Cost> {
+        if !turn.may_cost() {
+            return Some(Cost::default());
+        }
+        let upstreams = self.upstreams.read().unwrap_or_else(PoisonError::into_inner).clone();
+        upstreams.price(&turn.model)?.cost(&turn.tokens)
+    }
+
     /// A turn has ended.
     pub(crate) fn add(&self, turn: &Turn) {
         let upstreams = self.upstreams.read().unwrap_or_else(PoisonError::into_inner).clone();
         let model = upstreams.provider(&turn.model).map_or(&turn.model, |by| &by.model);
         if turn.may_cost() {
-            let (prompt, cached) = (turn.prompt_tokens, turn.cached_tokens);
-            let tokens = TurnTokens { prompt, cached, output: turn.output_tokens };
-            metrics::cost(model, tokens);
+            let name = turn.route.as_ref().map_or("(none)", RouteName::as_str);
+            let is_known = turn.route.is_none() || upstreams.is_route(name);
+            let route = if is_known { name } else { OTHER };
+            let kind = TurnKind { model, route, is_pinned: turn.pinned };
+            metrics::turn_cost(&kind, &turn.tokens, turn.cost.as_ref());
         }
         let mut books = self.books();
         books.total.sums.add(turn);

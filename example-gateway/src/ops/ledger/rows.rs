@@ -1,8 +1,8 @@
 //! The books as JSON.
 //!
 //! One shape serves totals, models, routes and sessions, so that a reader learns it once. The admin API writes
-//! it and the command `report` reads it back. Counts are as they were added up; only the time saved is an
-//! estimate.
+//! it and the command `report` reads it back. Counts and money are as they were added up; only the time saved
+//! is an estimate.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,8 @@ use affinity_layer::{ModelName, RouteName};
 use serde::{Deserialize, Serialize};
 
 use super::regret::Regret;
-use super::sums::Sums;
+use super::sums::{Share, Sums};
+use crate::prices::Cost;
 use crate::stack::turns::tag::SessionTag;
 
 /// The whole ledger.
@@ -52,16 +53,28 @@ pub(crate) struct SessionRow {
 
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Row {
-    pub(crate) turns: u64,
+    /// Over all turns of the row.
+    #[serde(flatten)]
+    pub(crate) all: ShareRow,
     pub(crate) pinned_turns: u64,
     pub(crate) incomplete_turns: u64,
     pub(crate) switches: u64,
     pub(crate) router: RouterRow,
-    pub(crate) tokens: TokensRow,
-    pub(crate) turns_without: TokensRow,
+    /// Over the pinned turns alone, and over the others.
+    pub(crate) pinned: ShareRow,
+    pub(crate) unpinned: ShareRow,
     /// Regret is known for routes only: neither a model nor a session says what the router would choose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) regret: Option<Regret>,
+}
+
+/// What a part of the turns used and cost, as far as it is known.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct ShareRow {
+    pub(crate) turns: u64,
+    pub(crate) tokens: TokensRow,
+    pub(crate) cost: Cost,
+    pub(crate) turns_without: UnknownRow,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -77,15 +90,25 @@ pub(crate) struct RouterRow {
 pub(crate) struct TokensRow {
     pub(crate) prompt: u64,
     pub(crate) cached: u64,
+    pub(crate) written: u64,
     pub(crate) output: u64,
+}
+
+/// Turns of which something is not known.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct UnknownRow {
+    pub(crate) prompt: u64,
+    pub(crate) cached: u64,
+    pub(crate) written: u64,
+    pub(crate) output: u64,
+    pub(crate) cost: u64,
 }
 
 impl Row {
     pub(super) fn new(sums: &Sums, total: &Sums) -> Self {
-        let Sums { prompt, cached, output, .. } = sums;
         Self {
-            turns: sums.turns,
-            pinned_turns: sums.pinned,
+            all: ShareRow::new(&sums.all()),
+            pinned_turns: sums.pinned.turns,
             incomplete_turns: sums.incomplete,
             switches: sums.switches,
             router: RouterRow {
@@ -94,13 +117,32 @@ impl Row {
                 time_us: sums.router_us,
                 time_saved_us: time_saved(sums.saved, total),
             },
-            tokens: TokensRow { prompt: prompt.sum, cached: cached.sum, output: output.sum },
-            turns_without: TokensRow {
+            pinned: ShareRow::new(&sums.pinned),
+            unpinned: ShareRow::new(&sums.unpinned),
+            regret: None,
+        }
+    }
+}
+
+impl ShareRow {
+    fn new(share: &Share) -> Self {
+        let Share { turns, prompt, cached, written, output, cost, without_cost } = *share;
+        Self {
+            turns,
+            tokens: TokensRow {
+                prompt: prompt.sum,
+                cached: cached.sum,
+                written: written.sum,
+                output: output.sum,
+            },
+            cost,
+            turns_without: UnknownRow {
                 prompt: prompt.unknown,
                 cached: cached.unknown,
+                written: written.unknown,
                 output: output.unknown,
+                cost: without_cost,
             },
-            regret: None,
         }
     }
 }

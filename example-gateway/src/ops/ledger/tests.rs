@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::books::{Ledger, MAX_ROUTES, OTHER};
 use super::pins::MAX_PINS;
 use crate::config::{Config, Mode};
+use crate::prices::TokenCounts;
 use crate::stack::turns::observer::Verdict;
 use crate::stack::turns::tag::SessionTag;
 use crate::stack::turns::turn::Turn;
@@ -16,7 +17,9 @@ use crate::upstream::providers::Upstreams;
 const MODELS: &str = "
 version: v0.4.0
 model_providers:
-  - {model: a/one, base_url: 'http://127.0.0.1:1'}
+  - model: a/one
+    base_url: 'http://127.0.0.1:1'
+    price: {input: 2, cached_input: 0.10, cache_write: 2.50, output: 10}
   - {model: wild/*, base_url: 'http://127.0.0.1:1'}
 ";
 
@@ -48,9 +51,15 @@ fn turn(session: Option<SessionTag>, model: &str, route: Option<&str>) -> Turn {
         total: Duration::ZERO,
         status: Some(200),
         complete: true,
-        prompt_tokens: Some(100),
-        cached_tokens: Some(60),
-        output_tokens: Some(7),
+        passed_over: None,
+        tokens: TokenCounts {
+            prompt: Some(100),
+            cached: Some(60),
+            written: Some(0),
+            written_1h: None,
+            output: Some(7),
+        },
+        cost: None,
     }
 }
 
@@ -81,21 +90,47 @@ fn saved_calls_are_worth_the_mean_of_those_made() {
 fn what_is_not_told_is_counted_as_unknown_and_a_refusal_costs_nothing() {
     let ledger = ledger();
     let told = turn(None, "a/one", None);
-    let untold = Turn {
-        prompt_tokens: None,
-        cached_tokens: None,
-        output_tokens: None,
-        complete: false,
-        ..told.clone()
-    };
-    ledger.add(&Turn { output_tokens: None, ..told.clone() });
-    ledger.add(&Turn { cached_tokens: None, ..told });
+    let untold = Turn { tokens: TokenCounts::default(), complete: false, ..told.clone() };
+    let without = |tokens| Turn { tokens, ..told.clone() };
+    ledger.add(&without(TokenCounts { output: None, ..told.tokens }));
+    ledger.add(&without(TokenCounts { cached: None, written: None, ..told.tokens }));
     ledger.add(&Turn { status: None, ..untold.clone() });
     ledger.add(&Turn { status: Some(502), ..untold });
     let total = &json(&ledger)["totals"];
-    assert_eq!(total["tokens"], json!({"prompt": 200, "cached": 60, "output": 7}));
-    assert_eq!(total["turns_without"], json!({"prompt": 1, "cached": 2, "output": 2}));
+    assert_eq!(total["tokens"], json!({"prompt": 200, "cached": 60, "written": 0, "output": 7}));
+    let unknown = json!({"prompt": 1, "cached": 2, "written": 2, "output": 2, "cost": 3});
+    assert_eq!(total["turns_without"], unknown);
     assert_eq!((&total["turns"], &total["incomplete_turns"]), (&json!(4), &json!(2)));
+}
+
+/// By hand, in millionths of a dollar per token: 40 × 2 + 60 × 0.10 + 7 × 10 = 156, and 60 × 1.90 = 114.
+#[test]
+fn money_is_added_up_to_the_last_digit_pinned_turns_apart() {
+    let ledger = ledger();
+    let add = |turn: Turn| ledger.add(&Turn { cost: ledger.cost(&turn), ..turn });
+    let pinned = turn(session("s"), "a/one", Some("code"));
+    for _ in 0..3 {
+        add(pinned.clone());
+    }
+    let tokens = TokenCounts { cached: Some(0), written: Some(100), ..pinned.tokens };
+    // 100 × 2.50 + 7 × 10 = 320, of which 100 × 0.50 are for writing.
+    add(Turn { pinned: false, tokens, ..pinned.clone() });
+    add(Turn { model: ModelName::new("wild/x").unwrap(), ..pinned.clone() });
+    add(Turn { tokens: TokenCounts { output: None, ..tokens }, ..pinned.clone() });
+    add(Turn { status: Some(502), ..pinned });
+    let books = json(&ledger);
+    let cost = |spent, saved, premium| json!({"spent": spent, "saved_by_cache": saved, "cache_write_premium": premium});
+    let route = &books["routes"][0];
+    assert_eq!(route["cost"], cost("0.000788", "0.000342", "0.00005"));
+    assert_eq!(route["pinned"]["cost"], cost("0.000468", "0.000342", "0"));
+    assert_eq!(route["unpinned"]["cost"], cost("0.00032", "0", "0.00005"));
+    assert_eq!((&route["turns"], &route["turns_without"]["cost"]), (&json!(7), &json!(2)));
+    assert_eq!((&route["pinned"]["turns"], &route["unpinned"]["turns"]), (&json!(6), &json!(1)));
+    assert_eq!(books["totals"]["cost"], route["cost"]);
+    let wild = &books["models"][1];
+    assert_eq!((&wild["model"], &wild["cost"]), (&json!("wild/*"), &cost("0", "0", "0")));
+    assert_eq!(wild["turns_without"]["cost"], 1, "unknown is not nothing");
+    assert_eq!(books["models"][0]["cost"], route["cost"]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::stream::events;
 use super::{history, lane};
 use crate::config::Config;
 use crate::ops::hub::TurnHub;
+use crate::prices::TokenCounts;
 use crate::stack::turns::observer::TurnObserver;
 use crate::stack::turns::tag::SessionTag;
 use crate::stack::turns::turn::Turn;
@@ -42,9 +43,9 @@ fn turn(session: Option<&str>, model: &str) -> Turn {
         total: Duration::from_millis(1),
         status: Some(200),
         complete: true,
-        prompt_tokens: None,
-        cached_tokens: None,
-        output_tokens: None,
+        passed_over: None,
+        tokens: TokenCounts::default(),
+        cost: None,
     }
 }
 

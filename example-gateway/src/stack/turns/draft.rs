@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use affinity_layer::{
     PinnedModel,
     answer::{AnswerObserver, Usage},
-    ext::{AnyModel, Probe, RequestedModel},
+    ext::{AnyModel, PassedOver, Probe, RequestedModel},
 };
 use http::Extensions;
 use http::response::Parts;
@@ -19,6 +19,7 @@ use super::observer::TurnObserver;
 use super::tag::SessionTag;
 use super::turn::Turn;
 use crate::extensions::{Arrived, RouterClock};
+use crate::prices::TokenCounts;
 use crate::stack::sessions::Sessions;
 
 /// A turn that has not ended. Dropping it reports it to its observer.
@@ -60,9 +61,9 @@ impl Draft {
             total: since.elapsed(),
             status: None,
             complete: false,
-            prompt_tokens: None,
-            cached_tokens: None,
-            output_tokens: None,
+            passed_over: None,
+            tokens: TokenCounts::default(),
+            cost: None,
         };
         Some(Self { turn: Arc::new(turn), since, observer: observer.clone() })
     }
@@ -77,6 +78,7 @@ impl AnswerObserver for Draft {
     fn on_head(&mut self, head: &Parts) {
         let turn = self.turn();
         turn.status = Some(head.status.as_u16());
+        turn.passed_over = head.extensions.get().map(|PassedOver(model)| model.clone());
         // A layer below that moved the session says so.
         if let Some(moved) = head.extensions.get::<PinnedModel>() {
             turn.model = moved.model().clone();
@@ -95,9 +97,7 @@ impl AnswerObserver for Draft {
         let since = self.since;
         let turn = self.turn();
         turn.first_byte.get_or_insert_with(|| since.elapsed());
-        turn.prompt_tokens = usage.prompt_tokens;
-        turn.cached_tokens = usage.cached_tokens;
-        turn.output_tokens = usage.output_tokens;
+        turn.tokens = usage.into();
     }
 
     fn on_end(mut self: Box<Self>) {
@@ -108,7 +108,9 @@ impl AnswerObserver for Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         let total = self.since.elapsed();
-        self.turn().total = total;
+        let cost = self.observer.cost(&self.turn);
+        let turn = self.turn();
+        (turn.total, turn.cost) = (total, cost);
         self.observer.ended(self.turn.clone());
     }
 }

@@ -10,11 +10,15 @@ use affinity_layer::{ModelName, RouteName};
 
 use super::tag::SessionTag;
 use super::turn::Turn;
+use crate::prices::Cost;
 
 /// Learns what happens in the stack. All that operators see of turns comes through here.
 pub(crate) trait TurnObserver: Debug + Send + Sync {
     /// `model` has begun to answer `session`. Says whether another model answered it before.
     fn answers(&self, session: SessionTag, model: &ModelName) -> bool;
+
+    /// What a turn has cost; `None` if that is not known.
+    fn cost(&self, turn: &Turn) -> Option<Cost>;
 
     /// A turn has ended.
     fn ended(&self, turn: Arc<Turn>);
@@ -80,6 +84,10 @@ pub(crate) mod testing {
     impl TurnObserver for Notes {
         fn answers(&self, _: SessionTag, _: &ModelName) -> bool {
             false
+        }
+
+        fn cost(&self, _: &Turn) -> Option<Cost> {
+            None
         }
 
         fn ended(&self, turn: Arc<Turn>) {

@@ -87,7 +87,7 @@ async fn a_turn_is_told_when_its_answer_has_ended() {
     assert_eq!((first.router, first.status, first.complete), (Some(ROUTING), Some(200), true));
     assert_eq!(first.first_byte, Some(Duration::from_secs(5) + ROUTING));
     assert_eq!(first.total, Duration::from_secs(15) + ROUTING);
-    let tokens = (first.prompt_tokens, first.cached_tokens, first.output_tokens);
+    let tokens = (first.tokens.prompt, first.tokens.cached, first.tokens.output);
     assert_eq!(tokens, (Some(7), Some(5), None));
 
     stack.clone().oneshot(request(Some("s"))).await.unwrap().into_body().collect().await.unwrap();
@@ -110,7 +110,7 @@ async fn an_answer_that_is_given_up_is_told_as_such() {
     drop(body);
     let cut = turns.next().unwrap();
     assert_eq!((cut.status, cut.complete), (Some(200), false));
-    assert_eq!((cut.first_byte.is_some(), cut.prompt_tokens), (true, Some(7)));
+    assert_eq!((cut.first_byte.is_some(), cut.tokens.prompt), (true, Some(7)));
 
     let waiting = stack.oneshot(request(None));
     tokio::time::timeout(Duration::from_secs(1), waiting).await.unwrap_err();

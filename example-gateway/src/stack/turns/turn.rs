@@ -6,6 +6,7 @@ use affinity_layer::{Epoch, ModelName, Outcome, RouteName, admin::StoredKey};
 use serde::{Serialize, Serializer};
 
 use super::tag::SessionTag;
+use crate::prices::{Cost, TokenCounts};
 
 /// One request and its answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -49,12 +50,13 @@ pub(crate) struct Turn {
     pub(crate) status: Option<u16>,
     /// Whether the answer came to its end; else the client, or the provider, broke it off.
     pub(crate) complete: bool,
-    /// Tokens of the request, cached ones included, as the provider counts them.
-    pub(crate) prompt_tokens: Option<u64>,
-    /// Of these, the ones that the provider had in its cache.
-    pub(crate) cached_tokens: Option<u64>,
-    /// Tokens of the answer.
-    pub(crate) output_tokens: Option<u64>,
+    /// The model that would have served, had it not been cooling down.
+    pub(crate) passed_over: Option<ModelName>,
+    /// What the provider has counted.
+    #[serde(flatten)]
+    pub(crate) tokens: TokenCounts,
+    /// What it cost; `None` if that is not known.
+    pub(crate) cost: Option<Cost>,
 }
 
 impl Turn {
