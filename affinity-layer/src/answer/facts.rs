@@ -264,7 +264,9 @@ impl Tokens {
             prompt_tokens,
             cached_tokens: prompt_tokens.and(self.cached.or(self.cache_read)),
             written_tokens: prompt_tokens.and(self.cache_write.or(self.cache_creation)),
-            written_1h_tokens: prompt_tokens.and(self.cache_creation_1h),
+            // Only Messages knows two lifetimes.
+            written_1h_tokens: prompt_tokens
+                .and(self.cache_creation_1h.or(self.cache_write.map(|_| 0))),
             output_tokens: self.output,
         }
     }

@@ -29,8 +29,8 @@ pub struct Usage {
     /// Those of the prompt that the provider has written to its cache, which some charge more for than
     /// for others. `None` whenever `prompt_tokens` is.
     pub written_tokens: Option<u64>,
-    /// Those of `written_tokens` that are kept for an hour instead of five minutes. Only Messages reports
-    /// them. `None` whenever `prompt_tokens` is.
+    /// Those of `written_tokens` that are kept for an hour instead of five minutes, as Messages reports them;
+    /// 0 in the other protocols, which know one lifetime. `None` whenever `prompt_tokens` is.
     pub written_1h_tokens: Option<u64>,
     /// Tokens of the answer, as the provider counts them: with those of its reasoning.
     pub output_tokens: Option<u64>,

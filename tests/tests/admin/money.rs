@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{Admin, with_admin};
 
-/// Without a rate of its own for an hour: chat and Responses do not say how long they keep what they wrote.
-const PRICE: &str = "price: {input: 2, cached_input: 0.10, cache_write: 2.50, output: 10}";
+const PRICE: &str =
+    "price: {input: 2, cached_input: 0.10, cache_write: 2.50, cache_write_1h: 4, output: 10}";
 
 const PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/messages", "/v1/responses"];
 

@@ -78,19 +78,21 @@ fn what_is_written_to_the_cache_is_told_apart_in_each_protocol() {
     let plain = |usage: &str| written("application/json", &format!(r#"{{"usage":{usage}}}"#));
     let chat = r#"{"prompt_tokens":18014,"completion_tokens":1,
         "prompt_tokens_details":{"cached_tokens":0,"cache_write_tokens":18011}}"#;
-    assert_eq!(plain(chat), [Some(18014), Some(18011), None]);
+    assert_eq!(plain(chat), [Some(18014), Some(18011), Some(0)]);
     let responses = r#"{"input_tokens":18014,"output_tokens":1,
         "input_tokens_details":{"cache_write_tokens":0,"cached_tokens":18011}}"#;
-    assert_eq!(plain(responses), [Some(18014), Some(0), None]);
+    assert_eq!(plain(responses), [Some(18014), Some(0), Some(0)]);
     let event = format!(r#"{{"type":"response.completed","response":{{"usage":{responses}}}}}"#);
     let event = format!("data: {}\n\n", event.replace('\n', ""));
-    assert_eq!(written(STREAM, &event), [Some(18014), Some(0), None]);
+    assert_eq!(written(STREAM, &event), [Some(18014), Some(0), Some(0)]);
     let messages = r#"{"input_tokens":21,"cache_creation_input_tokens":188,"cache_read_input_tokens":0,
         "cache_creation":{"ephemeral_5m_input_tokens":88,"ephemeral_1h_input_tokens":100}}"#;
     assert_eq!(plain(messages), [Some(209), Some(188), Some(100)]);
     let event = format!(r#"{{"type":"message_start","message":{{"usage":{messages}}}}}"#);
     let event = format!("data: {}\n\n", event.replace('\n', ""));
     assert_eq!(written(STREAM, &event), [Some(209), Some(188), Some(100)]);
+    let undivided = r#"{"input_tokens":21,"cache_creation_input_tokens":188}"#;
+    assert_eq!(plain(undivided), [Some(209), Some(188), None]);
     let unknown = r#"{"prompt_tokens":7,"prompt_tokens_details":{"cached_tokens":0}}"#;
     assert_eq!(plain(unknown), [Some(7), None, None], "no word of it is not none");
     let alone = r#"{"cache_creation_input_tokens":188}"#;

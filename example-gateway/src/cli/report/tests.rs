@@ -71,11 +71,11 @@ fn rows_stand_below_each_other_and_totals_last() {
     ];
     assert_eq!(lines[7..11], expected, "{text}");
     let expected = [
-        "model            spent $  pinned $      others $  saved by cache $  pinned cached  others cached  unknown cost",
+        "model             spent $  pinned $      others $  saved by cache $  pinned cached  others cached  unknown cost",
         "a/one        1 234.567891  0.250000  1 234.317891          0.500000           50 %            0 %             4",
     ];
     assert_eq!(lines[12..14], expected, "{text}");
-    let expected = "code         1 234.567891  0.250000  1 234.317891          0.500000           50 %            0 %             4";
+    let expected = "code        1 234.567891  0.250000  1 234.317891          0.500000           50 %            0 %             4";
     assert_eq!(lines[18], expected, "{text}");
 }
 

@@ -85,8 +85,9 @@ fn expected(documents: &[Value]) -> Usage {
     let cached = largest(true, &cached).or(read);
     let written =
         ["prompt_tokens_details/cache_write_tokens", "input_tokens_details/cache_write_tokens"];
-    let written = largest(true, &written).or(creation);
+    let written = largest(true, &written);
     let hour = largest(true, &["cache_creation/ephemeral_1h_input_tokens"]);
+    let (written, hour) = (written.or(creation), hour.or(written.map(|_| 0)));
     let input = largest(true, &["input_tokens"])
         .map(|input| input.saturating_add(read.unwrap_or(0)).saturating_add(creation.unwrap_or(0)));
     let prompt_tokens = prompt.or(input);
