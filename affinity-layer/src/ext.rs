@@ -11,6 +11,7 @@
 //! | [`RoutingHints`] | request | what else than the model its decision depends on | the last decision is repeated only for the same |
 //! | [`SendOnce`] | request | that no two models may work on it | it is sent again only if none has begun |
 //! | [`Bound`] | request | that no other vendor can or may take it | its own model is tried, though it cools down; it is sent again only to models of its vendor |
+//! | [`ObservedPin`] | request | put there by the affinity layer: a pin that is only [observed](crate::mode) | [`AnswerLayer`](crate::AnswerLayer) keeps its claim as it keeps a pin |
 //! | [`LeftOut`] | response | that the model got less than the client sent | the client is told, and a move of the pin stores the mark |
 //! | [`NotReached`] | response | that the model never got the request | a [`SendOnce`] may be sent again |
 //! | [`TimedOut`] | response | that there was no answer in time | its target [cools down](crate::cooldown) |
@@ -40,6 +41,7 @@ use http::response::Parts;
 use http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::ModelName;
+pub use crate::observed::{ObservedPin, ObservedTurn};
 use crate::state::StateMark;
 
 /// In the extensions of a request that may use a pin and must not make one, such as one that counts

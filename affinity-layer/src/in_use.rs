@@ -26,6 +26,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use crate::observed::ObservedPin;
 use crate::store::{AnswerState, RunningAnswer, SharedStore};
 use crate::telemetry::Call;
 use crate::{AffinityKey, AffinityStore, Expiry, PinRead, PinnedModel};
@@ -52,15 +53,21 @@ pub(crate) struct InUse {
 impl InUse {
     /// `None` for a request without a pin, and for a pin whose lifetime no use changes.
     pub(crate) fn begin(model: &PinnedModel) -> Option<Self> {
-        let (idle, _) = model.expiry.limits()?;
         model.epoch?;
-        let (store, expiry) = (model.store.clone(), model.expiry);
-        let key = model.key.clone()?;
-        let answer = store.running().enter(key, || {
-            if let Some(key) = &model.key {
-                store.renew(key, &expiry, AnswerState::Running);
-            }
+        Self::of(model.key.as_ref()?, &model.store, model.expiry)
+    }
+
+    /// The same for the claim of an observed session, which may still be made.
+    pub(crate) fn observed(pin: &ObservedPin) -> Option<Self> {
+        Self::of(pin.key(), pin.store(), *pin.expiry())
+    }
+
+    fn of(key: &AffinityKey, store: &SharedStore, expiry: Expiry) -> Option<Self> {
+        let (idle, _) = expiry.limits()?;
+        let answer = store.running().enter(key.clone(), || {
+            store.renew(key, &expiry, AnswerState::Running);
         });
+        let store = store.clone();
         let pause = (idle / 4).max(SHORTEST_PAUSE);
         Some(Self { answer, store, expiry, pause, timer: None })
     }

@@ -59,6 +59,7 @@ pub(crate) use extract::{KeySource, Told, asks_a_model, single};
 #[cfg(feature = "fingerprint")]
 pub use fingerprint::Fingerprint;
 pub use kind::IdKind;
+pub(crate) use kind::OBSERVED;
 pub(crate) use notes::AnswerNotes;
 pub use part::{InvalidPart, Scope};
 pub(crate) use print::{Print, PrintKey};
@@ -96,6 +97,8 @@ pub struct AffinityKey {
     scope: Option<Scope>,
     session: HeaderValue,
     lane: Option<HeaderValue>,
+    /// Whether it is the key of an observed claim.
+    observed: bool,
 }
 
 impl AffinityKey {
@@ -111,6 +114,7 @@ impl AffinityKey {
             scope: self.scope.as_ref().map(Scope::detached),
             session: part::detached(&self.session),
             lane: self.lane.as_ref().map(part::detached),
+            observed: self.observed,
         }
     }
 
@@ -127,12 +131,28 @@ impl AffinityKey {
     /// The key of an id that is a header value already; its bytes are shared.
     fn from_header(session: &HeaderValue) -> Result<Self, InvalidPart> {
         let session = part(session, Self::MAX_SESSION_LEN)?;
-        Ok(Self { kind: IdKind::Header, scope: None, session, lane: None })
+        Ok(Self { kind: IdKind::Header, scope: None, session, lane: None, observed: false })
     }
 
     /// The same id as one of another kind: another key.
     pub(crate) fn of_kind(self, kind: IdKind) -> Self {
         Self { kind, ..self }
+    }
+
+    /// The key under which the session is observed: another one, which no request can name.
+    pub(crate) fn observed(self) -> Self {
+        Self { observed: true, ..self }
+    }
+
+    /// Whether this is the key of an observed claim and not that of a pin; see [`mode`](crate::mode).
+    #[must_use]
+    pub fn is_observed(&self) -> bool {
+        self.observed
+    }
+
+    /// What the session id is preceded by in the name.
+    fn marker(&self) -> &'static str {
+        if self.observed { self.kind.observed_marker() } else { self.kind.marker() }
     }
 
     /// A key that no request names: that of a conversation which begins without an id. It has 128 random
@@ -151,14 +171,14 @@ impl AffinityKey {
         // Digits are a valid part.
         let session = HeaderValue::try_from(format!("{id:032x}"));
         let session = session.unwrap_or_else(|_| HeaderValue::from_static("0"));
-        Self { kind, scope: None, session, lane: None }
+        Self { kind, scope: None, session, lane: None, observed: false }
     }
 
     /// The key under which the link of a response is stored; `None` for an id that cannot be a key. The id
     /// is the provider's, so it is encoded as one from a body is.
     pub(crate) fn of_response(id: &str) -> Option<Self> {
         let session = body::session(id)?;
-        Some(Self { kind: IdKind::Response, scope: None, session, lane: None })
+        Some(Self { kind: IdKind::Response, scope: None, session, lane: None, observed: false })
     }
 
     /// The key of the note that says who holds the object `id`; `None` for an id that cannot be a key. The
@@ -276,7 +296,7 @@ impl AffinityKey {
             escape(scope.unwrap_or_default(), out);
             out(":");
         }
-        out(self.kind.marker());
+        out(self.marker());
         escape(self.session(), out);
         if let Some(lane) = lane {
             out(":");
@@ -303,6 +323,8 @@ impl AffinityKey {
         let mut parts = name.splitn(3, ':');
         let (first, second, lane) = (parts.next()?, parts.next(), parts.next());
         let (scope, session) = second.map_or(("", first), |session| (first, session));
+        let observed = session.strip_prefix(OBSERVED);
+        let (session, is_observed) = observed.map_or((session, false), |session| (session, true));
         let marked = |kind: &IdKind| Some((*kind, session.strip_prefix(kind.marker())?));
         let marked = IdKind::MARKED.iter().find_map(marked);
         let (kind, id) = marked.unwrap_or((IdKind::Header, session));
@@ -315,6 +337,7 @@ impl AffinityKey {
             Some(lane) => key.of_any_lane(&unescape(lane)?)?,
             None => key,
         };
+        let key = if is_observed { key.observed() } else { key };
         // A name that is written otherwise is another name.
         (key.encode("") == name).then_some(key)
     }
@@ -357,7 +380,7 @@ impl AffinityKey {
     /// pass for the beginning of the next.
     pub(crate) fn parts(&self) -> [&[u8]; 4] {
         [
-            self.kind.marker().as_bytes(),
+            self.marker().as_bytes(),
             self.scope.as_ref().map_or(&[], |scope| scope.as_str().as_bytes()),
             self.session.as_bytes(),
             self.lane.as_ref().map_or(&[], HeaderValue::as_bytes),

@@ -60,7 +60,7 @@
 //!    decision.
 //! 8. A client that hangs up at any point neither blocks nor fails the others of its session.
 //!
-//! By choice: a session may [warm up](AffinityLayer::warm_up) before a turn binds it, move
+//! By choice: [not all sessions are pinned](mode); a session may [warm up](AffinityLayer::warm_up) before a turn binds it, move
 //! [only to stronger models](AffinityLayer::escalation), and send single requests on a
 //! [detour](AffinityLayer::detour) that its model cannot take.
 //!
@@ -94,6 +94,7 @@
 //! | `x-plano-affinity: final` | released at the end | as without | as without | as without |
 //! | opens a turn, while the session warms up or by [`NewTurn`](ext::NewTurn) | moves | yes | `refreshed` | `false` |
 //! | decided again, for a model that is not stronger | stays | yes | `hit` | `true` |
+//! | of a session that is [observed](mode) | none is made | yes | `observed` | `false` |
 //! | on a detour | stays | no | as without | `false` |
 //! | its model fails, and it is [`Bound`](ext::Bound) to it | stays | no | `bound` | `true` |
 //! | its model is no longer served | moves | yes | `repinned` | `false` |
@@ -174,7 +175,9 @@ pub mod first_event;
 pub mod headers;
 mod in_use;
 pub mod key;
+pub mod mode;
 pub mod name;
+mod observed;
 mod outcome;
 mod pin;
 mod pinned;

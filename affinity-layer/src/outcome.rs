@@ -53,6 +53,8 @@ pub enum Outcome {
     /// it. The pin stays. Set by a [`FailoverLayer`](crate::FailoverLayer) for a request that is
     /// [`Bound`](crate::ext::Bound).
     Bound,
+    /// The session is [observed](crate::mode::Mode::Observe): the request was routed as if it had none.
+    Observed,
     /// The store did not answer, or refused the change. The model is that of the pin which this replica
     /// knows, else the router's choice, which this replica alone may remember.
     StoreUnavailable,
@@ -81,6 +83,7 @@ impl Outcome {
             Self::Repinned => "repinned",
             Self::Failed => "failed",
             Self::Bound => "bound",
+            Self::Observed => "observed",
             Self::StoreUnavailable => "store-unavailable",
             Self::RouterUnavailable => "router-unavailable",
         }

@@ -80,6 +80,17 @@ impl Rejection {
         }
     }
 
+    /// Whether it is for the session that a request names, and not for the request itself.
+    pub(crate) fn is_of_session(&self) -> bool {
+        matches!(
+            self,
+            Self::InvalidSessionId(_)
+                | Self::MissingScope
+                | Self::InvalidScope(_)
+                | Self::StoreUnavailable
+        )
+    }
+
     /// The machine-readable code of the answer.
     #[must_use]
     pub fn code(&self) -> &'static str {

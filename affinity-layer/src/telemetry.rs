@@ -20,7 +20,8 @@ use tracing::field::{Empty, display};
 #[cfg(feature = "metrics")]
 pub use self::counts::describe_metrics;
 pub(crate) use self::counts::{
-    Call, coalesced, cooled, evicted, expired, moved, passed_over, refused, released, saved,
+    Call, coalesced, cooled, evicted, expired, moved, observed, passed_over, refused, released,
+    saved, tolerated,
 };
 use crate::{Outcome, PinnedModel};
 

@@ -2,6 +2,7 @@
 //! session is found, the [protocol](crate::decide) decides, and the model goes into its extensions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Request;
 use http::request::Parts;
@@ -9,15 +10,17 @@ use tracing::Span;
 
 use super::epilogue::Epilogue;
 use super::http_ask::HttpAsk;
+use super::observe::Observation;
 use super::payload::{Payload, ReadBody};
 use super::recognise::{looked_up, recognised};
 use super::shared::Shared;
 use crate::decide::{Budget, Protocol, Verdict};
-use crate::ext::Probe;
+use crate::ext::{ObservedPin, Probe};
 use crate::key::{BodyIds, IdKind, Told};
+use crate::mode::Mode;
 use crate::outcome::{Control, Outcome, Stamp};
 use crate::{
-    AffinityKey, AffinityStore, PinnedModel, Rejection,
+    AffinityKey, AffinityStore, PinRead, PinnedModel, Rejection,
     answer::{Continuation, Link},
     telemetry,
 };
@@ -28,6 +31,10 @@ pub(super) struct Arrival<St> {
     pub(super) shared: Arc<Shared<St>>,
     /// The session, as far as it is known without waiting.
     pub(super) key: Option<AffinityKey>,
+    /// What is done with its pin; `None` if the route of a decision says.
+    pub(super) mode: Option<Mode>,
+    /// The session, once it is known that it is observed.
+    pub(super) observed: Option<AffinityKey>,
     pub(super) control: Control,
     /// What goes down with a request whose session was found by what was said.
     pub(super) continuation: Option<Continuation>,
@@ -52,6 +59,10 @@ impl<St: AffinityStore> Arrival<St> {
             Ok(verdict) => verdict,
             Err(rejection) => return Err((rejection, parts)),
         };
+        let observed = self.observation(&verdict, &parts);
+        if let Some(observed) = &observed {
+            parts.extensions.insert(observed.clone());
+        }
         if let Some(continuation) = self.continuation {
             parts.extensions.insert(continuation);
         }
@@ -74,7 +85,8 @@ impl<St: AffinityStore> Arrival<St> {
         let store_budget = decider.rules.store_budget;
         // Also for a pin that was only read: its maker may still be waiting for the replicas.
         let known = has_pin.then(|| decider.known_everywhere()).flatten();
-        let epilogue = Epilogue { stamp, to_release, store_budget, known };
+        let observed = observed.filter(ObservedPin::is_final);
+        let epilogue = Epilogue { stamp, to_release, observed, store_budget, known };
         Ok((Request::from_parts(parts, body.into_body()), epilogue))
     }
 
@@ -86,14 +98,100 @@ impl<St: AffinityStore> Arrival<St> {
     ) -> Result<Verdict, Rejection> {
         let mut budget = Budget::new(self.shared.decider.rules.store_budget);
         if self.key.is_none() {
-            self.key = Box::pin(self.session(parts, body, &mut budget)).await?;
+            self.find(parts, body, &mut budget).await?;
         }
-        let settings = &self.shared.settings;
+        let is_noted = self.control != Control::Bypass && parts.extensions.get::<Probe>().is_none();
+        match self.mode {
+            Some(Mode::Observe) => self.observed = self.key.take().filter(|_| is_noted),
+            Some(Mode::Off) => self.key = None,
+            Some(Mode::Enforce) | None => {}
+        }
+        let shared = self.shared.clone();
+        let settings = &shared.settings;
         if self.key.is_none() && settings.passes_unkeyed(self.control) {
+            self.observed = None;
             return Ok(Verdict::unpinned(None, Outcome::None));
         }
         let mut ask = HttpAsk { settings, control: self.control, parts, body };
-        Protocol::new(&self.shared.decider, &mut ask, budget).verdict(self.key.as_ref()).await
+        if self.mode.is_none() && is_noted && self.key.is_some() {
+            return Box::pin(self.by_route(&mut ask, budget)).await;
+        }
+        let key = self.key.as_ref();
+        let verdict = Protocol::new(&shared.decider, &mut ask, budget).verdict(key).await?;
+        Ok(if self.observed.is_some() { verdict.observed() } else { verdict })
+    }
+
+    /// Finds the session of a request whose headers name none, and what is done with its pin.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the body; and what is wrong with the session, if all sessions are pinned.
+    async fn find<B: ReadBody + Send>(
+        &mut self,
+        parts: &Parts,
+        body: &mut Payload<B>,
+        budget: &mut Budget,
+    ) -> Result<(), Rejection> {
+        let found = Box::pin(self.session(parts, body, budget)).await;
+        let rollout = &self.shared.settings.rollout;
+        match found {
+            Ok(Some(key)) => {
+                self.mode = rollout.mode_of(&key);
+                self.key = Some(key);
+            }
+            Ok(None) => {}
+            Err(rejection) if rejection.is_of_session() && !rollout.enforces_all() => {
+                telemetry::tolerated(&rejection);
+            }
+            Err(rejection) => return Err(rejection),
+        }
+        Ok(())
+    }
+
+    /// For a session whose pin depends on the route: with a pin it is one like any other, without one this
+    /// request is routed for itself, and claims the session if its route makes pins.
+    async fn by_route<B: ReadBody + Send>(
+        &mut self,
+        ask: &mut HttpAsk<'_, B>,
+        mut budget: Budget,
+    ) -> Result<Verdict, Rejection> {
+        let shared = self.shared.clone();
+        let (decider, rollout) = (&shared.decider, &shared.settings.rollout);
+        let Some(key) = self.key.take() else {
+            return Protocol::new(decider, &mut *ask, budget).verdict(None).await;
+        };
+        // A store that fails must not refuse a session that is perhaps only observed.
+        let read = decider.read(&key, &decider.rules.expiry, &mut budget).await;
+        if read.is_ok_and(|read| read != PinRead::Absent) {
+            let verdict = Protocol::new(decider, &mut *ask, budget).verdict(Some(&key)).await;
+            self.key = Some(key);
+            return verdict;
+        }
+        let untouched = Budget::new(Duration::ZERO);
+        let verdict = Protocol::new(decider, &mut *ask, untouched).verdict(None).await?;
+        let decided = verdict.selection.clone().filter(|_| verdict.outcome == Outcome::None);
+        let Some(decided) = decided else { return Ok(verdict) };
+        match rollout.mode_of_route(decided.route()) {
+            Mode::Enforce => {
+                let (selection, made) = decider.rules.next(&*ask, &key, None, decided);
+                let agreement = decider.keep(&key, None, selection, &mut budget).await;
+                self.key = Some(key);
+                Ok(Protocol::new(decider, ask, budget).concluded(agreement, Some(made), None)?)
+            }
+            Mode::Observe => {
+                self.observed = Some(key);
+                Ok(verdict.observed())
+            }
+            Mode::Off => Ok(verdict),
+        }
+    }
+
+    /// Begins to note what a pin would have done, if the session is observed.
+    fn observation(&mut self, verdict: &Verdict, parts: &Parts) -> Option<ObservedPin> {
+        let session = self.observed.take()?;
+        let decided = verdict.selection.clone().filter(|_| verdict.outcome == Outcome::Observed);
+        let (shared, control, parts) = (self.shared.clone(), self.control, parts.clone());
+        Some(Observation { shared, session, control, parts, decided }.begin())
     }
 
     /// The session of a request whose headers name none: by an id in the body, by the response that it

@@ -22,6 +22,7 @@ use super::future::apply;
 use crate::PinnedModel;
 use crate::answer::ReleasedAtEnd;
 use crate::decide::Budget;
+use crate::ext::ObservedPin;
 use crate::outcome::Stamp;
 
 /// What `Arrival::decide` knows and only the response can use.
@@ -30,6 +31,8 @@ pub(super) struct Epilogue {
     pub(super) stamp: Stamp,
     /// The model of a final request.
     pub(super) to_release: Option<PinnedModel>,
+    /// The claim of an observed session, whose last request this is.
+    pub(super) observed: Option<ObservedPin>,
     /// The time for the release. It is a budget of its own: the response is complete, and the one of the
     /// request may be used up.
     pub(super) store_budget: Duration,
@@ -45,7 +48,11 @@ impl Epilogue {
         }
         apply(&self.stamp, &mut response);
         // With an `AnswerLayer` below, the response ends with its body; without, with its head.
-        if response.extensions_mut().remove::<ReleasedAtEnd>().is_none()
+        let is_released = response.extensions_mut().remove::<ReleasedAtEnd>().is_some();
+        if let Some(observed) = self.observed.filter(|_| !is_released) {
+            observed.release();
+        }
+        if !is_released
             && let Some(model) = self.to_release
             // The response is there: a store that stalls must not hold it back.
             && let Err(error) =

@@ -22,6 +22,7 @@ use super::shared_flights::SharedFlights;
 use crate::cooldown::Cooldowns;
 use crate::decide::{Decider, Escalation, Rules};
 use crate::headers::HeaderNames;
+use crate::mode::Rollout;
 use crate::router::AnyRouter;
 use crate::{
     Affinity, AffinityKey, AffinityStore, BodyId, Expiry, ModelName, RouterService, Selection,
@@ -92,7 +93,8 @@ impl<St: AffinityStore> AffinityLayer<St> {
 
     fn deciding(decider: Arc<Decider<St, AnyRouter>>) -> Self {
         let (settings, conversations) = (Settings::default(), Default::default());
-        let shared = Shared { decider, settings, conversations };
+        let observing = Default::default();
+        let shared = Shared { decider, settings, conversations, observing };
         Self { shared: Arc::new(shared), reject: OpenAiErrors::default() }
     }
 }
@@ -311,6 +313,30 @@ impl<St: AffinityStore, Rej> AffinityLayer<St, Rej> {
         F: Fn(&Parts, &Selection) -> Option<ModelName> + Send + Sync + 'static,
     {
         self.set(|settings| settings.detour = Some(Arc::new(detour)))
+    }
+
+    /// Which sessions are pinned: a [`Mode`](crate::mode::Mode) for all, or a
+    /// [`Rollout`](crate::mode::Rollout) with another one for a share of them, tenants or routes. Default: all
+    /// are pinned.
+    ///
+    /// Unless all are, no request is refused for its session id or its tenant: it may belong to a session that
+    /// is not to be touched. With [`route_unkeyed`](Self::route_unkeyed) off, requests of sessions that are not
+    /// pinned pass untouched, and nothing is observed.
+    ///
+    /// ```
+    /// use affinity_layer::mode::{Cohort, Mode, Rollout, Share};
+    /// # use affinity_layer::{AffinityLayer, BoxError, MemoryStore, RouteDecision, RouteRequest};
+    /// # let router = tower::service_fn(|_: RouteRequest| async { Ok::<_, BoxError>(RouteDecision::none()) });
+    ///
+    /// // Half of the sessions are pinned; of the others it is counted what a pin would have done.
+    /// let half = Cohort::default().share(Share::percent(50));
+    /// let affinity = AffinityLayer::new(MemoryStore::default(), router)
+    ///     .mode(Rollout::new(Mode::Observe).except(Mode::Enforce, half));
+    /// # let _ = affinity;
+    /// ```
+    pub fn mode(self, mode: impl Into<Rollout>) -> Self {
+        let rollout = mode.into();
+        self.set(|settings| settings.rollout = rollout)
     }
 
     /// What is made of a decision before it is kept. The function gets the request, the key of its session,

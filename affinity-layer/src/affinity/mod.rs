@@ -81,6 +81,7 @@ mod epilogue;
 mod future;
 mod http_ask;
 mod layer;
+mod observe;
 mod payload;
 mod recognise;
 mod service;

@@ -9,6 +9,7 @@
 //! 3. A request that cannot use a model (any method but `POST`, an upgrade) goes on untouched.
 //! 4. A session id, scope or control that cannot be used is refused with 400. To ignore it instead would
 //!    route the agent afresh on each turn without telling anyone.
+//!    Only where [not all sessions are pinned](crate::mode) such an id counts as none.
 //! 5. The request of a sub-agent that shares its parent's pin is marked as a guest's.
 //! 6. With a pin at hand the request goes straight to the inner service. Over a store that keeps pins in
 //!    this process, every turn but the first takes this path: no lock but one that the store takes to
@@ -35,6 +36,7 @@ use super::shared::Shared;
 use crate::ext::Guest;
 use crate::headers::HeaderNames;
 use crate::key::asks_a_model;
+use crate::mode::Mode;
 use crate::outcome::{Control, Outcome, Stamp};
 use crate::{
     AffinityStore, PinnedModel, Rejection,
@@ -121,7 +123,14 @@ where
         }
         let mut key = match key {
             Ok(key) => key,
-            Err(rejection) => return self.refuse(rejection, request),
+            Err(rejection) if settings.rollout.enforces_all() => {
+                return self.refuse(rejection, request);
+            }
+            // As if it named no session.
+            Err(rejection) => {
+                telemetry::tolerated(&rejection);
+                None
+            }
         };
         let Some(control) = control else {
             return self.refuse(Rejection::InvalidControl, request);
@@ -129,8 +138,17 @@ where
         if key.is_some() && is_guest {
             Guest::admit(request.extensions_mut());
         }
+        if control != Control::Use {
+            // What the client asks for comes first.
+            request.extensions_mut().remove::<NewTurn>();
+        }
+        let mode = match &key {
+            Some(named) if !settings.rollout.enforces_all() => settings.rollout.mode_of(named),
+            _ => Some(Mode::Enforce),
+        };
         let is_probe = request.extensions().get::<Probe>().is_some();
         if let (Some(named), Control::Use) = (&key, control)
+            && matches!(mode, Some(Mode::Enforce) | None)
             && request.extensions().get::<NewTurn>().is_none()
             && let Some(pin) = self
                 .shared
@@ -168,7 +186,7 @@ where
         let standby = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, standby);
         let shared = self.shared.clone();
-        let arrival = Arrival { shared, key, control, continuation: None };
+        let arrival = Arrival { shared, key, mode, observed: None, control, continuation: None };
         let (reject, names) = (self.reject.clone(), settings.names.clone());
         let answered = async move {
             let (request, epilogue) = match arrival.decide(request).await {

@@ -11,6 +11,7 @@ use http::request::Parts;
 use crate::cooldown::Cooldowns;
 use crate::headers::HeaderNames;
 use crate::key::KeySource;
+use crate::mode::Rollout;
 use crate::outcome::Control;
 use crate::{AffinityKey, ModelName, Selection};
 
@@ -31,6 +32,8 @@ pub(super) struct Settings {
     pub(super) detour: Option<Arc<Detour>>,
     pub(super) on_decision: Option<Arc<OnDecision>>,
     pub(super) cooldowns: Option<Cooldowns>,
+    /// Which sessions are pinned.
+    pub(super) rollout: Rollout,
     pub(super) expose_epoch: bool,
     pub(super) names: HeaderNames,
 }
@@ -52,6 +55,7 @@ impl Default for Settings {
             detour: None,
             on_decision: None,
             cooldowns: None,
+            rollout: Rollout::default(),
             expose_epoch: false,
             names: HeaderNames::default(),
         }
@@ -64,6 +68,7 @@ impl fmt::Debug for Settings {
             .field("keys", &self.keys)
             .field("body_limit", &self.body_limit)
             .field("route_unkeyed", &self.route_unkeyed)
+            .field("rollout", &self.rollout)
             .field("expose_epoch", &self.expose_epoch)
             .finish_non_exhaustive()
     }

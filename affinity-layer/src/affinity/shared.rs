@@ -9,6 +9,7 @@ use super::settings::Settings;
 use crate::conversations::Conversations;
 use crate::decide::{Decider, Verdict};
 use crate::key::{BodyIds, IdKind, Seen};
+use crate::observed::ObservingTasks;
 use crate::router::AnyRouter;
 use crate::{
     AffinityKey, AffinityStore, Epoch, Expiry, PinnedModel, Rejection, Selection, answer::Link,
@@ -20,6 +21,8 @@ pub(super) struct Shared<St> {
     pub(super) settings: Settings,
     /// The conversations under way of clients that name no session.
     pub(super) conversations: Conversations,
+    /// What is done for observed sessions beside their requests.
+    pub(super) observing: ObservingTasks,
 }
 
 impl<St> Clone for Shared<St> {
@@ -28,6 +31,7 @@ impl<St> Clone for Shared<St> {
             decider: self.decider.clone(),
             settings: self.settings.clone(),
             conversations: self.conversations.clone(),
+            observing: self.observing.clone(),
         }
     }
 }

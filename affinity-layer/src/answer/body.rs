@@ -28,12 +28,13 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::continuation::Continuation;
-use super::hold::{self, Hold, Noting};
+use super::hold::{self, Hold, Linked, Noting};
 use super::observer::AnswerObserver;
 use super::reader::AnswerReader;
 use crate::PinnedModel;
 use crate::headers::HeaderNames;
 use crate::in_use::InUse;
+use crate::observed::ObservedPin;
 
 pin_project! {
     /// Response body of [`Answer`](super::Answer).
@@ -88,9 +89,11 @@ pub(super) struct Reading {
     /// The pin to release when the answer has ended.
     pub(super) release: Option<Release>,
     /// The session that the response's id is to lead back to.
-    pub(super) link: Option<PinnedModel>,
+    pub(super) link: Option<Linked>,
     /// Where it is noted what lives at the provider.
     pub(super) noting: Option<Noting>,
+    /// Whether the session is only observed: then no piece waits for what is stored of it.
+    pub(super) is_observed: bool,
     /// Notified of each piece and of the end.
     pub(super) observer: Option<Box<dyn AnswerObserver>>,
     /// The conversation that will go on from this answer.
@@ -105,6 +108,8 @@ pub(super) enum Release {
     Always(PinnedModel),
     /// If the answer ends the task.
     WhenDone(PinnedModel),
+    /// The claim of an observed session: at the end of the answer, or only if that ends the task.
+    Observed { pin: ObservedPin, when_done: bool },
 }
 
 impl<B> AnswerBody<B> {
@@ -260,13 +265,14 @@ impl Reading {
     fn hold(&mut self, ended: bool) -> Option<Hold> {
         let noted = self.note();
         let id = self.reader.as_ref().and_then(AnswerReader::response_id);
-        let link = id.and_then(|id| hold::link(&self.link.take()?, id));
-        let held = hold::both(noted, link);
-        if !ended {
-            return held;
+        let link = id.and_then(|id| hold::link(self.link.take()?, id));
+        let led = if ended { hold::both(self.release(), self.lead()) } else { None };
+        let of_session = hold::both(link, led);
+        if self.is_observed {
+            hold::unheld(of_session);
+            return noted;
         }
-        let (release, led) = (self.release(), self.lead());
-        hold::both(held, hold::both(release, led))
+        hold::both(noted, of_session)
     }
 
     /// Stores, once, what leads from the answer, which has ended, to its session.
@@ -293,10 +299,24 @@ impl Reading {
         match self.release.take()? {
             Release::Always(model) => hold::release(model),
             Release::WhenDone(model) => {
-                let is_done = self.reader.as_ref().is_some_and(AnswerReader::ends_task);
-                is_done.then(|| hold::release(model)).flatten()
+                if self.is_done() {
+                    hold::release(model)
+                } else {
+                    None
+                }
+            }
+            Release::Observed { pin, when_done } => {
+                if !when_done || self.is_done() {
+                    pin.release();
+                }
+                None
             }
         }
+    }
+
+    /// Whether the answer ends the task.
+    fn is_done(&self) -> bool {
+        self.reader.as_ref().is_some_and(AnswerReader::ends_task)
     }
 
     /// Tells the observer of a piece that is passed on, or of the end.
@@ -327,8 +347,10 @@ impl Reading {
     /// Whether a client that stops reading may have all that it wants. Only the last events of a stream
     /// are left out in this way; of a plain answer a part is of no use.
     fn may_end_early(&self) -> bool {
-        matches!(self.release, Some(Release::WhenDone(_)))
-            && self.reader.as_ref().is_some_and(AnswerReader::is_stream)
+        matches!(
+            self.release,
+            Some(Release::WhenDone(_) | Release::Observed { when_done: true, .. })
+        ) && self.reader.as_ref().is_some_and(AnswerReader::is_stream)
     }
     /// Whether a stream has told why the model stops, after which only its last events are missing.
     fn has_said_all(&self) -> bool {

@@ -24,8 +24,10 @@ use tokio::time::{sleep, timeout};
 use super::holders::Holders;
 use super::link::Link;
 use crate::key::Scope;
+use crate::observed::ObservedPin;
+use crate::store::SharedStore;
 use crate::telemetry::Call;
-use crate::{AffinityKey, AffinityStore, ModelName, PinnedModel};
+use crate::{AffinityKey, AffinityStore, Expiry, ModelName, PinnedModel};
 
 /// The longest that a piece waits for the store. It is less than a person notices, and more than a store
 /// that works takes.
@@ -89,15 +91,45 @@ async fn release_until_known(model: PinnedModel) {
     }
 }
 
-/// Stores that the response `id` belongs to the session of `model`. `None` if that cannot be stored: the
-/// request has no session, or the id cannot be part of a key.
+/// The session that a response's id is to lead back to.
+pub(super) struct Linked {
+    pub(super) session: AffinityKey,
+    pub(super) store: SharedStore,
+    pub(super) expiry: Expiry,
+}
+
+impl Linked {
+    /// The session of `model`, if it has one.
+    pub(super) fn to(model: &PinnedModel) -> Option<Self> {
+        let session = model.key.clone()?;
+        Some(Self { session, store: model.store.clone(), expiry: model.expiry })
+    }
+
+    /// A session that is observed.
+    pub(super) fn observed(pin: &ObservedPin) -> Self {
+        let session = pin.session().clone();
+        Self { session, store: pin.store().clone(), expiry: *pin.expiry() }
+    }
+}
+
+/// Does what nobody waits for.
+pub(super) fn unheld(hold: Option<Hold>) {
+    let Some(mut hold) = hold else { return };
+    if hold.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        && let Ok(runtime) = Handle::try_current()
+    {
+        runtime.spawn(hold);
+    }
+}
+
+/// Stores that the response `id` belongs to a session. `None` if the id cannot be part of a key.
 ///
 /// An id that is stored already keeps its first session: a claim never overwrites.
-pub(super) fn link(model: &PinnedModel, id: &str) -> Option<Hold> {
-    let session = model.key.clone()?;
+pub(super) fn link(linked: Linked, id: &str) -> Option<Hold> {
+    let Linked { session, store, expiry } = linked;
     let response = AffinityKey::of_response(id)?.with_scope_of(&session);
     let link = Link::to(session).to_stored()?;
-    let (store, lifetime) = (model.store.clone(), Link::lifetime(&model.expiry));
+    let lifetime = Link::lifetime(&expiry);
     Some(Box::pin(async move {
         let call = Call::store("claim");
         let claimed = timeout(LONGEST_HOLD, store.claim(&response, link, &lifetime)).await;

@@ -8,6 +8,9 @@
 //!    that is no longer stored, and so release nothing.
 //! 3. From then on [`AnswerBody`] does the work, frame by frame.
 //!
+//! The claim of a session that is [observed](crate::mode) is treated as its pin would be, and nothing of the
+//! answer waits for it.
+//!
 //! While the head is awaited, the pin is kept [in use](crate::in_use): a model that reasons is silent
 //! for longest before its first byte.
 
@@ -18,14 +21,14 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::response::Parts;
-use http::{Extensions, Request, Response};
+use http::{Extensions, Request, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::body::{AnswerBody, Reading, Release};
 use super::continuation::Continuation;
-use super::hold::Noting;
+use super::hold::{Linked, Noting};
 use super::observer::{AnswerObserver, ReleasedAtEnd};
 use super::reader::{AnswerReader, is_compressed};
 use super::settings::Settings;
@@ -33,6 +36,7 @@ use crate::ext::{Guest, Probe};
 use crate::headers::HeaderNames;
 use crate::in_use::InUse;
 use crate::key::{BodyIds, Scope};
+use crate::observed::ObservedPin;
 use crate::{ModelName, PinnedModel};
 
 /// Middleware that reads an answer as it passes.
@@ -87,6 +91,8 @@ where
 struct Wanted {
     /// The request's model, if the answer concerns its session.
     model: Option<PinnedModel>,
+    /// The claim of the request's session, if that is only observed, and the model that it was decided for.
+    observed: Option<(ObservedPin, ModelName)>,
     /// The pin ends when the model is done. Never so for a sub-agent that shares the pin of its main
     /// loop: its task is over long before theirs.
     when_done: bool,
@@ -110,18 +116,35 @@ impl Wanted {
         let observer = settings.observe.as_ref().and_then(|observe| observe(request));
         let model = request.get::<PinnedModel>();
         let when_done = settings.final_answer && request.get::<Guest>().is_none();
-        let link = model.is_some_and(|model| model.links) && path.ends_with("/responses");
+        let links = |pin: &ObservedPin| pin.links();
+        let links = model.is_some_and(|model| model.links) || request.get().is_some_and(links);
+        let link = links && path.ends_with("/responses");
         let noting = model.and_then(|model| noting(request, path, model.model(), settings));
         let is_probe = request.get::<Probe>().is_some();
-        let in_use = model.filter(|_| !is_probe).and_then(InUse::begin);
+        let observed = request.get::<ObservedPin>().cloned();
+        let in_use = match &observed {
+            Some(observed) => InUse::observed(observed),
+            None => model.filter(|_| !is_probe).and_then(InUse::begin),
+        };
+        let observed = observed.zip(model.map(|model| model.model().clone()));
         let model = model.filter(|model| when_done || link || model.is_final()).cloned();
         let continuation = request.get::<Continuation>().cloned();
         let wanted = model.is_some()
+            || observed.is_some()
             || noting.is_some()
             || observer.is_some()
             || continuation.is_some()
             || in_use.is_some();
-        wanted.then_some(Self { model, when_done, link, noting, observer, continuation, in_use })
+        wanted.then_some(Self {
+            model,
+            observed,
+            when_done,
+            link,
+            noting,
+            observer,
+            continuation,
+            in_use,
+        })
     }
 
     /// Turns what is wanted into what can be done, now that the head of the answer is there.
@@ -129,21 +152,28 @@ impl Wanted {
     /// A final request ends its pin even if its answer cannot be read: then the body's end is the
     /// answer's. All else needs a reader, and a compressed answer that goes without one is logged.
     fn begin(self, head: &mut Parts) -> Reading {
-        let Self { model, when_done, link, mut noting, mut observer, continuation, in_use } = self;
+        let Self { model, observed, when_done, link, mut noting, .. } = self;
+        let (mut observer, continuation, in_use) = (self.observer, self.continuation, self.in_use);
         // A refusal is not an answer: what goes down with the request takes it for lost.
         let continuation = continuation.filter(|_| head.status.is_success());
         if let Some(observer) = &mut observer {
             observer.on_head(head);
         }
-        let is_final = model.as_ref().is_some_and(PinnedModel::is_final);
+        let is_final = model.as_ref().is_some_and(PinnedModel::is_final)
+            || observed.as_ref().is_some_and(|(pin, _)| pin.is_final());
         if is_final {
             head.extensions.insert(ReleasedAtEnd);
         }
-        if let (Some(noting), Some(moved)) = (&mut noting, head.extensions.get::<PinnedModel>()) {
+        let served = head.extensions.get::<PinnedModel>().cloned();
+        if let (Some(noting), Some(moved)) = (&mut noting, &served) {
             noting.model = moved.model().clone();
         }
-        let is_needed =
-            model.is_some() || noting.is_some() || observer.is_some() || continuation.is_some();
+        let is_observed_read = observed.is_some() && (when_done || link);
+        let is_needed = model.is_some()
+            || is_observed_read
+            || noting.is_some()
+            || observer.is_some()
+            || continuation.is_some();
         let reader = if is_needed { AnswerReader::of(head) } else { None };
         let reader = match &continuation {
             Some(continuation) => reader.map(|reader| reader.hearing(continuation.notes())),
@@ -152,22 +182,53 @@ impl Wanted {
         let is_read = reader.is_some();
         let is_missed = (model.is_some() && !is_final)
             || link
+            || is_observed_read
             || noting.is_some()
             || observer.is_some()
             || continuation.is_some();
         if is_missed && !is_read {
             warn_if_compressed(head);
         }
+        let observed = observed.map(|(pin, decided)| {
+            note_service(&pin, decided, served.as_ref(), head.status);
+            pin
+        });
         // An inner layer that moved the pin says so, and the moved one is to be released.
-        let moved = model.and_then(|model| head.extensions.get().cloned().or(Some(model)));
-        let link = moved.clone().filter(|_| link && is_read);
-        let release = match moved {
-            Some(model) if is_final => Some(Release::Always(model)),
-            Some(model) if when_done && is_read => Some(Release::WhenDone(model)),
+        let moved = model.and_then(|model| served.or(Some(model)));
+        let linked = match &observed {
+            Some(pin) => pin.links().then(|| Linked::observed(pin)),
+            None => moved.as_ref().and_then(Linked::to),
+        };
+        let link = linked.filter(|_| link && is_read);
+        let is_observed = observed.is_some();
+        let release = match (moved, observed) {
+            (_, Some(pin)) if is_final => Some(Release::Observed { pin, when_done: false }),
+            (_, Some(pin)) if when_done && is_read => {
+                Some(Release::Observed { pin, when_done: true })
+            }
+            (_, Some(_)) => None,
+            (Some(model), None) if is_final => Some(Release::Always(model)),
+            (Some(model), None) if when_done && is_read => Some(Release::WhenDone(model)),
             _ => None,
         };
         let noting = noting.filter(|_| is_read);
-        Reading { reader, release, link, noting, observer, continuation, in_use }
+        Reading { reader, release, link, noting, is_observed, observer, continuation, in_use }
+    }
+}
+
+/// Does to the claim of an observed session what failover does to a pin: it moves with a session whose model
+/// has failed, and goes if it has served nobody.
+fn note_service(
+    pin: &ObservedPin,
+    decided: ModelName,
+    served: Option<&PinnedModel>,
+    status: StatusCode,
+) {
+    let has_failed = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+    match served.map(PinnedModel::model).filter(|served| **served != decided) {
+        _ if has_failed => pin.failed(),
+        Some(served) => pin.failed_over(decided, served.clone()),
+        None => {}
     }
 }
 

@@ -195,7 +195,7 @@ impl<St: AffinityStore, R> Decider<St, R> {
             });
             match self.watched(StoreCall::Write, stored) {
                 Ok(Some(claim)) if claim.won || self.rules.accepts(claim.pin.selection.model()) => {
-                    if claim.won && from.is_some() {
+                    if claim.won && from.is_some() && !key.is_observed() {
                         telemetry::moved("decided_again");
                     }
                     return Agreement::Pinned(claim);

@@ -285,7 +285,7 @@ where
     /// # Errors
     ///
     /// [`Refusal::StoreUnavailable`] for a decision that the store did not take, if the store is required.
-    fn concluded(
+    pub(crate) fn concluded(
         &self,
         agreement: Agreement,
         made: Option<Outcome>,

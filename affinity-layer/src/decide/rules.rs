@@ -59,13 +59,15 @@ impl Rules {
         current: Option<&Pin>,
         decided: Arc<Selection>,
     ) -> (Arc<Selection>, Outcome) {
-        let chosen = decided.model().clone();
+        let offered = decided.clone();
         let decided = ask.adopted(key, current.map(|pin| &*pin.selection), decided);
         let Some(pin) = current else {
             return (with_warm_up(decided, self.warm_up), Outcome::Claimed);
         };
         let (model, turns) = (pin.selection.model(), pin.selection.warm_up().saturating_sub(1));
-        let (selection, outcome) = if decided.model() == model && chosen != *model {
+        let is_kept = offered.model() != model
+            || decided == pin.selection && !Arc::ptr_eq(&offered, &decided);
+        let (selection, outcome) = if decided.model() == model && is_kept {
             (decided, Outcome::Hit)
         } else if !self.accepts(model) {
             (decided, Outcome::Repinned)

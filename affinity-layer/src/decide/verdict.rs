@@ -60,6 +60,12 @@ impl Verdict {
         Self { selection, epoch, outcome, stood: None, asked: None }
     }
 
+    /// The same for a session that is observed, unless something failed.
+    pub(crate) fn observed(self) -> Self {
+        let is_routed = self.outcome == Outcome::None;
+        Self { outcome: if is_routed { Outcome::Observed } else { self.outcome }, ..self }
+    }
+
     /// A model without a pin behind it.
     pub(crate) fn unpinned(selection: Option<Arc<Selection>>, outcome: Outcome) -> Self {
         Self { selection, epoch: None, outcome, stood: None, asked: None }

@@ -69,24 +69,6 @@ impl IdKind {
         Self::Said,
     ];
 
-    /// The prefix of an id of this kind in the name of its pin. A `%` in an id is encoded as `%25`, so
-    /// no id of a header can begin like this, and no prefix begins another.
-    pub(super) const fn marker(self) -> &'static str {
-        match self {
-            Self::Header => "",
-            Self::SessionId => "%session_id=",
-            Self::MetadataSessionId => "%metadata.session_id=",
-            Self::PromptCacheKey => "%prompt_cache_key=",
-            Self::Conversation => "%conversation=",
-            Self::UserId => "%user_id=",
-            Self::Begun => "%begun=",
-            Self::Fingerprint => "%fingerprint=",
-            Self::Response => "%response=",
-            Self::Held => "%held=",
-            Self::Said => "%said=",
-        }
-    }
-
     /// Whether the client sent the id itself, and sends it again with every request. An id that was not sent
     /// means nothing to the client: do not show it one.
     #[must_use]
@@ -94,3 +76,42 @@ impl IdKind {
         !matches!(self, Self::Begun | Self::Fingerprint | Self::Response | Self::Held | Self::Said)
     }
 }
+
+/// The prefixes of kinds, each also behind that of an observed claim.
+macro_rules! markers {
+    ($($kind:ident: $marker:literal,)*) => {
+        impl IdKind {
+            /// The prefix of an id of this kind in the name of its pin. A `%` in an id is encoded as `%25`, so
+            /// no id of a header can begin like this, and no prefix begins another.
+            pub(super) const fn marker(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $marker,)*
+                }
+            }
+
+            /// The same in the name of an observed claim, which begins with [`OBSERVED`].
+            pub(super) const fn observed_marker(self) -> &'static str {
+                match self {
+                    $(Self::$kind => concat!("%observed=", $marker),)*
+                }
+            }
+        }
+    };
+}
+
+markers! {
+    Header: "",
+    SessionId: "%session_id=",
+    MetadataSessionId: "%metadata.session_id=",
+    PromptCacheKey: "%prompt_cache_key=",
+    Conversation: "%conversation=",
+    UserId: "%user_id=",
+    Begun: "%begun=",
+    Fingerprint: "%fingerprint=",
+    Response: "%response=",
+    Held: "%held=",
+    Said: "%said=",
+}
+
+/// What the name of an observed claim begins with.
+pub(crate) const OBSERVED: &str = IdKind::Header.observed_marker();

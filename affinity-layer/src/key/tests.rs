@@ -90,8 +90,10 @@ fn hostile() -> impl Strategy<Value = String> {
 fn key_of(kinds: &'static [IdKind]) -> impl Strategy<Value = AffinityKey> {
     let scope = prop::option::of(hostile());
     let lane = prop::option::of(hostile());
-    (select(kinds), scope, hostile(), lane).prop_map(|(kind, scope, session, lane)| {
-        key(scope.as_deref(), &session, lane.as_deref()).of_kind(kind)
+    let parts = (select(kinds), scope, hostile(), lane, any::<bool>());
+    parts.prop_map(|(kind, scope, session, lane, is_observed)| {
+        let key = key(scope.as_deref(), &session, lane.as_deref()).of_kind(kind);
+        if is_observed { key.observed() } else { key }
     })
 }
 
@@ -111,11 +113,14 @@ fn split(text: &str, cuts: u8, reads_kind: bool) -> Option<AffinityKey> {
         [scope, session, lane] => (Some(scope), session, Some(lane)),
         _ => return None,
     };
+    let observed = session.strip_prefix(OBSERVED).filter(|_| reads_kind);
+    let (session, is_observed) = observed.map_or((&session[..], false), |session| (session, true));
     let of_kind = |kind: IdKind| Some((kind, session.strip_prefix(kind.marker())?));
     let kind = KINDS[1..].iter().filter(|_| reads_kind).find_map(|kind| of_kind(*kind));
     let (kind, session) = kind.unwrap_or((IdKind::Header, session));
     let scope = scope.and_then(|scope| Scope::new(scope).ok());
     let key = AffinityKey::new(session).ok()?.with_scope(scope).of_kind(kind);
+    let key = if is_observed { key.observed() } else { key };
     lane.map_or(Some(key.clone()), |lane| key.with_lane(lane).ok())
 }
 
@@ -123,7 +128,7 @@ fn split(text: &str, cuts: u8, reads_kind: bool) -> Option<AffinityKey> {
 fn keys_of_one_text() -> impl Strategy<Value = (AffinityKey, AffinityKey)> {
     let markers = KINDS[1..].iter().map(|kind| kind.marker());
     let tokens: Vec<_> =
-        ["a", "a", ":", ":", ":", "%3A", "%", "%25"].into_iter().chain(markers).collect();
+        ["a", "a", ":", ":", ":", "%3A", "%", "%25", OBSERVED].into_iter().chain(markers).collect();
     let text = prop::collection::vec(select(tokens), 2..8).prop_map(|tokens| tokens.concat());
     let cuts = (any::<[u8; 2]>(), any::<[bool; 2]>());
     (text, cuts).prop_filter_map("no two keys", |(text, (cuts, reads))| {
@@ -216,6 +221,8 @@ fn a_key_of_another_kind_shows_it_in_its_name() {
     assert_eq!(begun.encode("p:"), format!("p:%begun={}", begun.session()));
     assert_eq!(begun.session().len(), 32);
     assert_ne!(begun, AffinityKey::begun());
+    let observed = cached.observed();
+    assert_eq!(observed.encode("p:"), "p:acme:%observed=%prompt_cache_key=s1");
     let laned = key(None, "s1", Some("gpt")).of_kind(IdKind::UserId);
     assert_eq!(laned.encode(""), ":%user_id=s1:gpt");
 }
@@ -228,7 +235,11 @@ fn a_name_is_read_back_as_the_key_that_it_was_made_of() {
             for lane in std::iter::once(None).chain(parts.map(Some)) {
                 for kind in KINDS {
                     let key = key(scope, session, lane).of_kind(kind);
-                    assert_eq!(AffinityKey::decode(&key.encode("")), Some(key));
+                    let observed = key.clone().observed();
+                    assert_ne!(observed.encode(""), key.encode(""));
+                    for key in [key, observed] {
+                        assert_eq!(AffinityKey::decode(&key.encode("")), Some(key));
+                    }
                 }
             }
         }

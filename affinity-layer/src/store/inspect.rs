@@ -168,7 +168,8 @@ pub trait Inspect: Send + Sync + 'static {
     ///   continues while there is a cursor.
     /// - A pin that exists from the first page to the last is listed at least once, and exactly once
     ///   while no pin comes or goes. Others may be missing.
-    /// - Links, which lead from a response to its conversation, are not pins.
+    /// - Links, which lead from a response to its conversation, are not pins, and neither are observed claims
+    ///   (those whose key [is observed](AffinityKey::is_observed)).
     ///
     /// # Errors
     ///

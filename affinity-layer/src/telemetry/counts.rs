@@ -11,6 +11,8 @@ use crate::{Outcome, Rejection, StoreError, StoreErrorKind};
 const REQUESTS: &str = "affinity_requests_total";
 const REFUSED: &str = "affinity_refused_requests_total";
 const SAVED: &str = "affinity_router_calls_saved_total";
+const TOLERATED: &str = "affinity_tolerated_requests_total";
+const OBSERVED: &str = "affinity_observed_requests_total";
 const COALESCED: &str = "affinity_coalesced_requests_total";
 const ROUTER_CALLS: &str = "affinity_router_calls_total";
 const ROUTER_SECONDS: &str = "affinity_router_duration_seconds";
@@ -32,6 +34,8 @@ const PASSED_OVER: &str = "affinity_passed_over_total";
 /// |---|---|---|---|
 /// | `affinity_requests_total` | counter | requests | `outcome`: as in `x-plano-affinity` |
 /// | `affinity_refused_requests_total` | counter | requests | `code`: as in the refusal |
+/// | `affinity_tolerated_requests_total` | counter | requests | `code`: as in the refusal that was not made, because not all sessions are pinned |
+/// | `affinity_observed_requests_total` | counter | requests | `pin`: same, other, unknown: whether a pin would have given the model that was routed to |
 /// | `affinity_coalesced_requests_total` | counter | requests | |
 /// | `affinity_router_calls_saved_total` | counter | calls | |
 /// | `affinity_router_calls_total` | counter | calls | `result`: decided, no_match, not_served, failed, abandoned |
@@ -50,6 +54,8 @@ pub fn describe_metrics() {
     for (name, what) in [
         (REQUESTS, "Requests that got a model, by outcome."),
         (REFUSED, "Requests that the layer refused, by code."),
+        (TOLERATED, "Requests that would be refused if all sessions were pinned, by code."),
+        (OBSERVED, "Requests of observed sessions, by what a pin would have given them."),
         (SAVED, "Requests that a pin or another request's decision kept from the router."),
         (COALESCED, "Requests that waited for a concurrent first request of their session."),
         (ROUTER_CALLS, "Routing decisions, by result."),
@@ -68,6 +74,9 @@ pub fn describe_metrics() {
     // A series that is not there until the first failure has no rate at that failure.
     for name in [SAVED, COALESCED, RELEASES, PASSED_OVER] {
         counter!(name).absolute(0);
+    }
+    for pin in ["same", "other", "unknown"] {
+        counter!(OBSERVED, "pin" => pin).absolute(0);
     }
     for reason in ["decided_again", "failover"] {
         counter!(REPINS, "reason" => reason).absolute(0);
@@ -100,6 +109,7 @@ pub(super) fn requested(outcome: Outcome) {
         Repinned: "repinned",
         Failed: "failed",
         Bound: "bound",
+        Observed: "observed",
         StoreUnavailable: "store-unavailable",
         RouterUnavailable: "router-unavailable",
     };
@@ -120,6 +130,22 @@ pub(crate) fn coalesced() {
 /// A request was refused. A code is one of a few, whatever the request was.
 pub(crate) fn refused(rejection: &Rejection) {
     counter!(REFUSED, "code" => rejection.code()).increment(1);
+}
+
+/// A request was not refused, because not all sessions are pinned.
+pub(crate) fn tolerated(rejection: &Rejection) {
+    counter!(TOLERATED, "code" => rejection.code()).increment(1);
+}
+
+/// A request of an observed session was routed; `is_same` says whether a pin would have given it the same
+/// model, if that is known.
+pub(crate) fn observed(is_same: Option<bool>) {
+    let pin = match is_same {
+        Some(true) => "same",
+        Some(false) => "other",
+        None => "unknown",
+    };
+    counter!(OBSERVED, "pin" => pin).increment(1);
 }
 
 /// A pin was changed.

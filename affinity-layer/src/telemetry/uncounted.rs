@@ -7,6 +7,8 @@ pub(super) fn requested(_: Outcome) {}
 pub(crate) fn saved() {}
 pub(crate) fn coalesced() {}
 pub(crate) fn refused(_: &Rejection) {}
+pub(crate) fn tolerated(_: &Rejection) {}
+pub(crate) fn observed(_: Option<bool>) {}
 pub(crate) fn moved(_: &'static str) {}
 pub(crate) fn released() {}
 pub(crate) fn evicted(_: &'static str) {}

@@ -29,6 +29,7 @@ mod holders;
 mod invariants;
 mod key_settings;
 mod memory_store;
+mod mode;
 mod observers;
 mod recognised;
 mod refusals;

@@ -41,6 +41,9 @@ impl Eq for Digest {}
 /// The bits of the second half that stand for the tenant.
 const TENANT_MASK: u64 = ((1 << TENANT_BITS) - 1) << 1;
 
+/// The bit that says that a key is that of an observed claim: a listing knows nothing else of a key.
+const OBSERVED: u64 = 1 << (TENANT_BITS + 1);
+
 /// Few enough for the counts to fit into 256 KiB, and enough that two busy tenants rarely share
 /// one.
 const TENANT_BITS: u32 = 16;
@@ -60,6 +63,17 @@ impl Digest {
     /// Whose key it is, as a number below [`Self::TENANTS`].
     pub(super) fn tenant(self) -> usize {
         usize::try_from(self.1.get() >> 1 & (Self::TENANTS as u64 - 1)).unwrap_or_default()
+    }
+
+    /// Whether it is that of an observed claim.
+    pub(super) fn is_observed(self) -> bool {
+        self.1.get() & OBSERVED != 0
+    }
+
+    /// This digest as that of a pin or of an observed claim.
+    fn of_claim(self, is_observed: bool) -> Self {
+        let bit = if is_observed { OBSERVED } else { 0 };
+        Self(self.0, NonZeroU64::MIN | self.1.get() & !OBSERVED | bit)
     }
 
     /// Reads what `Display` wrote.
@@ -140,7 +154,7 @@ impl Digester {
         let parts = key.parts();
         if let [[], [], session, []] = parts {
             // All keys without a tenant belong to one: no hash is needed.
-            return digest(self.plain, |hash| hash(session)).of_tenant(0);
+            return digest(self.plain, |hash| hash(session)).of_tenant(0).of_claim(false);
         }
         let digest = digest(self.parted, |hash| {
             let mut lengths = 0_u64;
@@ -151,7 +165,7 @@ impl Digester {
             }
             hash(&lengths.to_le_bytes());
         });
-        digest.of_tenant(self.tenant(key))
+        digest.of_tenant(self.tenant(key)).of_claim(key.is_observed())
     }
 }
 

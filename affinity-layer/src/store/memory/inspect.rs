@@ -74,10 +74,11 @@ fn digest(key: &StoredKey) -> Option<Digest> {
     Digest::parse(key.as_str())
 }
 
-/// An entry as a listing shows it, unless it is a link. Whose pin it is cannot be told from a
-/// digest.
+/// An entry as a listing shows it, unless it is a link or an observed claim. Whose pin it is cannot be told
+/// from a digest.
 fn pin(digest: Digest, held: Held) -> Option<StoredPin> {
     let Held { pin, left, .. } = held;
     let key = StoredKey::new(digest.to_string());
-    (!is_link(&pin.selection)).then_some(StoredPin { key, session: None, pin, left: Some(left) })
+    let is_pin = !is_link(&pin.selection) && !digest.is_observed();
+    is_pin.then_some(StoredPin { key, session: None, pin, left: Some(left) })
 }

@@ -5,7 +5,8 @@
 //!    so a listing can continue at any replica.
 //! 2. The values are read, 64 at once. Each read is a call of its own, so the guard counts it, and
 //!    a listing cannot take more than its part of the calls under way.
-//! 3. What is not a pin is left out: another type, a value that cannot be read, a link, and a pin
+//! 3. What is not a pin is left out: another type, a value that cannot be read, a link, an
+//!    observed claim, and a pin
 //!    that no replica of Redis has confirmed where that is required.
 //!
 //! `SCAN` guarantees what [`Inspect::list`] promises: a name that is there from the beginning to
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 use super::RedisStore;
 use super::connection::Commands;
 use super::errors::store_error;
+use super::names::is_of_observed;
 use super::node::Node;
 use super::protocol::value::{self, MAX_VALUE_LEN};
 use super::protocol::{self, Protocol, confirmed};
@@ -128,7 +130,7 @@ async fn read_all(
 /// The pin under a whole name, if the value there is a pin. Does not count as a use.
 async fn read_stored(protocol: &Protocol, name: &str) -> Result<Option<StoredPin>, StoreError> {
     let Protocol { servers, names, .. } = protocol;
-    let Some(key) = name.strip_prefix(names.prefix()) else {
+    let Some(key) = name.strip_prefix(names.prefix()).filter(|key| !is_of_observed(key)) else {
         return Ok(None);
     };
     let read = |commands: Commands| async move { commands.read(name, MAX_VALUE_LEN).await };

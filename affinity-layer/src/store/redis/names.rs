@@ -8,12 +8,15 @@
 //! The hash is BLAKE3, keyed with a secret, over the parts of the key, each after its length.
 //! Without the lengths, two keys with the same letters and other borders would be one.
 //!
+//! The hash of an observed claim follows `%observed=`, as its readable name does: a listing leaves both out.
+//!
 //! `%` is followed by hexadecimal digits in an encoded part, or by a kind such as `%response=`. So
 //! `PREFIX%probe-N`, `PREFIX%drains` and the name written before `WAIT` can be no pin's.
 
 use std::fmt;
 
 use crate::AffinityKey;
+use crate::key::OBSERVED;
 
 /// A secret that hides keys: names do not reveal ids, and no one can compute the name of a known id.
 ///
@@ -131,9 +134,19 @@ impl Names {
         out(&self.prefix);
         match scheme {
             Scheme::Plain => key.encode_into(out),
-            Scheme::Hashed(secret) => out(&secret.hash(key)),
+            Scheme::Hashed(secret) => {
+                if key.is_observed() {
+                    out(OBSERVED);
+                }
+                out(&secret.hash(key));
+            }
         }
     }
+}
+
+/// Whether a name without the prefix is that of an observed claim. In a part `%` is escaped.
+pub(super) fn is_of_observed(name: &str) -> bool {
+    name.contains(OBSERVED)
 }
 
 #[cfg(test)]
@@ -167,6 +180,19 @@ mod tests {
         assert_ne!(hashed("one").current(&header), hashed("one").current(&response));
         let forged = AffinityKey::new(&response.name()).unwrap();
         assert_ne!(hashed("one").current(&forged), hashed("one").current(&response));
+    }
+
+    #[test]
+    fn the_name_of_an_observed_claim_shows_that_it_is_one_and_that_of_no_pin_does() {
+        for scheme in [Scheme::Plain, Scheme::Hashed(NameSecret::new("one"))] {
+            for session in ["s", "%observed=s", "a:b"] {
+                let key = AffinityKey::new(session).unwrap().with_lane("l").unwrap();
+                let (pin, observed) = (key.clone(), key.observed());
+                let name = |key| names(scheme.clone()).current(key);
+                assert!(!is_of_observed(&name(&pin)) && is_of_observed(&name(&observed)));
+                assert_ne!(name(&observed), name(&pin));
+            }
+        }
     }
 
     #[test]
