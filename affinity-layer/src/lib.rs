@@ -142,7 +142,8 @@
 //! # Beside the layer
 //!
 //! An [`Affinity`] decides for programs without HTTP, such as queue workers and gRPC streams; a layer can
-//! [share](AffinityLayer::over) it.
+//! [share](AffinityLayer::over) it. On the [client's side](client), the session of the running task is stamped
+//! onto outgoing requests.
 //!
 //! An [`AnswerObserver`](answer::AnswerObserver) learns what each answer costs, so that you can
 //! measure what a pin saves.
@@ -152,6 +153,7 @@
 //! | feature | what |
 //! |---|---|
 //! | `axum` | [`PinnedModel`] as an extractor |
+//! | `body` | `body`: request bodies checked, and their `model` replaced byte for byte |
 //! | `fingerprint` | `Fingerprint`: clients that send no id are known by what was said |
 //! | `redis` | `RedisStore` and `TieredStore` |
 //! | `redis-rustls` | TLS to Redis |
@@ -162,6 +164,9 @@ pub mod admin;
 pub mod affinity;
 pub mod agents;
 pub mod answer;
+#[cfg(feature = "body")]
+pub mod body;
+pub mod client;
 mod coalesce;
 mod conversations;
 pub mod cooldown;

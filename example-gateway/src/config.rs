@@ -40,10 +40,11 @@ mod vendors;
 #[cfg(test)]
 mod tests;
 
-pub use abilities::{Inputs, Protocols};
+pub use abilities::Protocols;
 pub use address::socket_address;
 pub use admin::Admin;
 pub use advice::advice;
+pub use affinity_layer::body::Inputs;
 pub use cache::{CertificateFiles, Durability, RedisCache, SessionCache};
 pub use finding::{ConfigErrors, Finding};
 pub use limits::Limits;

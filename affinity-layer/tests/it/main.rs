@@ -9,6 +9,8 @@
 
 mod agents;
 mod body_ids;
+mod checked_bodies;
+mod client_side;
 mod coherence;
 mod common;
 mod conversations;

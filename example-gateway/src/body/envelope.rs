@@ -1,148 +1,54 @@
-//! A body that was checked.
+//! A body that was checked, and what is left out of it for its provider.
 //!
 //! Intake parses one from the bytes of a request. The layers read from it what the client asks for, and the
-//! proxy takes from it the [`Slices`] with the provider's name for the model. The bytes are shared by all
-//! attempts and never copied.
+//! proxy takes from it the [`Slices`] with the provider's name for the model.
 
-use std::borrow::Cow;
-use std::ops::Range;
+use std::ops::Deref;
 use std::sync::Arc;
 
-use affinity_layer::key::BodyIds;
+use affinity_layer::body::{BodyError, JsonBody, Slices};
 use bytes::Bytes;
 
-use super::content::Contents;
-use super::error::BodyError;
 use super::heal::{Healing, Upto, heal};
-use super::members::Found;
-use super::slices::Slices;
-use super::{quick, references, scan};
-use crate::config::Inputs;
+use super::references;
 
-/// A body that is known to be a JSON object, and where our values are in it.
+/// A checked body with its healing. It reads as the [`JsonBody`] that it holds.
 #[derive(Clone, Debug)]
 pub struct Envelope {
-    bytes: Bytes,
-    /// The value of the top-level `model`.
-    model: Option<Range<usize>>,
-    /// The member `routing_preferences`, with the comma that goes with it.
-    preferences: Option<Preferences>,
-    contents: Contents,
-    is_background: bool,
+    body: JsonBody,
     /// What is left out of it for its provider.
     healing: Option<Arc<Healing>>,
-    /// The values that may name the session, in the order of [`BodyIds::MEMBERS`].
-    ids: [Option<Range<usize>>; BodyIds::MEMBERS.len()],
 }
 
-#[derive(Clone, Debug)]
-struct Preferences {
-    value: Range<usize>,
-    member: Range<usize>,
+impl Deref for Envelope {
+    type Target = JsonBody;
+
+    fn deref(&self) -> &JsonBody {
+        &self.body
+    }
 }
 
 impl Envelope {
-    /// Checks that `bytes` are one JSON object and finds our members in it.
+    /// Checks that `bytes` are one JSON object; see [`JsonBody::parse`].
     ///
     /// # Errors
     ///
-    /// [`BodyError`] for anything else, for nesting beyond 128 levels, when one of our members occurs
-    /// twice, since parsers disagree on which one counts, when a key reads like one of ours to some
-    /// reader and is not written like it, and when `stream`, `messages` or the most
-    /// tokens have a value of another kind than they can have.
+    /// [`BodyError`] for anything else, and for what two parsers read differently.
     pub fn parse(bytes: Bytes) -> Result<Self, BodyError> {
-        let closely = || scan::find(std::str::from_utf8(&bytes).map_err(|_| BodyError::Utf8)?);
-        let found = quick::find(&bytes).map_or_else(closely, Ok)?;
-        let preferences = found.preferences.map(|value| {
-            let member = member(&bytes, &value);
-            Preferences { value, member }
-        });
-        let Found { model, contents, is_background, ids, .. } = found;
-        Ok(Self { model, preferences, contents, is_background, healing: None, ids, bytes })
-    }
-
-    /// The whole body.
-    #[must_use]
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
-    }
-
-    /// The top-level `model` when it is a string that is not empty.
-    #[must_use]
-    pub fn model(&self) -> Option<Cow<'_, str>> {
-        let text = std::str::from_utf8(self.bytes.get(self.model.clone()?)?).ok()?;
-        let inner = text.strip_prefix('"')?.strip_suffix('"')?;
-        let model = match inner.contains('\\') {
-            true => Cow::Owned(serde_json::from_str(text).ok()?),
-            false => Cow::Borrowed(inner),
-        };
-        (!model.is_empty()).then_some(model)
-    }
-
-    /// Whether there is a top-level `model`, of whatever type.
-    #[must_use]
-    pub fn has_model(&self) -> bool {
-        self.model.is_some()
-    }
-
-    /// The JSON text of the top-level `routing_preferences`, `None` also when it is `null`.
-    #[must_use]
-    pub fn preferences(&self) -> Option<&[u8]> {
-        let text = self.bytes.get(self.preferences.as_ref()?.value.clone())?;
-        (text != b"null").then_some(text)
-    }
-
-    /// Kinds of input other than text in the messages.
-    #[must_use]
-    pub fn inputs(&self) -> Inputs {
-        self.contents.inputs
-    }
-
-    /// Whether the body may hold what only one vendor can read, such as signed thinking.
-    #[must_use]
-    pub fn may_be_foreign(&self) -> bool {
-        self.contents.may_be_foreign
-    }
-
-    /// Whether the body refers to what lives at one provider, such as a file or an earlier response.
-    #[must_use]
-    pub fn refers_to_its_provider(&self) -> bool {
-        self.contents.refers
+        Ok(Self { body: JsonBody::parse(bytes)?, healing: None })
     }
 
     /// What has to be left out so that another vendor can read the body; `None` if nothing. It takes as long
     /// as reading the body does.
     pub(crate) fn heal(&self, upto: &Upto<'_>) -> Option<Healing> {
-        if self.may_be_foreign() { heal(&self.bytes, upto) } else { None }
-    }
-
-    /// Whether the body starts a job that goes on without its client: `"background": true`.
-    #[must_use]
-    pub fn is_background(&self) -> bool {
-        self.is_background
+        if self.may_be_foreign() { heal(self.bytes(), upto) } else { None }
     }
 
     /// The ids of the files, containers and conversations that the body names, at most eight. A body that
     /// refers to such things is read for them.
     #[must_use]
     pub fn references(&self) -> Vec<String> {
-        if self.refers_to_its_provider() { references::find(&self.bytes) } else { Vec::new() }
-    }
-
-    /// The id of the response that the body follows.
-    #[must_use]
-    pub fn follows(&self) -> Option<String> {
-        let place = BodyIds::MEMBERS.iter().position(|member| *member == "previous_response_id")?;
-        serde_json::from_slice(self.bytes.get(self.ids.get(place)?.clone()?)?).ok()
-    }
-
-    /// What the body says about its session.
-    #[must_use]
-    pub fn session_ids(&self) -> BodyIds {
-        BodyIds::read(|name| {
-            let place = BodyIds::MEMBERS.iter().position(|member| *member == name)?;
-            self.bytes.get(self.ids.get(place)?.clone()?)
-        })
+        if self.refers_to_its_provider() { references::find(self.bytes()) } else { Vec::new() }
     }
 
     /// The same body for a provider that gets it without what `healing` leaves out.
@@ -154,234 +60,10 @@ impl Envelope {
     /// Nothing is copied but the new name.
     #[must_use]
     pub fn for_model(&self, model: &str) -> Slices {
-        let mut edits: Vec<(Range<usize>, Bytes)> = Vec::with_capacity(2);
-        if let Some(value) = &self.model {
-            let name = serde_json::Value::from(model).to_string();
-            edits.push((value.clone(), name.into()));
+        match self.healing.as_deref() {
+            // A healing cuts the preferences, too.
+            Some(Healing { cuts, .. }) => self.body.for_model_without(model, cuts),
+            None => self.body.for_model(model),
         }
-        // A healing cuts the preferences, too: the commas of neighbours are cut together.
-        if let Some(Healing { cuts, .. }) = self.healing.as_deref() {
-            edits.extend(cuts.iter().map(|cut| (cut.clone(), Bytes::new())));
-        } else if let Some(preferences) = &self.preferences {
-            edits.push((preferences.member.clone(), Bytes::new()));
-        }
-        edits.sort_by_key(|(range, _)| range.start);
-        let mut slices = Slices::default();
-        let mut from = 0;
-        for (range, replacement) in edits {
-            slices.push(self.bytes.slice(from..range.start));
-            slices.push(replacement);
-            from = range.end;
-        }
-        slices.push(self.bytes.slice(from..));
-        slices
-    }
-}
-
-/// The range of the member of `value`, from its key on and with one comma, so that the object is valid
-/// without it.
-fn member(text: &[u8], value: &Range<usize>) -> Range<usize> {
-    let before = |end: usize, wanted: &dyn Fn(u8) -> bool| {
-        let head = text.get(..end).unwrap_or_default();
-        head.iter().rposition(|byte| wanted(*byte)).unwrap_or_default()
-    };
-    // Our key holds no escape, so the nearest two quotes enclose it.
-    let key_end = before(value.start, &|byte| byte == b'"');
-    let key = before(key_end, &|byte| byte == b'"');
-    let previous = before(key, &|byte| !byte.is_ascii_whitespace());
-    if text.get(previous) == Some(&b',') {
-        return previous..value.end;
-    }
-    let rest = text.get(value.end..).unwrap_or_default();
-    let next = rest.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or_default();
-    match rest.get(next) {
-        Some(b',') => key..value.end + next + 1,
-        _ => key..value.end,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::body::Fault;
-
-    fn sent(body: &str, model: &str) -> String {
-        let envelope = Envelope::parse(Bytes::copy_from_slice(body.as_bytes())).unwrap();
-        String::from_utf8(envelope.for_model(model).concat()).unwrap()
-    }
-
-    #[test]
-    fn only_the_model_changes() {
-        for (body, expected) in [
-            (r#"{"model":"a"}"#, r#"{"model":"x/\"y"}"#),
-            (
-                " { \"n\" : 1.50, \"model\"\t: \"a\" , \"e\":\"\\u00e9\"}\n",
-                " { \"n\" : 1.50, \"model\"\t: \"x/\\\"y\" , \"e\":\"\\u00e9\"}\n",
-            ),
-            (
-                r#"{"model":"a","b":{"model":"inner","Model":1,"mod\u0065l\u0000":2}}"#,
-                r#"{"model":"x/\"y","b":{"model":"inner","Model":1,"mod\u0065l\u0000":2}}"#,
-            ),
-            (r#"{"messages":[{"model":"inner"}]}"#, r#"{"messages":[{"model":"inner"}]}"#),
-        ] {
-            assert_eq!(sent(body, "x/\"y"), expected);
-        }
-    }
-
-    #[test]
-    fn inline_preferences_are_cut_out_wherever_they_stand() {
-        for body in [
-            r#"{"routing_preferences":[{"name":"a"}],"model":"m","z":1}"#,
-            r#"{"model":"m","routing_preferences" : [ "]}," ] ,"z":1}"#,
-            r#"{"model":"m","z":1 , "routing_preferences":null }"#,
-            r#"{ "routing_preferences":{}, "model":"m","z":1}"#,
-        ] {
-            let sent: Value = serde_json::from_str(&sent(body, "n")).unwrap();
-            assert_eq!(sent, json!({"model": "n", "z": 1}), "{body}");
-        }
-        assert_eq!(sent(r#"{ "routing_preferences" : [] }"#, "n"), "{  }");
-    }
-
-    #[test]
-    fn what_is_read_is_what_serde_reads() {
-        let body = r#"{"model":"caf\u00e9","routing_preferences":[1]}"#;
-        let envelope = Envelope::parse(Bytes::from(body)).unwrap();
-        assert_eq!(envelope.model().as_deref(), Some("café"));
-        assert_eq!(envelope.preferences(), Some(b"[1]".as_slice()));
-        let null = Envelope::parse(Bytes::from(r#"{"routing_preferences": null}"#)).unwrap();
-        assert_eq!(null.preferences(), None);
-        for body in [r#"{"model":1}"#, r#"{"model":null}"#, r#"{"model":""}"#] {
-            let envelope = Envelope::parse(Bytes::from(body)).unwrap();
-            assert!(envelope.has_model() && envelope.model().is_none(), "{body}");
-        }
-    }
-
-    #[test]
-    fn a_job_in_the_background_is_told_by_the_top_level_alone() {
-        for (body, expected) in [
-            (r#"{"background":true}"#, true),
-            (r#"{"input":"x", "background" : true }"#, true),
-            (r#"{"background":true,"background":false}"#, true),
-            // An escape takes the closer look.
-            (r#"{"background":true,"\u0061":1}"#, true),
-            (r#"{"b\u0061ckground":false,"a":1}"#, false),
-            (r#"{"background":false,"\u0061":1}"#, false),
-            (r#"{"background":false}"#, false),
-            (r#"{"background":null}"#, false),
-            (r#"{"background":"true"}"#, false),
-            (r#"{"tools":[{"background":true}]}"#, false),
-        ] {
-            let parsed = Envelope::parse(Bytes::from(body));
-            match body.contains("b\\u") {
-                true => assert_eq!(parsed.unwrap_err(), BodyError::Disguised("background")),
-                false => assert_eq!(parsed.unwrap().is_background(), expected, "{body}"),
-            }
-        }
-    }
-
-    #[test]
-    fn members_that_may_tell_the_session_are_checked_like_all_others() {
-        for body in ["{\"metadata\":\n {\"a\":\"\\ud800\"}}", "{\"store\":1e400}"] {
-            let error = Envelope::parse(Bytes::from(body)).unwrap_err();
-            let lines = body.lines().count();
-            assert!(matches!(error, BodyError::Syntax { line, .. } if line == lines), "{error:?}");
-        }
-        let nested = format!("{{\"metadata\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
-        assert!(Envelope::parse(Bytes::from(nested)).is_err());
-    }
-
-    #[test]
-    fn what_is_no_object_is_refused() {
-        for body in ["", "{", "{\"a\":1,}", "{'a':1}", "{\"a\":NaN}", "{} {}", "\u{feff}{}"] {
-            let error = Envelope::parse(Bytes::from(body)).unwrap_err();
-            assert!(matches!(error, BodyError::Syntax { .. }), "{body}: {error:?}");
-        }
-        for (body, expected) in [
-            ("\u{feff}{}".to_owned(), Fault::ByteOrderMark),
-            ("{\"a\":1e400}".to_owned(), Fault::Number),
-            (format!("{{\"a\":{}{}}}", "[".repeat(127), "]".repeat(127)), Fault::Nesting),
-            ("{\"a\":\"\\ud800\"}".to_owned(), Fault::Json),
-        ] {
-            let error = Envelope::parse(Bytes::from(body)).unwrap_err();
-            assert!(
-                matches!(error, BodyError::Syntax { fault, .. } if fault == expected),
-                "{error:?} is not {expected:?}"
-            );
-        }
-        let deepest = format!("{{\"a\":{}{}}}", "[".repeat(126), "]".repeat(126));
-        assert!(Envelope::parse(Bytes::from(deepest)).is_ok());
-        for body in ["{\"a\":\"\\ud800\"}", "{\"a\":1e400}", "{\"\\ud800\":1}"] {
-            let error = Envelope::parse(Bytes::from(body)).unwrap_err();
-            assert!(matches!(error, BodyError::Syntax { .. }), "{body}: {error:?}");
-        }
-        // Found by fuzzing: numbers that nobody can read, in the members that are lent as they stand.
-        for body in [
-            r#"{"model" : 5E55555 }"#,
-            r#"{"routing_preferences":[-1e999]}"#,
-            r#"{"metadata":687e7049,"metadata":687e70}"#,
-        ] {
-            let error = Envelope::parse(Bytes::from(body)).unwrap_err();
-            assert!(matches!(error, BodyError::Syntax { line: 1, .. }), "{body}: {error:?}");
-        }
-        let broken = Bytes::from_static(b"{\"a\":\"\xff\"}");
-        assert_eq!(Envelope::parse(broken).unwrap_err(), BodyError::Utf8);
-        for body in ["[]", "\"x\"", "null", "1", "true"] {
-            assert_eq!(Envelope::parse(Bytes::from(body)).unwrap_err(), BodyError::Type, "{body}");
-        }
-        for (member, name) in [
-            ("\"max_tokens\":1e400", "max_tokens"),
-            ("\"max_tokens\":-0", "max_tokens"),
-            ("\"max_completion_tokens\":18446744073709551616", "max_completion_tokens"),
-            ("\"max_output_tokens\":\"7\"", "max_output_tokens"),
-            ("\"stream\":\"yes\"", "stream"),
-            ("\"stream\":1", "stream"),
-            ("\"messages\":{}", "messages"),
-        ] {
-            let body = Bytes::from(format!("{{\"model\":\"m\",{member}}}"));
-            assert_eq!(Envelope::parse(body).unwrap_err(), BodyError::Value(name), "{member}");
-        }
-        for number in ["-1", "4096.0", "1e3", "-0.5", "18446744073709551615", "0.0"] {
-            let body = format!("{{\"max_tokens\":{number},\"max_completion_tokens\":{number}}}");
-            assert!(Envelope::parse(Bytes::from(body)).is_ok(), "{number}");
-        }
-        for number in ["-0", "-0.0", "1e400", "-1e400", "18446744073709551616", "true", "\"7\""] {
-            let body = Bytes::from(format!("{{\"max_tokens\":{number}}}"));
-            assert_eq!(Envelope::parse(body).unwrap_err(), BodyError::Value("max_tokens"));
-        }
-        let usual = r#"{"max_tokens":0,"max_output_tokens":null,"stream":null,"messages":[]}"#;
-        assert!(Envelope::parse(Bytes::from(usual)).is_ok());
-        for (key, name) in [
-            ("Model", "model"),
-            ("mod\\u0065l", "model"),
-            ("model\\u0000x", "model"),
-            ("ſtream", "stream"),
-            ("Max_Tokens", "max_tokens"),
-            ("ROUTING_PREFERENCES", "routing_preferences"),
-            ("conver\\u017fation", "conversation"),
-        ] {
-            for body in [
-                format!(r#"{{"{key}":1}}"#),
-                format!(r#"{{"model":"m","{key}":"m"}}"#),
-                format!(r#"{{"stream":1,"{key}":{{}},"z":1}}"#),
-            ] {
-                let error = Envelope::parse(Bytes::from(body.clone())).unwrap_err();
-                let is_twice = body.contains("\"model\"") && key.contains("mod\\u0065l");
-                let twice = BodyError::Duplicate("model");
-                let expected = if is_twice { twice } else { BodyError::Disguised(name) };
-                assert_eq!(error, expected, "{body}");
-            }
-        }
-        let twice = Bytes::from(r#"{"model":"a","model":"b"}"#);
-        assert_eq!(Envelope::parse(twice).unwrap_err(), BodyError::Duplicate("model"));
-    }
-
-    #[test]
-    fn the_slices_know_their_length() {
-        let body = Bytes::from(r#"{"a":1,"model":"m","b":2}"#);
-        let slices = Envelope::parse(body).unwrap().for_model("longer");
-        let exact = http_body::Body::size_hint(&slices).exact().unwrap();
-        assert_eq!(exact, slices.concat().len() as u64);
     }
 }

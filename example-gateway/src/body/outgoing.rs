@@ -3,11 +3,11 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use affinity_layer::body::Slices;
 use axum::BoxError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::slices::Slices;
 use super::upload::Upload;
 
 /// The body of a request to a provider.

@@ -3,6 +3,8 @@
 //! What a provider speaks follows from its vendor where the file does not say it. Intake finds out what a
 //! request needs, and a request that a model cannot take goes to another rather than to be refused.
 
+use affinity_layer::body::Inputs;
+
 use super::at::At;
 
 /// The protocols that a provider speaks.
@@ -43,31 +45,6 @@ impl Protocols {
     #[must_use]
     pub fn missing(self) -> Self {
         Self { chat: !self.chat, messages: !self.messages, responses: !self.responses }
-    }
-}
-
-/// Kinds of input other than text: those that a model accepts, or those in a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Inputs {
-    /// Pictures.
-    pub image: bool,
-    /// Sound.
-    pub audio: bool,
-    /// Documents of any other kind.
-    pub file: bool,
-}
-
-impl Inputs {
-    /// Every kind: what a model takes that declares nothing.
-    pub const ALL: Self = Self { image: true, audio: true, file: true };
-
-    /// Whether all of `other` are among these.
-    #[must_use]
-    pub fn cover(self, other: Self) -> bool {
-        let lacks = |has: bool, needs: bool| needs && !has;
-        !(lacks(self.image, other.image)
-            || lacks(self.audio, other.audio)
-            || lacks(self.file, other.file))
     }
 }
 

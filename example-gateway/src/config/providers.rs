@@ -6,7 +6,9 @@ use affinity_layer::ModelName;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::abilities::{self, Inputs, Protocols};
+use affinity_layer::body::Inputs;
+
+use super::abilities::{self, Protocols};
 use super::at::At;
 use super::prices::{self, known_model};
 use super::url;

@@ -24,6 +24,7 @@ use std::task::{Context, Poll};
 
 use affinity_layer::{
     ModelName,
+    body::BodyError,
     ext::{AnyModel, FallbackModel, MidTurn, NewTurn, RequestedModel, RoutingHints, SendOnce},
     key::BodyIds,
 };
@@ -35,10 +36,10 @@ use router_client::{Preference, Preferences, opens_user_turn};
 use tower::{Layer, Service};
 use tracing::Span;
 
+pub(crate) use self::arrival::collect;
 use self::arrival::{check_type, collect_inflated};
-pub(crate) use self::arrival::{collect, is_json_type};
 use self::coding::Coding;
-use crate::body::{BodyError, Envelope, Fault};
+use crate::body::Envelope;
 use crate::config::{Limits, OnMove};
 use crate::error::ApiError;
 use crate::extensions::{BodyBytes, Follows};
@@ -315,31 +316,10 @@ impl IntakeLayer {
 
 impl From<BodyError> for ApiError {
     fn from(error: BodyError) -> Self {
-        match error {
-            BodyError::Utf8 => Self::invalid("invalid_json", "the body is not UTF-8"),
-            BodyError::Syntax { fault, line, column } => {
-                let what = match fault {
-                    Fault::Json => "the body is not JSON",
-                    Fault::Nesting => "the body nests lists and objects in more than 127 levels",
-                    Fault::Number => "the body has a number that is out of range",
-                    Fault::ByteOrderMark => "the body begins with a byte order mark; leave it out",
-                };
-                Self::invalid("invalid_json", format!("{what}: line {line}, column {column}"))
-            }
-            BodyError::Type => Self::invalid("invalid_json_type", "the body must be a JSON object"),
-            BodyError::Value(name) => {
-                let text = format!("{name} has an invalid value");
-                Self::invalid("invalid_value", text).param(name)
-            }
-            BodyError::Disguised(name) => {
-                let text =
-                    format!("the body has a key that may be read as {name}: write it {name}");
-                Self::invalid("ambiguous_key", text).param(name)
-            }
-            BodyError::Duplicate(name) => {
-                let text = format!("the body has the key {name} twice");
-                Self::invalid("duplicate_key", text).param(name)
-            }
+        let refused = Self::invalid(error.code(), error.to_string());
+        match error.member() {
+            Some(name) => refused.param(name),
+            None => refused,
         }
     }
 }

@@ -22,6 +22,7 @@ mod rules;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use affinity_layer::body::is_json;
 use affinity_layer::headers::{AFFINITY_HEADER, MODEL_HEADER, PINNED_HEADER};
 use affinity_layer::{ModelName, Scope};
 use axum::body::Body;
@@ -37,7 +38,7 @@ use crate::paths::{Served, is_plain};
 use crate::protocol::Shape;
 use crate::stack::answers::{no_path, no_websocket};
 use crate::stack::holdings::Holdings;
-use crate::stack::intake::{IntakeLayer, is_json_type};
+use crate::stack::intake::IntakeLayer;
 use crate::upstream::providers::{Requested, Upstreams};
 use crate::upstream::proxy::Proxy;
 
@@ -116,7 +117,7 @@ impl Shared {
             return Err(no_path(Some(meant)));
         }
         let has_body = body.size_hint().exact() != Some(0) && !body.is_end_stream();
-        if parts.method != Method::POST || !has_body || !is_json_type(&parts.headers) {
+        if parts.method != Method::POST || !has_body || !is_json(&parts.headers) {
             let bytes = self.limits.upload_bytes as u64;
             if body.size_hint().lower() > bytes {
                 let text = format!("the upload is larger than {bytes} bytes (upload_bytes)");

@@ -1,5 +1,5 @@
+use affinity_layer::body::{BodyError, JsonBody};
 use bytes::Bytes;
-use example_gateway::body::{BodyError, Envelope};
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 /// than the model's.
 pub fn slicer(data: &[u8]) {
     let whole: Result<Value, _> = serde_json::from_slice(data);
-    let envelope = match Envelope::parse(Bytes::copy_from_slice(data)) {
+    let envelope = match JsonBody::parse(Bytes::copy_from_slice(data)) {
         Ok(envelope) => envelope,
         Err(BodyError::Disguised(name)) => {
             let Ok(Value::Object(members)) = whole else { return };

@@ -8,7 +8,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use example_gateway::body::{Envelope, Slices};
+use affinity_layer::body::{JsonBody, Slices};
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, header};
 use http_body_util::BodyExt;
@@ -42,7 +42,7 @@ pub async fn serve_whole(listener: TcpListener, upstream: SocketAddr) -> io::Res
         let to = to.clone();
         async move {
             let (mut parts, body) = request.into_parts();
-            let body = Envelope::parse(body.collect().await?.to_bytes());
+            let body = JsonBody::parse(body.collect().await?.to_bytes());
             let body = body.map_err(|error| format!("no body for a model: {error:?}"))?;
             parts.headers.remove(header::CONTENT_LENGTH);
             to.forward(Request::from_parts(parts, body.for_model("gpt-4o"))).await

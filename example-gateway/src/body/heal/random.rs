@@ -279,8 +279,8 @@ fn a_healed_conversation_is_what_serde_json_leaves_of_it() {
         let limit = blocks.iter().rposition(|block| block == id).unwrap();
         let healing = envelope.heal(&Upto::Block(&|block| block == id)).unwrap();
         assert_eq!(&text.as_bytes()[healing.last()], id.as_slice());
-        let sent = envelope.healed(Some(healing.clone())).for_model("m").concat();
-        let sent = String::from_utf8(sent).unwrap();
+        let sent = envelope.healed(Some(healing.clone())).for_model("m").to_bytes();
+        let sent = String::from_utf8(sent.into()).unwrap();
         let left: Value =
             serde_json::from_str(&sent).unwrap_or_else(|error| panic!("{error}: {text}\n{sent}"));
         assert_eq!(left, removed(&body, limit + 1), "{seed}: {text}\n{sent}");

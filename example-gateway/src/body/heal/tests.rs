@@ -8,8 +8,8 @@ use crate::body::Envelope;
 fn healed(body: &str, upto: &Upto<'_>) -> Option<(String, String)> {
     let envelope = Envelope::parse(Bytes::copy_from_slice(body.as_bytes())).unwrap();
     let healing = envelope.heal(upto)?;
-    let sent = envelope.healed(Some(healing.clone())).for_model("m").concat();
-    Some((String::from_utf8(sent).unwrap(), healing.kinds()))
+    let sent = envelope.healed(Some(healing.clone())).for_model("m").to_bytes();
+    Some((String::from_utf8(sent.into()).unwrap(), healing.kinds()))
 }
 
 fn all(body: &str) -> (Value, String) {

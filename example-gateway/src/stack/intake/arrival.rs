@@ -6,10 +6,11 @@
 
 use std::pin::{Pin, pin};
 
+use affinity_layer::body::check_media;
 use axum::BoxError;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::HeaderMap;
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Limited};
 
@@ -21,57 +22,9 @@ use crate::stack::memory::{Held, SMALL};
 /// How the body is compressed. Refuses what is not JSON in UTF-8, or what two readers would take for two
 /// things.
 pub(super) fn check_type(headers: &HeaderMap, has_body: bool) -> Result<Option<Coding>, ApiError> {
-    let coding = only(headers, &header::CONTENT_ENCODING)?.map_or(Ok(None), Coding::of)?;
-    let content_type = only(headers, &header::CONTENT_TYPE)?;
-    let (media, parameters) = match content_type {
-        Some(value) => value.split_once(';').unwrap_or((value, "")),
-        // What has no body is refused for that.
-        None if !has_body => return Ok(None),
-        None => ("", ""),
-    };
-    if !is_json(media) {
-        // A page of another site may send anything without asking first, but not this.
-        let (code, text) = ("unsupported_media_type", "the body must be application/json");
-        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, text));
-    }
-    if !parameters.split(';').all(is_utf8) {
-        return Err(ApiError::invalid("unsupported_charset", "the charset must be utf-8"));
-    }
-    Ok(coding)
-}
-
-/// The value of a field that may occur once. `?` replaces a value that is not text.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, ApiError> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next().map(|value| value.to_str().unwrap_or("?").trim());
-    match values.next() {
-        Some(_) => Err(ApiError::invalid("repeated_header", format!("{name} is repeated"))),
-        None => Ok(first),
-    }
-}
-
-/// Whether the content type is that of JSON.
-pub(crate) fn is_json_type(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    value.and_then(|value| value.split(';').next()).is_some_and(is_json)
-}
-
-fn is_json(media: &str) -> bool {
-    let Some((kind, form)) = media.trim().split_once('/') else { return false };
-    let suffix = form.rsplit_once('+').map_or(form, |(_, suffix)| suffix);
-    kind.eq_ignore_ascii_case("application") && suffix.eq_ignore_ascii_case("json")
-}
-
-/// Whether a parameter of a content type is not a charset, or one that means UTF-8. A parameter that
-/// resembles a charset but is not plainly UTF-8, such as `charset*=utf-8''x`, is refused.
-fn is_utf8(parameter: &str) -> bool {
-    let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-    let is_charset =
-        name.trim().get(.."charset".len()).is_some_and(|name| name.eq_ignore_ascii_case("charset"));
-    let value = value.trim();
-    let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
-    let means_utf8 = ["utf-8", "utf8"].iter().any(|utf8| value.eq_ignore_ascii_case(utf8));
-    !is_charset || name.trim().len() == "charset".len() && means_utf8
+    let coding = check_media(headers, has_body)
+        .map_err(|error| ApiError::new(error.status(), error.code(), error.to_string()))?;
+    coding.map_or(Ok(None), Coding::of)
 }
 
 /// Reads a body whole and inflated. The limit of size holds for what is sent as for what comes out.

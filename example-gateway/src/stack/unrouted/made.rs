@@ -6,14 +6,13 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use affinity_layer::body::is_json;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{Response, header};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use serde_json::Value;
-
-use crate::stack::intake::is_json_type;
 
 /// The largest answer that is read.
 const LARGEST: usize = 64 * 1024;
@@ -25,7 +24,7 @@ const IDS: [&str; 4] = ["/id", "/file/id", "/output_file_id", "/error_file_id"];
 /// The same answer, and the ids of what it says was made.
 pub(super) async fn ids(answer: Response<Body>) -> (Response<Body>, Vec<String>) {
     let is_read = answer.status().is_success()
-        && is_json_type(answer.headers())
+        && is_json(answer.headers())
         && !answer.headers().contains_key(header::CONTENT_ENCODING)
         && answer.body().size_hint().lower() <= LARGEST as u64;
     if !is_read {

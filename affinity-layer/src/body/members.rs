@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use affinity_layer::key::BodyIds;
+use crate::key::BodyIds;
 
 use super::content::Contents;
 

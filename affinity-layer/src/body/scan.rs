@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use affinity_layer::key::BodyIds;
+use crate::key::BodyIds;
 use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };

@@ -4,10 +4,11 @@
 //! some compare keys without resolving escapes. A provider behind such a reader would serve another
 //! model than the one that was checked, routed and pinned here.
 
-use affinity_layer::key::BodyIds;
+use crate::key::BodyIds;
 
-/// The keys that the gateway acts on, apart from those that name a session.
-const ACTED_ON: [&str; 9] = [
+/// The keys that layers and gateways act on, apart from those that may name a session
+/// ([`BodyIds::MEMBERS`]).
+pub const ACTED_ON: &[&str] = &[
     "model",
     "stream",
     "background",

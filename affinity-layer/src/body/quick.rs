@@ -6,7 +6,7 @@
 mod reader;
 mod stops;
 
-use affinity_layer::key::BodyIds;
+use crate::key::BodyIds;
 
 use self::reader::Reader;
 use super::content::Place;

@@ -1,4 +1,4 @@
-//! A body in pieces: what the proxy sends in place of the bytes of the client.
+//! A body in pieces: what is sent in place of the bytes of the client.
 //!
 //! To replace the name of a model in a body of megabytes, the bytes before and after it are sent as slices of
 //! the one buffer, and only the name is new. The length is known, so that the request needs no chunks.
@@ -34,10 +34,22 @@ impl Slices {
         self.0.is_empty()
     }
 
-    /// The whole in one piece.
-    #[cfg(test)]
-    pub(super) fn concat(&self) -> Vec<u8> {
-        self.0.iter().flatten().copied().collect()
+    /// The whole in one piece, for a client that takes no body in pieces. It is copied, unless it is one
+    /// piece already.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        match self.0.front() {
+            Some(only) if self.0.len() == 1 => only.clone(),
+            _ => self.0.iter().flatten().copied().collect(),
+        }
+    }
+}
+
+impl From<Bytes> for Slices {
+    fn from(bytes: Bytes) -> Self {
+        let mut slices = Self::default();
+        slices.push(bytes);
+        slices
     }
 }
 

@@ -9,8 +9,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::inputs::Inputs;
 use super::key::Key;
-use crate::config::Inputs;
 
 /// What was found in a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -206,10 +206,10 @@ impl<'de> Visitor<'de> for Content<'_> {
 mod tests {
     use bytes::Bytes;
 
-    use crate::body::Envelope;
+    use crate::body::JsonBody;
 
     fn found(body: &str) -> [bool; 3] {
-        let inputs = Envelope::parse(Bytes::copy_from_slice(body.as_bytes())).unwrap().inputs();
+        let inputs = JsonBody::parse(Bytes::copy_from_slice(body.as_bytes())).unwrap().inputs();
         [inputs.image, inputs.audio, inputs.file]
     }
 
@@ -276,9 +276,9 @@ mod tests {
             r#"{"messages":[{"content":[1e999]}]}"#,
             r#"{"input":[{"content":[}]}"#,
         ] {
-            assert!(Envelope::parse(Bytes::from(body)).is_err(), "{body}");
+            assert!(JsonBody::parse(Bytes::from(body)).is_err(), "{body}");
         }
         let deep = format!(r#"{{"messages":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
-        assert!(Envelope::parse(Bytes::from(deep)).is_err());
+        assert!(JsonBody::parse(Bytes::from(deep)).is_err());
     }
 }

@@ -1,0 +1,447 @@
+//! A body that was checked, and where our values are in it.
+//!
+//! The bytes are shared by all attempts and never copied: what a provider is sent are
+//! [`Slices`] of them.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::content::Contents;
+use super::error::BodyError;
+use super::inputs::Inputs;
+use super::members::Found;
+use super::slices::Slices;
+use super::{quick, scan};
+use crate::key::BodyIds;
+
+/// A body that is known to be one JSON object, and where our values are in it. A clone shares the bytes.
+///
+/// ```
+/// use affinity_layer::body::{BodyError, JsonBody};
+///
+/// let body = JsonBody::parse(r#"{"model": "auto", "messages": []}"#.into())?;
+/// assert_eq!(body.model().as_deref(), Some("auto"));
+/// assert_eq!(body.for_model("gpt-4o").to_bytes(), r#"{"model": "gpt-4o", "messages": []}"#);
+///
+/// let twice = JsonBody::parse(r#"{"model": "a", "model": "b"}"#.into());
+/// assert_eq!(twice.unwrap_err(), BodyError::Duplicate("model"));
+/// # Ok::<(), BodyError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct JsonBody {
+    bytes: Bytes,
+    /// The value of the top-level `model`.
+    model: Option<Range<usize>>,
+    /// The member `routing_preferences`, with the comma that goes with it.
+    preferences: Option<Preferences>,
+    contents: Contents,
+    is_background: bool,
+    /// The values that may name the session, in the order of [`BodyIds::MEMBERS`].
+    ids: [Option<Range<usize>>; BodyIds::MEMBERS.len()],
+}
+
+#[derive(Clone, Debug)]
+struct Preferences {
+    value: Range<usize>,
+    member: Range<usize>,
+}
+
+impl JsonBody {
+    /// Checks that `bytes` are one JSON object and finds our members in it.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError`] for anything else, for nesting beyond 128 levels, when one of our members occurs
+    /// twice, since parsers disagree on which one counts, when a key reads like one of ours to some
+    /// reader and is not written like it, and when `stream`, `messages` or the most
+    /// tokens have a value of another kind than they can have.
+    pub fn parse(bytes: Bytes) -> Result<Self, BodyError> {
+        let closely = || scan::find(std::str::from_utf8(&bytes).map_err(|_| BodyError::Utf8)?);
+        let found = quick::find(&bytes).map_or_else(closely, Ok)?;
+        let preferences = found.preferences.map(|value| {
+            let member = member(&bytes, &value);
+            Preferences { value, member }
+        });
+        let Found { model, contents, is_background, ids, .. } = found;
+        Ok(Self { model, preferences, contents, is_background, ids, bytes })
+    }
+
+    /// The whole body.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The top-level `model` when it is a string that is not empty.
+    #[must_use]
+    pub fn model(&self) -> Option<Cow<'_, str>> {
+        let text = std::str::from_utf8(self.bytes.get(self.model.clone()?)?).ok()?;
+        let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+        let model = match inner.contains('\\') {
+            true => Cow::Owned(serde_json::from_str(text).ok()?),
+            false => Cow::Borrowed(inner),
+        };
+        (!model.is_empty()).then_some(model)
+    }
+
+    /// Whether there is a top-level `model`, of whatever type.
+    #[must_use]
+    pub fn has_model(&self) -> bool {
+        self.model.is_some()
+    }
+
+    /// The JSON text of the top-level `routing_preferences`, `None` also when it is `null`.
+    #[must_use]
+    pub fn preferences(&self) -> Option<&[u8]> {
+        let text = self.bytes.get(self.preferences.as_ref()?.value.clone())?;
+        (text != b"null").then_some(text)
+    }
+
+    /// Kinds of input other than text in the messages.
+    #[must_use]
+    pub fn inputs(&self) -> Inputs {
+        self.contents.inputs
+    }
+
+    /// Whether the body may hold what only one vendor can read, such as signed thinking.
+    #[must_use]
+    pub fn may_be_foreign(&self) -> bool {
+        self.contents.may_be_foreign
+    }
+
+    /// Whether the body refers to what lives at one provider, such as a file or an earlier response.
+    #[must_use]
+    pub fn refers_to_its_provider(&self) -> bool {
+        self.contents.refers
+    }
+
+    /// Whether the body starts a job that goes on without its client: `"background": true`.
+    #[must_use]
+    pub fn is_background(&self) -> bool {
+        self.is_background
+    }
+
+    /// The id of the response that the body follows.
+    #[must_use]
+    pub fn follows(&self) -> Option<String> {
+        let place = BodyIds::MEMBERS.iter().position(|member| *member == "previous_response_id")?;
+        serde_json::from_slice(self.bytes.get(self.ids.get(place)?.clone()?)?).ok()
+    }
+
+    /// What the body says about its session.
+    #[must_use]
+    pub fn session_ids(&self) -> BodyIds {
+        BodyIds::read(|name| {
+            let place = BodyIds::MEMBERS.iter().position(|member| *member == name)?;
+            self.bytes.get(self.ids.get(place)?.clone()?)
+        })
+    }
+
+    /// The body for a provider: `model` replaced, `routing_preferences` cut out. Nothing is copied but the
+    /// new name. A body without `model` stays without one.
+    #[must_use]
+    pub fn for_model(&self, model: &str) -> Slices {
+        let preferences = self.preferences.as_ref().map(|preferences| preferences.member.clone());
+        self.edited(model, preferences)
+    }
+
+    /// The body for a provider that gets it without `cuts`, ranges of its [`bytes`](Self::bytes) that leave an
+    /// object with its `model`. They are cut instead of `routing_preferences`, so that the commas of
+    /// neighbours can be cut together. A range that overlaps another, or ends beyond the body, is passed over.
+    #[must_use]
+    pub fn for_model_without(&self, model: &str, cuts: &[Range<usize>]) -> Slices {
+        self.edited(model, cuts.iter().cloned())
+    }
+
+    /// The body with `value` as its `prompt_cache_key`, its first member; `None` if it has one already. Nothing
+    /// else changes.
+    ///
+    /// ```
+    /// use affinity_layer::body::{BodyError, JsonBody};
+    ///
+    /// let body = JsonBody::parse(r#" {"model": "m"}"#.into())?;
+    /// let stamped = body.with_prompt_cache_key("k").map(|sent| sent.to_bytes());
+    /// assert_eq!(stamped.unwrap(), r#" {"prompt_cache_key":"k","model": "m"}"#);
+    /// # Ok::<(), BodyError>(())
+    /// ```
+    #[must_use]
+    pub fn with_prompt_cache_key(&self, value: &str) -> Option<Slices> {
+        let has_one = BodyIds::MEMBERS.iter().zip(&self.ids);
+        if has_one.into_iter().any(|(name, id)| *name == "prompt_cache_key" && id.is_some()) {
+            return None;
+        }
+        let inner = self.bytes.iter().position(|byte| *byte == b'{')? + 1;
+        let rest = self.bytes.slice(inner..);
+        let is_empty = rest.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'}');
+        let comma = if is_empty { "" } else { "," };
+        let member = format!("\"prompt_cache_key\":{}{comma}", serde_json::Value::from(value));
+        let mut slices = Slices::from(self.bytes.slice(..inner));
+        slices.push(member.into());
+        slices.push(rest);
+        Some(slices)
+    }
+
+    fn edited(&self, model: &str, cuts: impl IntoIterator<Item = Range<usize>>) -> Slices {
+        let cuts = cuts.into_iter().map(|cut| (cut, Bytes::new()));
+        let mut edits: Vec<(Range<usize>, Bytes)> = cuts.collect();
+        if let Some(value) = &self.model {
+            let name = serde_json::Value::from(model).to_string();
+            edits.push((value.clone(), name.into()));
+        }
+        edits.sort_by_key(|(range, _)| range.start);
+        let mut slices = Slices::default();
+        let mut from = 0;
+        for (range, replacement) in edits {
+            if range.start < from || range.end < range.start || range.end > self.bytes.len() {
+                continue;
+            }
+            slices.push(self.bytes.slice(from..range.start));
+            slices.push(replacement);
+            from = range.end;
+        }
+        slices.push(self.bytes.slice(from..));
+        slices
+    }
+}
+
+/// The range of the member of `value`, from its key on and with one comma, so that the object is valid
+/// without it.
+fn member(text: &[u8], value: &Range<usize>) -> Range<usize> {
+    let before = |end: usize, wanted: &dyn Fn(u8) -> bool| {
+        let head = text.get(..end).unwrap_or_default();
+        head.iter().rposition(|byte| wanted(*byte)).unwrap_or_default()
+    };
+    // Our key holds no escape, so the nearest two quotes enclose it.
+    let key_end = before(value.start, &|byte| byte == b'"');
+    let key = before(key_end, &|byte| byte == b'"');
+    let previous = before(key, &|byte| !byte.is_ascii_whitespace());
+    if text.get(previous) == Some(&b',') {
+        return previous..value.end;
+    }
+    let rest = text.get(value.end..).unwrap_or_default();
+    let next = rest.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or_default();
+    match rest.get(next) {
+        Some(b',') => key..value.end + next + 1,
+        _ => key..value.end,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::body::Fault;
+
+    fn sent(body: &str, model: &str) -> String {
+        let body = JsonBody::parse(Bytes::copy_from_slice(body.as_bytes())).unwrap();
+        String::from_utf8(body.for_model(model).to_bytes().into()).unwrap()
+    }
+
+    #[test]
+    fn only_the_model_changes() {
+        for (body, expected) in [
+            (r#"{"model":"a"}"#, r#"{"model":"x/\"y"}"#),
+            (
+                " { \"n\" : 1.50, \"model\"\t: \"a\" , \"e\":\"\\u00e9\"}\n",
+                " { \"n\" : 1.50, \"model\"\t: \"x/\\\"y\" , \"e\":\"\\u00e9\"}\n",
+            ),
+            (
+                r#"{"model":"a","b":{"model":"inner","Model":1,"mod\u0065l\u0000":2}}"#,
+                r#"{"model":"x/\"y","b":{"model":"inner","Model":1,"mod\u0065l\u0000":2}}"#,
+            ),
+            (r#"{"messages":[{"model":"inner"}]}"#, r#"{"messages":[{"model":"inner"}]}"#),
+        ] {
+            assert_eq!(sent(body, "x/\"y"), expected);
+        }
+    }
+
+    #[test]
+    fn inline_preferences_are_cut_out_wherever_they_stand() {
+        for body in [
+            r#"{"routing_preferences":[{"name":"a"}],"model":"m","z":1}"#,
+            r#"{"model":"m","routing_preferences" : [ "]}," ] ,"z":1}"#,
+            r#"{"model":"m","z":1 , "routing_preferences":null }"#,
+            r#"{ "routing_preferences":{}, "model":"m","z":1}"#,
+        ] {
+            let sent: Value = serde_json::from_str(&sent(body, "n")).unwrap();
+            assert_eq!(sent, json!({"model": "n", "z": 1}), "{body}");
+        }
+        assert_eq!(sent(r#"{ "routing_preferences" : [] }"#, "n"), "{  }");
+    }
+
+    #[test]
+    fn what_is_read_is_what_serde_reads() {
+        let body = r#"{"model":"caf\u00e9","routing_preferences":[1]}"#;
+        let envelope = JsonBody::parse(Bytes::from(body)).unwrap();
+        assert_eq!(envelope.model().as_deref(), Some("café"));
+        assert_eq!(envelope.preferences(), Some(b"[1]".as_slice()));
+        let null = JsonBody::parse(Bytes::from(r#"{"routing_preferences": null}"#)).unwrap();
+        assert_eq!(null.preferences(), None);
+        for body in [r#"{"model":1}"#, r#"{"model":null}"#, r#"{"model":""}"#] {
+            let envelope = JsonBody::parse(Bytes::from(body)).unwrap();
+            assert!(envelope.has_model() && envelope.model().is_none(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_job_in_the_background_is_told_by_the_top_level_alone() {
+        for (body, expected) in [
+            (r#"{"background":true}"#, true),
+            (r#"{"input":"x", "background" : true }"#, true),
+            (r#"{"background":true,"background":false}"#, true),
+            // An escape takes the closer look.
+            (r#"{"background":true,"\u0061":1}"#, true),
+            (r#"{"b\u0061ckground":false,"a":1}"#, false),
+            (r#"{"background":false,"\u0061":1}"#, false),
+            (r#"{"background":false}"#, false),
+            (r#"{"background":null}"#, false),
+            (r#"{"background":"true"}"#, false),
+            (r#"{"tools":[{"background":true}]}"#, false),
+        ] {
+            let parsed = JsonBody::parse(Bytes::from(body));
+            match body.contains("b\\u") {
+                true => assert_eq!(parsed.unwrap_err(), BodyError::Disguised("background")),
+                false => assert_eq!(parsed.unwrap().is_background(), expected, "{body}"),
+            }
+        }
+    }
+
+    #[test]
+    fn members_that_may_tell_the_session_are_checked_like_all_others() {
+        for body in ["{\"metadata\":\n {\"a\":\"\\ud800\"}}", "{\"store\":1e400}"] {
+            let error = JsonBody::parse(Bytes::from(body)).unwrap_err();
+            let lines = body.lines().count();
+            assert!(matches!(error, BodyError::Syntax { line, .. } if line == lines), "{error:?}");
+        }
+        let nested = format!("{{\"metadata\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+        assert!(JsonBody::parse(Bytes::from(nested)).is_err());
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for body in ["", "{", "{\"a\":1,}", "{'a':1}", "{\"a\":NaN}", "{} {}", "\u{feff}{}"] {
+            let error = JsonBody::parse(Bytes::from(body)).unwrap_err();
+            assert!(matches!(error, BodyError::Syntax { .. }), "{body}: {error:?}");
+        }
+        for (body, expected) in [
+            ("\u{feff}{}".to_owned(), Fault::ByteOrderMark),
+            ("{\"a\":1e400}".to_owned(), Fault::Number),
+            (format!("{{\"a\":{}{}}}", "[".repeat(127), "]".repeat(127)), Fault::Nesting),
+            ("{\"a\":\"\\ud800\"}".to_owned(), Fault::Json),
+        ] {
+            let error = JsonBody::parse(Bytes::from(body)).unwrap_err();
+            assert!(
+                matches!(error, BodyError::Syntax { fault, .. } if fault == expected),
+                "{error:?} is not {expected:?}"
+            );
+        }
+        let deepest = format!("{{\"a\":{}{}}}", "[".repeat(126), "]".repeat(126));
+        assert!(JsonBody::parse(Bytes::from(deepest)).is_ok());
+        for body in ["{\"a\":\"\\ud800\"}", "{\"a\":1e400}", "{\"\\ud800\":1}"] {
+            let error = JsonBody::parse(Bytes::from(body)).unwrap_err();
+            assert!(matches!(error, BodyError::Syntax { .. }), "{body}: {error:?}");
+        }
+        // Found by fuzzing: numbers that nobody can read, in the members that are lent as they stand.
+        for body in [
+            r#"{"model" : 5E55555 }"#,
+            r#"{"routing_preferences":[-1e999]}"#,
+            r#"{"metadata":687e7049,"metadata":687e70}"#,
+        ] {
+            let error = JsonBody::parse(Bytes::from(body)).unwrap_err();
+            assert!(matches!(error, BodyError::Syntax { line: 1, .. }), "{body}: {error:?}");
+        }
+        let broken = Bytes::from_static(b"{\"a\":\"\xff\"}");
+        assert_eq!(JsonBody::parse(broken).unwrap_err(), BodyError::Utf8);
+        for body in ["[]", "\"x\"", "null", "1", "true"] {
+            assert_eq!(JsonBody::parse(Bytes::from(body)).unwrap_err(), BodyError::Type, "{body}");
+        }
+        for (member, name) in [
+            ("\"max_tokens\":1e400", "max_tokens"),
+            ("\"max_tokens\":-0", "max_tokens"),
+            ("\"max_completion_tokens\":18446744073709551616", "max_completion_tokens"),
+            ("\"max_output_tokens\":\"7\"", "max_output_tokens"),
+            ("\"stream\":\"yes\"", "stream"),
+            ("\"stream\":1", "stream"),
+            ("\"messages\":{}", "messages"),
+        ] {
+            let body = Bytes::from(format!("{{\"model\":\"m\",{member}}}"));
+            assert_eq!(JsonBody::parse(body).unwrap_err(), BodyError::Value(name), "{member}");
+        }
+        for number in ["-1", "4096.0", "1e3", "-0.5", "18446744073709551615", "0.0"] {
+            let body = format!("{{\"max_tokens\":{number},\"max_completion_tokens\":{number}}}");
+            assert!(JsonBody::parse(Bytes::from(body)).is_ok(), "{number}");
+        }
+        for number in ["-0", "-0.0", "1e400", "-1e400", "18446744073709551616", "true", "\"7\""] {
+            let body = Bytes::from(format!("{{\"max_tokens\":{number}}}"));
+            assert_eq!(JsonBody::parse(body).unwrap_err(), BodyError::Value("max_tokens"));
+        }
+        let usual = r#"{"max_tokens":0,"max_output_tokens":null,"stream":null,"messages":[]}"#;
+        assert!(JsonBody::parse(Bytes::from(usual)).is_ok());
+        for (key, name) in [
+            ("Model", "model"),
+            ("mod\\u0065l", "model"),
+            ("model\\u0000x", "model"),
+            ("ſtream", "stream"),
+            ("Max_Tokens", "max_tokens"),
+            ("ROUTING_PREFERENCES", "routing_preferences"),
+            ("conver\\u017fation", "conversation"),
+        ] {
+            for body in [
+                format!(r#"{{"{key}":1}}"#),
+                format!(r#"{{"model":"m","{key}":"m"}}"#),
+                format!(r#"{{"stream":1,"{key}":{{}},"z":1}}"#),
+            ] {
+                let error = JsonBody::parse(Bytes::from(body.clone())).unwrap_err();
+                let is_twice = body.contains("\"model\"") && key.contains("mod\\u0065l");
+                let twice = BodyError::Duplicate("model");
+                let expected = if is_twice { twice } else { BodyError::Disguised(name) };
+                assert_eq!(error, expected, "{body}");
+            }
+        }
+        let twice = Bytes::from(r#"{"model":"a","model":"b"}"#);
+        assert_eq!(JsonBody::parse(twice).unwrap_err(), BodyError::Duplicate("model"));
+    }
+
+    #[test]
+    fn a_cache_key_is_put_first_and_never_over_another() {
+        let stamped = |body: &str| {
+            let body = JsonBody::parse(Bytes::copy_from_slice(body.as_bytes())).unwrap();
+            body.with_prompt_cache_key("k\"").map(|sent| sent.to_bytes())
+        };
+        for (body, expected) in [
+            ("{}", r#"{"prompt_cache_key":"k\""}"#),
+            ("\n{ }", "\n{\"prompt_cache_key\":\"k\\\"\" }"),
+            (
+                r#"{"a":{"prompt_cache_key":1}}"#,
+                r#"{"prompt_cache_key":"k\"","a":{"prompt_cache_key":1}}"#,
+            ),
+        ] {
+            assert_eq!(stamped(body).unwrap(), expected);
+        }
+        for body in [r#"{"a":1,"prompt_cache_key":"mine"}"#, r#"{"prompt_cache_key":null}"#] {
+            assert_eq!(stamped(body), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn cuts_that_do_not_fit_are_passed_over() {
+        let body = JsonBody::parse(Bytes::from(r#"{"a":1,"model":"m","b":2}"#)).unwrap();
+        let sent = |cuts: &[Range<usize>]| body.for_model_without("n", cuts).to_bytes();
+        assert_eq!(sent(&[18..24]), r#"{"a":1,"model":"n"}"#);
+        assert_eq!(sent(&[1..7, 3..9, 18..24, 24..99]), r#"{"model":"n"}"#);
+        #[allow(clippy::reversed_empty_ranges, reason = "it is passed over")]
+        let reversed = sent(&[7..1]);
+        assert_eq!(reversed, r#"{"a":1,"model":"n","b":2}"#);
+    }
+
+    #[test]
+    fn the_slices_know_their_length() {
+        let body = Bytes::from(r#"{"a":1,"model":"m","b":2}"#);
+        let slices = JsonBody::parse(body).unwrap().for_model("longer");
+        let exact = http_body::Body::size_hint(&slices).exact().unwrap();
+        assert_eq!(exact, slices.to_bytes().len() as u64);
+    }
+}
