@@ -47,7 +47,7 @@
 //! # Rules
 //!
 //! 1. A `POST` without a session id is routed each time, and nothing is stored. Other methods and
-//!    upgrades pass untouched.
+//!    upgrades pass untouched, unless [`by_head`](AffinityLayer::by_head) has them routed.
 //! 2. The first request of a session is routed once, however many arrive together, and claims the
 //!    session. All of them go on with the one model that won the claim.
 //! 3. Later requests get the pinned model; their bodies are not read.

@@ -36,6 +36,8 @@ pub(super) struct Arrival<St> {
     /// The session, once it is known that it is observed.
     pub(super) observed: Option<AffinityKey>,
     pub(super) control: Control,
+    /// Nothing of its body is read.
+    pub(super) by_head: bool,
     /// What goes down with a request whose session was found by what was said.
     pub(super) continuation: Option<Continuation>,
 }
@@ -54,7 +56,10 @@ impl<St: AffinityStore> Arrival<St> {
         B: ReadBody + Send,
     {
         let (mut parts, body) = request.into_parts();
-        let mut body = Payload::new(body, self.shared.settings.body_limit);
+        let mut body = match self.by_head {
+            true => Payload::unread(body),
+            false => Payload::new(body, self.shared.settings.body_limit),
+        };
         let verdict = match self.verdict(&parts, &mut body).await {
             Ok(verdict) => verdict,
             Err(rejection) => return Err((rejection, parts)),
@@ -207,7 +212,7 @@ impl<St: AffinityStore> Arrival<St> {
         budget: &mut Budget,
     ) -> Result<Option<AffinityKey>, Rejection> {
         let keys = &self.shared.settings.keys;
-        if !keys.reads_body_of(&parts.headers) {
+        if self.by_head || !keys.reads_body_of(&parts.headers) {
             return Ok(None);
         }
         let bytes = body.read().await?;

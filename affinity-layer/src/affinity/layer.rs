@@ -247,6 +247,40 @@ impl<St: AffinityStore, Rej> AffinityLayer<St, Rej> {
         self.set(|settings| settings.route_unkeyed = route)
     }
 
+    /// Which requests are routed by their head alone, whatever their method: streams, such as those of gRPC,
+    /// and resources that live on one backend. Default: none; a `POST` is routed with its body, and all other
+    /// methods pass.
+    ///
+    /// The body of such a request is never read, so it may stream both ways: the router sees an empty one, no
+    /// id is looked for in it, and the requested model is that of a
+    /// [`RequestedModel`](crate::ext::RequestedModel) or the [default](Self::default_model). The function is
+    /// asked for every request, hits included.
+    ///
+    /// A body of a type that is not `From<Bytes>`, such as tonic's, becomes an
+    /// [`Unread`](crate::affinity::Unread) by a `MapRequestBodyLayer` above this layer.
+    ///
+    /// ```
+    /// use affinity_layer::{AffinityLayer, BoxError, MemoryStore, RouteDecision, RouteRequest, TargetName};
+    /// use http::header::CONTENT_TYPE;
+    /// use tower::service_fn;
+    ///
+    /// // Each session of a game has one shard; the router knows it by the path.
+    /// let router = service_fn(|request: RouteRequest| async move {
+    ///     let shard = if request.parts.uri.path().starts_with("/chess") { "shard-1" } else { "shard-2" };
+    ///     Ok::<_, BoxError>(RouteDecision::new([TargetName::new(shard)?]))
+    /// });
+    /// let affinity = AffinityLayer::new(MemoryStore::default(), router).by_head(|head| {
+    ///     head.headers.get(CONTENT_TYPE).is_some_and(|media| media.as_bytes().starts_with(b"application/grpc"))
+    /// });
+    /// # let _ = affinity;
+    /// ```
+    pub fn by_head<F>(self, is_by_head: F) -> Self
+    where
+        F: Fn(&Parts) -> bool + Send + Sync + 'static,
+    {
+        self.set(|settings| settings.by_head = Some(Arc::new(is_by_head)))
+    }
+
     /// The model of a request that names none, for when the router has no answer or no route matches.
     ///
     /// A name in the body that [`accept_models`](Self::accept_models) refuses counts as none. Default:

@@ -88,9 +88,11 @@ mod service;
 mod settings;
 mod shared;
 mod shared_flights;
+mod unread;
 
 pub use future::ResponseFuture;
 pub use layer::AffinityLayer;
 pub use payload::ReadBody;
 pub use service::AffinityService;
 pub use shared_flights::SharedFlights;
+pub use unread::Unread;

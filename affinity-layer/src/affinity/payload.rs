@@ -119,6 +119,11 @@ impl<B: ReadBody> Payload<B> {
         Self { body, bytes: None, limit }
     }
 
+    /// A body that stays unread: its bytes are taken to be none.
+    pub(super) fn unread(body: B) -> Self {
+        Self { body, bytes: Some(Bytes::new()), limit: 0 }
+    }
+
     /// The bytes of the body; a declared length over the limit is refused before it is read. Later calls
     /// return what the first one has read.
     pub(super) async fn read(&mut self) -> Result<Bytes, Rejection> {

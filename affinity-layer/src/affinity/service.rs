@@ -6,7 +6,8 @@
 //!    that name a session, `upgrade`.
 //! 2. Our names leave the request, whatever its method, so that no handler or upstream ever takes a
 //!    client's `x-plano-model` for ours.
-//! 3. A request that cannot use a model (any method but `POST`, an upgrade) goes on untouched.
+//! 3. A request that cannot use a model (any method but `POST`, an upgrade) goes on untouched, unless the
+//!    application has it routed by its head.
 //! 4. A session id, scope or control that cannot be used is refused with 400. To ignore it instead would
 //!    route the agent afresh on each turn without telling anyone.
 //!    Only where [not all sessions are pinned](crate::mode) such an id counts as none.
@@ -102,9 +103,15 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let settings = &self.shared.settings;
+        let mut by_head = false;
+        if let Some(is_by_head) = &settings.by_head {
+            let (parts, body) = request.into_parts();
+            by_head = is_by_head(&parts);
+            request = Request::from_parts(parts, body);
+        }
         let seen = settings.keys.look(request.headers());
         let (ours, is_guest) = (seen.ours, settings.keys.is_guest(&seen));
-        let asks_a_model = asks_a_model(&request, &seen);
+        let asks_a_model = by_head || asks_a_model(&request, &seen);
         // Before our names are taken out: what was seen borrows the headers.
         let key = if asks_a_model {
             self.shared.known_session(&seen, request.headers(), request.extensions())
@@ -175,7 +182,7 @@ where
         }
         if key.is_none()
             && settings.passes_unkeyed(control)
-            && !settings.keys.reads_body_of(request.headers())
+            && (by_head || !settings.keys.reads_body_of(request.headers()))
         {
             let names = settings.names.clone();
             return ResponseFuture::untouched(self.inner.call(request), names);
@@ -186,7 +193,8 @@ where
         let standby = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, standby);
         let shared = self.shared.clone();
-        let arrival = Arrival { shared, key, mode, observed: None, control, continuation: None };
+        let (observed, continuation) = (None, None);
+        let arrival = Arrival { shared, key, mode, observed, control, by_head, continuation };
         let (reject, names) = (self.reject.clone(), settings.names.clone());
         let answered = async move {
             let (request, epilogue) = match arrival.decide(request).await {

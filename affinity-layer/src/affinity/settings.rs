@@ -15,6 +15,9 @@ use crate::mode::Rollout;
 use crate::outcome::Control;
 use crate::{AffinityKey, ModelName, Selection};
 
+/// Whether a request is routed by its head alone.
+pub(super) type ByHead = dyn Fn(&Parts) -> bool + Send + Sync;
+
 /// Another model for a request that the one in use does not accept.
 pub(super) type Detour = dyn Fn(&Parts, &Selection) -> Option<ModelName> + Send + Sync;
 
@@ -29,6 +32,7 @@ pub(super) struct Settings {
     pub(super) keys: KeySource,
     pub(super) body_limit: usize,
     pub(super) route_unkeyed: bool,
+    pub(super) by_head: Option<Arc<ByHead>>,
     pub(super) detour: Option<Arc<Detour>>,
     pub(super) on_decision: Option<Arc<OnDecision>>,
     pub(super) cooldowns: Option<Cooldowns>,
@@ -52,6 +56,7 @@ impl Default for Settings {
             keys: KeySource::default(),
             body_limit: 2 * 1024 * 1024,
             route_unkeyed: true,
+            by_head: None,
             detour: None,
             on_decision: None,
             cooldowns: None,

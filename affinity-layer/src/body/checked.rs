@@ -20,7 +20,7 @@ use crate::{BoxError, Rejection};
 pub struct CheckedBody<B>(Kind<B>);
 
 enum Kind<B> {
-    Whole(JsonBody),
+    Whole(Arc<JsonBody>),
     Passing(Arc<Mutex<Option<B>>>),
 }
 
@@ -28,7 +28,7 @@ impl<B> CheckedBody<B> {
     /// A body that was checked.
     #[must_use]
     pub fn whole(body: JsonBody) -> Self {
-        Self(Kind::Whole(body))
+        Self(Kind::Whole(Arc::new(body)))
     }
 
     /// A body that goes on unread.
