@@ -153,7 +153,13 @@ pub struct LeftOut {
 /// In the extensions of a response that replaces one: nothing of the request reached the model, for there
 /// was no connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NotReached;
+pub enum NotReached {
+    /// None to the model's address.
+    #[default]
+    Address,
+    /// None to the proxy on the way there, or the proxy accepts nothing from us.
+    Proxy,
+}
 
 /// In the extensions of a response to a request whose own model was passed over, because it [cools
 /// down](crate::cooldown): that model. Put there by [failover](crate::failover).

@@ -51,6 +51,7 @@ use crate::stack::layers::{
 use crate::stack::memory::BodyMemory;
 use crate::stack::observe::Observer;
 use crate::stack::router_state::RouterState;
+use crate::stack::routing;
 use crate::stack::sessions::{Sessions, budget};
 use crate::stack::tenants::Tenants;
 use crate::stack::turns::observer::TurnObserver;
@@ -58,6 +59,7 @@ use crate::stack::turns::record::TurnRecorder;
 use crate::stack::unnamed::Unnamed;
 use crate::stack::unrouted::Unrouted;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::dial::connector;
 use crate::upstream::drains::Drains;
 use crate::upstream::providers::Upstreams;
 use crate::upstream::proxy::Proxy;
@@ -274,7 +276,9 @@ impl Common {
         let (limits, memory) = (config.limits, lasting.memory.clone());
         let intake = IntakeLayer::new(upstreams.clone(), limits, memory, holdings.clone());
         let (withheld, limits) = (withheld(config), call_limits(config));
-        let proxy = Proxy::new(upstreams.clone(), withheld, limits, conversations(config))?;
+        let connector = connector(config.bases(), &config.proxies)?;
+        let proxy =
+            Proxy::new(upstreams.clone(), connector, withheld, limits, conversations(config));
         Ok(Self { upstreams, holdings, intake, proxy })
     }
 }
@@ -316,8 +320,10 @@ fn session_endpoints(
     let intake = intake.on_move(config.routing.on_move);
     let healer = Healer::new(upstreams.clone(), config.routing.on_move, lasting.served.clone());
     let (store, Lasting { flights, unnamed, .. }) = (sessions.store(), lasting);
-    let noted = (holdings, unnamed);
-    let affinity = affinity(config, store, upstreams, flights, router, noted, &healer);
+    let connector = proxy.connector();
+    let router =
+        router.watching(routing::router(config, upstreams.clone(), holdings.clone(), connector));
+    let affinity = affinity(config, store, upstreams, flights, router, unnamed, &healer);
     let proxied = ServiceBuilder::new()
         // Reads and checks the body, which the router and the proxy need whole.
         .layer(intake.clone())
@@ -326,7 +332,7 @@ fn session_endpoints(
         // Decides or recalls the model.
         .layer(affinity.clone())
         // Routes some of the pinned turns once more, to count what the router would have done.
-        .option_layer(shadow(config, upstreams, holdings, observer))
+        .option_layer(shadow(config, upstreams, holdings, connector, observer))
         // Gives the refusals of the layer above and the answers of those below one body type.
         .map_response_body(Body::new)
         // Reads each answer once: ends its pin, follows its id, records its turn.

@@ -27,7 +27,7 @@ use uuid::Uuid;
 use self::check::Check;
 use self::demo::Demo;
 use self::file::configured_file;
-use crate::config::{self, Config, Mode, http_base, socket_address};
+use crate::config::{self, Config, ForwardProxies, Mode, http_base, socket_address};
 use crate::edge::shutdown;
 use crate::gateway::{Gateway, Inherited, Reloads};
 use crate::lab::exit::{USAGE, code};
@@ -204,6 +204,9 @@ impl Serve {
             local = Some(provider);
         }
         self.warn_of(&config);
+        let proxies = config.called_through().into_iter();
+        let proxies = proxies.map(|(proxy, called)| (proxy.to_string(), called.join(", ")));
+        let proxies: Vec<_> = proxies.collect();
         let gateway = match Gateway::bind(config, inherited).await {
             Err(error) if StoreMissing::is_why(&error) => {
                 Terminal::stdio().error(&error.to_string())?;
@@ -211,6 +214,9 @@ impl Serve {
             }
             gateway => gateway?,
         };
+        for (proxy, called) in proxies {
+            tracing::info!(proxy, called, "calls go through a proxy");
+        }
         for address in gateway.addresses()? {
             tracing::info!(%address, "listening");
         }
@@ -240,6 +246,10 @@ impl Serve {
             config.listen_on(address);
         }
         config.access_log = self.access_log;
+        // The simulated provider is in this process.
+        if self.config.is_some() || self.upstream.is_some() {
+            config.call_through(ForwardProxies::from_environment())?;
+        }
         match config.calls_itself() {
             true => Err(vec!["an upstream leads back to a listener of this gateway".to_owned()]),
             false => Ok(config),

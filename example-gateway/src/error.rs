@@ -38,7 +38,7 @@ enum Failure {
     /// The provider did not come to answer, through no fault of its model.
     SecondChance,
     /// There was no connection to the provider.
-    NotReached,
+    NotReached(NotReached),
     /// There was no answer in time; whether others had one from the same address.
     TimedOut { is_silent: bool },
     /// The model has failed, and will again.
@@ -142,9 +142,9 @@ impl ApiError {
         Self { failure: Failure::SecondChance, ..self }
     }
 
-    /// Says that nothing of the request was sent.
-    pub(crate) fn not_reached(self) -> Self {
-        Self { failure: Failure::NotReached, ..self }
+    /// Says that nothing of the request was sent, and what there was no connection to.
+    pub(crate) fn not_reached(self, missing: NotReached) -> Self {
+        Self { failure: Failure::NotReached(missing), ..self }
     }
 
     /// Says that there was no answer in time, and whether nobody had one meanwhile.
@@ -196,7 +196,7 @@ impl ApiError {
         match self.failure {
             Failure::Usual => {}
             Failure::SecondChance => drop(response.extensions_mut().insert(SecondChance)),
-            Failure::NotReached => drop(response.extensions_mut().insert(NotReached)),
+            Failure::NotReached(missing) => drop(response.extensions_mut().insert(missing)),
             Failure::TimedOut { is_silent } => {
                 response.extensions_mut().insert(TimedOut { is_silent });
             }

@@ -8,6 +8,7 @@
 //!  ├ targets     what of a provider can cool down
 //!  ├ windows     which models are too small for a request
 //!  ├ sizes       what requests came to, which corrects it
+//!  ├ dial        a connection there, through a proxy if need be
 //!  ├ watch       the span and the counts of the call
 //!  ├ stall       an answer that stops halfway
 //!  └ hop         headers that end at each hop
@@ -17,6 +18,7 @@
 //! served, and never chooses another.
 
 mod callee;
+pub(crate) mod dial;
 pub(crate) mod drains;
 pub(crate) mod hop;
 pub(crate) mod providers;

@@ -8,12 +8,19 @@
 use affinity_layer::BoxError;
 use bytes::Bytes;
 use http::uri::Scheme;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+};
+use http_body::Body;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
+use tower_service::Service;
 
 use crate::{ErrorKind, RouterError, span};
 
@@ -48,12 +55,10 @@ pub(crate) fn refused(status: StatusCode) -> RouterError {
     RouterError::new(ErrorKind::Status(status.as_u16()))
 }
 
-/// Reading the system's certificates takes time and memory, so a plain URL goes without them.
-#[derive(Clone)]
-enum HttpClient {
-    Plain(Client<HttpConnector, Full<Bytes>>),
-    Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
-}
+/// Sends a request, by whatever connections.
+type HttpClient = BoxCloneSyncService<Request<Full<Bytes>>, Response<Answer>, RouterError>;
+
+type Answer = UnsyncBoxBody<Bytes, RouterError>;
 
 impl Endpoint {
     /// An endpoint at `base`, to which nothing is connected yet.
@@ -68,12 +73,24 @@ impl Endpoint {
             // They would not be sent, and a URL finds its way into logs.
             return Err(config("the URL holds credentials"));
         }
+        // Reading the system's certificates takes time and memory, so a plain URL goes without them.
         let client = match base.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTP => HttpClient::Plain(client(connector())),
-            Some(scheme) if *scheme == Scheme::HTTPS => HttpClient::Tls(client(tls_connector()?)),
+            Some(scheme) if *scheme == Scheme::HTTP => boxed(client(connector())),
+            Some(scheme) if *scheme == Scheme::HTTPS => boxed(client(tls_connector()?)),
             _ => return Err(config("the URL is neither http nor https")),
         };
         Ok(Self { base, client, authorization: None })
+    }
+
+    /// Sends its requests by `client`.
+    pub(crate) fn with_client<S, B>(self, client: S) -> Self
+    where
+        S: Service<Request<Full<Bytes>>, Response = Response<B>, Error: Into<BoxError>>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        Self { client: boxed(client), ..self }
     }
 
     /// Sends `secret` as the bearer token of every request.
@@ -115,11 +132,7 @@ impl Endpoint {
         *request.uri_mut() = join(&self.base, path).map_err(config)?;
         *request.headers_mut() = self.headers(client);
         span::asked(&self.base, request.uri().path());
-        let sent = match &self.client {
-            HttpClient::Plain(client) => client.request(request),
-            HttpClient::Tls(client) => client.request(request),
-        };
-        let response = sent.await.map_err(connect)?;
+        let response = self.client.clone().oneshot(request).await?;
         let status = response.status();
         span::answered(status);
         match status {
@@ -149,17 +162,14 @@ impl Endpoint {
     }
 }
 
-async fn read<B>(body: B) -> Result<Bytes, RouterError>
-where
-    B: BodyExt<Data = Bytes, Error: Into<BoxError>>,
-{
+async fn read(body: Answer) -> Result<Bytes, RouterError> {
     if body.size_hint().lower() > ANSWER_LIMIT as u64 {
         return Err(RouterError::new(ErrorKind::TooLarge));
     }
     match Limited::new(body, ANSWER_LIMIT).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(RouterError::new(ErrorKind::TooLarge)),
-        Err(error) => Err(connect(error)),
+        Err(error) => Err(error.downcast().map_or_else(connect, |error| *error)),
     }
 }
 
@@ -170,6 +180,19 @@ fn join(base: &Uri, path: &str) -> Result<Uri, http::Error> {
     let mut parts = base.clone().into_parts();
     parts.path_and_query = Some(format!("{prefix}{path}{query}").parse()?);
     Ok(Uri::from_parts(parts)?)
+}
+
+fn boxed<S, B>(client: S) -> HttpClient
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error: Into<BoxError>>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let client = client.map_err(connect);
+    BoxCloneSyncService::new(client.map_response(|response: Response<B>| {
+        response.map(|body| body.map_err(connect).boxed_unsync())
+    }))
 }
 
 fn client<C>(connector: C) -> Client<C, Full<Bytes>>
@@ -230,7 +253,7 @@ mod tests {
         for bad in ["/v1", "localhost:8000", "ftp://h/", "http://me:secret@h"] {
             assert_eq!(Endpoint::new(uri(bad)).err().unwrap().kind(), ErrorKind::Config, "{bad}");
         }
-        assert!(matches!(Endpoint::new(uri("http://h")).unwrap().client, HttpClient::Plain(_)));
+        assert!(Endpoint::new(uri("http://h")).is_ok());
     }
 
     #[test]

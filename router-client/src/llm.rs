@@ -10,8 +10,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use affinity_layer::{RouteDecision, RouteRequest};
-use http::Uri;
+use affinity_layer::{BoxError, RouteDecision, RouteRequest};
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body::Body;
+use http_body_util::Full;
 use tower_service::Service;
 use tracing::Span;
 
@@ -122,6 +125,37 @@ impl LlmRouter {
     #[must_use]
     pub fn format(mut self, format: PromptFormat) -> Self {
         self.format = format;
+        self
+    }
+
+    /// Sends its requests by `client` instead of one of its own: through a proxy, over a Unix socket, with
+    /// certificates to trust, with headers of yours.
+    ///
+    /// ```
+    /// use hyper_util::client::legacy::{Client, connect::HttpConnector};
+    /// use hyper_util::rt::TokioExecutor;
+    /// use router_client::{LlmRouter, Preferences};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut connector = HttpConnector::new();
+    /// connector.set_connect_timeout(Some(Duration::from_millis(200)));
+    /// let client = Client::builder(TokioExecutor::new()).build(connector);
+    /// let url = "http://router.example/v1".parse()?;
+    /// let router = LlmRouter::new(url, "Arch-Router", Preferences::default()).client(client);
+    /// # let _ = router;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn client<S, B>(mut self, client: S) -> Self
+    where
+        S: Service<Request<Full<Bytes>>, Response = Response<B>, Error: Into<BoxError>>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        self.endpoint = self.endpoint.map(|endpoint| endpoint.with_client(client));
         self
     }
 

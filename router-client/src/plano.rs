@@ -5,8 +5,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use affinity_layer::{ModelName, RouteDecision, RouteName, RouteRequest};
-use http::Uri;
+use affinity_layer::{BoxError, ModelName, RouteDecision, RouteName, RouteRequest};
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body::Body;
+use http_body_util::Full;
 use serde::Deserialize;
 use tower_service::Service;
 
@@ -69,6 +72,37 @@ impl PlanoRouter {
     #[must_use]
     pub fn new(url: Uri) -> Self {
         Self { endpoint: Endpoint::new(url) }
+    }
+
+    /// Sends its requests by `client` instead of one of its own: through a proxy, over a Unix socket, with
+    /// certificates to trust, with headers of yours.
+    ///
+    /// ```
+    /// use hyper_util::client::legacy::{Client, connect::HttpConnector};
+    /// use hyper_util::rt::TokioExecutor;
+    /// use router_client::PlanoRouter;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut connector = HttpConnector::new();
+    /// connector.set_connect_timeout(Some(Duration::from_millis(200)));
+    /// let client = Client::builder(TokioExecutor::new()).build(connector);
+    /// let url = "http://gateway.example:12000".parse()?;
+    /// let router = PlanoRouter::new(url).client(client);
+    /// # let _ = router;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn client<S, B>(mut self, client: S) -> Self
+    where
+        S: Service<Request<Full<Bytes>>, Response = Response<B>, Error: Into<BoxError>>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        self.endpoint = self.endpoint.map(|endpoint| endpoint.with_client(client));
+        self
     }
 
     async fn decide(self, request: RouteRequest) -> Result<RouteDecision, RouterError> {

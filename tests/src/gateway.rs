@@ -14,6 +14,18 @@ use tokio::sync::oneshot;
 use crate::client::{Connection, Request, Response};
 use crate::{binary, until, within};
 
+/// The proxies of the machine, which no test is to meet.
+const PROXIES: [&str; 8] = [
+    "http_proxy",
+    "HTTP_PROXY",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+];
+
 /// A program that listens; it is killed when this is dropped.
 #[derive(Debug)]
 pub struct Gateway {
@@ -70,7 +82,11 @@ impl Gateway {
 
     /// Starts any program that logs the address where it listens, and waits until it does.
     pub async fn spawn(program: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        for name in PROXIES {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(arguments)
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
@@ -231,7 +247,10 @@ pub struct Output {
 /// Runs the gateway's command to its end, with these variables in its environment.
 pub async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(binary::gateway());
-    command.args(arguments).envs(variables.iter().copied()).env_remove("RUST_LOG");
+    for name in PROXIES {
+        command.env_remove(name);
+    }
+    command.args(arguments).env_remove("RUST_LOG").envs(variables.iter().copied());
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
     let output = within(output).await.expect("the program starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");

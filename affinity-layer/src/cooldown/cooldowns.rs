@@ -96,7 +96,7 @@ impl Shared {
 
 impl Cooldowns {
     /// Nothing is known yet. The part of a model's name before its first slash stands for its address
-    /// and for its credential.
+    /// and for its credential; no model has a proxy.
     #[must_use]
     pub fn new() -> Self {
         let shared = Shared {
@@ -319,6 +319,7 @@ fn by_name(kind: TargetKind, model: &ModelName, request: &Parts) -> Option<Targe
         TargetKind::Address | TargetKind::Credential => Target::new(kind, provider),
         TargetKind::Model => Target::new(kind, name),
         TargetKind::Path => Target::new(kind, format!("{name} at {}", request.uri.path())),
+        TargetKind::Proxy => return None,
     })
 }
 

@@ -55,7 +55,7 @@
 //!
 //!    | failure of a candidate | cools |
 //!    |---|---|
-//!    | a [`NotReached`](crate::ext::NotReached) in the response | its address |
+//!    | a [`NotReached`](crate::ext::NotReached) in the response | its address, or the proxy on the way |
 //!    | a [`TimedOut`](crate::ext::TimedOut) | its address; only the model if the address answered others |
 //!    | 401 and 402 | its credential |
 //!    | 403, 410 and 429 | the model |

@@ -15,6 +15,8 @@ use http::StatusCode;
 pub enum TargetKind {
     /// Where the provider listens.
     Address,
+    /// The proxy on the way to the address. Models of other providers may be behind it, too.
+    Proxy,
     /// The key that the provider is called with.
     Credential,
     /// One model of one provider.
@@ -25,13 +27,15 @@ pub enum TargetKind {
 
 impl TargetKind {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Address, Self::Credential, Self::Model, Self::Path];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Address, Self::Proxy, Self::Credential, Self::Model, Self::Path];
 
     /// The word for logs and labels.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Address => "address",
+            Self::Proxy => "proxy",
             Self::Credential => "credential",
             Self::Model => "model",
             Self::Path => "path",

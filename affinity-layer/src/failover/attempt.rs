@@ -99,8 +99,12 @@ impl<B, E> Attempt<B, E> {
         let response = self.result.as_ref().ok().filter(|_| has_failed)?;
         let marks = response.extensions();
         let lesson = |kind, cause, retry_after| Some(Lesson { kind, cause, retry_after });
-        if marks.get::<NotReached>().is_some() {
-            return lesson(TargetKind::Address, CooldownCause::Connect, None);
+        if let Some(missing) = marks.get() {
+            let kind = match missing {
+                NotReached::Address => TargetKind::Address,
+                NotReached::Proxy => TargetKind::Proxy,
+            };
+            return lesson(kind, CooldownCause::Connect, None);
         }
         if let Some(TimedOut { is_silent }) = marks.get() {
             let kind = if *is_silent { TargetKind::Address } else { TargetKind::Model };

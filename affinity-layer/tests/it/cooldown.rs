@@ -27,6 +27,8 @@ use crate::common::{Calls, Said, header, model, said};
 enum Act {
     Status(u16),
     Later(u16, String),
+    /// There is no connection to the proxy on the way.
+    NoProxy,
     /// There is no connection.
     Unreachable,
     /// There is no answer within a minute, and none for others at this address.
@@ -88,7 +90,8 @@ impl Bench {
             }
             Act::Status(status) => response.status(status),
             Act::Later(status, when) => response.status(status).header("retry-after", when),
-            Act::Unreachable => response.status(502).extension(NotReached),
+            Act::Unreachable => response.status(502).extension(NotReached::Address),
+            Act::NoProxy => response.status(502).extension(NotReached::Proxy),
             Act::Silent => {
                 sleep(Duration::from_secs(60)).await;
                 response.status(504).extension(TimedOut { is_silent: true })
@@ -510,4 +513,25 @@ async fn an_operator_can_clear_a_target_and_an_application_can_name_its_own() {
     let told = told.lock().unwrap();
     assert!(told[0].starts_with("Began") && told[1].starts_with("Ended"), "{told:?}");
     assert_eq!(told.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_fails_takes_along_what_is_behind_it_and_blames_no_address() {
+    let mut bench = Bench::new();
+    bench.cooldowns = Cooldowns::new().targets(|kind, model, _| match kind {
+        TargetKind::Proxy => model.as_str().starts_with("a/").then(|| Target::new(kind, "p")),
+        TargetKind::Address => Some(Target::new(kind, model.as_str())),
+        _ => None,
+    });
+    bench.act(ONE, Act::NoProxy);
+    bench.act(TWO, Act::NoProxy);
+    assert_eq!(bench.ask("s").await.status, 200);
+    assert_eq!(bench.asked(), [ONE, THREE], "the second model is behind the same proxy");
+    let cooling = [(TargetKind::Proxy, "p".to_owned(), "connect".to_owned(), 10)];
+    assert_eq!(bench.cooling(), cooling);
+    sleep(Duration::from_secs(10)).await;
+    bench.act(ONE, Act::Status(200));
+    bench.ask("t").await;
+    assert_eq!(bench.asked(), [ONE], "one request tries it");
+    assert_eq!(bench.cooling(), []);
 }

@@ -61,7 +61,7 @@ impl Models {
             response = response.status(502).extension(SecondChance);
         }
         if status == UNREACHABLE {
-            response = response.status(502).extension(NotReached);
+            response = response.status(502).extension(NotReached::Address);
         }
         if status == LOCKED {
             response = response.status(401).extension(LastingFailure);

@@ -13,7 +13,7 @@ use http::Uri;
 
 use crate::cli::file::configured_file;
 use crate::config::summary::summary;
-use crate::config::{self, Config, Mode, http_base};
+use crate::config::{self, Config, ForwardProxies, Mode, http_base};
 use crate::lab::exit::code;
 use crate::lab::term::Terminal;
 use crate::stack::sessions;
@@ -52,11 +52,13 @@ impl Check {
         if let Some(upstream) = &self.upstream {
             config.replace_upstreams(upstream);
         }
+        let proxied = config.call_through(ForwardProxies::from_environment());
         for advice in config::advice(&config) {
             out.error(&format!("warning: {advice}"))?;
         }
         let mut passed = true;
-        for problem in problems(&config) {
+        let unusable = proxied.err().unwrap_or_default().into_iter().map(Problem::Error);
+        for problem in unusable.chain(problems(&config)) {
             match problem {
                 Problem::Error(why) => {
                     passed = false;

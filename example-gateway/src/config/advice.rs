@@ -3,6 +3,8 @@
 //! [`load`](super::load) refuses what cannot be right; this names what is hardly meant. `serve` logs it and
 //! `check` prints it. It comes late because `serve --upstream` replaces the addresses of all providers.
 
+use std::net::IpAddr;
+
 use http::{HeaderName, header};
 
 use super::vendors::Vendor;
@@ -15,8 +17,8 @@ const CREDENTIALS: [HeaderName; 3] = [
     HeaderName::from_static("x-goog-api-key"),
 ];
 
-/// Likely mistakes: routes whose models do not speak every protocol, and providers that will refuse
-/// every call because there is no key. Call it after
+/// Likely mistakes: routes whose models do not speak every protocol, providers that will refuse
+/// every call because there is no key, and addresses of this machine behind a proxy. Call it after
 /// [`replace_upstreams`](Config::replace_upstreams).
 #[must_use]
 pub fn advice(config: &Config) -> Vec<String> {
@@ -26,7 +28,26 @@ pub fn advice(config: &Config) -> Vec<String> {
         let model = &provider.model;
         format!("{model} has neither access_key nor passthrough_auth: {host} will refuse it")
     });
-    keyless.chain(unspoken_routes(config)).collect()
+    keyless.chain(unspoken_routes(config)).chain(odd_proxies(config)).collect()
+}
+
+/// Calls that a proxy hardly can make for us, and what of `NO_PROXY` is not understood.
+fn odd_proxies(config: &Config) -> Vec<String> {
+    let mut advice: Vec<_> = config.proxies.ignored().map(str::to_owned).into_iter().collect();
+    for provider in &config.providers {
+        let host = provider.base_url.host().unwrap_or_default();
+        let address = host.trim_matches(['[', ']']).parse();
+        let is_here =
+            host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback());
+        if let Some(proxy) = config.proxies.of(&provider.base_url).filter(|_| is_here) {
+            let text =
+                format!("{host} is called through {proxy}; NO_PROXY={host} calls it directly");
+            if !advice.contains(&text) {
+                advice.push(text);
+            }
+        }
+    }
+    advice
 }
 
 fn unspoken_routes(config: &Config) -> Vec<String> {

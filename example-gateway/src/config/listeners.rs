@@ -8,8 +8,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::address::ip_address;
 use super::at::At;
-use super::proxies::TrustedProxies;
 use super::tls::{self, Tls};
+use super::trusted_proxies::TrustedProxies;
 
 const DEFAULT_PORT: u16 = 12_000;
 const DEFAULT_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

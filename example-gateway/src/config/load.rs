@@ -9,7 +9,7 @@
 //! configuration.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -21,8 +21,9 @@ use router_client::Preference;
 
 use super::at::{At, Context};
 use super::{
-    Admin, ConfigErrors, Finding, Limits, Listener, Provider, Router, Routing, Tracing, admin,
-    limits, listeners, passthrough, preferences, providers, router, routing, tracing, tree, url,
+    Admin, ConfigErrors, Finding, ForwardProxies, ForwardProxy, Limits, Listener, Provider, Router,
+    Routing, Tracing, admin, limits, listeners, passthrough, preferences, providers, router,
+    routing, tracing, tree, url,
 };
 
 /// The largest file that is read, in bytes.
@@ -54,6 +55,9 @@ pub struct Config {
     pub limits: Limits,
     /// What is traced.
     pub tracing: Tracing,
+    /// The proxies that calls of providers and routers go through. The environment names them and no file; see
+    /// [`call_through`](Self::call_through).
+    pub proxies: ForwardProxies,
     /// Whether each request has a line in the log; the command line says so, and no file.
     pub access_log: bool,
     /// What the file asks for and is not served.
@@ -150,12 +154,55 @@ impl Config {
     /// one request would go in circles until no connection is left.
     #[must_use]
     pub fn calls_itself(&self) -> bool {
+        let mut called = self.called().flat_map(|(_, base)| {
+            let proxy = self.proxies.of(base).map(|proxy| proxy.uri());
+            [Some(base), proxy].into_iter().flatten()
+        });
+        called.any(|base| url::is_own(base, &self.listeners))
+    }
+
+    /// What is called, by name, and where.
+    fn called(&self) -> impl Iterator<Item = (&str, &Uri)> {
         let router = match &self.routing.router {
-            Router::Llm { url, .. } | Router::Plano { url, .. } => Some(url),
+            Router::Llm { url, .. } | Router::Plano { url, .. } => Some(("the router", url)),
             Router::Lexical => None,
         };
-        let providers = self.providers.iter().map(|provider| &provider.base_url);
-        providers.chain(router).any(|base| url::is_own(base, &self.listeners))
+        let providers = self.providers.iter();
+        providers.map(|provider| (provider.model.as_str(), &provider.base_url)).chain(router)
+    }
+
+    /// The addresses of the providers and of the router.
+    pub(crate) fn bases(&self) -> impl Iterator<Item = &Uri> {
+        self.called().map(|(_, base)| base)
+    }
+
+    /// Sends the calls of providers and routers through `proxies`. Call it last: it counts where they are.
+    ///
+    /// # Errors
+    ///
+    /// Each proxy that is on the way to one of them and cannot be used, by the name of its variable.
+    pub fn call_through(&mut self, proxies: ForwardProxies) -> Result<(), Vec<String>> {
+        let problems = self.called().filter_map(|(_, base)| proxies.problem(base));
+        let problems: BTreeSet<String> = problems.map(str::to_owned).collect();
+        if problems.is_empty() {
+            self.proxies = proxies;
+            return Ok(());
+        }
+        Err(problems.into_iter().collect())
+    }
+
+    /// The proxies on the way, each with the names of what is called through it.
+    #[must_use]
+    pub fn called_through(&self) -> Vec<(&ForwardProxy, Vec<&str>)> {
+        let mut through = Vec::<(&ForwardProxy, Vec<&str>)>::new();
+        for (name, base) in self.called() {
+            let Some(proxy) = self.proxies.of(base) else { continue };
+            match through.iter_mut().find(|(known, _)| std::ptr::eq(*known, &**proxy)) {
+                Some((_, names)) => names.push(name),
+                None => through.push((proxy, vec![name])),
+            }
+        }
+        through
     }
 
     /// Sends the calls of every provider to `base`, and with them those to a routing model that is
@@ -221,6 +268,7 @@ pub(super) fn build(root: &At<'_>) -> Config {
         admin: admin::read(root, &listeners),
         limits: limits::read(root),
         tracing: tracing::read(root),
+        proxies: ForwardProxies::default(),
         access_log: false,
         warnings: Vec::new(),
         listeners,

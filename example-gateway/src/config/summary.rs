@@ -53,6 +53,9 @@ impl fmt::Display for Summary<'_> {
             writeln!(f, "uploads   and all that names no model: the provider of {model}")?;
         }
         sessions(routing, f)?;
+        for (proxy, called) in self.0.called_through() {
+            writeln!(f, "proxy     {proxy}, on the way to {}", called.join(", "))?;
+        }
         for limits in limits.named().chunks(5) {
             let limits: Vec<_> =
                 limits.iter().map(|(name, value)| format!("{name} {value}")).collect();

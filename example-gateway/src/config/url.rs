@@ -84,7 +84,7 @@ fn redis_parts(text: &str) -> Option<(&str, &str, &str)> {
 /// are looked at: no name is resolved.
 pub(super) fn is_own(uri: &Uri, listeners: &[Listener]) -> bool {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    let port = port_of(uri);
     let address: Option<IpAddr> = host.parse().ok();
     let local =
         host == "localhost" || address.is_some_and(|ip| ip.is_loopback() || ip.is_unspecified());
@@ -94,7 +94,12 @@ pub(super) fn is_own(uri: &Uri, listeners: &[Listener]) -> bool {
     })
 }
 
-fn check_host(authority: &Authority) -> Result<(), &'static str> {
+/// The port of an http or https address.
+pub(super) fn port_of(uri: &Uri) -> u16 {
+    uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 })
+}
+
+pub(super) fn check_host(authority: &Authority) -> Result<(), &'static str> {
     let host = authority.host();
     // `Authority` keeps a port that does not fit a u16 as text.
     let port = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, rest)| rest);

@@ -28,12 +28,12 @@ use crate::stack::heal::Healer;
 use crate::stack::holdings::Holdings;
 use crate::stack::intake::Turns;
 use crate::stack::routed::{opened, routed};
-use crate::stack::router_state::RouterState;
 use crate::stack::shadow::ShadowLayer;
 use crate::stack::turns::observer::TurnObserver;
 use crate::stack::turns::record::TurnRecorder;
 use crate::stack::unnamed::Unnamed;
 use crate::stack::{routing, sessions};
+use crate::upstream::dial::Connector;
 use crate::upstream::providers::Upstreams;
 use crate::upstream::sizes::{Both, SizeObserver};
 
@@ -44,13 +44,12 @@ pub(crate) fn affinity(
     store: SharedStore,
     upstreams: &Arc<Upstreams>,
     flights: &SharedFlights,
-    state: &RouterState,
-    (holdings, unnamed): (&Holdings, &Unnamed),
+    router: impl RouterService,
+    unnamed: &Unnamed,
     healer: &Healer,
 ) -> AffinityLayer<SharedStore, Refuse> {
     let routing = &config.routing;
-    let decided = state.watching(routing::router(config, upstreams.clone(), holdings.clone()));
-    let router = routed(decided, store.clone(), routing.expiry, upstreams.clone());
+    let router = routed(router, store.clone(), routing.expiry, upstreams.clone());
     let router = unnamed.clone().noting(router, routing);
     let served = upstreams.clone();
     let healer = healer.clone();
@@ -98,11 +97,12 @@ pub(crate) fn shadow(
     config: &Config,
     upstreams: &Arc<Upstreams>,
     holdings: &Holdings,
+    connector: &Connector,
     observer: Option<Arc<dyn TurnObserver>>,
 ) -> Option<ShadowLayer<impl RouterService + use<>>> {
     let layer = move || {
         // A drained model is not a choice that can be regretted.
-        let router = routing::router(config, upstreams.clone(), holdings.clone());
+        let router = routing::router(config, upstreams.clone(), holdings.clone(), connector);
         let router = opened(router, upstreams.clone());
         ShadowLayer::new(config, router, observer)
     };

@@ -26,6 +26,7 @@ use crate::stack::apart::apart_until_it_waits;
 use crate::stack::holdings::Holdings;
 use crate::stack::memory::SMALL;
 use crate::telemetry::context;
+use crate::upstream::dial::{Connector, client};
 use crate::upstream::providers::Upstreams;
 
 /// Decisions about long bodies at a time, of the 64 that a [`RouterClient`] allows: those about small ones
@@ -37,11 +38,12 @@ const LEXICAL_TIME: Duration = Duration::from_secs(30);
 
 /// The configured router within its limits. Of its candidates, those that can take the request come
 /// first, and without one any configured model that can; the others stay behind them, for the next
-/// request of the session may be of another kind.
+/// request of the session may be of another kind. It is called over connections of `connector`.
 pub(crate) fn router(
     config: &Config,
     upstreams: Arc<Upstreams>,
     holdings: Holdings,
+    connector: &Connector,
 ) -> impl RouterService + use<> {
     let preferences = Preferences::new(config.preferences.iter().cloned());
     let client = match &config.routing.router {
@@ -50,7 +52,8 @@ pub(crate) fn router(
             RouterClient::builder(router).in_process().timeout(LEXICAL_TIME).build()
         }
         Router::Llm { url, model, access_key, timeout: limit } => {
-            let mut router = LlmRouter::new(url.clone(), model, preferences);
+            let router = LlmRouter::new(url.clone(), model, preferences);
+            let mut router = router.client(client(connector, &config.proxies, url));
             if let Some(key) = access_key {
                 router = router.bearer(key.expose_secret());
             }
@@ -58,8 +61,9 @@ pub(crate) fn router(
         }
         Router::Plano { url, timeout: limit } => {
             // It sends the body as it is.
-            let router = traced(PlanoRouter::new(url.clone()));
-            RouterClient::builder(router).timeout(*limit).build()
+            let router = PlanoRouter::new(url.clone());
+            let router = router.client(client(connector, &config.proxies, url));
+            RouterClient::builder(traced(router)).timeout(*limit).build()
         }
     };
     let patience = match &config.routing.router {

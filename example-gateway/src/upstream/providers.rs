@@ -14,10 +14,9 @@ use affinity_layer::cooldown::{Cooldowns, CoolingTarget, TargetKind};
 use affinity_layer::ext::{AnyModel, RequestedModel};
 use affinity_layer::{ModelName, PinnedModel};
 use http::request::Parts;
-use http::uri::Scheme;
 use http::{Extensions, StatusCode};
 
-use crate::config::{Config, Inputs, Protocols, Provider, of_wildcard};
+use crate::config::{Config, ForwardProxies, Inputs, Protocols, Provider, of_wildcard};
 use crate::error::ApiError;
 use crate::extensions::HeldAt;
 use crate::prices::Price;
@@ -35,6 +34,7 @@ const GATEWAY: &str = "gateway";
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     providers: Vec<Provider>,
+    proxies: ForwardProxies,
     /// By the name of the model; wildcards are left out.
     by_model: BTreeMap<String, usize>,
     /// What clients may call a model: its name, its bare id, or an alias.
@@ -105,13 +105,14 @@ impl Upstreams {
             default: default.map(|provider| provider.model.clone()),
             drains: Arc::default(),
             windows: Windows::new(&providers),
-            cooldowns: targets::named(Cooldowns::new(), &providers),
-            targets: targets::all(&providers),
+            cooldowns: targets::named(Cooldowns::new(), &providers, &config.proxies),
+            targets: targets::all(&providers, &config.proxies),
             passthrough: config
                 .passthrough
                 .as_ref()
                 .and_then(|model| providers.iter().position(|provider| provider.model == *model)),
             vendors: providers.iter().map(Vendor::of).collect(),
+            proxies: config.proxies.clone(),
             providers,
         }
     }
@@ -125,7 +126,8 @@ impl Upstreams {
     /// The same with what is in `cooldowns`, which outlive a configuration.
     #[must_use]
     pub(crate) fn with_cooldowns(self, cooldowns: &Cooldowns) -> Self {
-        Self { cooldowns: targets::named(cooldowns.clone(), &self.providers), ..self }
+        let named = targets::named(cooldowns.clone(), &self.providers, &self.proxies);
+        Self { cooldowns: named, ..self }
     }
 
     /// The provider of what names no model, by its place.
@@ -433,9 +435,9 @@ impl Upstreams {
         })
     }
 
-    /// Whether some provider is reached by https.
-    pub(crate) fn use_tls(&self) -> bool {
-        self.providers.iter().any(|provider| provider.base_url.scheme() == Some(&Scheme::HTTPS))
+    /// The proxies on the way to them.
+    pub(crate) fn proxies(&self) -> &ForwardProxies {
+        &self.proxies
     }
 
     /// Whether `model` is served in `protocol`.

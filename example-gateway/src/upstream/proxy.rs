@@ -29,7 +29,6 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use affinity_layer::ModelName;
 use affinity_layer::ext::{LastingFailure, PassingFailure};
@@ -38,10 +37,6 @@ use affinity_layer::store::NameSecret;
 use axum::body::Body;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::client::legacy::connect::HttpConnector;
-use rustls::crypto::ring::default_provider;
-use rustls::{ClientConfig, RootCertStore};
 use thread_local::ThreadLocal;
 use tokio::time::Instant;
 use tower::Service;
@@ -49,7 +44,7 @@ use tracing::Instrument;
 
 use self::address::Address;
 use self::patience::{awaited, fault_of_client, watch};
-use self::pool::{Connector, Failure, Lent, Pool};
+use self::pool::{Failure, Lent, Pool};
 use self::target::Target;
 use crate::body::{Envelope, Outgoing};
 use crate::config::{Limits, Provider};
@@ -57,13 +52,11 @@ use crate::error::ApiError;
 use crate::protocol::Protocol;
 use crate::telemetry::{context, metrics};
 use crate::upstream::callee::{Callee, warn_of};
+use crate::upstream::dial::Connector;
 use crate::upstream::hop;
 use crate::upstream::providers::Upstreams;
 use crate::upstream::stall::Stall;
 use crate::upstream::watch::Call;
-
-/// Time for a connection to an upstream.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends requests to the providers. Clones share the connections.
 #[derive(Clone, Debug)]
@@ -86,20 +79,16 @@ struct Shared {
 impl Proxy {
     /// A proxy to `upstreams`; of a request's headers, those in `withheld` are not sent on. Its spans name
     /// sessions by hashes of `conversations`.
-    ///
-    /// # Errors
-    ///
-    /// When a provider is reached by https and the system's certificates cannot be read.
     pub(crate) fn new(
         upstreams: Arc<Upstreams>,
+        connector: Connector,
         withheld: Vec<HeaderName>,
         limits: Limits,
         conversations: NameSecret,
-    ) -> std::io::Result<Self> {
-        let connector = connector(upstreams.use_tls())?;
+    ) -> Self {
         let targets = targets(upstreams.providers());
         let pools = ThreadLocal::new();
-        Ok(Self(Arc::new(Shared {
+        Self(Arc::new(Shared {
             upstreams,
             targets,
             pools,
@@ -107,7 +96,12 @@ impl Proxy {
             withheld,
             limits,
             conversations,
-        })))
+        }))
+    }
+
+    /// Opens its connections.
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.0.connector
     }
 
     /// Sends a request that no session decides to the provider at `place`, and gives its answer as it is.
@@ -217,7 +211,9 @@ impl Shared {
 
     fn place(&self, place: usize) -> Option<(&Target, &Arc<Pool>)> {
         let pool = |(to, target): (&Provider, &Target)| {
-            Arc::new(Pool::new(self.connector.clone(), to.base_url.clone(), target.address.clone()))
+            let proxy = self.upstreams.proxies().forwarder(&to.base_url).cloned();
+            let (base, address) = (to.base_url.clone(), target.address.clone());
+            Arc::new(Pool::new(self.connector.clone(), base, address).forwarded_by(proxy))
         };
         let both = || self.upstreams.providers().iter().zip(&self.targets);
         let pools = self.pools.get_or(|| both().map(pool).collect());
@@ -292,32 +288,13 @@ fn targets(providers: &[Provider]) -> Vec<Target> {
     targets.collect()
 }
 
-fn connector(use_tls: bool) -> std::io::Result<Connector> {
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    http.set_nodelay(true);
-    http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    let builder = HttpsConnectorBuilder::new();
-    // Reading the system's certificates takes time, so it is skipped if they are not needed.
-    let builder = if use_tls {
-        builder.with_provider_and_native_roots(default_provider())?
-    } else {
-        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(std::io::Error::other)?;
-        builder.with_tls_config(
-            config.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
-        )
-    };
-    Ok(builder.https_or_http().enable_all_versions().wrap_connector(http))
-}
-
 fn broken(failure: &Failure, callee: &Callee) -> ApiError {
     match failure {
-        Failure::Connect(error) => {
+        Failure::Connect(error, missing) => {
             warn_of!(callee, error = %Chain(&**error), "upstream cannot be reached");
             let text = "the provider of the model cannot be reached";
-            ApiError::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", text).not_reached()
+            let error = ApiError::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", text);
+            error.not_reached(*missing)
         }
         Failure::Exchange(error) => {
             warn_of!(callee, error = %Chain(error), "upstream failed");

@@ -1,7 +1,7 @@
 //! What of a provider can cool down, by names that an operator knows.
 //!
-//! An address is that of the provider, a credential the key that is sent there. Entries that share them share
-//! their coolings. What goes with the client's own credential has only an address: whether that client has
+//! An address is that of the provider, a proxy the one on the way there, a credential the key that is sent
+//! there. Entries that share them share their coolings. What goes with the client's own credential has only an address: whether that client has
 //! quota left says nothing of the others.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use http::Uri;
 use http::request::Parts;
 use secrecy::ExposeSecret;
 
-use crate::config::Provider;
+use crate::config::{ForwardProxies, Provider};
 
 /// The targets of each provider.
 #[derive(Debug)]
@@ -29,13 +29,19 @@ struct TargetNames {
 struct Entry {
     provider: Provider,
     address: Target,
+    proxy: Option<Target>,
     credential: Option<Target>,
 }
 
 impl TargetNames {
-    fn new(providers: &[Provider]) -> Self {
+    fn new(providers: &[Provider], proxies: &ForwardProxies) -> Self {
+        let proxy = |provider: &Provider| {
+            let proxy = proxies.of(&provider.base_url)?;
+            Some(Target::new(TargetKind::Proxy, proxy.address()))
+        };
         let entries = providers.iter().map(|provider| Entry {
             address: Target::new(TargetKind::Address, address(&provider.base_url)),
+            proxy: proxy(provider),
             credential: credential(provider, providers),
             provider: provider.clone(),
         });
@@ -56,6 +62,7 @@ impl TargetNames {
         };
         match kind {
             TargetKind::Address => Some(entry.address.clone()),
+            TargetKind::Proxy => entry.proxy.clone(),
             _ if entry.provider.passthrough_auth => None,
             TargetKind::Credential => entry.credential.clone(),
             TargetKind::Model => Some(named(name.to_owned())),
@@ -71,8 +78,12 @@ impl TargetNames {
 }
 
 /// `cooldowns` by the names of `providers`.
-pub(crate) fn named(cooldowns: Cooldowns, providers: &[Provider]) -> Cooldowns {
-    let names = Arc::new(TargetNames::new(providers));
+pub(crate) fn named(
+    cooldowns: Cooldowns,
+    providers: &[Provider],
+    proxies: &ForwardProxies,
+) -> Cooldowns {
+    let names = Arc::new(TargetNames::new(providers, proxies));
     let told = names.clone();
     cooldowns
         .targets(move |kind, model, request| names.of(kind, model, request))
@@ -127,13 +138,16 @@ fn credential(provider: &Provider, providers: &[Provider]) -> Option<Target> {
 }
 
 /// Every target of the configuration, each with the models that it takes along.
-pub(crate) fn all(providers: &[Provider]) -> BTreeMap<(TargetKind, String), Vec<ModelName>> {
-    let names = TargetNames::new(providers);
+pub(crate) fn all(
+    providers: &[Provider],
+    proxies: &ForwardProxies,
+) -> BTreeMap<(TargetKind, String), Vec<ModelName>> {
+    let names = TargetNames::new(providers, proxies);
     let mut all = BTreeMap::<_, Vec<_>>::new();
-    for Entry { provider, address, credential } in names.entries {
+    for Entry { provider, address, proxy, credential } in names.entries {
         let model = Target::new(TargetKind::Model, provider.model.as_str());
         let model = Some(model).filter(|_| !provider.passthrough_auth && !provider.is_wildcard());
-        for target in [Some(address), credential, model].into_iter().flatten() {
+        for target in [Some(address), proxy, credential, model].into_iter().flatten() {
             let key = (target.kind(), target.name().to_owned());
             all.entry(key).or_default().push(provider.model.clone());
         }
@@ -159,7 +173,7 @@ model_providers:
   - {model: 'wild/*', base_url: 'http://127.0.0.1:8080', access_key: c}
 ";
         let config = Config::parse(text, "test", &|_| None, Mode::Full).unwrap();
-        let names = TargetNames::new(&config.providers);
+        let names = TargetNames::new(&config.providers, &ForwardProxies::default());
         let (request, ()) = Request::post("/v1/messages").body(()).unwrap().into_parts();
         let of = |kind, model: &str| {
             let target = names.of(kind, &ModelName::new(model).unwrap(), &request)?;
@@ -180,6 +194,9 @@ model_providers:
         let path = Some(("openai/one at /v1/messages".to_owned(), false));
         assert_eq!(of(TargetKind::Path, "openai/one"), path);
         assert_eq!(of(TargetKind::Model, "unknown/x"), None);
-        assert!(!format!("{:?}", all(&config.providers)).contains("\"a\""), "no key is a name");
+        assert!(
+            !format!("{:?}", all(&config.providers, &ForwardProxies::default())).contains("\"a\""),
+            "no key is a name"
+        );
     }
 }

@@ -22,6 +22,7 @@ mod deployed;
 mod detours;
 mod documents;
 mod failover;
+mod forward_proxies;
 mod headers;
 mod identity;
 mod listener_tls;

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -44,7 +45,7 @@ const TRAILERS: [&str; 8] = [
 type Seen = Arc<Mutex<Vec<(Version, String)>>>;
 
 /// A provider that speaks what it offers, and keeps how it was spoken to.
-struct Provider {
+pub(crate) struct Provider {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
     seen: Seen,
@@ -54,7 +55,7 @@ struct Provider {
 }
 
 impl Provider {
-    async fn start(authority: &Authority, offers: &[&str]) -> Self {
+    pub(crate) async fn start(authority: &Authority, offers: &[&str]) -> Self {
         let identity = authority.issue();
         let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
         let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
@@ -76,12 +77,31 @@ impl Provider {
     }
 
     /// A gateway before it that trusts `authority`.
-    async fn behind(&self, authority: &Authority, folder: &std::path::Path) -> Gateway {
+    async fn behind(&self, authority: &Authority, folder: &Path) -> Gateway {
+        self.behind_with(authority, folder, "true").await
+    }
+
+    /// The same, in a process that `commands` of a shell have prepared.
+    pub(crate) async fn behind_with(
+        &self,
+        authority: &Authority,
+        folder: &Path,
+        commands: &str,
+    ) -> Gateway {
         let trusted = folder.join("authority.pem");
         std::fs::write(&trusted, authority.pem()).unwrap();
         let base = format!("https://localhost:{}", self.address.port());
-        let trust = format!("export SSL_CERT_FILE='{}'", trusted.display());
+        let trust = format!("export SSL_CERT_FILE='{}'; {commands}", trusted.display());
         Gateway::prepared(&Setup::new(&base).yaml(), &trust).await
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Version and host of each request so far.
+    pub(crate) fn seen(&self) -> Vec<(Version, String)> {
+        self.seen.lock().unwrap().clone()
     }
 }
 

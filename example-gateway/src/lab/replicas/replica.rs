@@ -56,6 +56,8 @@ impl Replica {
                 .args(["--upstream", &upstream.to_string(), "--log-format", "json"])
                 .envs(settings.variables())
                 .env("RUST_LOG", "warn,example_gateway=info")
+                // The simulated provider is on this machine.
+                .env("no_proxy", "*")
                 .stdin(Stdio::piped())
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped()),

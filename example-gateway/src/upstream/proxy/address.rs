@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use affinity_layer::ext::NotReached;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -15,13 +16,13 @@ pub(super) struct Address {
     made: Instant,
     /// When the last answer began, in microseconds from `made`.
     answered: AtomicU64,
-    /// Changes with each connection that could not be made.
-    unreachable: watch::Sender<u64>,
+    /// Changes with each connection that could not be made, and says what was not reached.
+    unreachable: watch::Sender<(u64, NotReached)>,
 }
 
 impl Address {
     pub(super) fn new() -> Self {
-        let (made, unreachable) = (Instant::now(), watch::Sender::new(0));
+        let (made, unreachable) = (Instant::now(), watch::Sender::default());
         Self { made, answered: AtomicU64::new(0), unreachable }
     }
 
@@ -35,18 +36,22 @@ impl Address {
         self.answered.load(Ordering::Relaxed) <= self.micros(since)
     }
 
-    /// A connection could not be made.
-    pub(super) fn could_not_connect(&self) {
-        self.unreachable.send_modify(|times| *times = times.wrapping_add(1));
+    /// A connection could not be made, because `missing` was not reached.
+    pub(super) fn could_not_connect(&self, missing: NotReached) {
+        self.unreachable.send_modify(|(times, last)| {
+            (*times, *last) = (times.wrapping_add(1), missing);
+        });
     }
 
-    /// Ends when from now on a connection could not be made.
-    pub(super) fn unreachable(&self) -> impl Future<Output = ()> + use<> {
+    /// Ends when from now on a connection could not be made, with what was not reached.
+    pub(super) fn unreachable(&self) -> impl Future<Output = NotReached> + use<> {
         let mut told = self.unreachable.subscribe();
         async move {
             if told.changed().await.is_err() {
-                std::future::pending::<()>().await;
+                return std::future::pending().await;
             }
+            let (_, missing) = *told.borrow();
+            missing
         }
     }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use affinity_layer::ext::NotReached;
 use axum::BoxError;
 use bytes::Bytes;
 use http::{Request, Response, Uri};
@@ -17,16 +18,17 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::rt::{Read, Write};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
+use hyper_util::client::legacy::connect::Connection as _;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::ServiceExt;
 
 use super::address::Address;
-use super::form::{absolute, relative};
+use super::form::{absolute, forwarded, relative};
 use crate::body::Outgoing;
+use crate::config::ForwardProxy;
+use crate::upstream::dial::{Connector, ProxyError, not_reached};
 
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(90);
@@ -42,8 +44,6 @@ const PING_AFTER: Duration = Duration::from_secs(20);
 /// session's requests until the system gives it up, after a quarter of an hour.
 const PONG_WITHIN: Duration = Duration::from_secs(10);
 
-pub(super) type Connector = HttpsConnector<HttpConnector>;
-
 #[derive(Debug)]
 pub(super) struct Pool {
     connector: Connector,
@@ -51,6 +51,8 @@ pub(super) struct Pool {
     base: Uri,
     /// What all threads know of it.
     address: Arc<Address>,
+    /// The proxy that is sent the requests themselves; through a tunnel it does not see them.
+    forwarder: Option<Arc<ForwardProxy>>,
     kept: Mutex<Kept>,
 }
 
@@ -68,7 +70,7 @@ struct Kept {
 #[derive(Debug)]
 pub(super) enum Failure {
     /// There is no connection.
-    Connect(BoxError),
+    Connect(BoxError, NotReached),
     /// It broke, or what came over it is not HTTP.
     Exchange(hyper::Error),
     /// The same of a connection that was used before: the provider may have closed it at the moment at
@@ -78,7 +80,12 @@ pub(super) enum Failure {
 
 impl Pool {
     pub(super) fn new(connector: Connector, base: Uri, address: Arc<Address>) -> Self {
-        Self { connector, base, address, kept: Mutex::default() }
+        Self { connector, base, address, forwarder: None, kept: Mutex::default() }
+    }
+
+    /// The same by way of a proxy that is sent the requests.
+    pub(super) fn forwarded_by(self, forwarder: Option<Arc<ForwardProxy>>) -> Self {
+        Self { forwarder, ..self }
     }
 
     /// Sends `request`, whose target is a path, and gives the answer once its head is there.
@@ -89,7 +96,7 @@ impl Pool {
         while let Some(connection) = self.take(request.body()) {
             let sent = Instant::now();
             match self.exchange(connection, request).await {
-                Ok(response) => return Ok(response),
+                Ok(response) => return self.of_provider(response),
                 // The provider closed it while it was unused; nothing of the request was sent.
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => {
@@ -112,7 +119,22 @@ impl Pool {
         // Apart, because it is large, and as a rule not needed.
         let connection = Box::pin(self.connect()).await?;
         let answer = self.exchange(connection, request).await;
-        answer.map_err(|error| Failure::Exchange(error.into_error()))
+        self.of_provider(answer.map_err(|error| Failure::Exchange(error.into_error()))?)
+    }
+
+    /// `response`, unless it is the proxy's own.
+    fn of_provider(&self, response: Response<Lent>) -> Result<Response<Lent>, Failure> {
+        let status = response.status();
+        match self.forwarder.as_ref().and_then(|proxy| ProxyError::of(proxy, status)) {
+            Some(error) => Err(self.could_not_connect(error.into())),
+            None => Ok(response),
+        }
+    }
+
+    fn could_not_connect(&self, error: BoxError) -> Failure {
+        let missing = not_reached(&error);
+        self.address.could_not_connect(missing);
+        Failure::Connect(error, missing)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -151,16 +173,12 @@ impl Pool {
         let mut stream = pin!(self.connector.clone().oneshot(self.base.clone()));
         let mut unreachable = pin!(self.address.unreachable());
         let stream = poll_fn(|cx| match stream.as_mut().poll(cx) {
-            Poll::Ready(Err(error)) => {
-                self.address.could_not_connect();
-                Poll::Ready(Err(Failure::Connect(error)))
-            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.could_not_connect(error))),
             Poll::Ready(Ok(stream)) => Poll::Ready(Ok(stream)),
             // What one request has waited for in vain, the others need not wait for.
-            Poll::Pending => unreachable
-                .as_mut()
-                .poll(cx)
-                .map(|()| Err(Failure::Connect("another request could not connect".into()))),
+            Poll::Pending => unreachable.as_mut().poll(cx).map(|missing| {
+                Err(Failure::Connect("another request could not connect".into(), missing))
+            }),
         });
         let stream = stream.await?;
         if stream.connected().is_negotiated_h2() {
@@ -184,6 +202,10 @@ impl Pool {
     ) -> Result<Response<Lent>, TrySendError<Request<Outgoing>>> {
         let (response, lender) = match connection {
             Connection::Http1(mut connection) => {
+                let request = match &self.forwarder {
+                    Some(proxy) => forwarded(&self.base, proxy.authorization(), request),
+                    None => request,
+                };
                 let response = connection.try_send_request(request).await?;
                 (response, Some((connection, self.clone())))
             }
@@ -303,11 +325,13 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::upstream::proxy::CONNECT_TIMEOUT;
+    use crate::config::ForwardProxies;
+    use crate::upstream::dial::{CONNECT_TIMEOUT, connector};
 
     fn pool(base: &str) -> Arc<Pool> {
-        let connector = crate::upstream::proxy::connector(false).unwrap();
-        Arc::new(Pool::new(connector, base.parse().unwrap(), Arc::new(Address::new())))
+        let base = base.parse().unwrap();
+        let connector = connector([&base].into_iter(), &ForwardProxies::default()).unwrap();
+        Arc::new(Pool::new(connector, base, Arc::new(Address::new())))
     }
 
     /// A pool with a connection of HTTP/2 to a provider that answers each request after `delay`. Once
@@ -393,7 +417,7 @@ mod tests {
             })
         });
         for sent in sent.collect::<Vec<_>>() {
-            assert!(matches!(sent.await.unwrap(), Err(Failure::Connect(_))));
+            assert!(matches!(sent.await.unwrap(), Err(Failure::Connect(_, NotReached::Address))));
         }
         assert_eq!(began.elapsed().as_secs(), CONNECT_TIMEOUT.as_secs());
     }
