@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use affinity_tests::models::{DEFAULT, ONE, TWO};
+use affinity_tests::redis::RedisServer;
 use affinity_tests::{Answer, Gateway, Piece, Request, Setup, Upstream, get, ok_json, post, until};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::unbounded_channel;
@@ -205,4 +206,96 @@ async fn a_router_that_fails_is_told_and_does_not_make_it_unready() {
     assert_eq!((said.status, &said.json()["status"]), (200, &json!("degraded")));
     let router = said.json()["parts"]["router"].as_str().unwrap().to_owned();
     assert!(router.starts_with("not ready: failing for"), "{router}");
+}
+
+#[tokio::test]
+async fn a_password_of_redis_changes_under_load_and_no_request_is_lost() {
+    let (upstream, redis) = (Upstream::echo().await, RedisServer::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("url");
+    let host = redis.url().trim_start_matches("redis://").to_owned();
+    let password = async |password: &str| {
+        let secret = format!(">{password}");
+        let user = ["ACL", "SETUSER", "gateway", "on", "resetpass", &secret, "~*", "&*", "+@all"];
+        redis.run(&user).await;
+    };
+    let told = |password: &str| {
+        std::fs::write(&file, format!("redis://gateway:{password}@{host}\n")).unwrap();
+    };
+    password("first-secret").await;
+    told("first-secret");
+    let store = format!(
+        "session_cache: {{type: redis, url: {{file: '{}'}}, command_timeout_ms: 2000}}",
+        file.display()
+    );
+    let setup = Setup::new(&upstream.url()).routing(&store);
+    let gateway = Arc::new(setup.start().await);
+    let store = async || gateway.ask(&get("/readyz")).await.json()["parts"]["store"].take();
+    until(async || store().await == "ready").await;
+    let sessions = ["0", "1", "2", "3"];
+    for session in sessions {
+        let first = gateway.ask(&turn(ONE).session(session)).await;
+        assert_eq!(first.affinity(), ("false", "claimed", ONE));
+    }
+    let ended = Arc::new(AtomicBool::new(false));
+    let mut clients = tokio::task::JoinSet::new();
+    for session in sessions {
+        let (gateway, ended) = (gateway.clone(), ended.clone());
+        clients.spawn(async move {
+            let (mut client, mut asked) = (gateway.connect().await, 0);
+            while !ended.load(Ordering::SeqCst) {
+                let answer = client.ask(&turn(DEFAULT).session(session)).await;
+                assert_eq!((answer.status, answer.affinity().2), (200, ONE), "session {session}");
+                asked += 1;
+            }
+            asked
+        });
+    }
+
+    // As an operator does it: both at once, and connections go when they go.
+    password("second-secret").await;
+    told("second-secret");
+    gateway.reload(&setup.yaml()).await;
+    assert_eq!(configuration(&gateway).await["last_reload"]["result"], "applied");
+    redis.run(&["CLIENT", "KILL", "USER", "gateway"]).await;
+    let claimed = async |session: &str| {
+        let answer = gateway.ask(&turn(TWO).session(session)).await;
+        assert_eq!(answer.status, 200);
+        answer.affinity() == ("false", "claimed", TWO)
+    };
+    let mut number = 0;
+    until(async || {
+        number += 1;
+        claimed(&format!("second-{number}")).await
+    })
+    .await;
+    assert_eq!(store().await, "ready");
+
+    // The gateway hears of it last: its connections are gone, and the old password is wrong.
+    password("third-secret").await;
+    redis.run(&["CLIENT", "KILL", "USER", "gateway"]).await;
+    until(async || store().await != "ready").await;
+    until(async || store().await.as_str().is_some_and(|said| said.contains("password"))).await;
+    assert!(!claimed("in between").await);
+    told("third-secret");
+    gateway.reload(&setup.yaml()).await;
+    until(async || store().await == "ready").await;
+    until(async || {
+        number += 1;
+        claimed(&format!("third-{number}")).await
+    })
+    .await;
+
+    ended.store(true, Ordering::SeqCst);
+    let asked: Vec<usize> = clients.join_all().await;
+    assert!(asked.iter().all(|asked| *asked > 10), "{asked:?}");
+    for session in sessions {
+        let last = gateway.ask(&turn(DEFAULT).session(session)).await;
+        assert_eq!(last.affinity(), ("true", "hit", ONE));
+    }
+    let log = gateway.log();
+    assert!(
+        !["first-", "second-secret", "third-secret"].iter().any(|part| log.contains(part)),
+        "{log}"
+    );
 }
