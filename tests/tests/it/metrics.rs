@@ -184,6 +184,61 @@ async fn prometheus_takes_the_metrics_and_the_rules() {
 }
 
 #[tokio::test]
+async fn alerts_fire_in_time_and_name_what_they_are_about() {
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join(OBSERVABILITY).join("alerts.yaml");
+    let cooling = |kind, target, values| {
+        let series =
+            format!("gateway_target_cooling{{instance='a',kind='{kind}',target='{target}'}}");
+        json!({"series": series, "values": values})
+    };
+    let proxy = "http://proxy.example:3128";
+    let fires = |at: &str, name: &str, labels: Value, summary: &str| {
+        let mut all = json!({"severity": "warning", "instance": "a"});
+        all.as_object_mut().unwrap().extend(labels.as_object().unwrap().clone());
+        let fired = json!({"exp_labels": all, "exp_annotations": {"summary": summary}});
+        json!({"eval_time": at, "alertname": name, "exp_alerts": [fired]})
+    };
+    let silent =
+        |at: &str, name: &str| json!({"eval_time": at, "alertname": name, "exp_alerts": []});
+    let away = "a keeps sessions on its own: its store is not ready (password).";
+    let cools = format!("a passes over the proxy {proxy}, which has failed for minutes.");
+    let rejected = "a serves its previous configuration: the last reload was rejected, and the log \
+                    says why.";
+    let of_proxy = json!({"kind": "proxy", "target": proxy});
+    let test = json!({
+        "rule_files": [rules],
+        "evaluation_interval": "1m",
+        "tests": [{
+            "interval": "1m",
+            "input_series": [
+                {"series": "gateway_store_ready{instance='a'}", "values": "1 0+0x30"},
+                {"series": "gateway_store_unready{instance='a',cause='connect'}", "values": "0+0x31"},
+                {"series": "gateway_store_unready{instance='a',cause='password'}", "values": "0 1+0x30"},
+                {"series": "gateway_config_last_reload_successful{instance='a'}", "values": "1 0+0x30"},
+                {"series": "gateway_store_ready{instance='b'}", "values": "1+0x31"},
+                {"series": "gateway_config_last_reload_successful{instance='b'}", "values": "1+0x31"},
+                cooling("proxy", proxy, "0 1+0x30"),
+                cooling("model", "openai/gpt", "1+0x3 0+0x27"),
+            ],
+            "alert_rule_test": [
+                silent("1m", "AffinityStoreAway"),
+                fires("3m", "AffinityStoreAway", json!({}), away),
+                silent("1m", "GatewayReloadRejected"),
+                fires("3m", "GatewayReloadRejected", json!({}), rejected),
+                silent("3m", "GatewayTargetCools"),
+                fires("30m", "GatewayTargetCools", of_proxy, &cools),
+            ],
+        }],
+    });
+    // JSON is YAML.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.yaml");
+    std::fs::write(&path, test.to_string()).unwrap();
+    let (good, told) = promtool(&["test", "rules", path.to_str().unwrap()], "").await;
+    assert!(good, "{told}");
+}
+
+#[tokio::test]
 async fn prometheus_understands_the_questions_of_the_dashboard() {
     let dashboard = file(&format!("{OBSERVABILITY}/dashboard.json"));
     let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
