@@ -34,6 +34,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::edge::door::Door;
 use crate::edge::workers::Workers;
+use crate::ops::live::feed::Live;
 use crate::telemetry::log;
 
 /// A gateway whose sockets are open and that does not serve yet.
@@ -118,6 +119,11 @@ impl Gateway {
     /// When the system cannot report the address.
     pub fn admin_address(&self) -> io::Result<Option<SocketAddr>> {
         self.admin.as_ref().map(|socket| socket.listener.local_addr()).transpose()
+    }
+
+    /// The feed of the live page, if there is an admin API.
+    pub(crate) fn live(&self) -> Option<&Live> {
+        self.app.live()
     }
 
     /// Serves until `signal` is cancelled, then lets running requests end, within the time to drain of the

@@ -58,6 +58,10 @@ await check("50 sessions are 50 lanes, with the turns and marks that the client 
   }
 });
 
+const authorized = { headers: { authorization: `Bearer ${TOKEN}` } };
+const ledger = async () => (await fetch(`${ADMIN}/admin/v1/ledger`, authorized)).json();
+const dollars = new Intl.NumberFormat("en", { style: "currency", currency: "USD", maximumSignificantDigits: 3 }).format;
+
 async function agrees() {
   const held = await counted("affinity_requests_total", /outcome="(hit|joined)"/);
   const all = await counted("affinity_requests_total");
@@ -72,6 +76,15 @@ async function agrees() {
   await until("held", () => text(page, "#ratio"), `${Math.round((100 * held) / all)} %`);
   await until("turns", () => text(page, "#turns"), `${held} of ${all} turns`);
   await until("tokens", () => text(page, "#tokens"), `${number(cached)} of ${number(prompt)} tokens`);
+  const { totals } = await ledger();
+  for (const [name, share] of [["pinned", totals.pinned], ["unpinned", totals.unpinned]]) {
+    const part = (100 * share.tokens.cached) / share.tokens.prompt;
+    const told = part > 0 && part < 10 ? part.toFixed(1) : String(Math.round(part));
+    await until(`cached, ${name}`, () => text(page, `#cached-${name}`), `${told} %`);
+    const known = share.turns - share.turns_without.cost;
+    const each = known ? dollars(Number(share.cost.spent) / known) : "unknown";
+    await until(`spent, ${name}`, () => text(page, `#spent-${name}`), each);
+  }
   await until("switches", () => text(page, "#switches"), String(SESSIONS / 10));
   await until("switched", () => text(page, "#switched"), `in ${moved} sessions shown`);
 }
@@ -228,6 +241,38 @@ await check("what cools down is listed, and its seconds are counted down", async
   await until("a question", () => asked, 1);
 });
 
+await check("cost and cache are shown by route and by model, pinned turns apart", async () => {
+  await page.locator("#worth summary").click();
+  const { models } = await ledger();
+  const used = models.filter(({ turns }) => turns > 0);
+  const names = () => page.locator("#worth-rows [scope=rowgroup]").evaluateAll((all) => all.map((one) => one.textContent));
+  await until("the models", async () => (await names()).filter((name) => name.endsWith(" model")).length, used.length);
+  assert.equal((await names())[0].trim(), "all turns");
+  const lines = page.locator("#worth-rows tbody").first().locator("tr");
+  const turns = await lines.evaluateAll((all) => all.slice(1).map((row) => [row.cells[0].textContent, row.cells[1].textContent]));
+  const { totals } = await ledger();
+  assert.deepEqual(turns, [["pinned", number(totals.pinned.turns)], ["not pinned", number(totals.unpinned.turns)]]);
+  assert.equal(await page.locator("#worth-rows :is(img, script)").count(), 0);
+});
+
+await check("a drained model is listed, and put back into use with a second click", async () => {
+  const path = `${ADMIN}/admin/v1/models/openai/gpt-4o-mini/drain`;
+  const to = JSON.stringify({ sessions: "move", to: "openai/gpt-4o" });
+  const headers = { ...authorized.headers, "content-type": "application/json" };
+  assert.equal((await fetch(path, { method: "POST", headers, body: to })).status, 200);
+  const rows = () => page.locator("#drains li").evaluateAll((all) => all.map((item) =>
+    [...item.children].slice(0, 2).map((part) => part.textContent)));
+  await until("the row", rows, [["openai/gpt-4o-mini", "its sessions move to gpt-4o"]]);
+  await page.getByRole("button", { name: "Use again openai/gpt-4o-mini" }).click();
+  assert.equal((await rows()).length, 1, "one click is none");
+  assert.deepEqual(await barriers(page), [], "armed");
+  await page.getByRole("button", { name: "Really use? openai/gpt-4o-mini" }).click();
+  await until("the list", () => page.locator("#draining").isVisible(), false);
+  assert.match(await text(page, "#undrained"), /gets sessions again/);
+  const { drains } = await (await fetch(`${ADMIN}/admin/v1/drains`, authorized)).json();
+  assert.deepEqual(drains, []);
+});
+
 await check("light, dark and phone: nobody is kept out, and nothing is too wide", async () => {
   const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   const light = await ground();
@@ -237,6 +282,18 @@ await check("light, dark and phone: nobody is kept out, and nothing is too wide"
   assert.deepEqual(await barriers(page), [], "dark");
   await page.setViewportSize({ width: 375, height: 812 });
   assert.equal((await cooling()).length, 2);
+  // What is told of a turn leaves the turn in sight, wherever that is.
+  for (const end of ["first", "last"]) {
+    const cell = page.locator("#lanes .lane")[end]().locator(".cell").last();
+    await cell.focus();
+    await until("details", () => page.locator("#details").isVisible(), true);
+    const covered = await cell.evaluate((one) => {
+      const [cell, details] = [one, document.getElementById("details")].map((each) => each.getBoundingClientRect());
+      return cell.bottom > details.top && cell.top < details.bottom;
+    });
+    assert.equal(covered, false, `the ${end} lane`);
+  }
+  await page.evaluate(() => document.activeElement.blur());
   assert.deepEqual(await tooWide(page), []);
   assert.deepEqual(await barriers(page), [], "phone");
   await page.setViewportSize({ width: 1280, height: 800 });

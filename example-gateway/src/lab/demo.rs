@@ -5,16 +5,20 @@
 
 mod agent;
 mod tools;
+mod worth;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::time::Duration;
 
 use affinity_layer::headers::AFFINITY_HEADER;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 pub use self::agent::{Agent, Step, TASK, Turn};
+use self::worth::{Spent, worth};
 use crate::lab::client::{ClientError, GatewayClient};
 use crate::lab::term::{Style, Terminal};
 
@@ -23,18 +27,34 @@ const MODEL_WIDTH: usize = 28;
 const RULE_WIDTH: usize = 56;
 const REPORT_WIDTH: usize = 70;
 
+/// Between two turns that somebody watches.
+pub const WATCHED: Duration = Duration::from_millis(1200);
+
+/// Names the run that a call belongs to, where an observer is to tell them apart.
+pub const RUN_HEADER: HeaderName = HeaderName::from_static("x-demo-run");
+
+/// How both runs go.
+pub struct Plan<'a> {
+    /// Turns of each, at most.
+    pub turns: usize,
+    /// How the first is sent.
+    pub without: Without,
+    /// The time before each turn but the first; it is asked for each time.
+    pub pace: &'a (dyn Fn() -> Duration + Sync),
+}
+
 /// How the run without affinity is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Without {
     /// Without a session id, as agents do that know of none.
     Session,
     /// With one, and `bypass` at each turn. The effect is the same, and an observer of the gateway can see
-    /// which turns belong together.
+    /// which turns belong together. Both runs name themselves by [`RUN_HEADER`].
     Pin,
 }
 
-/// Runs the agent without and with affinity and prints both runs turn by turn, at most `turns` of
-/// them each. The calls of a run go over `gateways` in turn, as a load balancer would send them.
+/// Runs the agent without and with affinity, prints both runs turn by turn, and then what the affinity was
+/// worth. The calls of a run go over `gateways` in turn, as a load balancer would send them.
 ///
 /// Gives whether one model held the second run.
 ///
@@ -42,21 +62,16 @@ pub enum Without {
 ///
 /// Those of the output stream. If the gateway does not answer, the error stream says so, and the
 /// result is `false`.
-pub async fn run(
-    gateways: &[&str],
-    turns: usize,
-    without: Without,
-    out: &mut Terminal,
-) -> io::Result<bool> {
+pub async fn run(gateways: &[&str], plan: &Plan<'_>, out: &mut Terminal) -> io::Result<bool> {
     let clients = gateways.iter().map(|url| GatewayClient::new(url)).collect::<Result<Vec<_>, _>>();
     let clients = match clients {
         Ok(clients) => clients,
         Err(error) => return refuse(out, &error),
     };
 
-    let (headers, beside) = without.headers();
+    let (headers, beside) = plan.without.headers();
     heading(out, &format!("Run 1: WITHOUT Model Affinity{beside}"))?;
-    let without = match follow(&clients, headers, turns, out).await? {
+    let without = match follow(&clients, headers, plan, out).await? {
         Ok(run) => run,
         Err(error) => return refuse(out, &error),
     };
@@ -68,17 +83,16 @@ pub async fn run(
     let id = Uuid::new_v4().to_string();
     let shown = id.get(..8).unwrap_or(&id);
     heading(out, &format!("Run 2: WITH Model Affinity (X-Model-Affinity: {shown}…)"))?;
-    let with = match follow(&clients, affinity(&id), turns, out).await? {
+    let with = match follow(&clients, plan.without.with(&id), plan, out).await? {
         Ok(run) => run,
         Err(error) => return refuse(out, &error),
     };
     out.line("")?;
     out.line(&with.summary("With", out))?;
-    if let (Some(without), Some(with)) = (without.cached(), with.cached()) {
-        let text = "Prompt tokens from the provider's cache";
-        out.line(&format!("{text}: {without} % without affinity, {with} % with it"))?;
-    }
     report(out, with.answer.as_deref())?;
+    if let Some(worth) = worth(&without.spent, &with.spent) {
+        out.line(&worth)?;
+    }
     Ok(with.held())
 }
 
@@ -90,15 +104,25 @@ impl Without {
             Self::Pin => {
                 let mut headers = affinity(&Uuid::new_v4().to_string());
                 headers.insert(AFFINITY_HEADER, HeaderValue::from_static("bypass"));
+                headers.insert(RUN_HEADER, HeaderValue::from_static("without-affinity"));
                 (headers, " (x-plano-affinity: bypass)")
             }
         }
+    }
+
+    /// The headers of the run beside it, whose session is `id`.
+    fn with(self, id: &str) -> HeaderMap {
+        let mut headers = affinity(id);
+        if self == Self::Pin {
+            headers.insert(RUN_HEADER, HeaderValue::from_static("with-affinity"));
+        }
+        headers
     }
 }
 
 fn affinity(id: &str) -> HeaderMap {
     let id = HeaderValue::from_str(id);
-    id.into_iter().map(|id| (http::HeaderName::from_static("x-model-affinity"), id)).collect()
+    id.into_iter().map(|id| (HeaderName::from_static("x-model-affinity"), id)).collect()
 }
 
 fn refuse(out: &mut Terminal, error: &ClientError) -> io::Result<bool> {
@@ -119,22 +143,24 @@ struct Run {
     /// What the answers themselves name; a gateway that pins shows one here as well.
     answered_by: BTreeSet<String>,
     answer: Option<String>,
-    /// Tokens of all prompts, and how many of them were cached.
-    prompt: (u64, u64),
+    spent: Spent,
 }
 
-/// Runs the agent to its answer or for `turns`, printing each turn as it ends.
+/// Runs the agent to its answer or for as many turns as planned, printing each turn as it ends.
 async fn follow(
     clients: &[GatewayClient],
     headers: HeaderMap,
-    turns: usize,
+    plan: &Plan<'_>,
     out: &mut Terminal,
 ) -> io::Result<Result<Run, ClientError>> {
     let task = json!({"role": "user", "content": TASK});
     let mut agent = Agent::new(clients.to_vec(), headers, vec![task]);
     let mut run = Run::default();
-    for number in 1..=turns {
+    for number in 1..=plan.turns {
         out.progress(&format!("turn {number} …"))?;
+        if number > 1 {
+            sleep((plan.pace)()).await;
+        }
         let turn = match agent.turn().await {
             Ok(turn) => turn,
             Err(error) => return Ok(Err(error)),
@@ -143,8 +169,7 @@ async fn follow(
         out.line(&line(number, &turn, switched, out))?;
         run.models.push(turn.model);
         run.answered_by.insert(turn.answered_by);
-        let (tokens, cached) = turn.prompt.unwrap_or_default();
-        run.prompt = (run.prompt.0.saturating_add(tokens), run.prompt.1.saturating_add(cached));
+        run.spent.add(run.models.last().map_or("", String::as_str), &turn.tokens);
         if let Step::Answer(answer) = turn.step {
             run.answer = Some(answer);
             break;
@@ -190,12 +215,6 @@ impl Run {
 
     fn held(&self) -> bool {
         !self.models.is_empty() && self.switches() == 0 && self.answered_by.len() == 1
-    }
-
-    /// The share of prompt tokens that were cached, in percent; `None` if no answer reports it.
-    fn cached(&self) -> Option<u64> {
-        let (tokens, cached) = self.prompt;
-        cached.saturating_mul(100).checked_div(tokens)
     }
 
     fn summary(&self, which: &str, out: &Terminal) -> String {

@@ -15,12 +15,14 @@ use crate::config::Config;
 use crate::gateway::{Gateway, Inherited};
 use crate::lab::balance::Balancer;
 use crate::lab::provider;
+use crate::ops::live::feed::Live;
 
 /// A server on a free port; it stops when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Local {
     address: SocketAddr,
     admin: Option<SocketAddr>,
+    live: Option<Live>,
     _stop: DropGuard,
 }
 
@@ -31,7 +33,7 @@ impl Local {
         let (address, stop) = (socket.local_addr()?, CancellationToken::new());
         let stopped = stop.clone().cancelled_owned();
         tokio::spawn(provider::serve(socket, provider::Options::default(), stopped));
-        Ok(Self { address, admin: None, _stop: stop.drop_guard() })
+        Ok(Self { address, admin: None, live: None, _stop: stop.drop_guard() })
     }
 
     /// A gateway.
@@ -43,8 +45,9 @@ impl Local {
         let address = gateway.addresses()?.first().copied();
         let address = address.ok_or_else(|| io::Error::other("no listener is configured"))?;
         let (admin, stop) = (gateway.admin_address()?, CancellationToken::new());
+        let live = gateway.live().cloned();
         tokio::spawn(gateway.serve(stop.clone(), None));
-        Ok(Self { address, admin, _stop: stop.drop_guard() })
+        Ok(Self { address, admin, live, _stop: stop.drop_guard() })
     }
 
     /// A load balancer.
@@ -53,7 +56,7 @@ impl Local {
         let (address, stop) = (socket.local_addr()?, CancellationToken::new());
         let stopped = stop.clone().cancelled_owned();
         tokio::spawn(balancer.clone().serve(socket, stopped));
-        Ok(Self { address, admin: None, _stop: stop.drop_guard() })
+        Ok(Self { address, admin: None, live: None, _stop: stop.drop_guard() })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -63,6 +66,11 @@ impl Local {
     /// The address of the admin API.
     pub(crate) fn admin(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// Whether somebody has its live page open.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.live.as_ref().is_some_and(Live::is_watched)
     }
 
     pub(crate) fn url(&self) -> Uri {

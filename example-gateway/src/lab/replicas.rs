@@ -10,17 +10,17 @@ mod settings;
 
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::redis::Redis;
 use self::replica::Replica;
 use self::settings::Settings;
 use super::local::Local;
 use crate::lab::balance::Balancer;
-use crate::lab::demo::{self, Without};
-use crate::lab::exit::{USAGE, code};
+use crate::lab::demo::{self, Plan, WATCHED, Without};
+use crate::lab::exit::{USAGE, code, unless_stopped};
 use crate::lab::term::{Style, Terminal};
 use crate::lab::verify;
 
@@ -40,21 +40,18 @@ pub(crate) struct Replicas {
     /// The Redis to use; without it, the demo starts one.
     pub(crate) redis: Option<SecretString>,
     pub(crate) turns: usize,
+    /// Between two turns; by default, as long as it takes to watch them on a terminal.
+    pub(crate) pace: Option<Duration>,
 }
 
 impl Replicas {
     /// Runs it to its end or to the first signal. All processes end with it, because each is killed
     /// when what holds it is dropped.
     pub(crate) async fn run(self) -> io::Result<ExitCode> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
         let mut out = Terminal::stdio();
-        // The status that a shell gives to a process ended by that signal.
-        tokio::select! {
-            done = self.show(&mut out) => done,
-            _ = terminate.recv() => Ok(ExitCode::from(128 + 15)),
-            _ = interrupt.recv() => Ok(ExitCode::from(128 + 2)),
-        }
+        let done = unless_stopped(self.show(&mut out)).await;
+        out.end()?;
+        done
     }
 
     async fn show(self, out: &mut Terminal) -> io::Result<ExitCode> {
@@ -80,7 +77,10 @@ impl Replicas {
         introduce(&settings, &redis, &replicas, &front, out)?;
 
         let url = front.url().to_string();
-        let held = demo::run(&[&url], self.turns, Without::Session, out).await?;
+        let watched = if out.is_live() { WATCHED } else { Duration::ZERO };
+        let pace = self.pace.unwrap_or(watched);
+        let plan = Plan { turns: self.turns, without: Without::Session, pace: &|| pace };
+        let held = demo::run(&[&url], &plan, out).await?;
         out.line("")?;
         out.line("")?;
         let plan = verify::Plan {

@@ -101,6 +101,23 @@ impl Terminal {
         writeln!(self.err, "{text}")
     }
 
+    /// Whether somebody sits at the output.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// Leaves a terminal with an empty line for what comes next, also in the middle of a progress text and
+    /// after the `^C` that the terminal shows.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output stream.
+    pub fn end(&mut self) -> io::Result<()> {
+        self.progress |= self.live;
+        self.clear()
+    }
+
     fn clear(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.progress) {
             write!(self.out, "\r\x1b[K")?;
@@ -124,6 +141,18 @@ mod tests {
     #[test]
     fn text_from_outside_cannot_steer_the_terminal() {
         assert_eq!(clean("a\x1b[2Jb\r\n\u{9b}c"), "a[2Jb\nc");
+    }
+
+    #[test]
+    fn a_terminal_is_left_with_an_empty_line() {
+        let out = crate::lab::testing::Captured::default();
+        let mut terminal = Terminal { live: true, ..Terminal::plain(out.clone(), io::sink()) };
+        terminal.progress("turn 3 …").unwrap();
+        terminal.end().unwrap();
+        assert_eq!(out.text(), "\r\x1b[Kturn 3 …\r\x1b[K");
+        let out = crate::lab::testing::Captured::default();
+        Terminal::plain(out.clone(), io::sink()).end().unwrap();
+        assert_eq!(out.text(), "", "a pipe is left alone");
     }
 
     #[test]

@@ -13,12 +13,13 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
 /// Path, type and content of each file.
-const FILES: [(&str, &str, &str); 16] = [
+const FILES: [(&str, &str, &str); 20] = [
     ("/ui", HTML, include_str!("ui/index.html")),
     ("/ui/icon.svg", IMAGE, include_str!("ui/icon.svg")),
     ("/ui/page.css", CSS, include_str!("ui/page.css")),
     ("/ui/lanes.css", CSS, include_str!("ui/lanes.css")),
     ("/ui/cooldowns.css", CSS, include_str!("ui/cooldowns.css")),
+    ("/ui/worth.css", CSS, include_str!("ui/worth.css")),
     ("/ui/page.js", SCRIPT, include_str!("ui/page.js")),
     ("/ui/feed.js", SCRIPT, include_str!("ui/feed.js")),
     ("/ui/lanes.js", SCRIPT, include_str!("ui/lanes.js")),
@@ -27,6 +28,9 @@ const FILES: [(&str, &str, &str); 16] = [
     ("/ui/figures.js", SCRIPT, include_str!("ui/figures.js")),
     ("/ui/steer.js", SCRIPT, include_str!("ui/steer.js")),
     ("/ui/cooldowns.js", SCRIPT, include_str!("ui/cooldowns.js")),
+    ("/ui/drains.js", SCRIPT, include_str!("ui/drains.js")),
+    ("/ui/worth.js", SCRIPT, include_str!("ui/worth.js")),
+    ("/ui/call.js", SCRIPT, include_str!("ui/call.js")),
     ("/ui/palette.js", SCRIPT, include_str!("ui/palette.js")),
     ("/ui/unnamed.js", SCRIPT, include_str!("ui/unnamed.js")),
     ("/ui/format.js", SCRIPT, include_str!("ui/format.js")),

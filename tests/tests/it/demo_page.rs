@@ -1,11 +1,13 @@
 //! `demo --ui`: the runs of the demo on the live page.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use affinity_tests::{Connection, Piece, gateway, get, until, within};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{ChildStdout, Command};
+use tokio::time::Instant;
 
 type Out = Lines<BufReader<ChildStdout>>;
 
@@ -41,6 +43,27 @@ async fn seen(address: &str, token: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_signal_ends_the_demo_at_once() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let mut demo = Command::new(gateway())
+            .args(["demo", "--pace", "60000"])
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(demo.stdout.take().unwrap()).lines();
+        line(&mut out, "turn 1").await;
+        let id = demo.id().unwrap().to_string();
+        let began = Instant::now();
+        within(Command::new("kill").args(["-s", signal, &id]).status()).await.unwrap();
+        assert_eq!(within(demo.wait()).await.unwrap().code(), Some(code));
+        assert!(began.elapsed() < Duration::from_secs(5), "it does not wait for its turn");
+    }
+}
+
+#[tokio::test]
 async fn both_runs_stand_on_the_page_until_the_demo_is_stopped() {
     let mut demo = Command::new(gateway())
         .args(["demo", "--ui"])
@@ -66,6 +89,8 @@ async fn both_runs_stand_on_the_page_until_the_demo_is_stopped() {
     assert_eq!(snapshot["lanes"].as_array().unwrap().len(), 2, "{snapshot}");
     let (with, without) = (turns(&snapshot["lanes"][0]), turns(&snapshot["lanes"][1]));
 
+    let scope = |lane: usize| snapshot["lanes"][lane]["scope"].as_str().unwrap();
+    assert_eq!([scope(0), scope(1)], ["with-affinity", "without-affinity"]);
     let (claude, gpt) = ("anthropic/claude-sonnet-5-5", "openai/gpt-6.1-sol");
     let switching = [(claude, false), (gpt, true), (claude, true), (gpt, true)];
     assert_eq!(without, switching.map(|(model, switched)| (model, "bypass", switched)));
@@ -75,5 +100,5 @@ async fn both_runs_stand_on_the_page_until_the_demo_is_stopped() {
     let id = demo.id().unwrap().to_string();
     let stopped = within(Command::new("kill").args(["-s", "INT", &id]).status()).await;
     assert!(stopped.unwrap().success());
-    assert_eq!(within(demo.wait()).await.unwrap().code(), Some(0));
+    assert_eq!(within(demo.wait()).await.unwrap().code(), Some(130), "as a shell tells of Ctrl-C");
 }

@@ -1,5 +1,6 @@
 //! The agent of the demo: it chooses a database for a shop by calling tools in a loop.
 
+use affinity_layer::answer::AnswerReader;
 use http::HeaderMap;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -7,6 +8,7 @@ use uuid::Uuid;
 use super::tools;
 use crate::lab::client::{Answer, ClientError, GatewayClient};
 use crate::lab::term::clean;
+use crate::prices::TokenCounts;
 
 /// The user's question.
 pub const TASK: &str = "\
@@ -49,8 +51,8 @@ pub struct Turn {
     pub pinned: bool,
     /// The replica that answered, when a load balancer says so.
     pub replica: Option<String>,
-    /// Tokens of the prompt, and how many of them the provider had in its cache, if the answer says.
-    pub prompt: Option<(u64, u64)>,
+    /// The tokens that the answer reports.
+    pub tokens: TokenCounts,
     /// What the model wants.
     pub step: Step,
 }
@@ -96,7 +98,7 @@ impl Agent {
             answered_by: answer.body_model(),
             pinned: answer.pinned() == Some(true),
             replica: answer.replica(),
-            prompt: prompt(&answer.body),
+            tokens: tokens(&answer.body),
             step,
         })
     }
@@ -125,8 +127,10 @@ impl Agent {
     }
 }
 
-fn prompt(answer: &Value) -> Option<(u64, u64)> {
-    let number = |pointer| answer.pointer(pointer).and_then(Value::as_u64);
-    let cached = number("/usage/prompt_tokens_details/cached_tokens")?;
-    Some((number("/usage/prompt_tokens")?, cached))
+fn tokens(answer: &Value) -> TokenCounts {
+    let usage = AnswerReader::new("application/json").map(|mut reader| {
+        reader.feed(json!({"usage": answer["usage"]}).to_string().as_bytes());
+        reader.usage()
+    });
+    usage.unwrap_or_default().into()
 }

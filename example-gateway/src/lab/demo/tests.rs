@@ -22,11 +22,17 @@ turn 3  [claude-sonnet-4-20250514    ]  check_feature_support  ✓ pinned
 turn 4  [claude-sonnet-4-20250514    ]  final answer  ✓ pinned
 
 ✓ With affinity: claude-sonnet-4-20250514 for all 4 turns
-Prompt tokens from the provider's cache: 32 % without affinity, 60 % with it
 
 ══ Final Report (pinned session) ═════════════════════════════════════
 RECOMMENDATION: PostgreSQL.
 ";
+
+const WORTH: &str =
+    "What pinning was worth here: 60 % of the prompts from the cache instead of 32 %\n";
+
+fn plan(turns: usize) -> Plan<'static> {
+    Plan { turns, without: Without::Session, pace: &|| Duration::ZERO }
+}
 
 /// The output with the session's random id taken out.
 fn without_id(text: &str) -> String {
@@ -40,10 +46,10 @@ fn without_id(text: &str) -> String {
 async fn a_gateway_that_pins_holds_one_model() {
     let url = gateway(Manner::Pins, MODELS).await;
     let (mut terminal, out, err) = terminal();
-    assert!(run(&[&url], 10, Without::Session, &mut terminal).await.unwrap());
+    assert!(run(&[&url], &plan(10), &mut terminal).await.unwrap());
     let out = without_id(&out.text());
     assert_eq!(out.get(..BOTH_RUNS.len()), Some(BOTH_RUNS), "{out}");
-    assert!(out.ends_with(&format!("{}\n", "═".repeat(70))), "{out}");
+    assert!(out.ends_with(&format!("{}\n{WORTH}", "═".repeat(70))), "{out}");
     assert_eq!(err.text(), "");
 }
 
@@ -51,7 +57,7 @@ async fn a_gateway_that_pins_holds_one_model() {
 async fn a_gateway_that_does_not_pin_is_told() {
     let url = gateway(Manner::Ignores, MODELS).await;
     let (mut terminal, out, _) = terminal();
-    assert!(!run(&[&url], 10, Without::Session, &mut terminal).await.unwrap());
+    assert!(!run(&[&url], &plan(10), &mut terminal).await.unwrap());
     assert!(out.text().contains("✗ With affinity: model switched 3 time(s)"), "{}", out.text());
     assert!(!out.text().contains("pinned\n"), "{}", out.text());
 }
@@ -60,7 +66,7 @@ async fn a_gateway_that_does_not_pin_is_told() {
 async fn another_model_that_answers_in_place_of_the_pinned_one_is_told() {
     let url = gateway(Manner::Swaps, MODELS).await;
     let (mut terminal, out, _) = terminal();
-    assert!(!run(&[&url], 10, Without::Session, &mut terminal).await.unwrap());
+    assert!(!run(&[&url], &plan(10), &mut terminal).await.unwrap());
     let out = out.text();
     assert!(out.contains("✓ pinned  (the answer names openai/gpt-4o)"), "{out}");
     assert!(out.contains("✗ With affinity: the answers name several models"), "{out}");
@@ -70,13 +76,13 @@ async fn another_model_that_answers_in_place_of_the_pinned_one_is_told() {
 async fn turns_are_limited() {
     let url = gateway(Manner::Pins, MODELS).await;
     let (mut terminal, out, _) = terminal();
-    assert!(run(&[&url], 2, Without::Session, &mut terminal).await.unwrap());
+    assert!(run(&[&url], &plan(2), &mut terminal).await.unwrap());
     let out = out.text();
     assert!(out.contains("✓ With affinity: claude-sonnet-4-20250514 for all 2 turns"), "{out}");
-    assert!(out.ends_with("without a final answer.\n"), "{out}");
+    assert!(out.contains("without a final answer.\nWhat pinning was worth here: "), "{out}");
 
     let (mut terminal, ..) = crate::lab::testing::terminal();
-    assert!(!run(&[&url], 0, Without::Session, &mut terminal).await.unwrap());
+    assert!(!run(&[&url], &plan(0), &mut terminal).await.unwrap());
 }
 
 #[tokio::test]
@@ -85,7 +91,7 @@ async fn calls_go_over_the_gateways_in_turn() {
     let one = gateway(Manner::Pins, MODELS).await;
     let two = gateway(Manner::Pins, [MODELS[1], MODELS[0]]).await;
     let (mut terminal, out, _) = terminal();
-    assert!(!run(&[&one, &two], 10, Without::Session, &mut terminal).await.unwrap());
+    assert!(!run(&[&one, &two], &plan(10), &mut terminal).await.unwrap());
     assert!(out.text().contains("✗ With affinity: model switched 3 time(s)"), "{}", out.text());
 }
 
@@ -95,7 +101,18 @@ async fn a_gateway_that_is_not_there_is_told_on_the_error_stream() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let (mut terminal, out, err) = terminal();
-    assert!(!run(&[&url], 10, Without::Session, &mut terminal).await.unwrap());
+    assert!(!run(&[&url], &plan(10), &mut terminal).await.unwrap());
     assert!(err.text().starts_with(&format!("demo: cannot connect to {url}/v1")), "{}", err.text());
     assert!(!out.text().contains("✓"), "{}", out.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn turns_follow_each_other_at_the_pace_and_the_first_at_once() {
+    let url = gateway(Manner::Pins, MODELS).await;
+    let (mut terminal, ..) = terminal();
+    let pace = &|| Duration::from_secs(100);
+    let began = tokio::time::Instant::now();
+    let plan = Plan { pace, ..plan(3) };
+    assert!(run(&[&url], &plan, &mut terminal).await.unwrap());
+    assert_eq!(began.elapsed().as_secs() / 100, 4, "two pauses in each of two runs");
 }

@@ -112,6 +112,11 @@ impl Live {
         Some((shared.history.snapshot(self.hub.ledger(), &self.unnamed.clients()), messages))
     }
 
+    /// Whether somebody has the page open.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.places.available_permits() < READERS
+    }
+
     /// A session by its name on the page, and what its pin is called in the store.
     pub(crate) fn find(&self, name: &str) -> Option<(SessionTag, Vec<StoredKey>)> {
         self.lock().history.find(name).map(|(tag, keys)| (tag, keys.to_vec()))

@@ -1,8 +1,8 @@
 // Targets that cool down: what failed, why, and how long it is left alone. Each can be cleared.
 
+import { Pace, call } from "./call.js";
+
 const PATH = "/admin/v1/cooldowns";
-// The shortest time between two questions, and the longest that an answer may take.
-const PAUSE = 5000;
 // There may be as many targets as clients have made up names.
 const ROWS = 20;
 const CAUSES = { connect: "no connection", timeout: "no answer" };
@@ -11,15 +11,13 @@ const find = (id) => document.getElementById(id);
 
 export class Cooldowns {
   #rows = new Map();
-  #asked = -PAUSE;
+  #pace = new Pace();
   // An answer counts only if nothing was asked or cleared since its question.
   #question = 0;
 
   // Asks the gateway, to be called about once a second: it asks less often, and only if somebody looks.
   async ask(token) {
-    const now = performance.now();
-    if (document.hidden || now - this.#asked < PAUSE) return;
-    this.#asked = now;
+    if (!this.#pace.due()) return;
     const question = this.#next();
     const { status, answer } = await call("GET", PATH, token);
     if (question !== this.#question || status !== 200) return;
@@ -34,7 +32,7 @@ export class Cooldowns {
 
   reset() {
     this.#next();
-    this.#asked = -PAUSE;
+    this.#pace.hurry();
     find("cleared").textContent = "";
     this.#show([]);
   }
@@ -77,7 +75,7 @@ export class Cooldowns {
     // It may be gone by now, with whoever was logged in.
     if (this.#rows.get(name) !== row) return;
     // What is said now stays for as long as an answer does.
-    this.#asked = performance.now();
+    this.#pace.wait();
     if (status !== 200 && status !== 404) {
       find("cleared").textContent = answer.error?.message ?? "The gateway did not answer.";
       return;
@@ -155,15 +153,4 @@ function part(name, text = "") {
   element.className = name;
   element.textContent = text;
   return element;
-}
-
-// The status is 0 if there is no answer.
-async function call(method, path, token) {
-  try {
-    const headers = { authorization: `Bearer ${token}` };
-    const response = await fetch(path, { method, headers, cache: "no-store", signal: AbortSignal.timeout(PAUSE) });
-    return { status: response.status, answer: await response.json() };
-  } catch {
-    return { status: 0, answer: {} };
-  }
 }

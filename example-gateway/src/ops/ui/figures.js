@@ -1,6 +1,7 @@
 // The figures at the top.
 
-import { number, percent, plural, time } from "./format.js";
+import { money, number, percent, plural, time } from "./format.js";
+import { ofATurn } from "./worth.js";
 
 // Turns that medians are made of.
 const RECENT = 1000;
@@ -24,7 +25,8 @@ export class Figures {
   }
 
   // Sums of the gateway's ledger, and how many of the sessions shown have switched.
-  show({ turns, pinned_turns: pinned, switches, router, tokens, turns_without: unknown, regret }, switched) {
+  show(totals, switched) {
+    const { turns, pinned_turns: pinned, switches, router, tokens, turns_without: unknown, regret } = totals;
     text("saved", number(router.calls_saved));
     text("calls", `${number(router.calls)} made in ${plural(turns, "turn")}`);
     text("time-saved", router.time_saved_us ? `≈ ${time(router.time_saved_us)} of waiting` : "");
@@ -33,10 +35,26 @@ export class Figures {
     text("turns", `${number(pinned)} of ${plural(turns, "turn")}`);
     text("switches", number(switches));
     text("switched", switches ? `in ${plural(switched, "session")} shown` : "no session changed its model");
-    text("cached", percent(tokens.cached, tokens.prompt));
     text("tokens", unknown.prompt < turns ? `${number(tokens.cached)} of ${number(tokens.prompt)} tokens` : "no usage was reported");
+    this.#shares(totals);
     this.#medians();
     this.#regret(regret);
+  }
+
+  // What pinned turns had from the cache and cost, beside all others.
+  #shares({ pinned, unpinned, cost, turns, turns_without: unknown }) {
+    const most = Math.max(ofATurn(pinned) ?? 0, ofATurn(unpinned) ?? 0);
+    for (const [name, share] of [["pinned", pinned], ["unpinned", unpinned]]) {
+      const { prompt, cached } = share.tokens;
+      const each = ofATurn(share);
+      text(`cached-${name}`, percent(cached, prompt));
+      bar(`cached-${name}-bar`, prompt ? cached / prompt : 0);
+      text(`spent-${name}`, share.turns && each === undefined ? "unknown" : money(each));
+      bar(`spent-${name}-bar`, most ? (each ?? 0) / most : 0);
+    }
+    const known = turns > unknown.cost;
+    const told = known ? `${money(cost.spent)} in all, ${money(cost.saved_by_cache)} saved by the cache` : "no price is known";
+    text("spent", known && unknown.cost ? `${told}; ${plural(unknown.cost, "turn")} unknown` : told);
   }
 
   // Pinned turns that were routed once more, to see what the router would have done.

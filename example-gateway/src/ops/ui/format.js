@@ -18,6 +18,13 @@ export function time(us) {
   return `${value.toFixed(value >= 10 ? 1 : 2)} ms`;
 }
 
+// US dollars, exact ones as text.
+const dollars = new Intl.NumberFormat("en", { style: "currency", currency: "USD", maximumSignificantDigits: 3 });
+
+export function money(amount) {
+  return amount === undefined ? "–" : dollars.format(amount);
+}
+
 export function age(ms) {
   const seconds = Math.max(0, Math.round(ms / 1000));
   if (seconds < 2) return "now";

@@ -33,7 +33,7 @@ export class Lane {
       const chip = document.createElement("span");
       chip.className = "scope";
       chip.textContent = scope;
-      chip.title = "scope";
+      chip.title = `scope ${scope}`;
       head.append(chip);
     }
     this.#age.className = "age";

@@ -2,6 +2,7 @@
 
 import { describe } from "./cell.js";
 import { Cooldowns } from "./cooldowns.js";
+import { Drains } from "./drains.js";
 import { follow } from "./feed.js";
 import { Figures } from "./figures.js";
 import { number, plural, short } from "./format.js";
@@ -9,6 +10,7 @@ import { Lanes } from "./lanes.js";
 import { Palette } from "./palette.js";
 import { Steer } from "./steer.js";
 import { showUnnamed } from "./unnamed.js";
+import { Worth } from "./worth.js";
 
 const TOKEN = "affinity-admin-token";
 const STATES = {
@@ -23,6 +25,8 @@ const STATES = {
 const find = (id) => document.getElementById(id);
 const figures = new Figures();
 const cooldowns = new Cooldowns();
+const drains = new Drains();
+const worth = new Worth();
 const steer = new Steer();
 const lanes = new Lanes(find("lanes"), showDetails, (lane) => steer.open(sessionStorage.getItem(TOKEN), lane, models));
 let models = [];
@@ -47,6 +51,8 @@ function leave(reason = "") {
   following.abort();
   steer.close();
   cooldowns.reset();
+  drains.reset();
+  worth.reset();
   sessionStorage.removeItem(TOKEN);
   lanes.reset([], palette);
   find("view").hidden = true;
@@ -137,7 +143,7 @@ function filter(text) {
   count();
 }
 
-// Details stand below the cell, or above it where there is no room; on a phone, at the bottom.
+// Details stand below the cell, or above it where there is no room; on a phone, at the far end of the screen.
 function showDetails(turn, cell, mark) {
   const details = find("details");
   details.hidden = !turn;
@@ -146,6 +152,7 @@ function showDetails(turn, cell, mark) {
   const at = cell.getBoundingClientRect();
   const { offsetWidth: width, offsetHeight: height } = details;
   const below = at.bottom + 8 + height < innerHeight;
+  details.classList.toggle("far", at.top > innerHeight / 2);
   details.style.left = `${Math.max(8, Math.min(at.left - 16, innerWidth - width - 8))}px`;
   details.style.top = `${below ? at.bottom + 8 : Math.max(8, at.top - height - 8)}px`;
 }
@@ -172,7 +179,9 @@ addEventListener("hashchange", () => { const token = tokenOfAddress(); if (token
 setInterval(() => {
   if (totals) { lanes.tick(now()); count(); }
   cooldowns.tick();
-  if (find("state").dataset.state === "live") cooldowns.ask(sessionStorage.getItem(TOKEN));
+  drains.tick(now());
+  if (find("state").dataset.state !== "live") return;
+  for (const part of [cooldowns, drains, worth]) part.ask(sessionStorage.getItem(TOKEN));
 }, 1000);
 
 const token = tokenOfAddress() ?? sessionStorage.getItem(TOKEN);
