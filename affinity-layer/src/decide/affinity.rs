@@ -31,7 +31,7 @@ impl<St: AffinityStore, R: Clone> Affinity<St, R> {
     ///
     /// The router is a cloneable tower service from a question of your own type to a
     /// [`RouteDecision`](crate::RouteDecision), see [`RouterService`]. Give it a time limit: there is none
-    /// here.
+    /// here. Calls can be moved to other threads if the router is `Sync`.
     ///
     /// The store belongs to the `Affinity` from here on. To look at its pins from elsewhere, keep a clone of
     /// a store that is cheap to clone, such as [`SharedStore`](crate::SharedStore).
