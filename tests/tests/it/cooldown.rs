@@ -77,6 +77,37 @@ async fn a_failure_is_met_once_by_all_sessions() {
 }
 
 #[tokio::test]
+async fn a_request_that_costs_too_much_cools_nothing_for_others() {
+    let upstream = Upstream::start(|seen| {
+        let body = String::from_utf8_lossy(&seen.body).into_owned();
+        if !body.contains("claude") || !body.contains("65536") {
+            return ok_json(&json!({"choices": [{"finish_reason": "stop"}]}));
+        }
+        let error = json!({"error": {"code": 402, "message": "This request requires more credits, \
+            or fewer max_tokens. You requested up to 65536 tokens, but can only afford 3919."}});
+        let error = error.to_string();
+        let head = "HTTP/1.1 402 Payment Required\r\ncontent-type: application/json\r\n";
+        let length = error.len();
+        Answer::Bytes(format!("{head}content-length: {length}\r\n\r\n{error}").into_bytes())
+    })
+    .await;
+    let gateway = on_the_second_route(&upstream).start().await;
+    let dear = |session: &str| {
+        let mut body = chat(DEFAULT, "solving equations");
+        body["max_tokens"] = 65536.into();
+        post("/v1/chat/completions", body).session(session)
+    };
+    for n in 0..4 {
+        let answer = gateway.ask(&dear(&format!("dear-{n}"))).await;
+        assert_eq!(answer.affinity(), ("false", "repinned", ONE), "another account may cover it");
+        let answer = gateway.ask(&turn(&format!("modest-{n}"))).await;
+        assert_eq!(answer.affinity(), ("false", "claimed", TWO), "others keep the model");
+    }
+    let ready = gateway.ask(&get("/readyz")).await.json();
+    assert!(!ready["parts"]["models"].as_str().unwrap_or_default().contains("cooling"), "{ready}");
+}
+
+#[tokio::test]
 async fn a_status_of_overload_cools_nothing() {
     for status in ["500 Internal Server Error", "503 Service Unavailable", "529 Overloaded"] {
         let upstream = refusing("claude", status, "").await;
