@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use affinity_tests::{Answer, Gateway, Request, Response, Seen, Upstream, ok_json, post};
+use affinity_tests::{
+    Answer, Connection, Gateway, Request, Response, Seen, Upstream, ok_json, post,
+};
 use serde_json::{Value, json};
 
 const A: &str = "openai/one";
@@ -170,6 +172,20 @@ async fn a_loop_goes_on_at_another_vendor_with_one_extra_request_and_one_move() 
             assert_eq!(sent(&vendors.b), expected, "one prefix, and B's own blocks");
         }
         assert_eq!(vendors.counts(), (3, 3));
+    }
+}
+
+/// The control of the test above: a gateway that left nothing out would be refused.
+#[tokio::test]
+async fn what_is_left_out_is_what_the_other_vendor_refuses() {
+    for Loop { path, until_a, healed_a, .. } in &LOOPS {
+        let b = Upstream::start(|seen| vendor(seen, "made-by-a")).await;
+        for (conversation, status) in [(until_a, 400), (healed_a, 200)] {
+            let mut connection =
+                Connection::open(b.url().trim_start_matches("http://").parse().unwrap()).await;
+            let answer = connection.ask(&turn(path, &body("two", false, conversation))).await;
+            assert_eq!(answer.status, status, "{path}");
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod in_step;
 mod late;
 mod lying;
 mod near;
+mod notes;
 mod partition;
 mod refusals;
 mod renewals;
