@@ -30,6 +30,7 @@ mod providers;
 mod reload;
 mod router;
 mod routing;
+mod schema;
 mod secret_file;
 pub mod summary;
 mod tls;

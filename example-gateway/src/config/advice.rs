@@ -26,7 +26,10 @@ pub fn advice(config: &Config) -> Vec<String> {
     let keyless = keyless.map(|provider| {
         let host = provider.base_url.host().unwrap_or_default();
         let model = &provider.model;
-        format!("{model} has neither access_key nor passthrough_auth: {host} will refuse it")
+        format!(
+            "{}: {model} has neither access_key nor passthrough_auth: {host} will refuse it",
+            provider.place
+        )
     });
     keyless.chain(unspoken_routes(config)).chain(odd_proxies(config)).collect()
 }

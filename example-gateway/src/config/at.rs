@@ -6,7 +6,8 @@
 //!    reader asks for all the keys of its section, whatever their values turn out to be, and
 //!    [`At::report_unknown_keys`] then reports the keys that no reader asked for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, LazyCell, RefCell};
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -14,6 +15,7 @@ use secrecy::SecretString;
 
 use super::env::{Env, Unexpanded, expand};
 use super::finding::{Finding, nearest};
+use super::schema::Schema;
 use super::secret_file;
 use super::tree::{Entry, KnownKeys, Map, Node, Value};
 
@@ -25,7 +27,21 @@ pub(super) struct Context<'a> {
     pub(super) upstream_override: bool,
     pub(super) errors: RefCell<Vec<Finding>>,
     pub(super) warnings: RefCell<Vec<Finding>>,
+    /// Whether a provider could not be read for its model: then a name that seems unknown may be that one,
+    /// and one mistake is told once.
+    pub(super) is_misnamed: Cell<bool>,
 }
+
+/// Names that other programs give to keys of ours.
+const OTHER_NAMES: [(&str, &str); 7] = [
+    ("api_base", "base_url"),
+    ("api_key", "access_key"),
+    ("endpoint", "base_url"),
+    ("model_list", "model_providers"),
+    ("models", "model_providers"),
+    ("providers", "model_providers"),
+    ("ttl", "session_ttl_seconds"),
+];
 
 /// A value of the file, the way to it, and the line to name.
 #[derive(Clone)]
@@ -68,6 +84,15 @@ impl<'a> At<'a> {
         matches!(self.node.value, Value::List(_))
     }
 
+    pub(super) fn is_map(&self) -> bool {
+        matches!(self.node.value, Value::Map(_))
+    }
+
+    /// Where it stands, as the start of a finding: `FILE:LINE: PATH`.
+    pub(super) fn place(&self) -> String {
+        format!("{}:{}: {}", self.context.file, self.line, self.path)
+    }
+
     /// The value under `key` of a mapping; `None` if absent or empty, an error if this is not a mapping.
     pub(super) fn get(&self, key: &'static str) -> Option<Self> {
         let entry = self.map()?.ask(key)?;
@@ -82,7 +107,8 @@ impl<'a> At<'a> {
     /// As [`get_if`](Self::get_if), and an error when there is nothing where the key has an effect.
     pub(super) fn require_if(&self, effective: bool, key: &'static str, why: &str) -> Option<Self> {
         let found = self.get_if(effective, key, why);
-        if effective && found.is_none() {
+        let can_be_missed = matches!(self.node.value, Value::Map(_) | Value::Null);
+        if effective && found.is_none() && can_be_missed {
             self.error(format!("{key} is missing"));
         }
         found
@@ -118,20 +144,43 @@ impl<'a> At<'a> {
 
     /// Reports every key at or below this place that no reader asked for.
     pub(super) fn report_unknown_keys(&self) {
+        self.report_unknown(&LazyCell::new(Schema::of_readers));
+    }
+
+    fn report_unknown(&self, schema: &LazyCell<Schema>) {
         match &self.node.value {
             Value::Map(map) => {
                 for child in map.entries.iter().map(|entry| self.child(entry)) {
                     match &*map.known.borrow() {
                         KnownKeys::Unread => {}
                         KnownKeys::Some(keys) if !keys.contains(child.key) => {
-                            child.error(unknown(child.key, keys.iter().copied()));
+                            child.unknown(keys, self, schema);
                         }
-                        KnownKeys::Any | KnownKeys::Some(_) => child.report_unknown_keys(),
+                        KnownKeys::Any | KnownKeys::Some(_) => child.report_unknown(schema),
                     }
                 }
             }
-            Value::List(_) => self.items().iter().for_each(Self::report_unknown_keys),
+            Value::List(_) => self.items().iter().for_each(|item| item.report_unknown(schema)),
             _ => {}
+        }
+    }
+
+    /// Reports the key of this value, which is none of `keys`, those of `parent`.
+    fn unknown(&self, keys: &BTreeSet<&'static str>, parent: &Self, schema: &LazyCell<Schema>) {
+        let other = OTHER_NAMES.iter().find(|(other, _)| *other == self.key).map(|(_, own)| *own);
+        let meant = other.filter(|own| keys.contains(own));
+        if let Some(meant) = meant.or_else(|| nearest(self.key, keys.iter().copied())) {
+            // That the right key is missing is the same mistake.
+            let of_meant = |error: &Finding| {
+                let rest = error.message.strip_prefix(meant);
+                error.path == parent.path && rest.is_some_and(|rest| rest.starts_with(' '))
+            };
+            self.context.errors.borrow_mut().retain(|error| !of_meant(error));
+            self.error(format!("unknown key, did you mean {meant}?"));
+        } else if let Some(place) = schema.place(self.key) {
+            self.error(format!("unknown key here; it belongs to {place}"));
+        } else {
+            self.error("unknown key");
         }
     }
 
@@ -265,9 +314,18 @@ impl<'a> At<'a> {
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
             let (from, to) = (range.start(), range.end());
-            self.error(format!("must be a whole number{unit}, {from} to {to}"));
+            let quoted = self.if_quoted(|text| text.parse::<u64>().is_ok());
+            self.error(format!("must be a whole number{unit}, {from} to {to}{quoted}"));
         }
         number
+    }
+
+    /// What to say of a value that would be right without its quotes.
+    fn if_quoted(&self, is_right: impl FnOnce(&str) -> bool) -> &'static str {
+        match &self.node.value {
+            Value::Text(text) if is_right(text) => ", without quotes",
+            _ => "",
+        }
     }
 
     /// A number within `range`.
@@ -305,7 +363,8 @@ impl<'a> At<'a> {
         match self.node.value {
             Value::Bool(flag) => Some(flag),
             _ => {
-                self.error("must be true or false");
+                let quoted = self.if_quoted(|text| matches!(text, "true" | "false"));
+                self.error(format!("must be true or false{quoted}"));
                 None
             }
         }
@@ -313,7 +372,11 @@ impl<'a> At<'a> {
 
     /// One of a few words.
     pub(super) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
-        let text = self.text()?;
+        // A number, say, is none of them.
+        let text = match self.node.value {
+            Value::Text(_) => self.text()?,
+            _ => String::new(),
+        };
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
             let allowed: Vec<_> = words.iter().map(|(word, _)| *word).collect();
@@ -329,12 +392,5 @@ impl<'a> At<'a> {
     ) -> Option<T> {
         let text = self.text()?;
         parse(&text).map_err(|why| self.error(why.to_string())).ok()
-    }
-}
-
-fn unknown(key: &str, known: impl Iterator<Item = &'static str>) -> String {
-    match nearest(key, known) {
-        Some(nearest) => format!("unknown key, did you mean {nearest}?"),
-        None => "unknown key".to_owned(),
     }
 }

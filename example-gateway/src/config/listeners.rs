@@ -117,7 +117,14 @@ fn model_listeners<'a>(root: &At<'a>) -> Vec<At<'a>> {
     if !listeners.is_list() {
         // The older form: one listener for calls to models, one for prompts.
         listeners.not_served(&["ingress_traffic"]);
-        return listeners.get("egress_traffic").into_iter().collect();
+        let older = listeners.get("egress_traffic");
+        if older.is_none()
+            && ["type", "name", "port"].iter().any(|key| listeners.get(key).is_some())
+        {
+            listeners.error("must be a list: write - before the first key of each listener");
+            listeners.leave_out();
+        }
+        return older.into_iter().collect();
     }
     let mut served = listeners.items();
     served.retain(|at| {

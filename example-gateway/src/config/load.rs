@@ -113,6 +113,7 @@ impl Config {
             upstream_override: mode == Mode::UpstreamOverride,
             errors: RefCell::default(),
             warnings: RefCell::default(),
+            is_misnamed: false.into(),
         };
         let root = At::root(&context, &tree);
         let mut config = build(&root);

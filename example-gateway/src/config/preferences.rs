@@ -30,7 +30,7 @@ fn top_level(at: &At<'_>, declared: &[Provider]) -> Option<Preference> {
     let description = description(at);
     let list = at.require("models");
     at.not_served(&["selection_policy"]);
-    if list.as_ref().is_some_and(|list| list.items().is_empty()) {
+    if list.as_ref().is_some_and(|list| list.is_list() && list.items().is_empty()) {
         at.error("models must name at least one model");
     }
     let models = list.map(|list| models(&list, declared)).unwrap_or_default();
@@ -67,6 +67,10 @@ pub(super) fn aliases(root: &At<'_>, declared: &[Provider]) -> BTreeMap<String, 
         }
         if matches!(at.key(), "" | "auto") {
             at.error("cannot be an alias: auto lets the router choose, and a model has a name");
+        }
+        if !at.is_map() {
+            at.error("must be a mapping: write {target: MODEL}");
+            continue;
         }
         if let Some(target) = at.require("target").and_then(|target| model(&target, declared)) {
             aliases.insert(at.key().to_owned(), target);
@@ -108,6 +112,9 @@ fn model(at: &At<'_>, declared: &[Provider]) -> Option<ModelName> {
         (None, _) => {
             if let Some(model) = providers::of_wildcard(declared, name.as_str()) {
                 return Some(model);
+            }
+            if at.context.is_misnamed.get() {
+                return None;
             }
             let known = declared.iter().map(|provider| provider.model.as_str());
             let hint = nearest(name.as_str(), known)

@@ -49,6 +49,8 @@ pub struct Provider {
     pub(super) price: Option<Price>,
     /// What the file says of the provider's cache; see [`cache_ttl_of`](Self::cache_ttl_of).
     pub(super) cache_ttl: Option<Duration>,
+    /// Where the file has it, as the start of a finding.
+    pub(super) place: String,
 }
 
 impl Provider {
@@ -132,7 +134,10 @@ pub(super) fn items<'a>(root: &At<'a>) -> Vec<At<'a>> {
 pub(super) fn read(root: &At<'_>) -> Vec<Provider> {
     let mut read = Vec::<(Provider, u64)>::new();
     for at in items(root) {
-        let Some(provider) = read_one(&at) else { continue };
+        let Some(provider) = read_one(&at) else {
+            at.context.is_misnamed.set(true);
+            continue;
+        };
         if let Some((_, line)) = read.iter().find(|(other, _)| other.model == provider.model) {
             at.error(format!("this model is declared already in line {line}"));
         }
@@ -143,6 +148,7 @@ pub(super) fn read(root: &At<'_>) -> Vec<Provider> {
         read.push((provider, at.line()));
     }
     if items(root).is_empty() {
+        root.context.is_misnamed.set(true);
         root.error("model_providers must name at least one model");
     }
     let mut providers: Vec<_> = read.into_iter().map(|(provider, _)| provider).collect();
@@ -223,6 +229,7 @@ fn read_one(at: &At<'_>) -> Option<Provider> {
             .and_then(|tokens| tokens.integer(1..=1_000_000_000, " of tokens")),
         price: prices::price(at),
         cache_ttl: prices::cache_ttl(at),
+        place: at.place(),
         model: model?,
     };
     if provider.default && provider.is_wildcard() {
@@ -236,8 +243,13 @@ fn read_one(at: &At<'_>) -> Option<Provider> {
 
 fn access_key(at: &At<'_>) -> Option<SecretString> {
     let key = at.provider_secret()?;
-    if HeaderValue::from_str(key.expose_secret()).is_err() {
-        at.error("holds a character that a header cannot hold");
+    let text = key.expose_secret();
+    if HeaderValue::from_str(text).is_err() {
+        at.error("holds a character that a header cannot hold, such as a line break");
+    } else if text.starts_with(['"', '\'']) {
+        at.error("begins with a quote, which would be sent: leave out the quotes within the value");
+    } else if text.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("bearer ")) {
+        at.error("begins with Bearer, which the gateway adds: write the key alone");
     }
     Some(key)
 }

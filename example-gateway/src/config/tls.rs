@@ -43,6 +43,14 @@ pub(super) fn read(at: &At<'_>) -> Option<Tls> {
         Some((at, path))
     };
     let (cert, key) = (file("cert"), file("key"));
+    if let (Some((_, cert)), Some((_, key))) = (&cert, &key)
+        && PrivateKeyDer::from_pem_file(cert).is_ok()
+        && certificates(cert).is_err()
+        && certificates(key).is_ok()
+    {
+        at.error("cert names the key, and key the certificate");
+        return None;
+    }
     let certificates = cert.and_then(|(at, path)| {
         let found = certificates(&path);
         found.map_err(|why| at.error(unusable(&why, "certificate"))).ok()
@@ -52,7 +60,11 @@ pub(super) fn read(at: &At<'_>) -> Option<Tls> {
         found.map_err(|why| at.error(unusable(&why, "private key"))).ok()
     });
     let server = server(certificates?, key?);
-    server.map_err(|why| at.error(format!("cannot be used: {why}"))).ok()
+    let told = |why| match why {
+        rustls::Error::InconsistentKeys(_) => "the key is not that of the certificate".to_owned(),
+        why => format!("cannot be used: {why}"),
+    };
+    server.map_err(|why| at.error(told(why))).ok()
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {

@@ -96,13 +96,44 @@ pub(super) fn parse(text: &str, file: &str) -> Result<Node, Finding> {
             let message = serde_saphyr::DefaultMessageFormatter.format_message(&error);
             // The text may quote control characters of the file.
             let message = message.replace(char::is_control, " ");
-            Finding::on_file(file, line, format!("not valid YAML: {message}"))
+            Finding::on_file(file, line, format!("not valid YAML: {}", advised(&message)))
         })?;
     let whole = |why| Finding::on_file(file, None, why);
     match node.map(|node| (node.line, node.value)) {
         None | Some((_, Value::Null)) => Err(whole("the file is empty")),
         Some((line, value @ Value::Map(_))) => Ok(Node { line, value }),
         Some(_) => Err(whole("the file must be a mapping (key: value)")),
+    }
+}
+
+/// What to write instead, by what the parser says.
+const ADVICE: [(&str, &str); 9] = [
+    ("tabs disallowed", "indent with spaces"),
+    ("found a tab", "indent with spaces"),
+    (
+        "mapping values are not allowed",
+        "the indentation is wrong, or a text that holds ': ' needs quotes",
+    ),
+    ("did not find expected '-'", "the indentation of this line or the one above is wrong"),
+    ("simple key expected", "write key: value, with a space behind the colon"),
+    ("illegal placement of ':'", "a bracket or quote above is not closed"),
+    ("multiline quoted scalar", "a quote above is not closed"),
+    ("unknown anchor", "a text that begins with * needs quotes"),
+    ("unexpected character", "a text that begins with it needs quotes"),
+];
+
+/// What the parser says and, where that is known, what to write instead. Where it gives advice to
+/// programmers, ours takes its place.
+fn advised(message: &str) -> String {
+    if let Some((repeated, _)) = message.split_once(", set DuplicateKeyPolicy") {
+        return repeated.to_owned();
+    }
+    if message.contains("multiple YAML documents") {
+        return "a second document begins; remove the line ---".to_owned();
+    }
+    match ADVICE.iter().find(|(said, _)| message.contains(said)) {
+        Some((_, advice)) => format!("{message}: {advice}"),
+        None => message.to_owned(),
     }
 }
 

@@ -21,6 +21,10 @@ const REDIS_SCHEMES: [&str; 7] = [
     "unix",
 ];
 
+/// What a request's path ends with, and a base address is sometimes copied with.
+const ENDPOINTS: [&str; 5] =
+    ["/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses", "/v1/embeddings"];
+
 /// Reads the base address of a server: `http` or `https`, without credentials and query. A trailing
 /// slash is dropped.
 ///
@@ -37,6 +41,9 @@ pub fn http_base(text: &str) -> Result<Uri, &'static str> {
         return Err("must not have a query or a fragment");
     }
     let rest = rest.trim_end_matches('/');
+    if ENDPOINTS.iter().any(|endpoint| rest.ends_with(endpoint)) {
+        return Err("must not hold the path of a request: leave out what follows /v1");
+    }
     let uri: Uri = format!("{scheme}://{rest}").parse().map_err(|_| SHAPE)?;
     let authority = uri.authority().ok_or(SHAPE)?;
     if authority.as_str().contains('@') {

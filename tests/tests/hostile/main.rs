@@ -20,6 +20,7 @@ mod limits;
 mod list;
 mod load;
 mod logs;
+mod mistakes;
 mod secrets;
 mod slow;
 mod streams;

@@ -37,8 +37,8 @@ routing_preferences: [{name: r, models: [g]}]\n";
 
 #[test]
 fn a_vendor_that_gets_no_key_is_told() {
-    let missing =
-        "openai/a has neither access_key nor passthrough_auth: api.openai.com will refuse it";
+    let missing = "config.yaml:1: model_providers[0]: openai/a has neither access_key nor passthrough_auth: \
+                   api.openai.com will refuse it";
     for (rest, expected) in [
         ("", &[missing][..]),
         (", access_key: $OPENAI_API_KEY", &[]),

@@ -204,6 +204,7 @@ fn the_file_with_every_key_misses_none_that_a_reader_asks_for() {
         upstream_override: false,
         errors: RefCell::default(),
         warnings: RefCell::default(),
+        is_misnamed: false.into(),
     };
     build(&At::root(&context, &tree));
     let mut missing = Vec::new();
