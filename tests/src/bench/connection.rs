@@ -50,8 +50,6 @@ impl Connection {
         message: Message<'_>,
         session: &str,
     ) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
         let Message { path, accept, body } = message;
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: {address}\r\naccept: {accept}\r\n\
@@ -60,7 +58,13 @@ impl Connection {
              content-length: {}\r\n\r\n",
             body.len()
         );
-        let request = [head.as_bytes(), body.as_bytes()].concat();
+        Self::of(address, [head.as_bytes(), body.as_bytes()].concat()).await
+    }
+
+    /// Connects to send `request`, head and body.
+    pub(super) async fn of(address: SocketAddr, request: Vec<u8>) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
         Ok(Self { stream, request, buffer: Vec::with_capacity(64 << 10) })
     }
 

@@ -13,6 +13,7 @@
 //!
 //! The command is `bench`; `tests/bench.sh` builds and calls it.
 
+mod beside;
 mod body;
 mod cold;
 mod connection;
@@ -31,6 +32,7 @@ pub(crate) mod stats;
 mod subject;
 mod verdict;
 
+pub use beside::beside;
 pub use plan::Plan;
 pub use plot::plot;
 pub use report::{insert, section};

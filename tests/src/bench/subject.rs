@@ -40,8 +40,12 @@ impl Subject {
         upstream: SocketAddr,
         routing: &str,
     ) -> Self {
-        let config = config(upstream, routing);
-        Self::listening(name, Gateway::serve_by(program, &config, &[]).await)
+        Self::serving(name, program, &config(upstream, routing)).await
+    }
+
+    /// Our gateway with this configuration.
+    pub(super) async fn serving(name: &'static str, program: &Path, config: &str) -> Self {
+        Self::listening(name, Gateway::serve_by(program, config, &[]).await)
     }
 
     /// A server that is not ours.

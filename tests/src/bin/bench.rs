@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use affinity_tests::bench::{Plan, Setup, floor, insert, plot, run, section, stand_in};
+use affinity_tests::bench::{Plan, Setup, beside, floor, insert, plot, run, section, stand_in};
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
@@ -19,6 +19,12 @@ struct Arguments {
     /// A first impression within a minute; nothing is written but to stdout.
     #[arg(long)]
     quick: bool,
+    /// Only small turns beside long bodies of others, so many pairs; written to stdout.
+    #[arg(long, value_name = "PAIRS")]
+    beside: Option<usize>,
+    /// Of those, only the neighbours whose name contains this.
+    #[arg(long, value_name = "TEXT", default_value = "", requires = "beside")]
+    only: String,
     /// The document whose part about the gateway is replaced; the plot goes into docs/ next to it.
     #[arg(long, value_name = "FILE", default_value = "BENCHMARKS.md")]
     output: PathBuf,
@@ -82,10 +88,14 @@ async fn listen() -> io::Result<TcpListener> {
 }
 
 async fn measure(arguments: &Arguments) -> io::Result<()> {
-    let beside = || Ok(std::env::current_exe()?.with_file_name("example-gateway"));
+    let next_to_this = || Ok(std::env::current_exe()?.with_file_name("example-gateway"));
+    let gateway = arguments.gateway.clone().map_or_else(next_to_this, Ok::<_, io::Error>)?;
+    if let Some(pairs) = arguments.beside {
+        return write!(io::stdout(), "{}", beside(&gateway, pairs, &arguments.only).await?);
+    }
     let setup = Setup {
         plan: if arguments.quick { Plan::quick() } else { Plan::full() },
-        gateway: arguments.gateway.clone().map_or_else(beside, Ok::<_, io::Error>)?,
+        gateway,
         litellm: arguments.litellm.clone(),
     };
     let outcome = run(&setup).await?;
