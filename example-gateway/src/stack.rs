@@ -5,7 +5,7 @@
 //! | module | in the stack |
 //! |---|---|
 //! | `observe` | outermost: the span and the count of a request |
-//! | `intake`, `memory`, `apart` | read, bound and check the body |
+//! | `intake`, `memory`, `apart`, `fair` | read, bound and check the body, by client in turns |
 //! | `sessions`, `routing`, `routed` | the store and the router of the affinity layer |
 //! | `shadow`, `turns` | what is learnt about pins and answers |
 //! | `condition`, `router_state` | what `/readyz` tells beside the store |
@@ -21,6 +21,7 @@ pub(crate) mod answers;
 mod apart;
 pub(crate) mod condition;
 pub(crate) mod decision;
+mod fair;
 pub(crate) mod heal;
 pub(crate) mod holdings;
 pub(crate) mod intake;

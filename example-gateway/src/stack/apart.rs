@@ -1,7 +1,8 @@
 //! Work on long bodies, apart from the threads that serve clients.
 //!
 //! What reads a body takes a nanosecond for each byte, or many where it is made to. On the thread of a
-//! connection all other clients of that thread would wait.
+//! connection all other clients of that thread would wait. There are few threads for it, which clients get in
+//! [turns](super::fair), so that long bodies of one do not wait for all those of another.
 
 use std::future::poll_fn;
 use std::num::NonZero;
@@ -12,19 +13,33 @@ use std::thread;
 use affinity_layer::{Rejection, affinity::ReadBody};
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
 use tracing::Instrument;
 use tracing::instrument::WithSubscriber;
 
+use super::fair::FairPlaces;
 use super::memory::SMALL;
 use crate::body::Envelope;
+use crate::extensions::Client;
 
-/// As many long bodies are read at once as half of the processors, so that the rest goes on serving.
-static PLACES: LazyLock<Semaphore> = LazyLock::new(|| {
+/// As many long bodies are read at once as half of the processors, so that the rest goes on serving, and
+/// half of those of one client.
+static PLACES: LazyLock<FairPlaces> = LazyLock::new(|| {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    Semaphore::new((processors / 2).max(1))
+    let places = (processors / 2).max(1);
+    FairPlaces::new(places, places.div_ceil(2))
 });
+
+tokio::task_local! {
+    /// Whose request the task is at work on. The layers between the one that knows and those that read
+    /// bodies are not ours, or have no use for it.
+    static CLIENT: Client;
+}
+
+/// Serves a request of `client`, so that its long body is read when it is the client's turn.
+pub(crate) async fn of_client<T>(client: Client, serving: impl Future<Output = T>) -> T {
+    CLIENT.scope(client, serving).await
+}
 
 /// Does `work` on a body of `length` bytes: here if it is small, else on a thread for it.
 ///
@@ -38,8 +53,8 @@ pub(crate) async fn apart<T: Send + 'static>(
     if length <= SMALL {
         return Ok(work());
     }
-    // It is never closed.
-    let place = PLACES.acquire().await.ok();
+    let client = CLIENT.try_with(|client| *client).unwrap_or(Client::Unknown);
+    let place = PLACES.acquire(client).await;
     spawn_blocking(move || {
         // Held to the end of the work, also when nobody waits for it any more.
         let _place = place;
@@ -96,7 +111,30 @@ impl ReadBody for Envelope {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+    use std::sync::mpsc;
+
+    use futures_util::FutureExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_client_s_long_body_does_not_wait_for_all_those_of_another() {
+        let many = Client::at(IpAddr::from([10, 0, 0, 1]));
+        let few = Client::at(IpAddr::from([10, 0, 0, 2]));
+        let (sender, order) = mpsc::channel();
+        let read = |of: Client| {
+            let sender = sender.clone();
+            of_client(of, apart(SMALL + 1, move || sender.send(of).unwrap()))
+        };
+        // More than are read at once wait already when the other client's comes.
+        let mut of_many = Box::pin(futures_util::future::join_all((0..200).map(|_| read(many))));
+        assert!((&mut of_many).now_or_never().is_none());
+        let (of_many, of_few) = tokio::join!(of_many, read(few));
+        assert!(of_many.into_iter().all(|read| read.is_ok()) && of_few.is_ok());
+        let place = order.try_iter().position(|of| of == few).unwrap();
+        assert!(place < 100, "it was read as number {place}");
+    }
 
     #[tokio::test]
     async fn a_long_body_is_read_on_another_thread_and_a_short_one_here() {

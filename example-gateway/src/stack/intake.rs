@@ -13,6 +13,7 @@
 
 mod arrival;
 mod coding;
+mod pieces;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -39,12 +40,13 @@ use tracing::Span;
 pub(crate) use self::arrival::collect;
 use self::arrival::{check_type, collect_inflated};
 use self::coding::Coding;
+use self::pieces::Arrived;
 use crate::body::Envelope;
 use crate::config::{Limits, OnMove};
 use crate::error::ApiError;
-use crate::extensions::{BodyBytes, Follows};
+use crate::extensions::{BodyBytes, Client, Follows};
 use crate::protocol::Protocol;
-use crate::stack::apart::apart;
+use crate::stack::apart::{apart, of_client};
 use crate::stack::heal::Healer;
 use crate::stack::holdings::Holdings;
 use crate::stack::memory::BodyMemory;
@@ -147,10 +149,10 @@ impl IntakeLayer {
             let text = "no provider here speaks the protocol of this path";
             return Err(ApiError::invalid("protocol_not_supported", text));
         }
-        let bytes = self.collect(coding, parts, body).await?;
+        let arrived = self.collect(coding, parts, body).await?;
         self.holdings.tenants().mark(parts);
         let (settings, path) = (self.clone(), parts.uri.path().to_owned());
-        let understood = apart(bytes.len(), move || settings.understand(&path, bytes));
+        let understood = apart(arrived.len(), move || settings.understand(&path, arrived.join()));
         let Understood { envelope, preferences, opens_turn, ids, references } =
             understood.await.map_err(|_| ApiError::internal())??;
         let requested = self.requested(&envelope)?;
@@ -218,9 +220,10 @@ impl IntakeLayer {
         body: Body,
     ) -> Result<Envelope, ApiError> {
         let coding = check_type(&parts.headers, true)?;
-        let bytes = self.collect(coding, parts, body).await?;
-        let parsed = apart(bytes.len(), move || Envelope::parse(bytes)).await;
-        Ok(parsed.map_err(|_| ApiError::internal())??)
+        let arrived = self.collect(coding, parts, body).await?;
+        let client = parts.extensions.get().copied().unwrap_or(Client::Unknown);
+        let parsed = apart(arrived.len(), move || Envelope::parse(arrived.join()));
+        Ok(of_client(client, parsed).await.map_err(|_| ApiError::internal())??)
     }
 
     /// All of `body`, inflated, within the limits of size, time and memory.
@@ -229,15 +232,15 @@ impl IntakeLayer {
         coding: Option<Coding>,
         parts: &mut Parts,
         body: B,
-    ) -> Result<Bytes, ApiError>
+    ) -> Result<Arrived, ApiError>
     where
         B: http_body::Body<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
     {
         let held = self.memory.hold(&parts.extensions);
-        let bytes = collect_inflated(coding, body, &self.limits, held).await?;
+        let arrived = collect_inflated(coding, body, &self.limits, held).await?;
         // It goes on as it is now.
         parts.headers.remove(header::CONTENT_ENCODING);
-        Ok(bytes)
+        Ok(arrived)
     }
 
     /// All that takes longer the longer the body is.
@@ -358,7 +361,9 @@ where
         let standby = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, standby);
         let settings = self.settings.clone();
-        Box::pin(async move {
+        // Only a request that may be long has one.
+        let client = request.extensions().get::<Client>().copied();
+        let serving = async move {
             let (mut parts, body) = request.into_parts();
             match settings.read(&mut parts, body).await {
                 Ok(body) => inner.call(Request::from_parts(parts, body)).await,
@@ -367,6 +372,10 @@ where
                     Ok(error.response(Protocol::of(parts.uri.path())))
                 }
             }
-        })
+        };
+        match client {
+            Some(client) => Box::pin(of_client(client, serving)),
+            None => Box::pin(serving),
+        }
     }
 }

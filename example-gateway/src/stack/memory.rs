@@ -106,6 +106,12 @@ impl BodyMemory {
         Held { memory: self.clone(), client, bytes: 0, place: Place::Small }
     }
 
+    /// What all bodies hold together.
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> usize {
+        self.0.small.load(Ordering::Relaxed) + self.large().used
+    }
+
     fn large(&self) -> MutexGuard<'_, Large> {
         self.0.large.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,15 +14,16 @@ use router_client::{
     ErrorKind, LexicalRouter, LlmRouter, PlanoRouter, Preferences, RouterClient, RouterError,
 };
 use secrecy::ExposeSecret;
-use tokio::sync::Semaphore;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tower::util::MapRequest;
 use tower::{Service, ServiceExt};
 
 use crate::config::{Config, Router};
-use crate::extensions::RouterClock;
+use crate::extensions::{Client, RouterClock};
 use crate::protocol::Protocol;
 use crate::stack::apart::apart_until_it_waits;
+use crate::stack::fair::{FairPlace, FairPlaces};
 use crate::stack::holdings::Holdings;
 use crate::stack::memory::SMALL;
 use crate::telemetry::context;
@@ -32,6 +33,9 @@ use crate::upstream::providers::Upstreams;
 /// Decisions about long bodies at a time, of the 64 that a [`RouterClient`] allows: those about small ones
 /// never wait for them.
 const LONG_AT_A_TIME: usize = 32;
+
+/// Those of one client. A routing model that is slow keeps a place for seconds.
+const LONG_OF_ONE: usize = LONG_AT_A_TIME / 4;
 
 /// Time for the router that asks nobody. All that it waits for is a thread to read a long body.
 const LEXICAL_TIME: Duration = Duration::from_secs(30);
@@ -70,15 +74,12 @@ pub(crate) fn router(
         Router::Lexical => LEXICAL_TIME,
         Router::Llm { timeout: limit, .. } | Router::Plano { timeout: limit, .. } => *limit,
     };
-    let long = Arc::new(Semaphore::new(LONG_AT_A_TIME));
+    let long = LongDecisions::new(patience);
     tower::service_fn(move |request: RouteRequest| {
         let (mut client, upstreams, long) = (client.clone(), upstreams.clone(), long.clone());
         let holdings = holdings.clone();
         async move {
-            let _place = match request.body.len() > SMALL {
-                true => Some(timeout(patience, long.acquire_owned()).await?),
-                false => None,
-            };
+            let _place = long.place(&request).await?;
             let mut parts = request.parts.clone();
             let protocol = Protocol::of(parts.uri.path());
             let timed = RouterClock::start(&parts.extensions);
@@ -100,6 +101,29 @@ pub(crate) fn router(
             Ok::<RouteDecision, BoxError>(decision)
         }
     })
+}
+
+/// The places for decisions about long bodies.
+#[derive(Clone, Debug)]
+struct LongDecisions {
+    places: FairPlaces,
+    /// How long a decision waits for its place.
+    patience: Duration,
+}
+
+impl LongDecisions {
+    fn new(patience: Duration) -> Self {
+        Self { places: FairPlaces::new(LONG_AT_A_TIME, LONG_OF_ONE), patience }
+    }
+
+    /// The place of a decision until it is made; that about a small body needs none.
+    async fn place(&self, request: &RouteRequest) -> Result<Option<FairPlace>, Elapsed> {
+        if request.body.len() <= SMALL {
+            return Ok(None);
+        }
+        let client = request.parts.extensions.get().copied().unwrap_or(Client::Unknown);
+        timeout(self.patience, self.places.acquire(client)).await.map(Some)
+    }
 }
 
 /// A router that reads a long body apart from the threads that serve clients. It is below the limits of the
@@ -130,4 +154,60 @@ fn traced<R>(router: R) -> MapRequest<R, fn(RouteRequest) -> RouteRequest> {
         context::pass_on(&mut request.parts.headers);
         request
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+    use futures_util::future::join_all;
+    use http::Request;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    fn request(length: usize, client: u8) -> RouteRequest {
+        let (mut parts, ()) = Request::post("/v1/messages").body(()).unwrap().into_parts();
+        parts.extensions.insert(Client::at(IpAddr::from([10, 0, 0, client])));
+        RouteRequest::new(parts, Bytes::from(vec![b' '; length]))
+    }
+
+    /// How many of these decisions, a second each, are made at a time, and how long all of them take.
+    async fn decided(requests: Vec<RouteRequest>) -> (usize, u64) {
+        let long = LongDecisions::new(Duration::from_secs(1000));
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let began = Instant::now();
+        let decide = async |request: RouteRequest| {
+            let _place = long.place(&request).await.unwrap();
+            most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            sleep(Duration::from_secs(1)).await;
+            now.fetch_sub(1, Ordering::Relaxed);
+        };
+        join_all(requests.into_iter().map(decide)).await;
+        (most.into_inner(), began.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_long_bodies_one_client_decides_eight_at_a_time_and_all_thirty_two() {
+        let of = |count: usize, client: u8| vec![request(SMALL + 1, client); count];
+        assert_eq!(decided(of(80, 1)).await, (8, 10));
+        assert_eq!(decided((1..=8).flat_map(|client| of(8, client)).collect()).await, (32, 2));
+        assert_eq!(decided(vec![request(SMALL, 1); 100]).await, (100, 1), "short ones do not wait");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_decision_waits_for_others_of_its_client_and_gives_up() {
+        let long = LongDecisions::new(Duration::from_secs(2));
+        let held = join_all((0..8).map(|_| long.place(&request(SMALL + 1, 1)).boxed()));
+        let held = held.await;
+        let began = Instant::now();
+        assert!(long.place(&request(SMALL + 1, 1)).await.is_err());
+        assert_eq!(began.elapsed().as_secs(), 2);
+        assert!(long.place(&request(SMALL + 1, 2)).await.is_ok());
+        drop(held);
+        assert!(long.place(&request(SMALL + 1, 1)).await.is_ok());
+    }
 }

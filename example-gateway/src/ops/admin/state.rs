@@ -83,7 +83,7 @@ impl Admin {
 
     /// The body of a request, within the limits.
     pub(super) async fn read<T: DeserializeOwned>(&self, body: Body) -> Result<T, Refusal> {
-        let bytes = collect(body, &self.limits, None).await?;
+        let bytes = collect(body, &self.limits, None).await?.join();
         serde_json::from_slice(&bytes)
             .map_err(|error| invalid("invalid_json", format!("the body cannot be read: {error}")))
     }

@@ -15,9 +15,13 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Limited};
 
 use super::coding::{self, Coding};
+use super::pieces::{Arrived, Pieces};
 use crate::config::Limits;
 use crate::error::ApiError;
-use crate::stack::memory::{Held, SMALL};
+use crate::stack::memory::Held;
+
+/// What is taken of one body before other clients of the thread have their turn, in bytes.
+const AT_ONCE: usize = 256 << 10;
 
 /// How the body is compressed. Refuses what is not JSON in UTF-8, or what two readers would take for two
 /// things.
@@ -33,7 +37,7 @@ pub(super) async fn collect_inflated<B>(
     body: B,
     limits: &Limits,
     held: Held,
-) -> Result<Bytes, ApiError>
+) -> Result<Arrived, ApiError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
@@ -63,7 +67,7 @@ pub(crate) async fn collect<B>(
     body: B,
     limits: &Limits,
     mut held: Option<Held>,
-) -> Result<Bytes, ApiError>
+) -> Result<Arrived, ApiError>
 where
     B: Body<Data = Bytes>,
 {
@@ -77,10 +81,8 @@ where
         }
     };
     match read {
-        Ok(Ok(whole)) => Ok(match held {
-            Some(held) => held.attach(whole),
-            None => whole,
-        }),
+        Ok(Ok(Whole::AtOnce(bytes))) => Ok(Arrived::at_once(bytes, held)),
+        Ok(Ok(Whole::InPieces(pieces))) => Ok(pieces.into_arrived(held)),
         Ok(Err(Stopped::TooLarge)) => Err(too_large(limits)),
         Ok(Err(Stopped::Broken)) => {
             Err(ApiError::invalid("invalid_body", "the body could not be read to its end"))
@@ -100,51 +102,47 @@ enum Stopped {
     NoMemory(ApiError),
 }
 
+/// All of a body.
+enum Whole {
+    AtOnce(Bytes),
+    InPieces(Pieces),
+}
+
 /// All of `body`, of at most `limit` bytes.
-async fn whole<B>(body: B, limit: usize, mut held: Option<&mut Held>) -> Result<Bytes, Stopped>
+async fn whole<B>(body: B, limit: usize, mut held: Option<&mut Held>) -> Result<Whole, Stopped>
 where
     B: Body<Data = Bytes>,
 {
     let mut body = pin!(body);
-    let mut whole = Vec::new();
+    let mut pieces = Pieces::default();
+    let mut at_once = 0;
     while let Some(frame) = next(body.as_mut(), held.as_deref()).await? {
         let Ok(data) = frame.into_data() else { continue };
-        if data.len() > limit.saturating_sub(whole.len()) {
+        if data.len() > limit.saturating_sub(pieces.len()) {
             return Err(Stopped::TooLarge);
         }
-        if whole.is_empty() && body.is_end_stream() {
+        if pieces.len() == 0 && body.is_end_stream() {
             if let Some(held) = &mut held {
                 held.grow(data.len()).await.map_err(Stopped::NoMemory)?;
             }
-            return Ok(data);
+            return Ok(Whole::AtOnce(data));
         }
         let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-        let capacity = set_aside(whole.len() + data.len(), declared).min(limit);
-        if capacity > whole.capacity() {
-            if let Some(held) = &mut held {
-                held.grow(capacity - whole.capacity()).await.map_err(Stopped::NoMemory)?;
-            }
-            whole.reserve_exact(capacity - whole.len());
+        let rest = declared.min(limit - pieces.len() - data.len());
+        let wanted = pieces.wanted(data.len(), rest);
+        if let Some(held) = held.as_mut().filter(|_| wanted > 0) {
+            held.grow(wanted).await.map_err(Stopped::NoMemory)?;
         }
         // Copied at once, so that the server reads on into the memory that it has.
-        whole.extend_from_slice(&data);
+        pieces.push(&data, wanted);
+        at_once += data.len();
+        if at_once >= AT_ONCE {
+            at_once = 0;
+            // A client that sends as fast as it is read would have the thread to itself.
+            tokio::task::yield_now().await;
+        }
     }
-    if let Some(held) = held {
-        whole.shrink_to_fit();
-        held.shrink_to(whole.len());
-    }
-    Ok(whole.into())
-}
-
-/// How much is set aside for a body of which `come` bytes are there, and `rest` more are declared. What has
-/// come is a pledge for as much again, so that a length that is only declared sets little aside, and a long
-/// body is moved a few times and not at every step. All of it counts as held.
-fn set_aside(come: usize, rest: usize) -> usize {
-    match rest {
-        // None is declared: more may come or not.
-        0 => come + come / 4,
-        rest => come.saturating_add(rest.min(SMALL.max(come))),
-    }
+    Ok(Whole::InPieces(pieces))
 }
 
 /// The next part of a body, unless it has to make room for that of a faster client.
@@ -166,7 +164,9 @@ async fn next<B: Body>(
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use futures_util::StreamExt;
     use http::Extensions;
     use http_body_util::StreamBody;
     use tokio::sync::mpsc::unbounded_channel;
@@ -174,24 +174,12 @@ mod tests {
     use super::*;
     use crate::stack::memory::BodyMemory;
 
-    #[test]
-    fn what_is_set_aside_for_a_body_is_at_most_as_much_as_has_come_and_counts() {
-        const MIB: usize = 1 << 20;
-        assert_eq!(set_aside(1, MIB), 1 + SMALL);
-        assert_eq!(set_aside(MIB, 32 * MIB), 2 * MIB);
-        assert_eq!(set_aside(31 * MIB, MIB), 32 * MIB);
-        assert_eq!(set_aside(100, 0), 125);
-        // Of a body with a length, no byte is set aside that does not come.
-        assert_eq!(set_aside(10, 20), 30);
-    }
-
     #[tokio::test]
     async fn a_body_in_pieces_holds_what_it_takes_and_in_the_end_its_length() {
         let memory = BodyMemory::new(16 << 20);
         let (sender, mut receiver) = unbounded_channel::<Bytes>();
         let frames = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
-        let frames =
-            futures_util::StreamExt::map(frames, |data| Ok::<_, Infallible>(Frame::data(data)));
+        let frames = frames.map(|data| Ok::<_, Infallible>(Frame::data(data)));
         let mut held = memory.hold(&Extensions::new());
         let mut whole = Box::pin(whole(StreamBody::new(frames), 4 << 20, Some(&mut held)));
         for _ in 0..20 {
@@ -199,7 +187,33 @@ mod tests {
         }
         assert!(whole.as_mut().now_or_never().is_none());
         drop(sender);
-        let Ok(bytes) = whole.await else { panic!("it is whole") };
-        assert_eq!((bytes.len(), held.bytes()), (1_999_980, 1_999_980));
+        let Ok(Whole::InPieces(pieces)) = whole.await else { panic!("it is whole") };
+        let aside = held.bytes() - pieces.len();
+        assert!(aside <= 1 << 20, "{aside} bytes are set aside");
+        let bytes = pieces.into_arrived(Some(held)).join();
+        assert_eq!((bytes.len(), memory.used()), (1_999_980, 1_999_980));
+        drop(bytes);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_all_there_is_taken_in_slices() {
+        let taken = AtomicUsize::new(0);
+        let frames = futures_util::stream::iter(0..320).map(|_| {
+            taken.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b' '; 100_000])))
+        });
+        let mut whole = pin!(whole(StreamBody::new(frames), 64 << 20, None));
+        let mut slices = 0;
+        loop {
+            let before = taken.load(Ordering::Relaxed);
+            let polled = whole.as_mut().now_or_never();
+            assert!(taken.load(Ordering::Relaxed) - before <= 4, "more at once");
+            slices += 1;
+            if polled.is_some() {
+                break;
+            }
+        }
+        assert!(slices > 100, "{slices}");
     }
 }
