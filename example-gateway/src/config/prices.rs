@@ -68,6 +68,7 @@ fn read_table(text: &str) -> Result<BTreeMap<String, KnownModel>, Vec<super::Fin
         upstream_override: false,
         errors: RefCell::default(),
         warnings: RefCell::default(),
+        is_misnamed: false.into(),
     };
     let root = At::root(&context, &tree);
     let mut models = BTreeMap::new();
