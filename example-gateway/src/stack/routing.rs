@@ -162,7 +162,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use bytes::Bytes;
-    use futures_util::FutureExt;
     use futures_util::future::join_all;
     use http::Request;
     use tokio::time::{Instant, sleep};
@@ -201,8 +200,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_decision_waits_for_others_of_its_client_and_gives_up() {
         let long = LongDecisions::new(Duration::from_secs(2));
-        let held = join_all((0..8).map(|_| long.place(&request(SMALL + 1, 1)).boxed()));
-        let held = held.await;
+        let of_one = request(SMALL + 1, 1);
+        let held = join_all((0..8).map(|_| long.place(&of_one))).await;
         let began = Instant::now();
         assert!(long.place(&request(SMALL + 1, 1)).await.is_err());
         assert_eq!(began.elapsed().as_secs(), 2);
