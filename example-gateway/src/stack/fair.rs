@@ -161,7 +161,7 @@ mod tests {
         Client::at(IpAddr::from([10, 0, 0, last]))
     }
 
-    fn has_a_place<'a>(places: &'a FairPlaces, of: u8) -> Option<FairPlace> {
+    fn has_a_place(places: &FairPlaces, of: u8) -> Option<FairPlace> {
         places.acquire(client(of)).now_or_never()
     }
 

@@ -288,10 +288,10 @@ impl Neighbour {
              x-model-affinity: neighbour\r\n"
         );
         if let Some(coding) = coding {
-            let _ = write!(head, "content-encoding: {coding}\r\n");
+            head += &format!("content-encoding: {coding}\r\n");
         }
         if !matches!(self.sent, Sent::Chunked) {
-            let _ = write!(head, "content-length: {}\r\n\r\n", body.len());
+            head += &format!("content-length: {}\r\n\r\n", body.len());
             return Ok([head.into_bytes(), body].concat());
         }
         head += "transfer-encoding: chunked\r\n\r\n";

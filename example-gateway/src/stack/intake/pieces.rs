@@ -130,7 +130,7 @@ mod tests {
     /// All of `length` bytes in parts of `part`, of a body that declares `declared`; the most that was set
     /// aside beyond what had come, and the longest piece.
     fn taken(length: usize, part: usize, declared: usize) -> (Bytes, usize, usize) {
-        let all: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+        let all: Vec<u8> = b"0123456789abc".iter().copied().cycle().take(length).collect();
         let (mut pieces, mut beyond) = (Pieces::default(), 0);
         for data in all.chunks(part) {
             let rest = declared.saturating_sub(pieces.len() + data.len());
