@@ -20,7 +20,7 @@
 //!    random id that nobody sends; the ids of its responses will lead to it.
 //!
 //! All of this needs the body, so it is only done where one of these is configured, and never for a
-//! request that a header names. `Protocol` in the affinity room takes the steps; here is what each says.
+//! request that a header names. `Arrival` in the affinity room takes the steps; here is what each says.
 
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
