@@ -58,7 +58,9 @@ pub use memory::MemoryStore;
 #[doc(hidden)]
 pub use redis::fuzzing;
 #[cfg(feature = "redis")]
-pub use redis::{NameSecret, RedisConfigError, RedisOptions, RedisStore, StoreStats, Unready};
+pub use redis::{
+    NameSecret, RedisConfigError, RedisOptions, RedisStore, StoreStats, StoredText, Unready,
+};
 pub(crate) use running::RunningAnswer;
 pub use shared::SharedStore;
 #[cfg(feature = "redis")]

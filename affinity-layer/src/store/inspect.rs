@@ -17,7 +17,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin as StdPin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Claim;
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
@@ -72,6 +72,9 @@ pub struct StoredPin {
     pub session: Option<AffinityKey>,
     /// The pin.
     pub pin: Pin,
+    /// Time since its claim, by the clock that wrote [`Pin::claimed_at`]: that of the store. `None`
+    /// where nobody noted when it was claimed.
+    pub age: Option<Duration>,
     /// Time until it expires; `None` for one that another program wrote without an expiry.
     pub left: Option<Duration>,
 }
@@ -79,10 +82,18 @@ pub struct StoredPin {
 impl StoredPin {
     /// A pin under the name of `key` that has `left` to live.
     ///
-    /// It says nothing of the session; [`with_session`](Self::with_session) adds that.
+    /// It says nothing of the session; [`with_session`](Self::with_session) adds that. Its age is by
+    /// the clock of this system; a store with another one says so by [`with_age`](Self::with_age).
     #[must_use]
     pub fn new(key: StoredKey, pin: Pin, left: Option<Duration>) -> Self {
-        Self { key, session: None, pin, left }
+        let age = age(pin.claimed_at, SystemTime::now());
+        Self { key, session: None, pin, age, left }
+    }
+
+    /// Says how old it is by the clock of the store.
+    #[must_use]
+    pub fn with_age(self, age: Option<Duration>) -> Self {
+        Self { age, ..self }
     }
 
     /// Says whose pin it is.
@@ -92,6 +103,13 @@ impl StoredPin {
     pub fn with_session(self, session: Option<AffinityKey>) -> Self {
         Self { session, ..self }
     }
+}
+
+/// The time from `claimed_at` to `now`; `None` where nobody noted when it was claimed.
+///
+/// Two processes may read one clock a moment apart, so a claim of the future is new.
+pub(super) fn age(claimed_at: SystemTime, now: SystemTime) -> Option<Duration> {
+    (claimed_at > UNIX_EPOCH).then(|| now.duration_since(claimed_at).unwrap_or_default())
 }
 
 /// A part of a listing.

@@ -10,6 +10,7 @@
 //! | `renewals.rs` | the uses of pins that Redis has not heard of yet |
 //! | `epochs.rs`, `names.rs`, `options.rs`, `tls.rs` | where epochs come from; under which name a pin rests; the settings |
 //! | `freshness.rs`, `condition.rs`, `unready.rs`, `errors.rs` | how well a server is heard, whether it can be used, and why not |
+//! | `probing.rs` | tries the servers that no near copies follow |
 //! | `inspect.rs`, `notes.rs` | the listing of pins; notes of replicas to each other |
 //!
 //! # How a call travels
@@ -45,6 +46,7 @@ mod names;
 mod node;
 mod notes;
 mod options;
+mod probing;
 mod protocol;
 mod renewals;
 #[cfg(feature = "redis-rustls")]
@@ -57,7 +59,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
 use self::cluster::Servers;
 pub(crate) use self::cluster::Topology;
@@ -67,6 +69,7 @@ pub use self::errors::RedisConfigError;
 pub(crate) use self::errors::is_refusal;
 use self::guard::Counters;
 pub use self::guard::StoreStats;
+pub use self::inspect::StoredText;
 pub use self::names::NameSecret;
 use self::names::Names;
 pub(crate) use self::node::Node;
@@ -75,10 +78,14 @@ pub(crate) use self::protocol::FoundPin;
 use self::protocol::Protocol;
 pub(crate) use self::renewals::{Cause, Renewal, Renewals};
 pub use self::unready::Unready;
+use super::inspect::age;
 use super::{AffinityStore, AnswerState, Claim, PinRead};
 use crate::admin::StoredKey;
 use crate::telemetry::Call;
 use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
+
+/// Between two attempts of [`RedisStore::wait_ready`].
+const WAIT: Duration = Duration::from_millis(50);
 
 /// Pins in a Redis 7.0 or later, or a Valkey: one server, Sentinel or Cluster. Cloning shares it.
 ///
@@ -102,11 +109,17 @@ use crate::{AffinityKey, Epoch, Expiry, Pin, Selection, StoreError};
 /// # Example
 ///
 /// ```no_run
+/// use std::time::Duration;
+///
 /// use affinity_layer::{AffinityKey, AffinityStore, Expiry, RedisOptions, RedisStore};
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = RedisStore::new(&RedisOptions::from_url("redis://localhost:6379")?)?;
+/// if !store.wait_ready(Duration::from_secs(3)).await {
+///     let cause = store.unready().map(|cause| cause.to_string());
+///     eprintln!("no pins can be kept yet: {}", cause.unwrap_or_default());
+/// }
 /// let found = store.get(&AffinityKey::new("task-1")?, &Expiry::default()).await?;
 /// if let Some(pin) = found.pin() {
 ///     println!("{} since epoch {}", pin.selection.model(), pin.epoch);
@@ -183,6 +196,7 @@ impl RedisStore {
         let replica = RandomState::new().hash_one(());
         let protocol = Protocol { servers, names: options.names.clone(), replica, replica_wait };
         let (protocol, strict) = (Arc::new(protocol), options.strict);
+        tasks.push(tokio::spawn(probing::keep_probing(protocol.clone())).abort_handle());
         let (renewals, queue) = Renewals::new();
         let told = (protocol.clone(), clock.clone(), counters.clone(), renewals.clone());
         let renew = move |renewal: Renewal| {
@@ -248,6 +262,16 @@ impl RedisStore {
         notes::remove(self.protocol(), board, field).await
     }
 
+    /// The value under a stored key as it rests in Redis, whatever it is: for tools that show what
+    /// `redis-cli` would. It does not count as a use.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is no string.
+    pub async fn stored_text(&self, key: &StoredKey) -> Result<Option<StoredText>, StoreError> {
+        inspect::stored_text(self.protocol(), &self.whole_name(key)).await
+    }
+
     /// What the functions of `protocol/` take.
     fn protocol(&self) -> &Arc<Protocol> {
         &self.0.protocol
@@ -309,9 +333,56 @@ impl RedisStore {
         }
     }
 
-    /// Why pins cannot be read and written at `node`, if so.
+    /// Whether pins can be read and written, in a cluster at each node.
+    ///
+    /// As [`unready`](Self::unready) says.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.unready().is_none()
+    }
+
+    /// Why pins cannot be read and written, if so; in a cluster the first cause of a node.
+    ///
+    /// The commands of the protocol are tried at the start of each connection, after each refusal, and
+    /// twice a minute, by this store or by the [`TieredStore`](crate::TieredStore) over it. Nothing is
+    /// sent by this call.
+    #[must_use]
+    pub fn unready(&self) -> Option<Unready> {
+        let nodes = self.servers().topology().borrow().nodes.clone();
+        if nodes.is_empty() {
+            return Some(Unready::Unreachable);
+        }
+        let cause = |node: &Arc<Node>| {
+            // That changes are not reported is the business of near copies.
+            node.untried_or_unready().filter(|cause| !cause.only_degrades())
+        };
+        nodes.iter().find_map(cause)
+    }
+
+    /// Waits until pins can be read and written, at most `limit`; says whether they can.
+    ///
+    /// A store serves without it; a program that needs Redis waits for it.
+    pub async fn wait_ready(&self, limit: Duration) -> bool {
+        let ready = async {
+            loop {
+                let nodes = self.servers().topology().borrow().nodes.clone();
+                for node in nodes.iter().filter(|node| node.is_connected()) {
+                    probing::try_node(self.protocol(), node).await;
+                }
+                if self.is_ready() {
+                    break;
+                }
+                sleep(WAIT).await;
+            }
+        };
+        timeout(limit, ready).await.is_ok()
+    }
+
+    /// Why pins cannot be read and written at `node`, if so. Silence is no cause: whoever follows a node
+    /// knows of it by other means.
     pub(crate) async fn probe(&self, node: &Node) -> Option<Unready> {
-        protocol::probe(self.protocol(), node).await
+        let found = protocol::probe(self.protocol(), node).await;
+        found.filter(|cause| *cause != Unready::Unreachable)
     }
 
     /// The pin of `key` and its time left, in one round trip.
@@ -357,6 +428,11 @@ impl RedisStore {
     /// was claimed.
     pub(crate) fn until(&self, max_age: Duration, pin: &Pin) -> Option<Duration> {
         self.0.clock.until(max_age, pin.claimed_at)
+    }
+
+    /// How old a pin is by the clock of Redis, which noted when it was claimed.
+    fn age(&self, pin: &Pin) -> Option<Duration> {
+        age(pin.claimed_at, self.0.clock.now())
     }
 
     /// What to tell Redis of a use of `key` at this moment.

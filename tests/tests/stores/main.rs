@@ -7,6 +7,7 @@
     reason = "a test reports what is wrong by a panic"
 )]
 
+mod alone;
 mod away;
 mod cluster;
 mod cluster_near;

@@ -84,6 +84,8 @@ async fn a_pin_is_found_by_its_name<St: AffinityStore + Inspect>(store: &St, nam
     assert!(found.session.is_none_or(|session| session == key));
     let left = found.left.expect("a pin of ours ends");
     assert!(left > Duration::ZERO && left <= LONG.initial(), "{left:?}");
+    let age = found.age.expect("a claim of ours is noted");
+    assert!(age < LONG.initial(), "{age:?}");
 }
 
 /// A name comes from a URL, so any text must be harmless. A cursor that no listing gave is refused

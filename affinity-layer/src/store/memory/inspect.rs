@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::{Digest, Held, MemoryStore};
 use crate::admin::{Inspect, Inspected, PinPage, StoredKey, StoredPin};
 use crate::store::Claim;
-use crate::store::inspect::is_link;
+use crate::store::inspect::{age, is_link};
 use crate::{AffinityKey, Epoch, Expiry, Selection, StoreError, StoreErrorKind};
 
 impl Inspect for MemoryStore {
@@ -25,7 +25,7 @@ impl Inspect for MemoryStore {
     }
 
     fn find<'a>(&'a self, key: &'a StoredKey) -> Inspected<'a, Option<StoredPin>> {
-        let found = digest(key).and_then(|digest| pin(digest, self.0.pins.look(digest)?));
+        let found = digest(key).and_then(|digest| pin(self, digest, self.0.pins.look(digest)?));
         Box::pin(ready(Ok(found)))
     }
 
@@ -59,7 +59,7 @@ fn page(store: &MemoryStore, cursor: Option<&str>, limit: usize) -> Result<PinPa
         Some(cursor) => parse(cursor).ok_or(StoreErrorKind::InvalidCursor)?,
     };
     let (found, next) = store.0.pins.page(from, limit);
-    let pins = found.into_iter().filter_map(|(digest, held)| pin(digest, held)).collect();
+    let pins = found.into_iter().filter_map(|(digest, held)| pin(store, digest, held)).collect();
     Ok(PinPage { pins, next: next.map(|(part, place)| format!("{part}.{place}")) })
 }
 
@@ -76,9 +76,9 @@ fn digest(key: &StoredKey) -> Option<Digest> {
 
 /// An entry as a listing shows it, unless it is a link or an observed claim. Whose pin it is cannot be told
 /// from a digest.
-fn pin(digest: Digest, held: Held) -> Option<StoredPin> {
+fn pin(store: &MemoryStore, digest: Digest, held: Held) -> Option<StoredPin> {
     let Held { pin, left, .. } = held;
-    let key = StoredKey::new(digest.to_string());
+    let (key, age) = (StoredKey::new(digest.to_string()), age(pin.claimed_at, store.0.pins.wall()));
     let is_pin = !is_link(&pin.selection) && !digest.is_observed();
-    is_pin.then_some(StoredPin { key, session: None, pin, left: Some(left) })
+    is_pin.then(|| StoredPin::new(key, pin, Some(left)).with_age(age))
 }

@@ -4,9 +4,11 @@
 //! failures and forgets them: an operator needs to read once that Redis is read-only, and not at
 //! each refused claim.
 //!
-//! The arrows: the guard reports refusals here, the follower of near copies waits for them and
-//! probes, and `/readyz` reads the result.
+//! The arrows: the guard reports refusals here, the follower of near copies or `probing.rs` probes for
+//! them, and `/readyz` reads the result.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ const LEAVE_EVERY: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(crate) struct Condition {
     unready: Mutex<Option<Unready>>,
+    /// Whether something was found at all.
+    tried: AtomicBool,
     refused: Notify,
     left: Mutex<Option<Instant>>,
 }
@@ -32,9 +36,15 @@ impl Condition {
         self.unready.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether the server was ever tried.
+    pub(crate) fn is_tried(&self) -> bool {
+        self.tried.load(Ordering::Acquire)
+    }
+
     /// Notes what was found, and logs it if it is another cause than before.
     pub(crate) fn note(&self, found: Option<Unready>) {
         let mut noted = self.unready.lock().unwrap_or_else(PoisonError::into_inner);
+        self.tried.store(true, Ordering::Release);
         if *noted == found {
             return;
         }
@@ -55,6 +65,11 @@ impl Condition {
     /// Waits until it refuses a call.
     pub(crate) async fn refuses(&self) {
         self.refused.notified().await;
+    }
+
+    /// Whether it has refused a call since this was asked, or waited for, the last time.
+    pub(super) fn take_refusal(&self) -> bool {
+        pin!(self.refused.notified()).enable()
     }
 
     /// Whether it is time to leave a read-only server for the one that the address names now.

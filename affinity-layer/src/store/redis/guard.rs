@@ -88,16 +88,26 @@ impl Guard {
         let refused = || self.not_made(StoreErrorKind::Refused, "the last writes were refused");
         let mut attempt = attempt.ok_or_else(refused)?;
         attempt.end = End::Open;
-        let written = self.judged(call, |written| match written {
-            Err(error) if says_no(error) => End::Open,
-            _ => End::of(written),
-        });
-        let written = written.await;
+        let written = self.release(call).await;
         attempt.end = match End::of(&written) {
             End::Silence | End::Failed if !written.as_ref().is_err_and(says_no) => End::Open,
             end => end,
         };
         written
+    }
+
+    /// The same for a release, which is sent also where claims are refused: a full server takes it.
+    ///
+    /// What Redis refuses says nothing about reads.
+    pub(super) async fn release<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let judge = |released: &Result<T, StoreError>| match released {
+            Err(error) if says_no(error) => End::Open,
+            _ => End::of(released),
+        };
+        self.judged(call, judge).await
     }
 
     /// Makes a call that ended for the breaker of all calls as `judge` says.
@@ -133,6 +143,11 @@ impl Guard {
     /// Until the returned value is dropped, calls do not try a server that gives no sign of life.
     pub(super) fn watch(&self) -> impl Drop {
         self.calls.watch()
+    }
+
+    /// Whether something looks for signs of life.
+    pub(super) fn is_watched(&self) -> bool {
+        self.calls.is_watched()
     }
 
     /// The server has given a sign of life.

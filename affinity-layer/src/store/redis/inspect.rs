@@ -67,10 +67,11 @@ fn server(node: &Node) -> String {
 /// One `SCAN` on one server, with its values. An empty page is usual where other programs keep
 /// their keys in the same Redis.
 async fn page(
-    protocol: &Arc<Protocol>,
+    store: &RedisStore,
     cursor: Option<&str>,
     limit: usize,
 ) -> Result<PinPage, StoreError> {
+    let protocol = store.protocol();
     let from = match cursor {
         None => Place { server: String::new(), cursor: 0 },
         Some(text) => Place::parse(text).ok_or(StoreErrorKind::InvalidCursor)?,
@@ -97,21 +98,18 @@ async fn page(
         0 => nodes.next().map(|node| Place { server: server(&node), cursor: 0 }),
         cursor => Some(Place { server: server(&node), cursor }),
     };
-    let pins = read_all(protocol, found).await?;
+    let pins = read_all(store, found).await?;
     Ok(PinPage { pins, next: next.map(|place| place.text()) })
 }
 
 /// The pins among `names`.
-async fn read_all(
-    protocol: &Arc<Protocol>,
-    names: Vec<Bytes>,
-) -> Result<Vec<StoredPin>, StoreError> {
+async fn read_all(store: &RedisStore, names: Vec<Bytes>) -> Result<Vec<StoredPin>, StoreError> {
     let mut names = names.into_iter().filter_map(|name| String::from_utf8(name.into()).ok());
     let (mut reads, mut pins) = (JoinSet::new(), Vec::new());
     let mut begin = |reads: &mut JoinSet<_>| {
         if let Some(name) = names.next() {
-            let protocol = protocol.clone();
-            reads.spawn(async move { read_stored(&protocol, &name).await });
+            let store = store.clone();
+            reads.spawn(async move { read_stored(&store, &name).await });
         }
     };
     (0..AT_ONCE).for_each(|_| begin(&mut reads));
@@ -127,8 +125,34 @@ async fn read_all(
     Ok(pins)
 }
 
+/// What rests under a name in Redis, as [`RedisStore::stored_text`] reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoredText {
+    /// The value. What is no UTF-8 is replaced, and what exceeds 64 KiB is left out.
+    pub text: String,
+    /// Time until it expires; `None` without an expiry.
+    pub left: Option<Duration>,
+}
+
+/// What rests under a whole name; `None` for nothing.
+pub(super) async fn stored_text(
+    protocol: &Protocol,
+    name: &str,
+) -> Result<Option<StoredText>, StoreError> {
+    let read = |commands: Commands| async move { commands.read(name, MAX_VALUE_LEN).await };
+    let read = async { protocol.servers.run(name, read).await.map_err(store_error) };
+    let (held, left) = protocol.servers.call(name, read).await?;
+    if left == -2 {
+        return Ok(None);
+    }
+    let left = u64::try_from(left).map(Duration::from_millis).ok();
+    Ok(Some(StoredText { text: String::from_utf8_lossy(&held).into_owned(), left }))
+}
+
 /// The pin under a whole name, if the value there is a pin. Does not count as a use.
-async fn read_stored(protocol: &Protocol, name: &str) -> Result<Option<StoredPin>, StoreError> {
+async fn read_stored(store: &RedisStore, name: &str) -> Result<Option<StoredPin>, StoreError> {
+    let protocol = &**store.protocol();
     let Protocol { servers, names, .. } = protocol;
     let Some(key) = name.strip_prefix(names.prefix()).filter(|key| !is_of_observed(key)) else {
         return Ok(None);
@@ -149,12 +173,14 @@ async fn read_stored(protocol: &Protocol, name: &str) -> Result<Option<StoredPin
     }
     let pin = servers.call(name, confirmed(protocol, name, stored)).await?;
     let left = u64::try_from(left).map(Duration::from_millis).ok();
-    Ok(Some(StoredPin { key: StoredKey::new(key), session: names.read(key), pin, left }))
+    let age = store.age(&pin);
+    let found = StoredPin::new(StoredKey::new(key), pin, left);
+    Ok(Some(found.with_session(names.read(key)).with_age(age)))
 }
 
 impl Inspect for RedisStore {
     fn list<'a>(&'a self, cursor: Option<&'a str>, limit: usize) -> Inspected<'a, PinPage> {
-        Box::pin(page(self.protocol(), cursor, limit))
+        Box::pin(page(self, cursor, limit))
     }
 
     fn stored_keys(&self, key: &AffinityKey) -> Vec<StoredKey> {
@@ -165,7 +191,7 @@ impl Inspect for RedisStore {
     }
 
     fn find<'a>(&'a self, key: &'a StoredKey) -> Inspected<'a, Option<StoredPin>> {
-        Box::pin(async { read_stored(self.protocol(), &self.whole_name(key)).await })
+        Box::pin(async { read_stored(self, &self.whole_name(key)).await })
     }
 
     fn repin_stored<'a>(

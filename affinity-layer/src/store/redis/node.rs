@@ -30,6 +30,9 @@ use super::unready::Unready;
 /// How long a node that no list names is remembered after a redirection to it.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
+/// The least time for what is read in the background.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What a burst of invalidations may fill before the near copy has to be doubted.
 ///
 /// Each unread one takes some 0.9 KB. A longer queue would only defer the doubt.
@@ -112,6 +115,11 @@ impl Node {
         over(self.shared(), limit)
     }
 
+    /// One of the shared connections, for what no request waits for: a slow server is heard out.
+    pub(super) fn patient(&self, limit: Duration) -> Commands {
+        self.commands(limit.max(PATIENCE))
+    }
+
     /// This thread's own connection for reads, else a shared one.
     ///
     /// Only reads that change nothing go over it. A change sent from here would be reported to the
@@ -146,13 +154,24 @@ impl Node {
         &self.first
     }
 
+    /// Whether the shared connection is there.
+    pub(super) fn is_connected(&self) -> bool {
+        self.first.client().is_connected()
+    }
+
     /// Why the server cannot be used as it should, if so. Before the first attempt to connect has
     /// ended, nothing is known.
     pub(crate) fn unready(&self) -> Option<Unready> {
-        if self.first.client().is_connected() {
-            self.condition.unready()
-        } else {
-            self.first.doubt().failure()
+        if self.is_connected() { self.condition.unready() } else { self.first.doubt().failure() }
+    }
+
+    /// The same before it was tried, for who has no other sign that it is there: a server that was
+    /// never tried is as good as away.
+    pub(super) fn untried_or_unready(&self) -> Option<Unready> {
+        let untried = || (!self.condition.is_tried()).then_some(Unready::Unreachable);
+        match self.is_connected() {
+            true => self.condition.unready().or_else(untried),
+            false => Some(self.first.doubt().failure().unwrap_or(Unready::Unreachable)),
         }
     }
 
@@ -172,6 +191,11 @@ impl Node {
     /// Until the returned guard is dropped, calls do not try a server that gives no sign of life.
     pub(crate) fn watch(&self) -> impl Drop {
         self.guard.watch()
+    }
+
+    /// Whether [`watch`](Self::watch) is held.
+    pub(super) fn is_watched(&self) -> bool {
+        self.guard.is_watched()
     }
 
     /// The server has given a sign of life.

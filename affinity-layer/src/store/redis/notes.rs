@@ -19,36 +19,63 @@ use crate::{StoreError, StoreErrorKind};
 /// that write to Redis must not fill our memory.
 const LIMITS: [i64; 3] = [1024, 256, 1024];
 
+/// Calls a command and names it if it is forbidden: of an error in a script, Redis 7.0 says only that the
+/// user may not run it.
+macro_rules! with_call {
+    ($script:literal) => {
+        concat!(
+            r#"
+local function call(...)
+  local answer = redis.pcall(...)
+  if type(answer) == 'table' and answer.err then
+    local text = answer.err
+    if string.find(text, "can't run this command", 1, true) then
+      text = "NOPERM no permissions to run the '" .. string.lower((...)) .. "' command"
+    end
+    error({err = text})
+  end
+  return answer
+end
+"#,
+            $script
+        )
+    };
+}
+
 /// Reads the fields of a hash, names and values in turns, except those longer than ours can be.
 ///
 /// `KEYS[1]` the name; `ARGV` the most fields, the longest name and the longest value in bytes. A hash
 /// with more fields is an error.
-const FIELDS: &str = r#"
-if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[1]) then
+const FIELDS: &str = with_call!(
+    r#"
+if call('HLEN', KEYS[1]) > tonumber(ARGV[1]) then
   return redis.error_reply('ERR the hash has more fields than any of ours')
 end
 local kept = {}
-for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+for _, field in ipairs(call('HKEYS', KEYS[1])) do
   local fits = #field <= tonumber(ARGV[2])
-  if fits and redis.call('HSTRLEN', KEYS[1], field) <= tonumber(ARGV[3]) then
+  if fits and call('HSTRLEN', KEYS[1], field) <= tonumber(ARGV[3]) then
     kept[#kept + 1] = field
-    kept[#kept + 1] = redis.call('HGET', KEYS[1], field)
+    kept[#kept + 1] = call('HGET', KEYS[1], field)
   end
 end
 return kept
-"#;
+"#
+);
 
 /// Sets a field of a hash, unless the hash then has more fields than are read.
 ///
 /// `KEYS[1]` the name; `ARGV` field, text and the most fields.
-const NOTE: &str = r#"
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[3]) then
-  redis.call('HDEL', KEYS[1], ARGV[1])
+const NOTE: &str = with_call!(
+    r#"
+call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if call('HLEN', KEYS[1]) > tonumber(ARGV[3]) then
+  call('HDEL', KEYS[1], ARGV[1])
   return redis.error_reply('ERR the hash has as many fields as are read')
 end
 return 1
-"#;
+"#
+);
 
 pub(super) async fn read(
     protocol: &Protocol,

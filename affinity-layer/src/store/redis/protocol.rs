@@ -35,7 +35,7 @@ use std::time::Duration;
 pub(super) use self::change::{move_name, move_pin, release_name, release_pin};
 pub(super) use self::claim::claim_pin;
 pub(super) use self::confirm::confirmed;
-pub(super) use self::probe::probe;
+pub(super) use self::probe::{is_of_a_cluster, probe};
 pub(crate) use self::read::FoundPin;
 pub(super) use self::read::read_pin;
 pub(super) use self::renew::renew;

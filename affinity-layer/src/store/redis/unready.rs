@@ -10,6 +10,8 @@ use std::io;
 
 use fred::error::{Error, ErrorKind};
 
+use crate::StoreError;
+
 /// Why a Redis cannot be used as it should be. No form of it shows an address, a password or a text
 /// of the server: whoever reads logs and `/readyz` may know none of them.
 ///
@@ -76,6 +78,22 @@ impl Unready {
         "no_invalidations",
     ];
 
+    /// Why Redis has refused a call that ended with `error`; `None` for any other error.
+    ///
+    /// The text of a [`StoreError`] says only that it was refused, and that of its source may quote the
+    /// server. This one may be shown.
+    ///
+    /// ```
+    /// use affinity_layer::{StoreError, StoreErrorKind, store::Unready};
+    ///
+    /// assert_eq!(Unready::behind(&StoreErrorKind::Timeout.into()), None);
+    /// ```
+    #[must_use]
+    pub fn behind(error: &StoreError) -> Option<Self> {
+        let source = std::error::Error::source(error)?;
+        source.downcast_ref().filter(|_| error.is_refusal()).map(Self::of)
+    }
+
     /// The cause behind an error of the client library.
     ///
     /// The server's code counts first; the library's own classes are coarse. `syntax error` and
@@ -89,6 +107,10 @@ impl Unready {
             "READONLY" => return Self::ReadOnly,
             "OOM" => return Self::Full,
             "MOVED" | "ASK" | "CROSSSLOT" => return Self::Cluster,
+            // From 7.2 on, of a command in a script.
+            "ERR" if text.contains("ACL failure in script") => {
+                return Self::NoPermission(forbidden(text));
+            }
             "ERR" if text.contains("without any password") => return Self::WrongPassword,
             "ERR" if text.contains("DB index") => return Self::WrongDatabase,
             "ERR" if text.contains("syntax error") || text.contains("unknown command") => {
@@ -241,6 +263,10 @@ mod tests {
             (
                 "NOPERM User bob has no permissions to run the 'client|id' command",
                 forbidden("client|id"),
+            ),
+            (
+                "ERR ACL failure in script: User bob has no permissions to run the 'hset' command",
+                forbidden("hset"),
             ),
             ("NOPERM No permissions to access a key", Unready::NoPermission(None)),
             ("READONLY You can't write against a read only replica.", Unready::ReadOnly),

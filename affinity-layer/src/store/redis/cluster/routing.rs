@@ -68,6 +68,11 @@ impl Servers {
         self.options.command_timeout
     }
 
+    /// Whether two names may be on two servers.
+    pub(crate) fn are_of_cluster(&self) -> bool {
+        self.options.is_cluster()
+    }
+
     /// The node that holds the pin of `name`, `None` while that is not known.
     pub(crate) fn node(&self, name: &str) -> Option<Arc<Node>> {
         self.topology.borrow().node(name).cloned()
@@ -109,6 +114,15 @@ impl Servers {
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         self.node_of(name)?.guard.write(call).await
+    }
+
+    /// The same for a release: a server that refuses it still answers reads.
+    pub(crate) async fn release<T>(
+        &self,
+        name: &str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.node_of(name)?.guard.release(call).await
     }
 
     /// The node that holds the pin of `name`; an error that is counted while that is not known.

@@ -187,6 +187,11 @@ impl Commands {
         self.custom("TIME", vec![]).await
     }
 
+    /// A section of what the server tells of itself.
+    pub(crate) async fn info(&self, section: &'static str) -> Result<String, Error> {
+        self.custom("INFO", vec![section.into()]).await
+    }
+
     /// What the server knows of its cluster: its epoch, and which node serves which slots.
     pub(crate) async fn cluster(&self) -> Result<(String, Value), Error> {
         let info = self.custom("CLUSTER", vec!["INFO".into()]);

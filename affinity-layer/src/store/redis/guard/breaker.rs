@@ -70,6 +70,11 @@ impl Breaker {
         Watched(self)
     }
 
+    /// Whether something else tries the server.
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Acquire)
+    }
+
     /// The server has given a sign of life.
     pub(super) fn is_alive(&self) {
         self.alive_at.store(self.now(), Ordering::Release);

@@ -235,3 +235,19 @@ async fn writes_that_are_refused_leave_reads_alone() {
     let stats = guard.counters.stats();
     assert_eq!((stats.errors, stats.refused), (u64::from(FAILURES), 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn releases_that_are_refused_leave_reads_and_claims_alone() {
+    let guard = Guard::new(Arc::default(), Arc::default(), PATIENCE);
+    for _ in 0..FAILURES * 2 {
+        assert!(guard.release(async { read_only() }).await.is_err());
+    }
+    assert!(call(&guard, Ok(())).await, "every read");
+    assert!(claim(&guard, Ok(())).await, "and every claim");
+    assert_eq!(guard.counters.stats().errors, u64::from(FAILURES) * 2);
+    for _ in 0..FAILURES {
+        let silent = guard.release(async { Err::<(), _>(StoreErrorKind::Timeout.into()) });
+        assert!(silent.await.is_err());
+    }
+    assert!(!call(&guard, Ok(())).await, "silence counts as for any call");
+}

@@ -94,7 +94,7 @@ pub(in crate::store::redis) async fn release_pin(
         }
         Ok(released)
     };
-    protocol.servers.call(&current, released).await
+    protocol.servers.release(&current, released).await
 }
 
 /// The same for the pin under one name.
@@ -103,7 +103,7 @@ pub(in crate::store::redis) async fn release_name(
     name: &str,
     epoch: Option<Epoch>,
 ) -> Result<bool, StoreError> {
-    protocol.servers.call(name, try_release(protocol, name, epoch)).await
+    protocol.servers.release(name, try_release(protocol, name, epoch)).await
 }
 
 /// Says whether there was something to remove.

@@ -25,16 +25,22 @@ const NAMES: usize = 4096;
 /// How long a name lives that a probe has left behind, in milliseconds.
 const LIFE: i64 = 1000;
 
-/// Why pins cannot be read and written at `node`, if so. Silence is no cause: that is known by other
-/// means.
+/// Why pins cannot be read and written at `node`, if so.
 pub(in crate::store::redis) async fn probe(protocol: &Protocol, node: &Node) -> Option<Unready> {
     let name = name(protocol, node)?;
     let commands = node.commands(protocol.servers.command_timeout());
     let tried = try_all(&commands, &name).await;
-    tried.unwrap_or_else(|error| {
-        let cause = Unready::of(&error);
-        (cause != Unready::Unreachable).then_some(cause)
-    })
+    tried.unwrap_or_else(|error| Some(Unready::of(&error)))
+}
+
+/// Whether `node`, which the options name as the only server, says that it belongs to a cluster.
+pub(in crate::store::redis) async fn is_of_a_cluster(protocol: &Protocol, node: &Node) -> bool {
+    if node.is_of_cluster() {
+        return false;
+    }
+    let commands = node.commands(protocol.servers.command_timeout());
+    // Where `INFO` is forbidden, redirections will show it.
+    commands.info("server").await.is_ok_and(|info| info.contains("redis_mode:cluster"))
 }
 
 /// The first refusal counts. An error of a command comes as an error; one inside of the script
