@@ -43,9 +43,10 @@ pub struct RedisCache {
     pub ca_file: Option<PathBuf>,
     /// What is shown to a Redis that asks for a certificate, for `rediss://`.
     pub client_certificate: Option<CertificateFiles>,
-    /// Names keys by a keyed hash of this secret, so that Redis holds no session id.
+    /// Names keys by a keyed hash of this secret, so that Redis holds no session id; without it,
+    /// names are readable.
     pub key_secret: Option<SecretString>,
-    /// The previous secret; pins under its names are still found.
+    /// Another secret; pins under its names are found too. Without it, pins under readable names are.
     pub previous_key_secret: Option<SecretString>,
 }
 
@@ -111,11 +112,7 @@ fn read_redis(at: &At<'_>, is_redis: bool) -> Option<RedisCache> {
         Some(prefix) => key_prefix(&prefix),
         None => Some(DEFAULT_PREFIX.to_owned()),
     };
-    let key_secret = get("key_secret");
-    let previous_key_secret = get("previous_key_secret");
-    if let (None, Some(previous)) = (&key_secret, &previous_key_secret) {
-        previous.error("needs key_secret too");
-    }
+    let secret = |key| get(key).and_then(|secret| secret.secret());
     let read = RedisCache {
         command_timeout: Duration::from_millis(timeout),
         durability: get("durability").and_then(|level| level.one_of(&levels)).unwrap_or_default(),
@@ -123,8 +120,8 @@ fn read_redis(at: &At<'_>, is_redis: bool) -> Option<RedisCache> {
         require_store: flag("require_store").unwrap_or(false),
         ca_file: get("ca_file").and_then(|file| readable(&file)),
         client_certificate: client_certificate(get("cert_file"), get("key_file")),
-        key_secret: key_secret.and_then(|secret| secret.secret()),
-        previous_key_secret: previous_key_secret.and_then(|secret| secret.secret()),
+        key_secret: secret("key_secret"),
+        previous_key_secret: secret("previous_key_secret"),
         key_prefix: prefix?,
         url: url?,
     };

@@ -221,11 +221,11 @@ fn options(redis: &RedisCache) -> io::Result<RedisOptions> {
     let secret = |text: &secrecy::SecretString| NameSecret::new(text.expose_secret());
     if let Some(current) = &redis.key_secret {
         options = options.hash_names(secret(current));
-        // Without an older secret, the names before were readable ones.
-        options = match &redis.previous_key_secret {
-            Some(previous) => options.previous_secret(secret(previous)),
-            None => options.previous_plain(),
-        };
     }
-    Ok(options)
+    Ok(match (&redis.previous_key_secret, &redis.key_secret) {
+        (Some(previous), _) => options.previous_secret(secret(previous)),
+        // Without another secret, the other names are the readable ones.
+        (None, Some(_)) => options.previous_plain(),
+        (None, None) => options,
+    })
 }

@@ -19,6 +19,7 @@ mod privacy;
 mod redis_clock;
 mod required;
 mod responses;
+mod rotation;
 mod sessions;
 mod versions;
 mod warm_up;

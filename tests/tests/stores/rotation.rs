@@ -68,6 +68,35 @@ async fn both_sides_of_each_step_see_the_same_pins() {
 }
 
 #[tokio::test]
+async fn first_requests_that_race_over_both_names_get_one_pin() {
+    let server = RedisServer::start().await;
+    for (what, [_, first, second]) in steps(&server) {
+        let (first, second) = (redis(&first).await, redis(&second).await);
+        for n in 0..100 {
+            let session = format!("{n}-{}", what.replace(' ', "-"));
+            let (one, other) =
+                tokio::join!(claim(&first, &session, "a/one"), claim(&second, &session, "a/two"));
+            let (one, other) = (one.unwrap(), other.unwrap());
+            assert_eq!(one.pin, other.pin, "{session}");
+            assert!(one.won ^ other.won, "{session}: one has made it");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_value_without_a_model_under_the_previous_name_keeps_nobody_from_a_pin() {
+    let server = RedisServer::start().await;
+    let [(_, [_, _, second]), _] = steps(&server);
+    let second = redis(&second).await;
+    for (n, value) in ["no pin", "{}", r#"{"model_name":""}"#, "[]"].into_iter().enumerate() {
+        let session = format!("s-{n}");
+        server.run(&["SET", &crate::support::name(&session), value]).await;
+        assert!(claim(&second, &session, "a/one").await.unwrap().won, "{value}");
+        assert_eq!(model(&second, &session).await.as_deref(), Some("a/one"), "{value}");
+    }
+}
+
+#[tokio::test]
 async fn without_the_previous_names_the_pins_are_not_found() {
     let server = RedisServer::start().await;
     let plain = redis(&options(&server.url())).await;

@@ -176,8 +176,8 @@ impl RedisOptions {
     /// Still finds pins under the names of an older secret, for the time of a change.
     ///
     /// To change without a split session, first give all replicas the new secret here, then swap
-    /// the two, then drop the older one once its pins have expired. Sessions whose very first requests
-    /// race over two replicas in the moment of the swap may still get two models.
+    /// the two, then drop the older one once its pins have expired. In a cluster, sessions whose very
+    /// first requests race over two replicas in the moment of the swap may still get two models.
     ///
     /// While it is set, a read that goes to Redis asks for two names, and pins found under the
     /// older one are not served from a near copy.

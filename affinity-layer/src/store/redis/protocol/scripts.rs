@@ -3,7 +3,8 @@
 //! Redis runs a script to its end before anything else, so these are the atomic verbs that it does
 //! not have. What they have in common:
 //!
-//! 1. **One key each**, given as `KEYS[1]`. In a cluster a script then runs where its pin is.
+//! 1. **One key each**, given as `KEYS[1]`. In a cluster a script then runs where its pin is. Only
+//!    `CLAIM` reads a second one, and is not sent to a cluster.
 //! 2. **Epochs are compared as text.** Numbers in Lua are doubles with 53 bits, and an epoch has
 //!    63: two epochs that differ in the last bits would be equal. A value without an epoch, as the
 //!    older system wrote, counts as epoch 0.
@@ -18,6 +19,20 @@
 //!
 //! They are sent whole (`EVAL`), so a server that has restarted or taken over needs no loading, and
 //! the access list needs no right to load.
+
+/// Claims under the current name, unless there is a value under the previous one.
+///
+/// `KEYS[1]` the current name; `ARGV` the value, the lifetime in milliseconds and the previous name, which
+/// one server has as well. Returns 0 and the value under the previous name, or 1 and what was under the
+/// current one; nothing if the value was set. A previous value without a model is no pin: it is left alone.
+pub(super) const CLAIM: &str = r#"
+local before = redis.call('GETRANGE', ARGV[3], 0, 65536)
+local readable, pin = pcall(cjson.decode, before)
+if readable and type(pin) == 'table' and type(pin.model_name) == 'string' then return {0, before} end
+local held = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET', 'PX', ARGV[2])
+if held then return {1, held} end
+return false
+"#;
 
 /// Lets a pin live beyond its maximum age for as long as an answer runs somewhere.
 ///
