@@ -4,10 +4,10 @@
 //! its next reading. While Redis is away the last reading holds, because a model is drained for a reason.
 //! Over a store in memory there is one replica, which knows what it drains.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
-use affinity_layer::{ModelName, StoreError};
+use affinity_layer::{ModelName, StoreError, store::Unready};
 use tokio::sync::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -27,11 +27,34 @@ pub(crate) struct Board {
     drains: Arc<Drains>,
     /// One reading or change at a time: an older reading must not take the place of a newer one.
     turn: Arc<Mutex<()>>,
+    /// Why the last reading was refused.
+    refusal: Arc<StdMutex<Option<Unready>>>,
 }
 
 impl Board {
     pub(crate) fn new(sessions: Sessions, drains: Arc<Drains>) -> Self {
-        Self { sessions, drains, turn: Arc::default() }
+        Self { sessions, drains, turn: Arc::default(), refusal: Arc::default() }
+    }
+
+    /// Why this replica may not read what others drain, if so.
+    pub(crate) fn refusal(&self) -> Option<Unready> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how a reading ended, and logs a refusal when it begins and when it is over: replicas that
+    /// may not read serve models that others drain.
+    fn note(&self, refusal: Option<Unready>) {
+        let mut noted = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        if *noted == refusal {
+            return;
+        }
+        match &refusal {
+            Some(cause) => {
+                tracing::warn!(%cause, "models that other replicas drain are served: the list cannot be read");
+            }
+            None => tracing::info!("the list of drained models can be read again"),
+        }
+        *noted = refusal;
     }
 
     /// What this replica knows.
@@ -79,6 +102,7 @@ impl Board {
         let _turn = self.turn.lock().await;
         match store.redis().notes(NAME).await {
             Ok(notes) => {
+                self.note(None);
                 let read = |(model, text): (String, String)| {
                     let drain = serde_json::from_str(&text).ok();
                     drain.map(|drain| (model, drain))
@@ -90,7 +114,13 @@ impl Board {
                     self.drains.replace(drained);
                 }
             }
-            Err(error) => tracing::debug!(%error, "the drained models cannot be read"),
+            Err(error) => {
+                tracing::debug!(%error, "the drained models cannot be read");
+                // An outage is told elsewhere, and ends by itself.
+                if let Some(refusal) = Unready::behind(&error) {
+                    self.note(Some(refusal));
+                }
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use affinity_tests::models::{ONE, TWO};
 use affinity_tests::redis::RedisServer;
-use affinity_tests::{Gateway, ModelRouter, Setup, Upstream, get, post, until};
+use affinity_tests::{Gateway, ModelRouter, Setup, Upstream, WrongClock, get, post, until};
 use serde_json::json;
 
 use crate::{Admin, Ends, delete, part, patch, turn, with_admin};
@@ -114,4 +114,68 @@ async fn what_others_write_beside_the_drains_is_not_held() {
     until(async || admin.get("/admin/v1/drains").await["drains"] != json!([])).await;
     let drains = admin.get("/admin/v1/drains").await;
     assert_eq!((&drains["drains"][0]["model"], &drains["drains"][1]), (&json!(TWO), &json!(null)));
+}
+
+#[tokio::test]
+async fn an_age_is_by_the_clock_of_redis_and_not_by_that_of_a_replica() {
+    let redis = RedisServer::start().await;
+    let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
+    let setup = with_admin(Setup::routed(&upstream, &router))
+        .routing(&format!("session_cache: {{type: redis, url: '{}'}}", redis.url()));
+    let clock = WrongClock::off_by("+30d");
+    let (right, ahead) =
+        (setup.start().await, Gateway::prepared(&setup.yaml(), &clock.commands()).await);
+    for (n, gateway) in [&right, &ahead].into_iter().enumerate() {
+        until(async || gateway.ask(&get("/readyz")).await.json()["status"] == "ready").await;
+        gateway.ask(&turn(&format!("s-{n}"))).await;
+    }
+    redis.run(&["SET", "plano:affinity:older", r#"{"model_name":"a/b"}"#, "EX", "300"]).await;
+    for gateway in [&right, &ahead] {
+        let admin = Admin::of(gateway).await;
+        for n in 0..2 {
+            let pin = admin.get(&format!("/admin/v1/pin?session=s-{n}")).await;
+            assert!(pin["age_seconds"].as_u64().unwrap() < 300, "{pin}");
+        }
+        let old = admin.get("/admin/v1/pins?older_than=3600").await;
+        let old = old["pins"].as_array().unwrap();
+        assert_eq!(old.len(), 1, "only one of unknown age: {old:?}");
+        assert_eq!((&old[0]["session"], &old[0]["age_seconds"]), (&json!("older"), &json!(null)));
+    }
+}
+
+/// Rights that a user lacks are named where they are needed, and nothing else suffers.
+#[tokio::test]
+async fn a_right_that_drains_and_lists_lack_is_named() {
+    let redis = RedisServer::start().await;
+    let may = async |rights: &[&str]| {
+        let user = ["ACL", "SETUSER", "u", "reset", "on", ">hunter2", "~*", "&*", "+@all"];
+        redis.run(&[&user[..], rights].concat()).await;
+    };
+    may(&["-hset", "-hlen", "-scan"]).await;
+    let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
+    let url = redis.url().replace("redis://", "redis://u:hunter2@");
+    let setup = with_admin(Setup::routed(&upstream, &router))
+        .routing(&format!("session_cache: {{type: redis, url: '{url}'}}"));
+    let gateway = setup.start().await;
+    until(async || gateway.ask(&get("/readyz")).await.json()["status"] == "ready").await;
+    let admin = Admin::of(&gateway).await;
+    let drain = format!("/admin/v1/models/{}/drain", part(ONE));
+    let no_right = |command: &str| format!("redis gives no permission for {command}");
+
+    let refused = admin.ask(post(&drain, json!({}))).await;
+    assert_eq!(refused.status, 503);
+    let message = refused.json()["error"]["message"].to_string();
+    assert!(message.contains(&no_right("HSET")), "{message}");
+    let listed = admin.ask(get("/admin/v1/pins")).await.text();
+    assert!(listed.contains(&no_right("SCAN")), "{listed}");
+    let drains = admin.get("/admin/v1/drains").await;
+    assert_eq!(drains, json!({"drains": [], "unread": no_right("HLEN")}));
+    let warned = || gateway.log().matches(&no_right("HLEN")).count();
+    assert_eq!(warned(), 1, "{}", gateway.log());
+    assert_eq!(gateway.ask(&turn("s")).await.affinity().1, "claimed");
+
+    may(&[]).await;
+    until(async || admin.get("/admin/v1/drains").await == json!({"drains": []})).await;
+    assert_eq!(admin.ask(post(&drain, json!({}))).await.status, 200);
+    assert_eq!(warned(), 1, "once, and not each second");
 }

@@ -43,7 +43,11 @@ pub(super) async fn list(State(admin): State<Admin>) -> Json<Value> {
     let drains = known.iter().map(|(model, Drain { sessions, to, since })| {
         json!({"model": model, "sessions": sessions, "to": to, "since": since})
     });
-    Json(json!({"drains": drains.collect::<Vec<_>>()}))
+    let mut shown = json!({"drains": drains.collect::<Vec<_>>()});
+    if let (Some(cause), Some(shown)) = (admin.board.refusal(), shown.as_object_mut()) {
+        shown.insert("unread".to_owned(), json!(cause.to_string()));
+    }
+    Json(shown)
 }
 
 /// `POST /admin/v1/models/{model}/drain`

@@ -4,7 +4,7 @@
 //! many pins for few: it stops after a second, and its cursor says where to go on. Ids of sessions are shown
 //! only if the store keeps them; over Redis with a `key_secret` it does not.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use affinity_layer::{
     AffinityKey, ModelName, Scope,
@@ -70,7 +70,9 @@ impl Listing {
             None => true,
             Some(scope) => has_scope(stored, scope)?,
         };
-        let old = self.older_than.is_none_or(|least| age(stored).as_secs() >= least);
+        // One of an unknown age was written by the older system, before any of ours.
+        let is_old = |least| stored.age.is_none_or(|age| age.as_secs() >= least);
+        let old = self.older_than.is_none_or(is_old);
         Ok(scope && old && model.is_none_or(|model| model == stored.pin.selection.model()))
     }
 }
@@ -174,12 +176,8 @@ pub(super) async fn repin(
     Ok(Json(json!({"moved": moved, "pin": shown(&pin)})))
 }
 
-fn age(stored: &StoredPin) -> Duration {
-    SystemTime::now().duration_since(stored.pin.claimed_at).unwrap_or_default()
-}
-
 fn shown(stored: &StoredPin) -> Value {
-    let StoredPin { key, session, pin, left, .. } = stored;
+    let StoredPin { key, session, pin, age, left, .. } = stored;
     let mut shown = json!({
         "key": key.as_str(),
         "model": pin.selection.model(),
@@ -187,7 +185,7 @@ fn shown(stored: &StoredPin) -> Value {
         "candidates": pin.selection.candidates(),
         // A number of JavaScript does not hold it.
         "epoch": pin.epoch.to_string(),
-        "age_seconds": age(stored).as_secs(),
+        "age_seconds": age.map(|age| age.as_secs()),
         "expires_in_seconds": left.map(|left| left.as_secs()),
     });
     if let (Some(session), Some(shown)) = (session, shown.as_object_mut()) {

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use affinity_layer::{StoreError, StoreErrorKind};
+use affinity_layer::{StoreError, StoreErrorKind, store::Unready};
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use axum::response::{IntoResponse, Response};
@@ -56,12 +56,17 @@ pub(super) fn unserved() -> Refusal {
     refusal(StatusCode::NOT_FOUND, "model_not_found", text)
 }
 
-/// The store failed, or what it was asked makes no sense to it.
+/// The store failed, or what it was asked makes no sense to it. Where it refuses, the text says why, such
+/// as the command that its access list forbids.
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(super) fn store(error: StoreError) -> Refusal {
+    let text = match Unready::behind(&error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    };
     match error.kind() {
-        StoreErrorKind::InvalidCursor => invalid("invalid_cursor", error.to_string()),
-        _ => refusal(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", error.to_string()),
+        StoreErrorKind::InvalidCursor => invalid("invalid_cursor", text),
+        _ => refusal(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", text),
     }
 }
 
