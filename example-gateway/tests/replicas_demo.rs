@@ -173,7 +173,7 @@ fn a_redis_that_is_not_there_is_told_without_its_password() {
     let (out, err) = texts(&output);
     assert_eq!((output.status.code(), out.as_str()), (Some(1), ""), "{err}");
     assert!(
-        err.contains(&format!("cannot use redis://127.0.0.1:{port}: it cannot be reached")),
+        err.contains(&format!("cannot use redis://127.0.0.1:{port}: redis is away: it cannot be")),
         "{err}"
     );
     assert!(!err.contains(PASSWORD), "{err}");

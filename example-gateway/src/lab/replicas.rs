@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use self::reader::Reader;
 use self::redis::Redis;
 use self::replica::Replica;
 use self::settings::Settings;
@@ -67,7 +68,7 @@ impl Replicas {
                 return Ok(ExitCode::from(USAGE));
             }
         };
-        reader::check(&settings).await?;
+        let reader = Reader::connect(&settings).await?;
         let provider = Local::provider().await?;
         out.progress("starting the replicas …")?;
         let starting = (1..=self.count).map(|n| Replica::start(n, &settings, provider.url()));
@@ -92,7 +93,7 @@ impl Replicas {
             suffix: String::new(),
         };
         let passed = verify::run(&plan, out).await?;
-        let stored = show_pin(&settings, out).await?;
+        let stored = show_pin(&settings, &reader, out).await?;
         let spread = show_answers(&balancer, out)?;
         let good = conclude([held, passed, stored, spread], self.count, out)?;
         Ok(code(good))
@@ -120,16 +121,23 @@ fn introduce(
 }
 
 /// Shows what `redis-cli` would. Gives whether there is a pin with an end.
-async fn show_pin(settings: &Settings, out: &mut Terminal) -> io::Result<bool> {
+async fn show_pin(
+    settings: &Settings,
+    reader: &Reader<'_>,
+    out: &mut Terminal,
+) -> io::Result<bool> {
     let key = settings.key(SHOWN_SESSION);
-    let pin = reader::stored(settings, &key).await?;
+    let pin = reader.stored(SHOWN_SESSION).await?;
+    let value = pin.as_ref().map_or("(nil)".to_owned(), |pin| json::pretty(&pin.text));
+    let left = pin.and_then(|pin| pin.left);
     heading(out, "What Redis holds")?;
     out.line(&format!("$ redis-cli GET {key}"))?;
-    out.line(&pin.value.as_deref().map_or("(nil)".to_owned(), json::pretty))?;
+    out.line(&value)?;
     out.line("")?;
     out.line(&format!("$ redis-cli TTL {key}"))?;
-    out.line(&format!("{}  (seconds left)", pin.ttl))?;
-    Ok(pin.value.is_some() && pin.ttl > 0)
+    let seconds = left.map_or("-1".to_owned(), |left| left.as_secs().to_string());
+    out.line(&format!("{seconds}  (seconds left)"))?;
+    Ok(left.is_some())
 }
 
 /// Gives whether every replica answered.
