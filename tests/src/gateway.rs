@@ -131,6 +131,24 @@ impl Gateway {
         until(async || self.reloads() > before).await;
     }
 
+    /// Replaces the process, which has ended or is killed, by another one with the same address and
+    /// configuration.
+    ///
+    /// # Panics
+    ///
+    /// When it has no configuration.
+    pub async fn restart(&mut self) {
+        let folder = self.folder.take().expect("a configuration");
+        let file = folder.path().join("config.yaml");
+        let file = file.to_str().expect("a path in UTF-8");
+        let address = self.address.to_string();
+        let _ = self.child.kill().await;
+        let arguments = ["serve", "--listen", &address, "--config", file, "--log-format", "json"];
+        let mut next = Self::spawn(&binary::gateway(), &arguments).await;
+        next.folder = Some(folder);
+        *self = next;
+    }
+
     /// How often it has said that it reloaded its configuration, or why not.
     fn reloads(&self) -> usize {
         self.log().matches("\"target\":\"reload\"").count()

@@ -180,14 +180,17 @@ impl Serving {
         Ok(())
     }
 
-    /// From now on it is not ready for new clients. Returns when it is to accept no more of them: when no
-    /// request has run for a quarter of a second, else after the delay of the configuration. With
-    /// `are_closed` sockets, those that were just accepted have a moment to send their requests.
+    /// From now on it is not ready for new clients. Returns when it is to accept no more of them: after the
+    /// delay of the configuration, and when nobody asks whether it is ready, once no request has run for a
+    /// quarter of a second. Who asks may send a request at any time until they have believed the answer.
+    /// With `are_closed` sockets, those that were just accepted have a moment to send their requests.
     pub(super) async fn drain(&self, are_closed: bool) {
         self.app.condition().drain();
         let limits = self.config.limits;
         if are_closed {
             tokio::time::sleep(LAST_ACCEPTED.min(limits.drain_delay)).await;
+        } else if self.app.condition().is_watched() {
+            return tokio::time::sleep(limits.drain_delay).await;
         }
         let idle = async {
             let mut quiet = 0;

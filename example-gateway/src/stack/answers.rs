@@ -78,6 +78,7 @@ pub(crate) struct Readiness {
 /// So is one that stops. A router that fails degrades every replica alike.
 pub(crate) async fn ready(State(readiness): State<Readiness>) -> (StatusCode, Json<Value>) {
     let Readiness { sessions, router, upstreams, condition } = readiness;
+    condition.was_asked();
     let (mut code, mut status, store) = store_part(&sessions);
     if router.is_failing() && status == "ready" {
         status = "degraded";

@@ -2,11 +2,15 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::telemetry::metrics;
+
+/// Who asks whether we are ready asks again within this time.
+const ASKS_AGAIN: Duration = Duration::from_secs(30);
 
 /// The condition of a gateway. Clones are the same; it outlives a reload.
 #[derive(Clone, Debug)]
@@ -15,6 +19,8 @@ pub(crate) struct Condition(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     draining: AtomicBool,
+    /// When somebody asked whether we are ready.
+    asked: Mutex<Option<Instant>>,
     configuration: Mutex<Configuration>,
 }
 
@@ -38,7 +44,19 @@ impl Condition {
         metrics::configured(None);
         let configuration = Configuration { read: SystemTime::now(), last_reload: None };
         let configuration = Mutex::new(configuration);
-        Self(Arc::new(Shared { draining: AtomicBool::new(false), configuration }))
+        let (draining, asked) = (AtomicBool::new(false), Mutex::new(None));
+        Self(Arc::new(Shared { draining, asked, configuration }))
+    }
+
+    /// Somebody asks whether we are ready.
+    pub(crate) fn was_asked(&self) {
+        *self.0.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether somebody goes by what we answer, such as a load balancer.
+    pub(crate) fn is_watched(&self) -> bool {
+        let asked = *self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.is_some_and(|asked| asked.elapsed() < ASKS_AGAIN)
     }
 
     /// The gateway stops: it is to get no new clients.
@@ -87,6 +105,17 @@ fn unix(at: SystemTime) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asked_lately_goes_by_the_answer() {
+        let condition = Condition::new();
+        assert!(!condition.is_watched());
+        condition.was_asked();
+        tokio::time::advance(ASKS_AGAIN - Duration::from_millis(1)).await;
+        assert!(condition.is_watched());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!condition.is_watched());
+    }
 
     #[test]
     fn a_rejected_reload_is_told_and_its_errors_only_inside() {

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use affinity_tests::models::{DEFAULT, ONE, TWO};
 use affinity_tests::redis::RedisServer;
 use affinity_tests::{Answer, Gateway, Piece, Request, Setup, Upstream, get, ok_json, post, until};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::{Instant, sleep};
 
 use crate::chat;
 
@@ -180,7 +182,6 @@ async fn from_the_signal_on_it_is_not_ready_and_goes_on_while_requests_run() {
     steps.send(head.into()).unwrap();
     stream.head().await;
     assert_eq!(stream.piece().await, Piece::Data("one".into()));
-    assert_eq!(gateway.ask(&get("/readyz")).await.status, 200);
     let mut kept = gateway.connect().await;
     assert_eq!(kept.ask(&get("/v1/models")).await.header("connection"), None);
     gateway.signal("TERM").await;
@@ -193,6 +194,30 @@ async fn from_the_signal_on_it_is_not_ready_and_goes_on_while_requests_run() {
     steps.send("0\r\n\r\n".into()).unwrap();
     assert_eq!(stream.piece().await, Piece::End);
     assert_eq!(gateway.ended().await.code(), Some(0), "it waits for nothing that does not run");
+}
+
+#[tokio::test]
+async fn who_asks_whether_it_is_ready_is_waited_for_although_nothing_runs() {
+    let upstream = Upstream::echo().await;
+    let limits = "limits: {drain_delay_ms: 1500}";
+    let mut gateway = Setup::new(&upstream.url()).line(limits).start().await;
+    assert_eq!(gateway.ask(&get("/readyz")).await.status, 200);
+    let mut kept = gateway.connect().await;
+    assert_eq!(kept.ask(&get("/v1/models")).await.header("connection"), None);
+    let signalled = Instant::now();
+    gateway.signal("TERM").await;
+    until(async || gateway.ask(&get("/readyz")).await.status == 503).await;
+    // Longer than a process waits that nobody asks.
+    sleep(Duration::from_millis(600)).await;
+    let last = kept.ask(&get("/v1/models")).await;
+    assert_eq!(
+        (last.status, last.header("connection")),
+        (200, Some("close")),
+        "an idle connection"
+    );
+    assert_eq!(gateway.ask(&get("/v1/models")).await.status, 200, "and a new one");
+    assert_eq!(gateway.ended().await.code(), Some(0));
+    assert!(signalled.elapsed() >= Duration::from_millis(1500), "{:?}", signalled.elapsed());
 }
 
 #[tokio::test]

@@ -5,14 +5,15 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use affinity_tests::redis::RedisServer;
-use affinity_tests::{get, run, until};
+use affinity_tests::{ModelRouter, Setup, Upstream, get, run, until};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::{Replicas, turn};
@@ -20,22 +21,27 @@ use crate::{Replicas, turn};
 /// An HAProxy that hands requests out in turn; killed when dropped.
 struct Balancer {
     address: SocketAddr,
+    /// Where it tells how its servers are.
+    stats: SocketAddr,
     _process: Child,
     _folder: TempDir,
 }
 
 impl Balancer {
     async fn start(replicas: &Replicas) -> Self {
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = taken.local_addr().unwrap();
+        let taken =
+            [(); 2].map(|()| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let [address, stats] = taken.each_ref().map(|taken| taken.local_addr().unwrap());
         drop(taken);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("haproxy.cfg");
         let config = format!(
             "defaults\n  mode http\n  timeout connect 2s\n  timeout client 10s\n  \
-             timeout server 10s\n  option httpchk GET /readyz\n  option redispatch\n  retries 3\n\
+             timeout server 10s\n  option httpchk GET /readyz\n  option redispatch\n  retries 3\n  \
+             http-reuse always\n  timeout check 5s\n\
+             listen stats\n  bind {stats}\n  stats enable\n  stats uri /\n\
              listen replicas\n  bind {address}\n  balance roundrobin\n  \
-             default-server check inter 100ms fall 2\n  server a {}\n  server b {}\n",
+             default-server check inter 200ms fall 2\n  server a {}\n  server b {}\n",
             replicas.a.address(),
             replicas.b.address()
         );
@@ -57,7 +63,18 @@ impl Balancer {
             Err(error) => panic!("haproxy does not start: {error}"),
         };
         until(async || TcpStream::connect(address).await.is_ok()).await;
-        Self { address, _process: process, _folder: folder }
+        Self { address, stats, _process: process, _folder: folder }
+    }
+
+    /// Waits until it sends requests to both servers.
+    async fn knows_both(&self) {
+        until(async || {
+            let stats = affinity_tests::Connection::open(self.stats).await.ask(&get("/;csv")).await;
+            let is_up = |line: &&str| line.starts_with("replicas,") && line.contains(",UP,");
+            // And the sum of the two.
+            stats.text().lines().filter(is_up).filter(|line| !line.contains("BACKEND")).count() == 2
+        })
+        .await;
     }
 }
 
@@ -87,35 +104,76 @@ async fn verify_passes_through_a_round_robin() {
     assert_eq!(replicas.router.calls(), calls);
 }
 
-#[tokio::test]
-async fn a_replica_that_stops_behind_a_balancer_fails_no_request() {
-    let redis = RedisServer::start().await;
-    let mut replicas = Replicas::start(&redis, ", command_timeout_ms: 1000").await;
-    let balancer = Balancer::start(&replicas).await;
-    let stopped = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..8)
-        .map(|client| {
-            let (stopped, address) = (stopped.clone(), balancer.address);
+/// Clients that ask one request after the other, until they are told to end.
+struct Load {
+    stopped: Arc<AtomicBool>,
+    served: Arc<AtomicUsize>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    /// Some clients never pause, and some for so long that the balancer's connections rest.
+    fn start(address: SocketAddr) -> Self {
+        let (stopped, served) = <(Arc<AtomicBool>, Arc<AtomicUsize>)>::default();
+        let pauses = [0, 0, 1, 3, 10, 30, 100, 300, 500, 700];
+        let clients = pauses.into_iter().enumerate().map(|(client, pause)| {
+            let (stopped, served) = (stopped.clone(), served.clone());
             tokio::spawn(async move {
                 let mut connection = affinity_tests::Connection::open(address).await;
-                let mut served = 0;
                 while !stopped.load(Ordering::Relaxed) {
                     let answer = connection.ask(&turn(&format!("client-{client}"))).await;
-                    assert_eq!(answer.status, 200, "after {served}: {}", answer.text());
-                    served += 1;
-                    // Gaps, in which connections of the balancer are idle.
-                    sleep(Duration::from_millis(client * 3)).await;
+                    let before = served.fetch_add(1, Ordering::Relaxed);
+                    assert_eq!(answer.status, 200, "after {before}: {}", answer.text());
+                    sleep(Duration::from_millis(pause)).await;
                 }
-                served
             })
-        })
-        .collect();
-    sleep(Duration::from_millis(500)).await;
-    replicas.a.signal("TERM").await;
-    assert_eq!(replicas.a.ended().await.code(), Some(0));
-    sleep(Duration::from_millis(500)).await;
-    stopped.store(true, Ordering::Relaxed);
-    for client in clients {
-        assert!(client.await.unwrap() > 10);
+        });
+        Self { clients: clients.collect(), stopped, served }
     }
+
+    fn served(&self) -> usize {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// Every request was served.
+    async fn end(self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            client.await.unwrap();
+        }
+    }
+}
+
+/// How many requests a rolling restart is watched for.
+fn requests() -> usize {
+    let wanted = std::env::var("AFFINITY_ROLLING").ok();
+    wanted.map_or(4000, |wanted| wanted.parse().expect("a number"))
+}
+
+#[tokio::test]
+async fn a_rolling_restart_behind_a_balancer_fails_no_request() {
+    let redis = RedisServer::start().await;
+    let (upstream, router) = (Upstream::echo().await, ModelRouter::start().await);
+    let cache = format!("{{type: redis, url: '{}', command_timeout_ms: 1000}}", redis.url());
+    // Time for the balancer to believe it, on a busy machine too.
+    let setup = Setup::routed(&upstream, &router)
+        .routing(&format!("session_cache: {cache}"))
+        .line("limits: {drain_delay_ms: 4000}");
+    let (a, b) = (setup.start().await, setup.start().await);
+    let mut replicas = Replicas { a, b, router, upstream };
+    let balancer = Balancer::start(&replicas).await;
+    balancer.knows_both().await;
+    let load = Load::start(balancer.address);
+    let (mut restarts, wanted) = (0, requests());
+    while restarts < 4 || load.served() < wanted {
+        let gateway = if restarts % 2 == 0 { &mut replicas.a } else { &mut replicas.b };
+        gateway.signal("TERM").await;
+        assert_eq!(gateway.ended().await.code(), Some(0));
+        gateway.restart().await;
+        // Until then the other one is the only one.
+        balancer.knows_both().await;
+        restarts += 1;
+    }
+    println!("{} requests over {restarts} restarts", load.served());
+    load.end().await;
 }
