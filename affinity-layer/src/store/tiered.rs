@@ -365,7 +365,13 @@ impl AffinityStore for TieredStore {
                 Ok(PinRead::Pinned(found.pin))
             }
             Ok(None) => Box::pin(self.absent(key, &name, spot)).await,
-            Err(error) => self.known(spot, error),
+            Err(error) => {
+                // A Redis that is only slow is read to the end, or the next turn would know no more.
+                if error.kind() == StoreErrorKind::Timeout && self.shared.is_there(&name) {
+                    renew::changed(&self.shared, &name, spot.digest());
+                }
+                self.known(spot, error)
+            }
         }
     }
 

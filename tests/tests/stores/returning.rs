@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use affinity_layer::{RedisStore, TieredStore};
+use affinity_layer::{AffinityStore, RedisStore, TieredStore};
 use affinity_tests::redis::{Mode, Proxy, RedisServer};
 
-use crate::support::{all_follow, claim, get, model, model_in, options, redis, soon, tiered};
+use crate::support::{all_follow, claim, get, key, model, model_in, options, redis, soon, tiered};
 
 #[tokio::test]
 async fn a_store_made_before_its_redis_serves_and_tells_when_it_comes() {
@@ -97,4 +97,52 @@ async fn a_redis_that_comes_and_goes_leaves_one_model() {
             assert!(get(store, &session).await.unwrap().is_some());
         }
     }
+}
+
+/// What one replica decided alone is claimed when others may have made, told of and ended a later pin.
+#[tokio::test]
+async fn a_claim_that_is_told_late_is_later_than_every_pin_before_it() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.addr()).await;
+    let direct = redis(&options(&server.url())).await;
+    let behind = options(&format!("redis://{}", proxy.addr()));
+    let store = tiered(&behind.command_timeout(Duration::from_millis(100))).await;
+    proxy.set(Mode::Refuse).await;
+    proxy.cut();
+    assert!(claim(&store, "s", "a/one").await.is_err());
+    assert_eq!(model(&store, "s").await.as_deref(), Some("a/one"), "decided alone");
+    let ended = claim(&direct, "s", "a/two").await.unwrap().pin;
+    assert!(direct.release(&key("s"), Some(ended.epoch)).await.unwrap());
+    proxy.set(Mode::Pass).await;
+    soon(Duration::from_secs(5), "it is told", async || {
+        model_in(&server, "s").await.as_deref() == Some("a/one")
+    })
+    .await;
+    let told = get(&direct, "s").await.unwrap().unwrap();
+    assert!(told.epoch > ended.epoch, "{} after {}", told.epoch, ended.epoch);
+    assert_eq!(get(&store, "s").await.unwrap(), Some(told), "and known where it was decided");
+}
+
+/// A copy serves when Redis answers too late for a request. It must not do so for as long as Redis is slow:
+/// the answer that came too late for one turn is known to the next.
+#[tokio::test]
+async fn a_redis_that_is_slow_is_believed_by_the_next_turn() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.addr()).await;
+    let direct = redis(&options(&server.url())).await;
+    let behind = options(&format!("redis://{}", proxy.addr()));
+    // Where a copy is known, a turn waits for a third of it.
+    let store = tiered(&behind.command_timeout(Duration::from_millis(300))).await;
+    claim(&store, "s", "a/one").await.unwrap();
+    soon(Duration::from_secs(2), "kept", async || model(&store, "s").await.is_some()).await;
+    proxy.set(Mode::Delay(Duration::from_millis(120))).await;
+    proxy.cut();
+    // Nobody tells the store, which has no connection now.
+    server.run(&["DEL", "plano:affinity:s"]).await;
+    claim(&direct, "s", "a/two").await.unwrap();
+    soon(Duration::from_secs(10), "followed again", async || store.is_ready()).await;
+    soon(Duration::from_secs(2), "the move is known", async || {
+        model(&store, "s").await.as_deref() == Some("a/two")
+    })
+    .await;
 }

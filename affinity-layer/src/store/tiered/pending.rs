@@ -40,8 +40,8 @@ impl Change {
     }
 }
 
-/// What to tell Redis. All but the release of any pin carry an epoch, so a change that had reached
-/// Redis after all is recognised, and one that comes too late loses.
+/// What to tell Redis. A move and most releases name the epoch that they replace, so one that had reached
+/// Redis after all, or that comes too late, changes nothing; a claim is made only where there is no pin.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     Claim(Pin),

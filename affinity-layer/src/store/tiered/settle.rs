@@ -51,8 +51,11 @@ pub(super) async fn settle(shared: &Shared, name: &str) -> Result<(), StoreError
 }
 
 /// A move whose pin has gone from Redis becomes a claim: Redis has lost it, or its release came
-/// from a replica that could not know of the move. Claims carry the epoch with which they were
-/// made, so one that had been stored before its answer was lost is recognised.
+/// from a replica that could not know of the move.
+///
+/// A claim that is told late has a new epoch: meanwhile a pin with a later one than that of the decision
+/// may have been made, told of, and released. If the claim had been stored before its answer was lost,
+/// the late one loses against it.
 async fn tell(shared: &Shared, name: &str, change: &Change) -> Result<(), StoreError> {
     let left = change.until.saturating_duration_since(Instant::now());
     let spot = shared.near.spot_for(&change.key, name);
@@ -72,7 +75,8 @@ async fn tell(shared: &Shared, name: &str, change: &Change) -> Result<(), StoreE
             to
         }
     };
-    let claim = shared.redis.claim_pin(&change.key, pin.clone(), left).await?;
+    let late = Pin { claimed_at: pin.claimed_at, ..shared.redis.new_pin(pin.selection.clone()) };
+    let claim = shared.redis.claim_pin(&change.key, late, left).await?;
     adopt(shared, name, spot, change, &claim, left).await;
     Ok(())
 }
@@ -115,8 +119,7 @@ impl Drop for Untold<'_> {
 /// A claim on its way. If it fails, or its caller gives up, it stays as this replica's own; if Redis is
 /// required, nothing stays, and the next request asks Redis what it holds.
 ///
-/// That is right for either outcome: if the claim had reached Redis, it is repeated with the same
-/// epoch and found to be our own.
+/// That is right for either outcome: if the claim had reached Redis, a later one finds it there.
 pub(super) struct Unconfirmed<'a> {
     pub(super) shared: &'a Shared,
     pub(super) key: &'a AffinityKey,

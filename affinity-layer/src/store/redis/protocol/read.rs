@@ -66,8 +66,26 @@ pub(super) async fn read_name(
     name: &str,
     expiry: &Expiry,
 ) -> Result<Option<FoundPin>, StoreError> {
+    read_over(Node::reader, protocol, name, expiry).await
+}
+
+/// The same for a read that no request waits for, and that may take longer.
+pub(super) async fn read_patiently(
+    protocol: &Protocol,
+    name: &str,
+    expiry: &Expiry,
+) -> Result<Option<FoundPin>, StoreError> {
+    read_over(Node::patient, protocol, name, expiry).await
+}
+
+async fn read_over(
+    over: fn(&Node, Duration) -> Commands,
+    protocol: &Protocol,
+    name: &str,
+    expiry: &Expiry,
+) -> Result<Option<FoundPin>, StoreError> {
     let read = |commands: Commands| async move { commands.read(name, MAX_VALUE_LEN).await };
-    let read = protocol.servers.run_over(Node::reader, name, read).await.map_err(store_error)?;
+    let read = protocol.servers.run_over(over, name, read).await.map_err(store_error)?;
     let Some(found) = found(protocol, name, read).await? else {
         return Ok(None);
     };

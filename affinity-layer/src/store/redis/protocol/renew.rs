@@ -20,7 +20,7 @@ use super::super::epochs::EpochClock;
 use super::super::errors::store_error;
 use super::super::node::Node;
 use super::super::renewals::{Cause, Renewal};
-use super::read::{FoundPin, read_name};
+use super::read::{FoundPin, read_name, read_patiently};
 use super::value::MAX_VALUE_LEN;
 use super::{Protocol, millis, scripts};
 use crate::store::AnswerState;
@@ -71,7 +71,7 @@ async fn renew_name(
 ) -> Result<Option<FoundPin>, StoreError> {
     let look = Expiry::fixed(Duration::MAX);
     let Cause::Used { expiry, claimed_at, at, answer } = cause else {
-        return read_name(protocol, name, &look).await;
+        return read_patiently(protocol, name, &look).await;
     };
     let Some((idle, max_age)) = expiry.limits() else {
         return read_name(protocol, name, &look).await;
