@@ -79,10 +79,6 @@ impl Fault {
         !matches!(self, Self::None | Self::ClientKill | Self::Gateway)
     }
 
-    /// After the fault, until everything should be as before: the lease of near copies, the time
-    /// until the loss of a connection is noticed, and a reconnection.
-    pub(super) const RECOVERY: Duration = Duration::from_secs(3);
-
     /// Whether Redis may lose what it acknowledged.
     pub(super) fn loses(self) -> bool {
         matches!(self, Self::Kill | Self::Failover | Self::ClusterFailover | Self::Partition)

@@ -11,6 +11,9 @@ pub const LEASE: Duration = Duration::from_secs(1);
 /// How long after the end of a final answer the release may be on its way to Redis.
 const RELEASE: Duration = Duration::from_millis(250);
 
+/// After the end of a fault, until no replica may serve an older pin than another one has told of.
+pub(super) const RECOVERY: Duration = Duration::from_secs(2);
+
 /// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
@@ -18,6 +21,8 @@ pub enum Rule {
     Split,
     /// A request sent after an answer does not get an older pin than that answer.
     StepBack,
+    /// Once a fault is over, no replica goes on with an older pin than one that was told of.
+    Behind,
     /// Every pin that is hit or joined was made by a request of the session.
     Unclaimed,
     /// A pin is not served once its final answer has ended.
@@ -92,6 +97,7 @@ pub fn check(events: &[Event], circumstances: &Circumstances) -> Vec<Finding> {
     let mut findings = Vec::new();
     session.split(&mut findings);
     session.step_back(&mut findings);
+    session.behind(&mut findings);
     session.unclaimed(&mut findings);
     session.stale_after_final(&mut findings);
     session.unasked(&mut findings);
@@ -139,6 +145,36 @@ impl Session<'_> {
                 before.retain(|(_, known)| *known <= epoch);
             }
             before.push((event, epoch));
+        }
+    }
+
+    /// Unlike a step back, it is excused by nothing that happened before the fault was over; only what
+    /// Redis lost with it cannot be served. What is seen before the time to recover is over counts for
+    /// how long that took.
+    fn behind(&self, findings: &mut Vec<Finding>) {
+        for event in &self.events {
+            let Some((epoch, _)) = event.pin() else { continue };
+            let ends = self.circumstances.faults.iter().map(|(_, to)| to.saturating_sub(RECOVERY));
+            let Some(end) = ends.filter(|end| *end < event.start).max() else { continue };
+            let next =
+                self.circumstances.faults.iter().any(|(from, _)| end < *from && *from <= event.end);
+            let is_older = |earlier: &&&Event| {
+                earlier.end + LEASE < event.start
+                    && earlier.pin().is_some_and(|(known, _)| known > epoch)
+            };
+            let Some(earlier) = self.events.iter().find(is_older).filter(|_| !next) else {
+                continue;
+            };
+            let late = event.start - end;
+            let known = earlier.pin().map_or(0, |(known, _)| known);
+            let text =
+                format!("epoch {epoch} {late:?} after the fault, and {known} was told before");
+            let excuse = if late <= RECOVERY {
+                Some(Excuse::Fault)
+            } else {
+                self.circumstances.loses.then_some(Excuse::Loss)
+            };
+            findings.push(Finding { late, ..Finding::new(Rule::Behind, excuse, text) });
         }
     }
 

@@ -147,6 +147,7 @@ impl Report {
         let rules = [
             Rule::Split,
             Rule::StepBack,
+            Rule::Behind,
             Rule::Unclaimed,
             Rule::StaleAfterFinal,
             Rule::Unasked,
@@ -185,6 +186,7 @@ pub fn table(reports: &[Report]) -> String {
         "store-unavailable",
         "split",
         "step back",
+        "behind",
         "unclaimed",
         "stale after final",
         "unasked",

@@ -12,7 +12,7 @@ use super::client::Client;
 use super::drive::{Driver, Pace};
 use super::fault::{Backend, Fault, strike};
 use super::history::Event;
-use super::oracle::{Circumstances, check};
+use super::oracle::{Circumstances, RECOVERY, check};
 use super::replicas::Replicas;
 use super::report::Report;
 use super::rng::Rng;
@@ -139,7 +139,7 @@ impl Load {
             }
             let from = self.born.elapsed();
             strike(self.plan.fault, faults.len(), backend, &self.replicas, stubs).await;
-            sleep(Fault::RECOVERY).await;
+            sleep(RECOVERY).await;
             faults.push((from, self.born.elapsed()));
             self.struck.store(true, Ordering::Relaxed);
         }

@@ -97,6 +97,31 @@ fn a_step_back_is_excused_by_the_lease_and_by_a_fault_that_parts() {
     assert_eq!(found(&late, &fault(true, false)), [(Rule::StepBack, Some(Excuse::Fault))]);
 }
 
+/// What was told before a fault from second 2 to second 3, and an older pin at `late` milliseconds after it.
+fn behind(late: u64) -> Vec<Event> {
+    vec![
+        claimed(),
+        asking(Ask::Refresh, event(30, 40, How::Refreshed, "b", 2)),
+        event(3000 + late, 3001 + late, How::Hit, "a", 1),
+    ]
+}
+
+#[test]
+fn an_older_pin_is_behind_once_the_fault_has_been_over_for_long() {
+    let rules = |late, circumstances: &Circumstances| -> Vec<_> {
+        let found = found(&behind(late), circumstances);
+        found.into_iter().filter(|(rule, _)| *rule == Rule::Behind).collect()
+    };
+    assert_eq!(rules(2001, &fault(true, false)), [(Rule::Behind, None)]);
+    assert_eq!(rules(2001, &fault(true, true)), [(Rule::Behind, Some(Excuse::Loss))]);
+    assert_eq!(rules(1999, &fault(true, false)), [(Rule::Behind, Some(Excuse::Fault))]);
+    let twice = vec![(2000, 5000), (5500, 8000)].into_iter();
+    let faults = twice.map(|(from, to)| (Duration::from_millis(from), Duration::from_millis(to)));
+    let twice = Circumstances { faults: faults.collect(), ..fault(true, false) };
+    assert_eq!(rules(2600, &twice), [], "the next one");
+    assert_eq!(rules(5100, &twice), [(Rule::Behind, None)], "which is over, too");
+}
+
 #[test]
 fn requests_at_the_same_time_have_no_order() {
     let events = [
