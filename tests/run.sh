@@ -95,7 +95,7 @@ for tool in fmt clippy; do
 done
 
 step "programs that tests start" install_servers \
-    redis-server:redis-server haproxy:haproxy python3:python3-venv node:nodejs npm:npm \
+    redis-server:redis-server haproxy:haproxy tinyproxy:tinyproxy python3:python3-venv node:nodejs npm:npm \
     chromium:chromium valgrind:valgrind faketime:faketime
 step "formatting" cargo fmt --all --check
 step "lints" cargo clippy --workspace --all-features --all-targets -- -D warnings

@@ -2,20 +2,22 @@
 
 use std::net::SocketAddr;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 
 use affinity_tests::models::{ONE, TWO};
 use affinity_tests::redis::tls::Authority;
 use affinity_tests::{
-    Answer, Connection, ForwardProxy, Gateway, ModelRouter, Refusing, Request, Setup, Upstream,
-    get, post, run, until, within,
+    Answer, Asked, Connection, ForwardProxy, Gateway, ModelRouter, Refusing, Request, Setup,
+    Upstream, get, post, run, until, within,
 };
 use http::Version;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 use crate::chat;
-use crate::tls::Provider;
+use crate::tls::{Provider, acceptor};
 
 /// The base of providers that only a proxy could find.
 const FAR: &str = "http://far.invalid:8080";
@@ -83,6 +85,50 @@ async fn a_provider_and_a_router_of_http_are_asked_by_the_proxy() {
     let seen = upstream.last();
     assert_eq!(seen.line, "POST /v1/chat/completions HTTP/1.1");
     assert_eq!(seen.all("host"), ["far.invalid:8080"]);
+}
+
+#[tokio::test]
+async fn a_proxy_may_be_reached_by_tls_itself() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let provider = Provider::start(&authority, &["h2"]).await;
+    let to = Arc::new(Mutex::new(provider.address()));
+    let found = to.clone();
+    let proxy = ForwardProxy::start(move |_| *found.lock().unwrap()).await;
+    // TLS before the proxy, which by HTTP/2 would not take a CONNECT of HTTP/1.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, plain) = (listener.local_addr().unwrap().port(), proxy.address());
+    let acceptor = acceptor(&authority, &["h2", "http/1.1"]);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let mut secured = acceptor.accept(stream).await.unwrap();
+                let mut proxy = TcpStream::connect(plain).await.unwrap();
+                let _ = copy_bidirectional(&mut secured, &mut proxy).await;
+            });
+        }
+    });
+    let variables = format!("export https_proxy='https://me:pass@localhost:{port}'");
+    let gateway = provider.behind_with(&authority, folder.path(), &variables).await;
+    let mut client = gateway.connect().await;
+    for _ in 0..3 {
+        assert_eq!(within(client.ask(&turn())).await.status, 200);
+    }
+    let host = format!("localhost:{}", provider.address().port());
+    assert_eq!(provider.seen(), vec![(Version::HTTP_2, host.clone()); 3]);
+    let asked = Asked {
+        line: format!("CONNECT {host}"),
+        authorization: Some("Basic bWU6cGFzcw==".to_owned()),
+    };
+    assert_eq!(proxy.asked(), [asked]);
+
+    let upstream = Upstream::echo().await;
+    *to.lock().unwrap() = address(&upstream);
+    let trust = format!("export SSL_CERT_FILE='{}'", folder.path().join("authority.pem").display());
+    let variables = format!("{trust} http_proxy='https://localhost:{port}'");
+    let gateway = Gateway::prepared(&Setup::new(FAR).yaml(), &variables).await;
+    assert_eq!(within(gateway.ask(&turn())).await.status, 200);
+    assert_eq!(upstream.last().all("host"), ["far.invalid:8080"]);
 }
 
 #[tokio::test]

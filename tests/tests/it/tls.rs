@@ -56,17 +56,7 @@ pub(crate) struct Provider {
 
 impl Provider {
     pub(crate) async fn start(authority: &Authority, offers: &[&str]) -> Self {
-        let identity = authority.issue();
-        let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
-        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap();
-        config.alpn_protocols = offers.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor(authority, offers);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (connections, seen) = (Arc::<AtomicUsize>::default(), Arc::default());
@@ -103,6 +93,21 @@ impl Provider {
     pub(crate) fn seen(&self) -> Vec<(Version, String)> {
         self.seen.lock().unwrap().clone()
     }
+}
+
+/// Speaks TLS as a server that `authority` vouches for.
+pub(crate) fn acceptor(authority: &Authority, offers: &[&str]) -> TlsAcceptor {
+    let identity = authority.issue();
+    let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    config.alpn_protocols = offers.iter().map(|name| name.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 async fn accept(
