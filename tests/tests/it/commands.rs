@@ -45,12 +45,14 @@ async fn demo_shows_a_loop_that_switches_and_one_that_holds() {
         assert_eq!(run.matches("final answer").count(), 1, "{run}");
     }
     assert!(with.contains("Final Report") && with.contains("PostgreSQL"), "{with}");
-    let cached = with
-        .lines()
-        .find_map(|line| line.strip_prefix("Prompt tokens from the provider's cache: "));
-    let shares = cached.unwrap().split(' ').filter_map(|word| word.parse::<u8>().ok());
-    let [without, with] = shares.collect::<Vec<_>>()[..] else { panic!("{cached:?}") };
-    assert!(0 < without && without < with && with < 100, "{cached:?}");
+    let worth = with.lines().last().unwrap();
+    let told = worth.strip_prefix("What pinning was worth here: ").expect(worth);
+    let costs = told.split(' ').filter_map(|word| word.strip_prefix('$')?.parse::<f64>().ok());
+    let [with, without] = costs.collect::<Vec<_>>()[..] else { panic!("{worth}") };
+    assert!(0.0 < with && with < without, "{worth}");
+    let shares = told.split(' ').filter_map(|word| word.parse::<u8>().ok());
+    let [less, with, without] = shares.collect::<Vec<_>>()[..] else { panic!("{worth}") };
+    assert!(0 < less && 0 < without && without < with && with < 100, "{worth}");
 }
 
 #[tokio::test]

@@ -301,7 +301,7 @@ async fn a_password_of_redis_changes_under_load_and_no_request_is_lost() {
     redis.run(&["CLIENT", "KILL", "USER", "gateway"]).await;
     until(async || store().await != "ready").await;
     until(async || store().await.as_str().is_some_and(|said| said.contains("password"))).await;
-    assert!(!claimed("in between").await);
+    assert!(!claimed("in-between").await);
     told("third-secret");
     gateway.reload(&setup.yaml()).await;
     until(async || store().await == "ready").await;
