@@ -46,13 +46,15 @@ use crate::stack::heal::{HealLayer, Healer, LastServed};
 use crate::stack::holdings::Holdings;
 use crate::stack::intake::IntakeLayer;
 use crate::stack::layers::{
-    affinity, answer, call_limits, conversations, failover, shadow, telling, turns, withheld,
+    affinity, answer, call_limits, conversations, failover, shadow, switching, telling, turns,
+    withheld,
 };
 use crate::stack::memory::BodyMemory;
 use crate::stack::observe::Observer;
 use crate::stack::router_state::RouterState;
 use crate::stack::routing;
 use crate::stack::sessions::{Sessions, budget};
+use crate::stack::switching::SwitchAccounts;
 use crate::stack::tenants::Tenants;
 use crate::stack::turns::observer::TurnObserver;
 use crate::stack::turns::record::TurnRecorder;
@@ -97,6 +99,7 @@ struct Lasting {
     drains: Arc<Drains>,
     cooldowns: Cooldowns,
     served: Arc<LastServed>,
+    accounts: Arc<SwitchAccounts>,
     metrics: Metrics,
     memory: BodyMemory,
     /// The bytes of the memory.
@@ -126,6 +129,7 @@ impl Lasting {
             drains,
             cooldowns: Cooldowns::new(),
             served: Arc::default(),
+            accounts: Arc::default(),
             metrics,
             memory: BodyMemory::new(memory_bytes),
             memory_bytes,
@@ -319,11 +323,13 @@ fn session_endpoints(
     let intake = intake.clone().turns(turns(config)).body_ids(reads_ids);
     let intake = intake.on_move(config.routing.on_move);
     let healer = Healer::new(upstreams.clone(), config.routing.on_move, lasting.served.clone());
-    let (store, Lasting { flights, unnamed, .. }) = (sessions.store(), lasting);
+    let (store, Lasting { flights, unnamed, accounts, .. }) = (sessions.store(), lasting);
     let connector = proxy.connector();
     let router =
         router.watching(routing::router(config, upstreams.clone(), holdings.clone(), connector));
-    let affinity = affinity(config, store, upstreams, flights, router, unnamed, &healer);
+    let switching = switching(config, upstreams, accounts, observer.clone());
+    let adopting = (&healer, switching.as_ref());
+    let affinity = affinity(config, store, upstreams, flights, router, unnamed, adopting);
     let proxied = ServiceBuilder::new()
         // Reads and checks the body, which the router and the proxy need whole.
         .layer(intake.clone())
@@ -336,7 +342,7 @@ fn session_endpoints(
         // Gives the refusals of the layer above and the answers of those below one body type.
         .map_response_body(Body::new)
         // Reads each answer once: ends its pin, follows its id, records its turn.
-        .layer(answer(config, holdings, recorder, upstreams))
+        .layer(answer(config, holdings, recorder, upstreams, switching))
         // Goes on with the next candidate when a provider fails.
         .layer(failover(config, upstreams, &healer))
         // Leaves out of each attempt what its vendor cannot read.

@@ -16,5 +16,6 @@ mod paths;
 pub mod prices;
 mod protocol;
 mod stack;
+pub mod switching;
 mod telemetry;
 mod upstream;

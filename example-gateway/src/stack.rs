@@ -8,6 +8,8 @@
 //! | `intake`, `memory`, `apart`, `fair` | read, bound and check the body, by client in turns |
 //! | `sessions`, `routing`, `routed` | the store and the router of the affinity layer |
 //! | `shadow`, `turns` | what is learnt about pins and answers |
+//! | `switching` | whether a session stays or moves where a turn of the user begins |
+//! | `session_table` | what is remembered of sessions, within bounds |
 //! | `condition`, `router_state` | what `/readyz` tells beside the store |
 //! | `heal` | what is left out for a vendor that cannot read it |
 //! | `unrouted` | what no session decides: uploads, embeddings, responses that are fetched |
@@ -31,8 +33,10 @@ pub(crate) mod observe;
 pub(crate) mod routed;
 pub(crate) mod router_state;
 pub(crate) mod routing;
+pub(crate) mod session_table;
 pub(crate) mod sessions;
 pub(crate) mod shadow;
+pub(crate) mod switching;
 pub(crate) mod tenants;
 pub(crate) mod turns;
 pub(crate) mod unnamed;

@@ -11,8 +11,10 @@ use secrecy::SecretString;
 use self::table::Table;
 use crate::lab::client::{self, ClientError};
 use crate::lab::term::{Style, Terminal, clean};
+use crate::ops::ledger::observed::ObservedSums;
 use crate::ops::ledger::rows::{LedgerReport, Row, ShareRow};
 use crate::prices::Picodollars;
+use crate::stack::turns::turn::Group;
 
 /// Where the ledger is, on the admin listener.
 const PATH: &str = "/admin/v1/ledger";
@@ -33,10 +35,33 @@ const COSTS: [&str; 7] = [
     "unknown cost",
 ];
 
-const NOTES: [&str; 5] = [
+const GROUPS: [&str; 8] = [
+    "sessions",
+    "turns",
+    "switches",
+    "a turn",
+    "router calls",
+    "prompt tokens",
+    "cached",
+    "spent $",
+];
+
+const OBSERVED: [&str; 8] = [
+    "observed",
+    "turns",
+    "switches",
+    "with pins*",
+    "cached tokens",
+    "with pins*",
+    "spent $",
+    "with pins*",
+];
+
+const NOTES: [&str; 6] = [
     "cached: share of the prompt tokens; unknown: turns of which the provider did not tell the prompt",
     "saved by cache: how much more the cached tokens would have cost as plain input",
     "unknown cost: turns whose model has no known price, or of which a count is not known; they add nothing",
+    "with pins*: what the observed sessions would have had, as an estimate",
     "* an estimate: the calls saved, at the mean time of those made",
     "regret: of the pinned turns that were routed once more, those that would have got another model",
 ];
@@ -100,8 +125,56 @@ fn print(base: &Uri, answer: &LedgerReport, out: &mut Terminal) -> io::Result<()
         routes.row(&clean(name), costs(&route.row));
     }
     show(&routes, costs(&answer.totals), out)?;
+    if answer.totals.observed.turns > 0 {
+        side_by_side(answer, out)?;
+    }
     out.line("")?;
     NOTES.iter().try_for_each(|note| out.line(&out.paint(Style::Dim, note)))
+}
+
+/// The sessions that are pinned beside those that are observed, and what pins would have done by route.
+fn side_by_side(answer: &LedgerReport, out: &mut Terminal) -> io::Result<()> {
+    let mut groups = Table::new(GROUPS);
+    for group in &answer.groups {
+        let name = match group.group {
+            Group::Enforced => "pinned",
+            Group::Observed => "observed",
+            Group::None => "(no session)",
+        };
+        groups.row(name, by_group(&group.row));
+    }
+    show(&groups, by_group(&answer.totals), out)?;
+    let mut routes = Table::new(OBSERVED);
+    for route in answer.routes.iter().filter(|route| route.row.observed.turns > 0) {
+        let name = route.route.as_deref().unwrap_or("(no route)");
+        routes.row(&clean(name), observed(&route.row.observed));
+    }
+    show(&routes, observed(&answer.totals.observed), out)
+}
+
+fn by_group(row: &Row) -> [String; 7] {
+    let tokens = &row.all.tokens;
+    [
+        grouped(row.all.turns),
+        grouped(row.switches),
+        share(row.switches, row.all.turns),
+        grouped(row.router.calls),
+        grouped(tokens.prompt),
+        share(tokens.cached, tokens.prompt),
+        dollars(row.all.cost.spent),
+    ]
+}
+
+fn observed(sums: &ObservedSums) -> [String; 7] {
+    [
+        grouped(sums.turns.saturating_sub(sums.unknown)),
+        grouped(sums.switches),
+        grouped(sums.switches_with_pins),
+        grouped(sums.cached),
+        grouped(sums.cached_with_pins),
+        dollars(sums.spent),
+        dollars(sums.spent_with_pins),
+    ]
 }
 
 fn show(table: &Table, totals: [String; 7], out: &mut Terminal) -> io::Result<()> {

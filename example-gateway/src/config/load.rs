@@ -22,8 +22,8 @@ use router_client::Preference;
 use super::at::{At, Context};
 use super::{
     Admin, ConfigErrors, Finding, ForwardProxies, ForwardProxy, Limits, Listener, Provider, Router,
-    Routing, Tracing, admin, limits, listeners, passthrough, preferences, providers, router,
-    routing, tracing, tree, url,
+    Routing, Tracing, admin, limits, listeners, passthrough, preferences, providers, rollout,
+    router, routing, tracing, tree, url,
 };
 
 /// The largest file that is read, in bytes.
@@ -261,11 +261,19 @@ pub(super) fn build(root: &At<'_>) -> Config {
     ]);
     let listeners = listeners::read(root);
     let providers = providers::read(root);
+    let preferences = preferences::read(root, &providers);
+    let mut routing = routing::read(root, &providers);
+    if let Some(at) = root.get("routing") {
+        let mut keys = listeners.iter().flat_map(|listener| &listener.client_keys);
+        let has_tenants = routing.tenant_header.is_some() || keys.any(|key| key.scope.is_some());
+        let routes: Vec<_> = preferences.iter().map(|route| route.name.clone()).collect();
+        routing.mode = rollout::mode(&at, has_tenants, &routes);
+    }
     let config = Config {
-        preferences: preferences::read(root, &providers),
+        preferences,
         aliases: preferences::aliases(root, &providers),
         passthrough: passthrough::read(root, &providers),
-        routing: routing::read(root, &providers),
+        routing,
         admin: admin::read(root, &listeners),
         limits: limits::read(root),
         tracing: tracing::read(root),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use affinity_layer::{BodyId, Expiry, Fingerprint, ModelName, agents::SubAgents};
+use affinity_layer::{BodyId, Expiry, Fingerprint, ModelName, agents::SubAgents, mode::Rollout};
 use http::HeaderName;
 
 use super::at::At;
@@ -10,6 +10,7 @@ use super::cache::{self, SessionCache};
 use super::identity;
 use super::preferences;
 use super::providers::Provider;
+use super::rollout::{self, Policy};
 use super::router::{self, Router};
 
 /// Ten years, in seconds.
@@ -43,6 +44,10 @@ pub struct Routing {
     pub fingerprint: Option<Fingerprint>,
     /// Whether each model that an agent client asks for has a pin of its own.
     pub model_lanes: bool,
+    /// Which sessions are pinned, and what becomes of the others; all by default.
+    pub mode: Rollout,
+    /// When a pin gives way to the router's other choice; not by default.
+    pub policy: Policy,
     /// What ends a pin before its time.
     pub release: Release,
     /// Turns at the beginning of a session whose decision does not bind it; 0 by default.
@@ -109,6 +114,8 @@ impl Routing {
             body_ids: Vec::new(),
             fingerprint: None,
             model_lanes: true,
+            mode: Rollout::default(),
+            policy: Policy::default(),
             release: Release::default(),
             warm_up_turns: 0,
             escalation: Vec::new(),
@@ -127,7 +134,8 @@ fn read_section(at: &At<'_>, providers: &[Provider], router: Router) -> Routing 
     let cache_at = at.get("session_cache");
     let cache = cache_at.as_ref().map_or(default.cache, cache::read);
     let tenant_header = cache_at.and_then(|at| at.get("tenant_header"));
-    let release = release(at);
+    let policy = rollout::policy(at);
+    let release = release(at, policy);
     let agent_headers = at.flag_or("agent_headers", true);
     at.not_served(&["route_on_user_only", "routing_budget"]);
     Routing {
@@ -147,10 +155,13 @@ fn read_section(at: &At<'_>, providers: &[Provider], router: Router) -> Routing 
         fingerprint: identity::fingerprint(at, &cache),
         cache,
         model_lanes: identity::model_lanes(at, agent_headers),
+        // It is read where the routes are known.
+        mode: default.mode,
+        policy,
         release,
-        warm_up_turns: warm_up_turns(at, release),
+        warm_up_turns: warm_up_turns(at, release, policy),
         escalation: at
-            .get("escalation")
+            .get_if(policy == Policy::Strict, "escalation", "has no effect with policy: cost")
             .map(|order| preferences::models(&order, providers))
             .unwrap_or_default(),
         failover: at.flag_or("failover", default.failover),
@@ -169,19 +180,28 @@ fn on_move(at: &At<'_>) -> OnMove {
     at.get("on_move").and_then(|kind| kind.one_of(&kinds)).unwrap_or_default()
 }
 
-fn release(at: &At<'_>) -> Release {
+fn release(at: &At<'_>, policy: Policy) -> Release {
     let releases = [
         ("ttl", Release::Ttl),
         ("final_answer", Release::FinalAnswer),
         ("user_turn", Release::UserTurn),
     ];
-    at.get("release").and_then(|release| release.one_of(&releases)).unwrap_or_default()
+    let release = at.get("release");
+    let found = release.as_ref().and_then(|release| release.one_of(&releases)).unwrap_or_default();
+    if let (Some(release), Release::UserTurn, Policy::Cost { .. }) = (release, found, policy) {
+        release.error("moves a session whatever it costs, so it cannot stand beside policy: cost");
+    }
+    found
 }
 
-fn warm_up_turns(at: &At<'_>, release: Release) -> u8 {
-    let why = "has no effect with release: user_turn, which decides every turn again";
+fn warm_up_turns(at: &At<'_>, release: Release, policy: Policy) -> u8 {
+    let why = match policy {
+        Policy::Strict => "has no effect with release: user_turn, which decides every turn again",
+        Policy::Cost { .. } => "has no effect with policy: cost, which weighs every turn",
+    };
+    let is_effective = release != Release::UserTurn && policy == Policy::Strict;
     let turns = at
-        .get_if(release != Release::UserTurn, "warm_up_turns", why)
+        .get_if(is_effective, "warm_up_turns", why)
         .and_then(|at| at.integer(0..=100, " of turns"));
     turns.and_then(|turns| turns.try_into().ok()).unwrap_or_default()
 }

@@ -6,11 +6,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use affinity_layer::mode::Rollout;
 use affinity_layer::{Expiry, ModelName};
 use http::HeaderName;
 
 use super::identity;
-use super::{Config, Inputs, Protocols, Provider, Release, Router, Routing};
+use super::{Config, Inputs, Policy, Protocols, Provider, Release, Router, Routing};
 
 /// The configuration in words, without secrets. Made by [`summary`].
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +97,12 @@ fn sessions(routing: &Routing, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
     if let Some(header) = &routing.tenant_header {
         writeln!(f, "tenant    {header}")?;
+    }
+    if routing.mode != Rollout::default() {
+        writeln!(f, "mode      {}", routing.mode)?;
+    }
+    if let Policy::Cost { max_switch_share } = routing.policy {
+        writeln!(f, "policy    cost, moves at most {max_switch_share} of what a session spends")?;
     }
     if routing.warm_up_turns > 0 {
         writeln!(f, "warm-up   {} turns", routing.warm_up_turns)?;

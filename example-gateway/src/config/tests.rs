@@ -12,6 +12,7 @@ mod policies;
 mod prices;
 mod protocols;
 mod random;
+mod rollout;
 mod secrets;
 mod traces;
 

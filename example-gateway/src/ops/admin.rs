@@ -40,6 +40,7 @@ pub(crate) fn router(admin: Admin, token: &SecretString) -> Router {
         .route("/admin/v1/status", get(status::status))
         .route("/admin/v1/ledger", get(ledger::ledger))
         .route("/admin/v1/ledger/sessions", get(ledger::sessions))
+        .route("/admin/v1/ledger/decisions", get(ledger::decisions))
         .route("/admin/v1/drains", get(drains::list))
         .route("/admin/v1/cooldowns", get(cooldowns::list).delete(cooldowns::clear))
         .route("/admin/v1/models/{*named}", post(drains::drain).delete(drains::undrain))

@@ -12,6 +12,7 @@ use tokio::sync::broadcast;
 use crate::ops::ledger::books::Ledger;
 use crate::prices::Cost;
 use crate::stack::turns::observer::{TurnObserver, Verdict};
+use crate::stack::turns::switch::SwitchRecord;
 use crate::stack::turns::tag::SessionTag;
 use crate::stack::turns::turn::Turn;
 use crate::upstream::providers::Upstreams;
@@ -56,6 +57,10 @@ impl TurnObserver for TurnHub {
         self.ledger.add(&turn);
         // It fails if there are no readers.
         let _ = self.live.send(turn);
+    }
+
+    fn weighed(&self, record: SwitchRecord) {
+        self.ledger.weighed(record);
     }
 
     fn judged(&self, route: Option<&RouteName>, verdict: Verdict) {

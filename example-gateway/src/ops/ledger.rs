@@ -6,10 +6,12 @@
 //! - It covers what this process has seen since its start.
 
 pub(crate) mod books;
+pub(crate) mod observed;
 pub(crate) mod pins;
 mod regret;
 pub(crate) mod rows;
 mod sums;
+pub(crate) mod switches;
 
 #[cfg(test)]
 mod tests;

@@ -227,7 +227,7 @@ impl Healer {
         let known = self.0.served.get(key).filter(|known| known.vendor == vendor);
         let foreign = last.or(model.foreign()).or(known.and_then(|known| known.foreign));
         let served = Served { vendor, model: model.model().clone(), foreign };
-        self.0.served.note(key, &served);
+        self.0.served.note(key, served);
         // With a move, failover stores it.
         if let Some(last) = last.filter(|last| model.foreign() != Some(*last))
             && model.session_model() == model.model()

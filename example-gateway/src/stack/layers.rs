@@ -21,7 +21,7 @@ use http::request::Parts;
 use http::{HeaderName, Response, header};
 use secrecy::ExposeSecret;
 
-use crate::config::{Config, Limits, Release, SessionCache};
+use crate::config::{Config, Limits, Policy, Release, SessionCache};
 use crate::error::ApiError;
 use crate::protocol::Protocol;
 use crate::stack::heal::Healer;
@@ -29,6 +29,7 @@ use crate::stack::holdings::Holdings;
 use crate::stack::intake::Turns;
 use crate::stack::routed::{opened, routed};
 use crate::stack::shadow::ShadowLayer;
+use crate::stack::switching::{SwitchAccounts, SwitchPolicy};
 use crate::stack::turns::observer::TurnObserver;
 use crate::stack::turns::record::TurnRecorder;
 use crate::stack::unnamed::Unnamed;
@@ -46,13 +47,13 @@ pub(crate) fn affinity(
     flights: &SharedFlights,
     router: impl RouterService,
     unnamed: &Unnamed,
-    healer: &Healer,
+    (healer, switching): (&Healer, Option<&SwitchPolicy>),
 ) -> AffinityLayer<SharedStore, Refuse> {
     let routing = &config.routing;
     let router = routed(router, store.clone(), routing.expiry, upstreams.clone());
     let router = unnamed.clone().noting(router, routing);
     let served = upstreams.clone();
-    let healer = healer.clone();
+    let (healer, switching) = (healer.clone(), switching.cloned());
     let mut layer = AffinityLayer::new(store, router)
         .flights(flights)
         .store_budget(sessions::budget(config))
@@ -60,6 +61,7 @@ pub(crate) fn affinity(
         .expiry(routing.expiry)
         .body_limit(config.limits.body_bytes)
         .max_waiters(config.limits.max_waiters)
+        .mode(routing.mode.clone())
         .expose_epoch(routing.expose_epoch)
         .warm_up(routing.warm_up_turns)
         .escalation(routing.escalation.iter().cloned())
@@ -67,7 +69,12 @@ pub(crate) fn affinity(
         .baggage_session(routing.session_baggage)
         .body_ids(routing.body_ids.iter().copied())
         .on_decision(move |request, key, pinned, decided| {
-            healer.adopted(request, key, pinned, decided)
+            // What is bound to its vendor stays there, whatever that costs.
+            let decided = healer.adopted(request, key, pinned, decided);
+            match &switching {
+                Some(switching) => switching.adopted(request, key, pinned, decided),
+                None => decided,
+            }
         })
         .accept_models(move |model| served.serves(model) && !served.drains().moves(model));
     if upstreams.are_limited() {
@@ -109,10 +116,23 @@ pub(crate) fn shadow(
     (config.routing.regret_sample > 0.0).then(layer)
 }
 
+/// The policy that weighs turns, if there is one; `observer` is told of its decisions.
+pub(crate) fn switching(
+    config: &Config,
+    upstreams: &Arc<Upstreams>,
+    accounts: &Arc<SwitchAccounts>,
+    observer: Option<Arc<dyn TurnObserver>>,
+) -> Option<SwitchPolicy> {
+    let Policy::Cost { max_switch_share } = config.routing.policy else { return None };
+    let (upstreams, accounts) = (upstreams.clone(), accounts.clone());
+    Some(SwitchPolicy::new(upstreams, max_switch_share, accounts, observer))
+}
+
 /// How requests are marked that open a turn of the user, or continue one.
 pub(crate) fn turns(config: &Config) -> Turns {
     match config.routing.release {
         Release::UserTurn => Turns::MarkNew,
+        _ if config.routing.policy != Policy::Strict => Turns::MarkNew,
         _ if config.routing.warm_up_turns > 0 => Turns::MarkOthers,
         _ => Turns::Unmarked,
     }
@@ -124,6 +144,7 @@ pub(crate) fn answer(
     holdings: &Holdings,
     recorder: Option<TurnRecorder>,
     upstreams: &Arc<Upstreams>,
+    switching: Option<SwitchPolicy>,
 ) -> AnswerLayer {
     let layer = AnswerLayer::new().final_answer(config.routing.release == Release::FinalAnswer);
     let layer = match holdings.noted() {
@@ -131,16 +152,16 @@ pub(crate) fn answer(
         None => layer,
     };
     let sized = upstreams.windows().any().then(|| upstreams.clone());
-    if recorder.is_none() && sized.is_none() {
+    if recorder.is_none() && sized.is_none() && switching.is_none() {
         return layer;
     }
     layer.observe(move |request| {
         let recorded = recorder.as_ref().and_then(|recorder| recorder.begin(request));
         let sized = sized.as_ref().and_then(|upstreams| SizeObserver::begin(upstreams, request));
-        match (recorded, sized.map(|sized| Box::new(sized) as Box<dyn AnswerObserver>)) {
-            (Some(recorded), Some(sized)) => Some(Box::new(Both(recorded, sized))),
-            (recorded, sized) => recorded.or(sized),
-        }
+        let sized = sized.map(|sized| Box::new(sized) as Box<dyn AnswerObserver>);
+        let switching = switching.as_ref().and_then(|switching| switching.observe(request));
+        let all = [recorded, sized, switching].into_iter().flatten();
+        all.reduce(|one, other| Box::new(Both(one, other)))
     })
 }
 
@@ -199,6 +220,7 @@ pub(crate) fn withheld(config: &Config) -> Vec<HeaderName> {
         || config.routing.release == Release::FinalAnswer
         || config.admin.is_some()
         || config.access_log
+        || config.routing.policy != Policy::Strict
         || config.providers.iter().any(|provider| provider.context_window.is_some())
     {
         // A compressed answer could not be read for its id, its end or its tokens.

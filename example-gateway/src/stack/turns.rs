@@ -9,6 +9,7 @@
 mod draft;
 pub(crate) mod observer;
 pub(crate) mod record;
+pub(crate) mod switch;
 pub(crate) mod tag;
 pub(crate) mod turn;
 

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use super::log::{LostLines, lost_lines};
 use crate::prices::{Cost, TokenCounts};
+use crate::switching::SwitchVerdict;
 
 const REQUESTS: &str = "gateway_requests_total";
 const UPSTREAM: &str = "gateway_upstream_requests_total";
@@ -34,6 +35,9 @@ const WITHOUT_COST: &str = "gateway_turns_without_cost_total";
 const SPENT: &str = "gateway_spent_picodollars_total";
 const SAVED_BY_CACHE: &str = "gateway_saved_by_cache_picodollars_total";
 const VERDICTS: &str = "gateway_pin_verdicts_total";
+const OBSERVED_SWITCHES: &str = "gateway_observed_switches_total";
+const OBSERVED_CACHED: &str = "gateway_observed_cached_tokens_total";
+const WEIGHED: &str = "gateway_switch_decisions_total";
 const SESSIONS: &str = "gateway_sessions";
 const OUTGROWN: &str = "gateway_context_exceeded_total";
 const COOLING: &str = "gateway_target_cooling";
@@ -169,6 +173,16 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
     let what =
         "Pinned turns that were routed once more in the shadow, by the pin's route and verdict.";
     describe_counter!(VERDICTS, Unit::Count, what);
+    let what = "Changes of model in observed sessions, by route: those of their own course, and those \
+                that they would have had with pins.";
+    describe_counter!(OBSERVED_SWITCHES, Unit::Count, what);
+    let what = "Cached tokens of observed sessions, by route: those counted, and those expected with pins.";
+    describe_counter!(OBSERVED_CACHED, Unit::Count, what);
+    let what = "Turns of users for which the router chose another model, by what came of it.";
+    describe_counter!(WEIGHED, Unit::Count, what);
+    for verdict in SwitchVerdict::ALL {
+        counter!(WEIGHED, "verdict" => verdict.as_str()).absolute(0);
+    }
     let what = "Time from a request's arrival to the first byte of the provider's answer.";
     describe_histogram!(FIRST_BYTE, Unit::Seconds, what);
     let what = "Log lines not written: nobody read the log, or too many of one kind.";
@@ -317,6 +331,20 @@ pub(crate) fn expect_verdicts<'a, const N: usize>(
 /// What the router would have done with a turn that a pin of `route` served.
 pub(crate) fn judged(route: &str, verdict: &'static str) {
     verdicts(route, verdict).increment(1);
+}
+
+/// A turn of an observed session has ended: what came of it, and what a pin would have made of it.
+pub(crate) fn observed(route: &str, switches: [u64; 2], cached: [u64; 2]) {
+    for (name, counts) in [(OBSERVED_SWITCHES, switches), (OBSERVED_CACHED, cached)] {
+        for (course, count) in ["routed", "pinned"].into_iter().zip(counts) {
+            counter!(name, "route" => route.to_owned(), "course" => course).increment(count);
+        }
+    }
+}
+
+/// A session stayed or moved where a turn of the user began.
+pub(crate) fn weighed(verdict: SwitchVerdict) {
+    counter!(WEIGHED, "verdict" => verdict.as_str()).increment(1);
 }
 
 fn verdicts(route: &str, verdict: &'static str) -> Counter {

@@ -100,6 +100,17 @@ routing:
     secret: s
   sub_agents: own
   model_lanes: true
+  mode:
+    default: observe
+    enforce:
+      share: 10%
+      tenants: [s]
+      routes: [r]
+    observe: x
+    off: x
+  policy:
+    cost:
+      max_switch_share: 10%
   release: ttl
   warm_up_turns: 1
   escalation: [openai/a]

@@ -10,14 +10,17 @@ use std::time::SystemTime;
 use affinity_layer::{ModelName, RouteName};
 use serde::Serialize;
 
+use super::observed::{CACHE_TTL, Models, ObservedSums, Warmth, learn};
 use super::pins::Pins;
 use super::regret::Regret;
-use super::rows::{LedgerReport, ModelRow, RouteRow, Row, SessionRow, unix_millis};
+use super::rows::{GroupRow, LedgerReport, ModelRow, RouteRow, Row, SessionRow, unix_millis};
 use super::sums::Sums;
+use super::switches::Switches;
 use crate::prices::Cost;
 use crate::stack::turns::observer::Verdict;
+use crate::stack::turns::switch::SwitchRecord;
 use crate::stack::turns::tag::SessionTag;
-use crate::stack::turns::turn::Turn;
+use crate::stack::turns::turn::{Group, Turn};
 use crate::telemetry::metrics::{self, TurnKind};
 use crate::upstream::providers::Upstreams;
 
@@ -39,7 +42,11 @@ struct Books {
     models: BTreeMap<String, Entry>,
     /// `None` is for turns that no route matched.
     routes: BTreeMap<Option<String>, Entry>,
+    groups: BTreeMap<Group, Entry>,
     pins: Pins,
+    /// By the name of the model.
+    warmth: BTreeMap<String, Warmth>,
+    switches: Switches,
 }
 
 /// What is counted under one name.
@@ -81,17 +88,51 @@ impl Ledger {
         let upstreams = self.upstreams.read().unwrap_or_else(PoisonError::into_inner).clone();
         let model = upstreams.provider(&turn.model).map_or(&turn.model, |by| &by.model);
         if turn.may_cost() {
-            let name = turn.route.as_ref().map_or("(none)", RouteName::as_str);
-            let is_known = turn.route.is_none() || upstreams.is_route(name);
-            let route = if is_known { name } else { OTHER };
+            let route = self.route_label(turn.route.as_ref(), &upstreams);
             let kind = TurnKind { model, route, is_pinned: turn.pinned };
             metrics::turn_cost(&kind, &turn.tokens, turn.cost.as_ref());
         }
+        let would_pin = turn.would_pin.as_ref().unwrap_or(&turn.model);
+        let provider = upstreams.provider(would_pin);
+        let name = provider.map_or(would_pin, |by| &by.model).as_str();
         let mut books = self.books();
-        books.total.sums.add(turn);
-        books.models.entry(model.to_string()).or_default().sums.add(turn);
-        books.route(turn.route.as_ref()).sums.add(turn);
-        books.pins.add(turn);
+        let models = Models {
+            price: upstreams.price(would_pin),
+            cache_ttl: provider.and_then(|by| by.cache_ttl_of(would_pin)).unwrap_or(CACHE_TTL),
+            warmth: books.warmth.get(name).copied().unwrap_or_default(),
+        };
+        let (observed, learnt) = books.pins.add(turn, &models);
+        if learnt.is_some() {
+            learn(books.warmth.entry(model.to_string()).or_default(), learnt);
+        }
+        books.total.sums.add(turn, &observed);
+        books.models.entry(model.to_string()).or_default().sums.add(turn, &observed);
+        books.route(turn.route.as_ref()).sums.add(turn, &observed);
+        books.groups.entry(turn.group).or_default().sums.add(turn, &observed);
+        drop(books);
+        if turn.group == Group::Observed {
+            let ObservedSums { switches, switches_with_pins, cached, cached_with_pins, .. } =
+                observed;
+            let route = self.route_label(turn.route.as_ref(), &upstreams);
+            let (switches, cached) = ([switches, switches_with_pins], [cached, cached_with_pins]);
+            metrics::observed(route, switches, cached);
+        }
+    }
+
+    /// A route by the name under which metrics count it.
+    fn route_label<'a>(&self, route: Option<&'a RouteName>, upstreams: &Upstreams) -> &'a str {
+        let name = route.map_or("(none)", RouteName::as_str);
+        if route.is_none() || upstreams.is_route(name) { name } else { OTHER }
+    }
+
+    /// A session stayed or moved where a turn of the user began.
+    pub(crate) fn weighed(&self, record: SwitchRecord) {
+        self.books().switches.add(record);
+    }
+
+    /// The last decisions of the policy `cost`, the newest first.
+    pub(crate) fn decisions(&self, limit: usize) -> Vec<SwitchRecord> {
+        self.books().switches.newest(limit)
     }
 
     /// A pinned turn was routed once more; `route` is that of the pin.
@@ -112,11 +153,16 @@ impl Ledger {
         let routes = books.routes.iter();
         let routes =
             routes.map(|(route, entry)| RouteRow { route: route.clone(), row: entry.row(&total) });
+        let groups = books.groups.iter();
+        let groups =
+            groups.map(|(group, entry)| GroupRow { group: *group, row: entry.row(&total) });
         LedgerReport {
             since: unix_millis(self.since),
             totals: books.total.row(&total),
             models: models.collect(),
             routes: routes.collect(),
+            groups: groups.collect(),
+            switching: books.switches.row(),
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use affinity_layer::{ModelName, RouteName};
 
+use super::observed::{Course, Models, ObservedSums};
 use super::sums::Sums;
 use crate::stack::turns::tag::SessionTag;
 use crate::stack::turns::turn::Turn;
@@ -34,6 +35,7 @@ pub(super) struct Page {
     /// The arrival of the newest turn that has ended.
     pub(super) last: Option<SystemTime>,
     pub(super) sums: Sums,
+    course: Course,
 }
 
 impl Pins {
@@ -44,15 +46,23 @@ impl Pins {
         before.is_some_and(|before| before != *model)
     }
 
-    pub(super) fn add(&mut self, turn: &Turn) {
-        let Some(session) = turn.session else { return };
+    /// Adds a turn to the page of its session. Returns what a pin would have done, and what the turn tells of
+    /// its model's cache.
+    pub(super) fn add(
+        &mut self,
+        turn: &Turn,
+        models: &Models<'_>,
+    ) -> (ObservedSums, Option<(u64, u64)>) {
+        let Some(session) = turn.session else { return Default::default() };
         let page = self.page(session);
-        page.sums.add(turn);
+        let (observed, learnt) = page.course.add(turn, models);
+        page.sums.add(turn, &observed);
         if page.last.is_none_or(|last| last <= turn.at) {
             page.last = Some(turn.at);
             page.route.clone_from(&turn.route);
             page.scope.clone_from(&turn.scope);
         }
+        (observed, learnt)
     }
 
     /// The sessions, the last used first.

@@ -9,10 +9,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use affinity_layer::{ModelName, RouteName};
 use serde::{Deserialize, Serialize};
 
+use super::observed::ObservedSums;
 use super::regret::Regret;
 use super::sums::{Share, Sums};
+use super::switches::SwitchesRow;
 use crate::prices::Cost;
 use crate::stack::turns::tag::SessionTag;
+use crate::stack::turns::turn::Group;
 
 /// The whole ledger.
 #[derive(Debug, Deserialize, Serialize)]
@@ -22,6 +25,19 @@ pub(crate) struct LedgerReport {
     pub(crate) totals: Row,
     pub(crate) models: Vec<ModelRow>,
     pub(crate) routes: Vec<RouteRow>,
+    #[serde(default)]
+    pub(crate) groups: Vec<GroupRow>,
+    /// Decisions of the policy `cost`.
+    #[serde(default)]
+    pub(crate) switching: SwitchesRow,
+}
+
+/// Sessions that are pinned, that are observed, and requests of none.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct GroupRow {
+    pub(crate) group: Group,
+    #[serde(flatten)]
+    pub(crate) row: Row,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -63,6 +79,9 @@ pub(crate) struct Row {
     /// Over the pinned turns alone, and over the others.
     pub(crate) pinned: ShareRow,
     pub(crate) unpinned: ShareRow,
+    /// The turns of observed sessions, and what pins would have done.
+    #[serde(default)]
+    pub(crate) observed: ObservedSums,
     /// Regret is known for routes only: neither a model nor a session says what the router would choose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) regret: Option<Regret>,
@@ -119,6 +138,7 @@ impl Row {
             },
             pinned: ShareRow::new(&sums.pinned),
             unpinned: ShareRow::new(&sums.unpinned),
+            observed: sums.observed,
             regret: None,
         }
     }

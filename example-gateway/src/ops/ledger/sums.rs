@@ -3,6 +3,7 @@
 //! Whole numbers that saturate: a sum of shares would drift, and one that wraps would lie. What a provider did
 //! not report adds nothing and is counted as unknown, so that a share can leave it out.
 
+use super::observed::ObservedSums;
 use crate::prices::Cost;
 use crate::stack::turns::turn::Turn;
 
@@ -21,6 +22,8 @@ pub(super) struct Sums {
     pub(super) router_us: u64,
     /// Turns that had their model without asking the router.
     pub(super) saved: u64,
+    /// Those of observed sessions, and what pins would have done.
+    pub(super) observed: ObservedSums,
 }
 
 /// What a part of the turns used and cost.
@@ -45,7 +48,9 @@ pub(super) struct Tokens {
 }
 
 impl Sums {
-    pub(super) fn add(&mut self, turn: &Turn) {
+    /// Adds a turn, and what a pin would have done if its session is observed.
+    pub(super) fn add(&mut self, turn: &Turn, observed: &ObservedSums) {
+        self.observed.add(observed);
         count(&mut self.incomplete, !turn.complete);
         count(&mut self.switches, turn.switched);
         count(&mut self.router_calls, turn.router.is_some());

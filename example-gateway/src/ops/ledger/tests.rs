@@ -11,7 +11,7 @@ use crate::config::{Config, Mode};
 use crate::prices::TokenCounts;
 use crate::stack::turns::observer::Verdict;
 use crate::stack::turns::tag::SessionTag;
-use crate::stack::turns::turn::Turn;
+use crate::stack::turns::turn::{Group, Turn};
 use crate::upstream::providers::Upstreams;
 
 const MODELS: &str = "
@@ -37,21 +37,10 @@ fn turn(session: Option<SessionTag>, model: &str, route: Option<&str>) -> Turn {
     Turn {
         at: SystemTime::now(),
         session,
-        keys: Vec::new(),
-        scope: None,
-        requested: None,
-        model: ModelName::new(model).unwrap(),
         route: route.map(|route| RouteName::new(route).unwrap()),
         outcome: Outcome::Hit,
         pinned: true,
-        epoch: None,
-        switched: false,
-        router: None,
-        first_byte: None,
-        total: Duration::ZERO,
-        status: Some(200),
-        complete: true,
-        passed_over: None,
+        group: Group::Enforced,
         tokens: TokenCounts {
             prompt: Some(100),
             cached: Some(60),
@@ -59,7 +48,7 @@ fn turn(session: Option<SessionTag>, model: &str, route: Option<&str>) -> Turn {
             written_1h: None,
             output: Some(7),
         },
-        cost: None,
+        ..Turn::of_model(ModelName::new(model).unwrap())
     }
 }
 

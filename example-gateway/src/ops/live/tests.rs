@@ -1,7 +1,7 @@
 //! The stream as a reader gets it.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use affinity_layer::{AffinityKey, ModelName, Outcome};
 use axum::body::Body;
@@ -15,7 +15,6 @@ use super::stream::events;
 use super::{history, lane};
 use crate::config::Config;
 use crate::ops::hub::TurnHub;
-use crate::prices::TokenCounts;
 use crate::stack::turns::observer::TurnObserver;
 use crate::stack::turns::tag::SessionTag;
 use crate::stack::turns::turn::Turn;
@@ -27,25 +26,11 @@ const TWO: &str = "openai/two";
 
 fn turn(session: Option<&str>, model: &str) -> Turn {
     Turn {
-        at: UNIX_EPOCH,
         session: session.map(|id| SessionTag::of(&AffinityKey::new(id).unwrap())),
-        keys: Vec::new(),
-        scope: None,
-        requested: None,
-        model: ModelName::new(model).unwrap(),
-        route: None,
         outcome: Outcome::Hit,
         pinned: true,
-        epoch: None,
-        switched: false,
-        router: None,
-        first_byte: None,
         total: Duration::from_millis(1),
-        status: Some(200),
-        complete: true,
-        passed_over: None,
-        tokens: TokenCounts::default(),
-        cost: None,
+        ..Turn::of_model(ModelName::new(model).unwrap())
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use affinity_layer::{
     PinnedModel,
     answer::{AnswerObserver, Usage},
-    ext::{AnyModel, PassedOver, Probe, RequestedModel},
+    ext::{AnyModel, ObservedPin, PassedOver, Probe, RequestedModel},
 };
 use http::Extensions;
 use http::response::Parts;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::observer::TurnObserver;
 use super::tag::SessionTag;
-use super::turn::Turn;
+use super::turn::{Group, Turn};
 use crate::extensions::{Arrived, RouterClock};
 use crate::prices::TokenCounts;
 use crate::stack::sessions::Sessions;
@@ -27,6 +27,7 @@ use crate::stack::sessions::Sessions;
 pub(super) struct Draft {
     turn: Arc<Turn>,
     since: Instant,
+    observed: Option<ObservedPin>,
     observer: Arc<dyn TurnObserver>,
 }
 
@@ -44,11 +45,13 @@ impl Draft {
         let now = Instant::now();
         let since = request.get().map_or(now, |Arrived(since)| *since);
         let requested = request.get().map(|RequestedModel(model)| model.clone());
+        let (key, observed) = (model.key(), request.get::<ObservedPin>().cloned());
+        let session = observed.as_ref().map(ObservedPin::session).or(key);
         let turn = Turn {
             at: SystemTime::now().checked_sub(since.elapsed()).unwrap_or(UNIX_EPOCH),
-            session: model.key().map(SessionTag::of),
-            keys: model.key().map(|key| sessions.inspect().stored_keys(key)).unwrap_or_default(),
-            scope: model.key().and_then(|key| key.scope()).map(Into::into),
+            session: session.map(SessionTag::of),
+            keys: key.map(|key| sessions.inspect().stored_keys(key)).unwrap_or_default(),
+            scope: session.and_then(|key| key.scope()).map(Into::into),
             requested: requested.filter(|_| request.get::<AnyModel>().is_none()),
             model: model.model().clone(),
             route: model.route().cloned(),
@@ -64,8 +67,14 @@ impl Draft {
             passed_over: None,
             tokens: TokenCounts::default(),
             cost: None,
+            group: match (&observed, key) {
+                (Some(_), _) => Group::Observed,
+                (None, Some(_)) => Group::Enforced,
+                (None, None) => Group::None,
+            },
+            would_pin: None,
         };
-        Some(Self { turn: Arc::new(turn), since, observer: observer.clone() })
+        Some(Self { turn: Arc::new(turn), since, observed, observer: observer.clone() })
     }
 
     fn turn(&mut self) -> &mut Turn {
@@ -109,7 +118,9 @@ impl Drop for Draft {
     fn drop(&mut self) {
         let total = self.since.elapsed();
         let cost = self.observer.cost(&self.turn);
+        let would_pin = self.observed.as_ref().and_then(ObservedPin::turn);
         let turn = self.turn();
+        turn.would_pin = would_pin.map(|pin| pin.model().clone());
         (turn.total, turn.cost) = (total, cost);
         self.observer.ended(self.turn.clone());
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use affinity_layer::{ModelName, RouteName};
 
+use super::switch::SwitchRecord;
 use super::tag::SessionTag;
 use super::turn::Turn;
 use crate::prices::Cost;
@@ -25,6 +26,9 @@ pub(crate) trait TurnObserver: Debug + Send + Sync {
 
     /// A turn that a pin of `route` served was routed once more in the shadow.
     fn judged(&self, route: Option<&RouteName>, verdict: Verdict);
+
+    /// A session stayed or moved where a turn of the user began.
+    fn weighed(&self, record: SwitchRecord);
 }
 
 /// What the router would have done with a turn that was served by a pin.
@@ -65,6 +69,7 @@ pub(crate) mod testing {
     pub(crate) struct Notes {
         ended: Mutex<Vec<Arc<Turn>>>,
         verdicts: Mutex<Vec<Verdict>>,
+        weighed: Mutex<Vec<SwitchRecord>>,
     }
 
     impl Notes {
@@ -72,6 +77,11 @@ pub(crate) mod testing {
         pub(crate) fn next(&self) -> Option<Arc<Turn>> {
             let mut ended = self.ended.lock().unwrap();
             (!ended.is_empty()).then(|| ended.remove(0))
+        }
+
+        /// What was decided where turns of users began, in order.
+        pub(crate) fn weighed(&self) -> Vec<SwitchRecord> {
+            self.weighed.lock().unwrap().clone()
         }
 
         /// How often each verdict occurred, in the order of [`Verdict::ALL`].
@@ -96,6 +106,10 @@ pub(crate) mod testing {
 
         fn judged(&self, _: Option<&RouteName>, verdict: Verdict) {
             self.verdicts.lock().unwrap().push(verdict);
+        }
+
+        fn weighed(&self, record: SwitchRecord) {
+            self.weighed.lock().unwrap().push(record);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use affinity_layer::PinnedModel;
 use affinity_layer::answer::{AnswerObserver, Usage};
+use affinity_layer::ext::ObservedPin;
 use http::Extensions;
 use http::response::Parts;
 
@@ -42,7 +43,8 @@ impl TurnRecorder {
 /// Notes whose session a request is of, if it has a line in the access log.
 pub(crate) fn note_session(request: &Extensions) -> Option<&AccessNote> {
     let note = request.get::<AccessNote>()?;
-    if let Some(key) = request.get::<PinnedModel>().and_then(PinnedModel::key) {
+    let observed = request.get().map(ObservedPin::session);
+    if let Some(key) = observed.or(request.get::<PinnedModel>().and_then(PinnedModel::key)) {
         note.session(SessionTag::of(key));
     }
     Some(note)

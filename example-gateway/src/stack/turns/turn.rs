@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use affinity_layer::{Epoch, ModelName, Outcome, RouteName, admin::StoredKey};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::tag::SessionTag;
 use crate::prices::{Cost, TokenCounts};
@@ -57,6 +57,22 @@ pub(crate) struct Turn {
     pub(crate) tokens: TokenCounts,
     /// What it cost; `None` if that is not known.
     pub(crate) cost: Option<Cost>,
+    /// What is done with the pin of its session.
+    pub(crate) group: Group,
+    /// The model that a pin would have given; for observed sessions, as far as it is known.
+    pub(crate) would_pin: Option<ModelName>,
+}
+
+/// What is done with the pins of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Group {
+    /// The session is pinned.
+    Enforced,
+    /// It is not, and it is noted what a pin would have done.
+    Observed,
+    /// There is no session, or it is left alone.
+    None,
 }
 
 impl Turn {
@@ -66,9 +82,42 @@ impl Turn {
     }
 }
 
-fn unix_millis<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn unix_millis<S: Serializer>(
+    at: &SystemTime,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     serializer.serialize_u64(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+impl Turn {
+    /// A turn of `model` that was answered, of no session and without tokens.
+    pub(crate) fn of_model(model: ModelName) -> Self {
+        Self {
+            at: UNIX_EPOCH,
+            session: None,
+            keys: Vec::new(),
+            scope: None,
+            requested: None,
+            model,
+            route: None,
+            outcome: Outcome::None,
+            pinned: false,
+            epoch: None,
+            switched: false,
+            router: None,
+            first_byte: None,
+            total: Duration::ZERO,
+            status: Some(200),
+            complete: true,
+            passed_over: None,
+            tokens: TokenCounts::default(),
+            cost: None,
+            group: Group::None,
+            would_pin: None,
+        }
+    }
 }
 
 fn outcome<S: Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
