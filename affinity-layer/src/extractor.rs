@@ -21,26 +21,55 @@
 //! # let _ = app;
 //! ```
 
+use std::fmt;
+
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
 
 use crate::PinnedModel;
+use crate::pinned::Unselected;
 
-/// The request has no model: the handler is not below an
-/// [`AffinityLayer`](crate::AffinityLayer), or neither router nor request named one.
+/// Why a handler that takes a [`PinnedModel`] gets none.
 ///
-/// It is answered with 500, because it is a mistake in the application and not the client's: set a
-/// [`default_model`](crate::AffinityLayer::default_model), or take an `Option<PinnedModel>`.
+/// It is answered with 500 and the cause, because each is a mistake in the application and not the
+/// client's. A handler that can do without a model takes an `Option<PinnedModel>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct MissingPinnedModel;
+pub enum MissingPinnedModel {
+    /// There is no [`AffinityLayer`](crate::AffinityLayer) above the handler. A layer that was added to an
+    /// axum router before a route does cover it, one that was added to another router does not.
+    NoLayer,
+    /// The layer passes such requests on as they are: their method is not one that asks a model, or they
+    /// offer another protocol.
+    NotAsked,
+    /// The request names no session, and the layer does not
+    /// [route](crate::AffinityLayer::route_unkeyed) those.
+    NoSession,
+    /// The router failed, or no route matched, and neither the request nor a
+    /// [`default_model`](crate::AffinityLayer::default_model) names a model.
+    NoDecision,
+}
+
+impl fmt::Display for MissingPinnedModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoLayer => "no model: the handler is not below an AffinityLayer",
+            Self::NotAsked => "no model: the affinity layer routes no requests of this method",
+            Self::NoSession => "no model: the request names no session, and such are not routed",
+            Self::NoDecision => {
+                "no model: the router named none, nor did the request, and there is no default model"
+            }
+        })
+    }
+}
+
+impl std::error::Error for MissingPinnedModel {}
 
 impl IntoResponse for MissingPinnedModel {
     fn into_response(self) -> Response {
-        (StatusCode::INTERNAL_SERVER_ERROR, "no model was selected for this request")
-            .into_response()
+        (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
     }
 }
 
@@ -48,7 +77,15 @@ impl<S: Sync> FromRequestParts<S> for PinnedModel {
     type Rejection = MissingPinnedModel;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingPinnedModel> {
-        parts.extensions.get::<Self>().cloned().ok_or(MissingPinnedModel)
+        if let Some(model) = parts.extensions.get::<Self>() {
+            return Ok(model.clone());
+        }
+        Err(match parts.extensions.get::<Unselected>() {
+            None => MissingPinnedModel::NoLayer,
+            Some(Unselected::NotAsked) => MissingPinnedModel::NotAsked,
+            Some(Unselected::NoSession) => MissingPinnedModel::NoSession,
+            Some(Unselected::NoDecision) => MissingPinnedModel::NoDecision,
+        })
     }
 }
 

@@ -105,6 +105,14 @@ impl AffinityKey {
     /// Longest session id, and longest lane that is set by hand, in bytes.
     pub const MAX_SESSION_LEN: usize = 256;
 
+    /// No key is longer as text, however much of it has to be encoded: a scope, a session id with its kind,
+    /// and a lane of a sub-agent, its thread and a model.
+    pub const MAX_ENCODED_LEN: usize = 4096;
+
+    /// Longest lane that the layer makes: a sub-agent, its thread and a model, whose every byte may have been
+    /// escaped for a header.
+    const MAX_JOINED_LANE_LEN: usize = 2 * Self::MAX_SESSION_LEN + 3 * ModelName::MAX_LEN + 2;
+
     /// The same key with bytes of its own. Parts share the buffer that the request was read into, and
     /// would keep all of it alive.
     #[cfg(feature = "redis")]
@@ -134,13 +142,45 @@ impl AffinityKey {
         Ok(Self { kind: IdKind::Header, scope: None, session, lane: None, observed: false })
     }
 
+    /// The key of its parts, as a store may keep them apart: the inverse of [`kind`](Self::kind),
+    /// [`scope`](Self::scope), [`session`](Self::session) and [`lane`](Self::lane). A key that
+    /// [`is_observed`](Self::is_observed) is made with [`observed`](Self::observed) on top.
+    ///
+    /// ```
+    /// use affinity_layer::{AffinityKey, Scope};
+    ///
+    /// // A sub-agent's lane and that of a model are joined by a comma.
+    /// let key = AffinityKey::decode("acme:%session_id=task-1:reviewer,openai/gpt-4o").expect("a name");
+    /// let scope = key.scope().map(Scope::new).transpose()?;
+    /// assert_eq!(AffinityKey::from_parts(key.kind(), scope, key.session(), key.lane())?, key);
+    /// # Ok::<(), affinity_layer::key::InvalidPart>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPart`] for a session id or a lane that no key has.
+    pub fn from_parts(
+        kind: IdKind,
+        scope: Option<Scope>,
+        session: &str,
+        lane: Option<&str>,
+    ) -> Result<Self, InvalidPart> {
+        let key = Self::new(session)?.with_kind(kind).with_scope(scope);
+        match lane {
+            Some(lane) => key.of_any_lane(lane),
+            None => Ok(key),
+        }
+    }
+
     /// The same id as one of another kind: another key.
-    pub(crate) fn of_kind(self, kind: IdKind) -> Self {
+    #[must_use]
+    pub fn with_kind(self, kind: IdKind) -> Self {
         Self { kind, ..self }
     }
 
     /// The key under which the session is observed: another one, which no request can name.
-    pub(crate) fn observed(self) -> Self {
+    #[must_use]
+    pub fn observed(self) -> Self {
         Self { observed: true, ..self }
     }
 
@@ -184,7 +224,7 @@ impl AffinityKey {
     /// The key of the note that says who holds the object `id`; `None` for an id that cannot be a key. The
     /// id is a provider's, too.
     pub(crate) fn of_held(id: &str) -> Option<Self> {
-        Some(Self::of_response(id)?.of_kind(IdKind::Held))
+        Some(Self::of_response(id)?.with_kind(IdKind::Held))
     }
 
     /// How a note spells the model whose provider holds an object: as no model of a pin is called.
@@ -208,7 +248,7 @@ impl AffinityKey {
     pub(crate) fn of_name(name: &str) -> Option<Self> {
         [IdKind::Begun, IdKind::Fingerprint].into_iter().find_map(|kind| {
             let session = name.strip_prefix(kind.marker())?;
-            Some(Self::new(session).ok()?.of_kind(kind))
+            Some(Self::new(session).ok()?.with_kind(kind))
         })
     }
 
@@ -266,13 +306,20 @@ impl AffinityKey {
         self
     }
 
-    /// The key as text, after a prefix: the name under which a shared store keeps the pin.
+    /// The key as text, after a prefix: the name under which a shared store keeps the pin. This text is
+    /// canonical: two keys are equal exactly if their texts are, and [`decode`](Self::decode) reads it
+    /// back. It is stable, and visible ASCII.
     ///
-    /// It is `{prefix}{session}` without scope and lane, else `{prefix}{scope}:{session}[:{lane}]`.
-    /// Inside a part `%`, `:`, `{` and `}` are percent-encoded, so that two different keys never give
-    /// the same name. A session id that did not come from a header is preceded by its kind, as in
-    /// `%prompt_cache_key=my-task`. A store that keeps the parts apart must keep the
-    /// [`kind`](Self::kind) too.
+    /// ```text
+    /// key     = session | [scope] ":" session [ ":" lane ]      the second if there is a scope or a lane
+    /// session = [ "%observed=" ] [ "%" kind "=" ] part          no kind: the id came from a header
+    /// part    = visible ASCII, of which % : { } are written as %25 %3A %7B %7D
+    /// ```
+    ///
+    /// The kinds are those of [`IdKind`], as in `%prompt_cache_key=my-task`. A store that keeps the parts
+    /// apart must keep the [`kind`](Self::kind) and [`is_observed`](Self::is_observed) too, and makes a key of them with
+    /// [`from_parts`](Self::from_parts). A column for the text needs room for
+    /// [`MAX_ENCODED_LEN`](Self::MAX_ENCODED_LEN) bytes.
     ///
     /// ```
     /// use affinity_layer::{AffinityKey, Scope};
@@ -332,9 +379,9 @@ impl AffinityKey {
             "" => None,
             scope => Some(Scope::new(&unescape(scope)?).ok()?),
         };
-        let key = Self::new(&unescape(id)?).ok()?.of_kind(kind).with_scope(scope);
+        let key = Self::new(&unescape(id)?).ok()?.with_kind(kind).with_scope(scope);
         let key = match lane {
-            Some(lane) => key.of_any_lane(&unescape(lane)?)?,
+            Some(lane) => key.of_any_lane(&unescape(lane)?).ok()?,
             None => key,
         };
         let key = if is_observed { key.observed() } else { key };
@@ -343,10 +390,17 @@ impl AffinityKey {
     }
 
     /// Sets the lane to what one may have become: those of agents and models are joined by a comma.
-    fn of_any_lane(mut self, lane: &str) -> Option<Self> {
-        let whole = lane.split(',').all(|part| parse(part).is_ok_and(|part| !part.is_empty()));
-        self.lane = Some(parse(lane).ok().filter(|_| whole)?);
-        Some(self)
+    fn of_any_lane(mut self, lane: &str) -> Result<Self, InvalidPart> {
+        if lane.len() > Self::MAX_JOINED_LANE_LEN {
+            return Err(InvalidPart::TooLong(Self::MAX_JOINED_LANE_LEN));
+        }
+        for part in lane.split(',') {
+            if parse(part)?.is_empty() {
+                return Err(InvalidPart::Empty);
+            }
+        }
+        self.lane = Some(parse(lane)?);
+        Ok(self)
     }
 
     /// What named the session.

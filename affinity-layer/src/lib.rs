@@ -122,6 +122,21 @@
 //!   `MapRequestBodyLayer` between: a body that the router has read is put back.
 //! - Limits on the router's time, retries and concurrency are tower layers around the router.
 //!
+//! # When a stack does not compile
+//!
+//! The compiler names the layer that is missing, if it is asked for a service, as axum's `Router::layer` and
+//! hyper's connections do. Of a method call, `app.oneshot(request)`, it says only that `_: Service<_>` is not
+//! satisfied; write `tower::ServiceExt::oneshot(app, request)` until it compiles.
+//!
+//! | mistake | cure |
+//! |---|---|
+//! | a layer above changes the request's body | `MapRequestBodyLayer::new(Body::new)` between |
+//! | a layer or client below changes the response's body | `MapResponseBodyLayer::new(Body::new)` right below the layer |
+//! | a closure as a router | `tower::service_fn` |
+//! | a router without a name, or not `Clone` | `BoxCloneSyncService`, or `Buffer` |
+//! | a store in an `Arc` | [`SharedStore::from_arc`] |
+//! | "implementation of `From` is not general enough" in `tokio::spawn` | hyper cannot take a service whose error is a `BoxError` there: use `Infallible` or an error with a name. Your router's error may be one |
+//!
 //! # Security
 //!
 //! Anyone who knows a session id can use, move and end that session within its scope. If clients do

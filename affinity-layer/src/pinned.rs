@@ -317,6 +317,15 @@ impl PinnedModel {
     }
 }
 
+/// In the extensions of a request that went through the layer without a model: why it has none.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "axum"), expect(dead_code, reason = "only the extractor reads it"))]
+pub(crate) enum Unselected {
+    NotAsked,
+    NoSession,
+    NoDecision,
+}
+
 impl fmt::Debug for PinnedModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PinnedModel")

@@ -19,6 +19,7 @@ use crate::ext::{ObservedPin, Probe};
 use crate::key::{BodyIds, IdKind, Told};
 use crate::mode::Mode;
 use crate::outcome::{Control, Outcome, Stamp};
+use crate::pinned::Unselected;
 use crate::{
     AffinityKey, AffinityStore, PinRead, PinnedModel, Rejection,
     answer::{Continuation, Link},
@@ -82,7 +83,14 @@ impl<St: AffinityStore> Arrival<St> {
                 parts.extensions.insert(model.clone());
                 model.stamp()
             }
-            None => Stamp { outcome, ..Stamp::none(self.shared.settings.names.clone()) },
+            None => {
+                let why = match outcome {
+                    Outcome::None => Unselected::NoSession,
+                    _ => Unselected::NoDecision,
+                };
+                parts.extensions.insert(why);
+                Stamp { outcome, ..Stamp::none(self.shared.settings.names.clone()) }
+            }
         };
         let decider = &self.shared.decider;
         let has_pin = model.as_ref().is_some_and(|model| model.epoch().is_some());

@@ -105,4 +105,4 @@ mod service;
 mod settings;
 
 pub use layer::FailoverLayer;
-pub use service::{Failover, ResponseFuture};
+pub use service::{Failover, RepeatableBody, ResponseFuture};

@@ -43,12 +43,26 @@ impl<S: fmt::Debug> fmt::Debug for Failover<S> {
     }
 }
 
+/// A request body that can be sent to one candidate after another: any that is `Clone`.
+///
+/// Bodies that come from a connection are not, because they are gone when they have been sent.
+#[diagnostic::on_unimplemented(
+    message = "a request body of type `{Self}` cannot be sent to a second candidate",
+    label = "not `Clone`",
+    note = "hold the body in memory above the `FailoverLayer`, as `http_body_util::Full<bytes::Bytes>` \
+            after `BodyExt::collect`; `examples/reverse_proxy.rs` of affinity-layer does so"
+)]
+pub trait RepeatableBody: Clone + Send + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<B: Clone + Send + 'static> RepeatableBody for B {}
+
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Failover<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Send,
-    ReqBody: Clone + Send + 'static,
+    ReqBody: RepeatableBody,
     ResBody: Send + 'static,
 {
     type Response = S::Response;

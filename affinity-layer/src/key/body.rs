@@ -195,7 +195,7 @@ impl BodyIds {
     pub(super) fn key(&self, sources: &[BodyId]) -> Option<AffinityKey> {
         BodyId::ALL.into_iter().zip(&self.found).find_map(|(source, id)| {
             let id = id.as_ref().filter(|_| sources.contains(&source))?;
-            Some(AffinityKey::from_header(id).ok()?.of_kind(source.kind()))
+            Some(AffinityKey::from_header(id).ok()?.with_kind(source.kind()))
         })
     }
 }

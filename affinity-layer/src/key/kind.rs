@@ -56,7 +56,7 @@ pub enum IdKind {
 
 impl IdKind {
     /// Those with a marker.
-    pub(super) const MARKED: [Self; 10] = [
+    pub(crate) const MARKED: [Self; 10] = [
         Self::SessionId,
         Self::MetadataSessionId,
         Self::PromptCacheKey,

@@ -92,7 +92,7 @@ fn key_of(kinds: &'static [IdKind]) -> impl Strategy<Value = AffinityKey> {
     let lane = prop::option::of(hostile());
     let parts = (select(kinds), scope, hostile(), lane, any::<bool>());
     parts.prop_map(|(kind, scope, session, lane, is_observed)| {
-        let key = key(scope.as_deref(), &session, lane.as_deref()).of_kind(kind);
+        let key = key(scope.as_deref(), &session, lane.as_deref()).with_kind(kind);
         if is_observed { key.observed() } else { key }
     })
 }
@@ -119,7 +119,7 @@ fn split(text: &str, cuts: u8, reads_kind: bool) -> Option<AffinityKey> {
     let kind = KINDS[1..].iter().filter(|_| reads_kind).find_map(|kind| of_kind(*kind));
     let (kind, session) = kind.unwrap_or((IdKind::Header, session));
     let scope = scope.and_then(|scope| Scope::new(scope).ok());
-    let key = AffinityKey::new(session).ok()?.with_scope(scope).of_kind(kind);
+    let key = AffinityKey::new(session).ok()?.with_scope(scope).with_kind(kind);
     let key = if is_observed { key.observed() } else { key };
     lane.map_or(Some(key.clone()), |lane| key.with_lane(lane).ok())
 }
@@ -191,6 +191,17 @@ proptest! {
     }
 
     #[test]
+    fn a_key_is_made_again_of_its_text_and_of_its_parts(key in key_of(&KINDS)) {
+        let text = key.encode("");
+        prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic()), "{}", text);
+        prop_assert_eq!(AffinityKey::decode(&text), Some(key.clone()), "{}", text);
+        let scope = key.scope().map(|scope| Scope::new(scope).unwrap());
+        let made = AffinityKey::from_parts(key.kind(), scope, key.session(), key.lane());
+        let made = made.map(|made| if key.is_observed() { made.observed() } else { made });
+        prop_assert_eq!(made, Ok(key));
+    }
+
+    #[test]
     fn keys_that_differ_never_meet((one, other) in keys_of_one_text()) {
         let equal = one == other;
         prop_assert_eq!(one.encode("") == other.encode(""), equal);
@@ -214,8 +225,27 @@ proptest! {
 }
 
 #[test]
+fn the_longest_key_has_room_in_a_column() {
+    let percents = "%".repeat(AffinityKey::MAX_SESSION_LEN);
+    let scope = Scope::new(&"%".repeat(Scope::MAX_LEN)).unwrap();
+    let agent = HeaderValue::from_str(&percents).unwrap();
+    let named = AffinityKey::new(&percents).unwrap().with_scope(Some(scope));
+    let agents = named.clone().with_lane_header(&agent).unwrap().with_thread(&agent).unwrap();
+    let model = ModelName::new(&"%".repeat(ModelName::MAX_LEN)).unwrap();
+    for key in [agents.with_model_lane(&model), named.with_model_lane(&model)] {
+        for kind in KINDS {
+            let text = key.clone().with_kind(kind).encode("");
+            assert!(text.len() <= AffinityKey::MAX_ENCODED_LEN, "{}", text.len());
+            assert!(AffinityKey::decode(&text).is_some());
+        }
+    }
+    let lane = "l".repeat(2000);
+    assert!(AffinityKey::from_parts(IdKind::Header, None, "s", Some(&lane)).is_err());
+}
+
+#[test]
 fn a_key_of_another_kind_shows_it_in_its_name() {
-    let cached = key(Some("acme"), "s1", None).of_kind(IdKind::PromptCacheKey);
+    let cached = key(Some("acme"), "s1", None).with_kind(IdKind::PromptCacheKey);
     assert_eq!(cached.encode("p:"), "p:acme:%prompt_cache_key=s1");
     let begun = AffinityKey::begun();
     assert_eq!(begun.encode("p:"), format!("p:%begun={}", begun.session()));
@@ -223,7 +253,7 @@ fn a_key_of_another_kind_shows_it_in_its_name() {
     assert_ne!(begun, AffinityKey::begun());
     let observed = cached.observed();
     assert_eq!(observed.encode("p:"), "p:acme:%observed=%prompt_cache_key=s1");
-    let laned = key(None, "s1", Some("gpt")).of_kind(IdKind::UserId);
+    let laned = key(None, "s1", Some("gpt")).with_kind(IdKind::UserId);
     assert_eq!(laned.encode(""), ":%user_id=s1:gpt");
 }
 
@@ -234,7 +264,7 @@ fn a_name_is_read_back_as_the_key_that_it_was_made_of() {
         for session in parts {
             for lane in std::iter::once(None).chain(parts.map(Some)) {
                 for kind in KINDS {
-                    let key = key(scope, session, lane).of_kind(kind);
+                    let key = key(scope, session, lane).with_kind(kind);
                     let observed = key.clone().observed();
                     assert_ne!(observed.encode(""), key.encode(""));
                     for key in [key, observed] {

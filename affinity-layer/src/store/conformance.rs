@@ -36,14 +36,25 @@ mod expiry;
 mod inspection;
 
 use std::collections::HashSet;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 pub use self::inspection::inspect;
 use super::{AffinityStore, Claim};
 use crate::key::IdKind;
+use crate::state::StateMark;
 use crate::{AffinityKey, Epoch, Expiry, ModelName, Pin, RouteDecision, RouteName, Selection};
+
+/// One promise of the trait, by the name of the function that checks it.
+macro_rules! check {
+    ($check:path, $($argument:expr),+) => {
+        promise(stringify!($check), $check($($argument),+)).await
+    };
+}
 
 /// Longer than any run of the suite, so that only the checks about expiry see a pin end.
 const LONG: Expiry = Expiry::fixed(Duration::from_secs(600));
@@ -63,28 +74,44 @@ pub fn wait(duration: Duration) -> impl Future<Output = ()> + Send {
 ///
 /// # Panics
 ///
-/// If the store breaks a promise, or returns an error. The message and the name of the function in
-/// the backtrace say which promise it was.
+/// If the store breaks a promise, or returns an error. The message begins with the name of the promise.
 pub async fn run<St, W, F>(store: &St, namespace: &str, wait: W)
 where
     St: AffinityStore,
     W: Fn(Duration) -> F,
     F: Future<Output = ()>,
 {
-    absence_is_none(store, namespace).await;
-    a_claim_is_found_whole(store, namespace).await;
-    the_first_claim_wins(store, namespace).await;
-    concurrent_claims_agree(store, namespace).await;
-    a_repin_needs_the_epoch(store, namespace).await;
-    concurrent_repins_agree(store, namespace).await;
-    a_release_needs_the_epoch(store, namespace).await;
-    epochs_grow_across_releases(store, namespace).await;
-    keys_do_not_meet(store, namespace).await;
-    expiry::a_fixed_pin_ends_though_used(store, namespace, &wait).await;
-    expiry::a_sliding_pin_lives_by_use_up_to_its_age(store, namespace, &wait).await;
-    expiry::a_late_move_does_not_outlive_the_age(store, namespace, &wait).await;
-    expiry::an_expired_pin_can_be_claimed_anew(store, namespace, &wait).await;
-    expiry::a_running_answer_keeps_its_pin(store, namespace, &wait).await;
+    check!(absence_is_none, store, namespace);
+    check!(a_claim_is_found_whole, store, namespace);
+    check!(the_first_claim_wins, store, namespace);
+    check!(concurrent_claims_agree, store, namespace);
+    check!(a_repin_needs_the_epoch, store, namespace);
+    check!(concurrent_repins_agree, store, namespace);
+    check!(a_release_needs_the_epoch, store, namespace);
+    check!(epochs_grow_across_releases, store, namespace);
+    check!(a_peek_shows_no_previous_pin, store, namespace);
+    check!(keys_do_not_meet, store, namespace);
+    check!(long_keys_do_not_meet, store, namespace);
+    check!(expiry::a_fixed_pin_ends_though_used, store, namespace, &wait);
+    check!(expiry::a_sliding_pin_lives_by_use_up_to_its_age, store, namespace, &wait);
+    check!(expiry::a_late_move_does_not_outlive_the_age, store, namespace, &wait);
+    check!(expiry::an_expired_pin_can_be_claimed_anew, store, namespace, &wait);
+    check!(expiry::a_running_answer_keeps_its_pin, store, namespace, &wait);
+}
+
+/// Runs a check. The message of one that fails begins with the name of its promise, so that one need not
+/// know this file to know what is broken.
+async fn promise(name: &str, check: impl Future<Output = ()>) {
+    let mut check = pin!(check);
+    let kept = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| check.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    });
+    if let Err(panic) = kept.await {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        panic!("{name}: {}", text.unwrap_or_default());
+    }
 }
 
 fn key(namespace: &str, name: &str) -> AffinityKey {
@@ -141,11 +168,17 @@ async fn a_claim_is_found_whole<St: AffinityStore>(store: &St, namespace: &str) 
         assert_eq!(near, made.pin);
     }
     // Each part that the layer relies on differs from what a store could make up for it.
-    let warming = selection("a/two").with_model(name("other/fallback")).with_warm_up(3);
-    let moved = store.repin(&key, made.pin.epoch, Arc::new(warming.clone()), &LONG).await;
-    assert_eq!(*moved.expect("repin").expect("a pin").pin.selection, warming);
+    let longest = name(&format!("a/{}", "m".repeat(ModelName::MAX_LEN - 2)));
+    let many = (1..Selection::MAX_CANDIDATES).map(|n| name(&format!("a/m{n}")));
+    let many = many.chain([longest.clone()]);
+    let route = RouteName::new("it's a r\u{f6}ute").expect("a route name");
+    let largest = Selection::new(longest, Some(route), many)
+        .with_warm_up(u8::MAX)
+        .with_foreign(Some(StateMark::of(&key, b"a block")));
+    let moved = store.repin(&key, made.pin.epoch, Arc::new(largest.clone()), &LONG).await;
+    assert_eq!(*moved.expect("repin").expect("a pin").pin.selection, largest);
     let kept = get(store, &key).await.expect("a pin");
-    assert_eq!(*kept.selection, warming, "model, route, candidates and warm-up are kept");
+    assert_eq!(*kept.selection, largest, "model, route, candidates, warm-up and mark are kept");
     assert!(store.release(&key, None).await.expect("release"));
     let warming = Arc::new(Selection::of(name("a/three")).with_warm_up(1));
     store.claim(&key, warming.clone(), &LONG).await.expect("claim");
@@ -233,6 +266,19 @@ async fn epochs_grow_across_releases<St: AffinityStore>(store: &St, namespace: &
     }
 }
 
+/// A process that has moved or ended a session serves the previous pin to no later request of its own. What
+/// is near may be forgotten, and must not be out of date.
+async fn a_peek_shows_no_previous_pin<St: AffinityStore>(store: &St, namespace: &str) {
+    let key = key(namespace, "peek");
+    let first = claim(store, &key, "a/first").await.pin;
+    assert!(store.peek(&key, &LONG).is_none_or(|near| near == first));
+    let moved = store.repin(&key, first.epoch, selection("a/second"), &LONG).await;
+    let moved = moved.expect("repin").expect("a pin").pin;
+    assert!(store.peek(&key, &LONG).is_none_or(|near| near == moved), "the pin that was moved");
+    assert!(store.release(&key, Some(moved.epoch)).await.expect("release"));
+    assert_eq!(store.peek(&key, &LONG), None, "the pin that was released");
+}
+
 /// Scopes, ids, lanes and kinds that would be one text if they were only joined. A store that names
 /// its rows by the session id alone fails here.
 async fn keys_do_not_meet<St: AffinityStore>(store: &St, namespace: &str) {
@@ -244,16 +290,43 @@ async fn keys_do_not_meet<St: AffinityStore>(store: &St, namespace: &str) {
         scoped("a", "b:c"),
         scoped("a:b", "c"),
         scoped("a", "B:c"),
+        scoped("b", "b:c"),
         scoped("a", "b").with_lane("c").expect("a lane"),
         key(namespace, "a:b:c"),
         key(namespace, "a").with_lane("b:c").expect("a lane"),
-        // The same id from a header and from a body is that of two sessions, and that of a response, or of
-        // another object, is that of none.
         key(namespace, "a"),
-        key(namespace, "a").of_kind(IdKind::PromptCacheKey),
-        key(namespace, "a").of_kind(IdKind::Response),
-        key(namespace, "a").of_kind(IdKind::Held),
+        key(namespace, "A"),
+        // What is only observed is no pin.
+        key(namespace, "a").observed(),
     ];
+    // The same id from a header and from a body is that of two sessions, and that of a response, or of another
+    // object, is that of none.
+    let of_kinds = IdKind::MARKED.map(|kind| key(namespace, "a").with_kind(kind));
+    let keys: Vec<_> = keys.into_iter().chain(of_kinds).collect();
+    for (n, key) in keys.iter().enumerate() {
+        assert!(claim(store, key, &format!("a/m{n}")).await.won, "{n}");
+    }
+    for (n, key) in keys.iter().enumerate() {
+        assert_eq!(model(get(store, key).await.as_ref()), Some(format!("a/m{n}").as_str()));
+    }
+}
+
+/// The longest keys that there are, which differ in the last byte of one part. A column that is too short for
+/// them cuts it off.
+async fn long_keys_do_not_meet<St: AffinityStore>(store: &St, namespace: &str) {
+    let long = |len: usize, last: char| {
+        let body = format!("{namespace}-{:-<len$}", "");
+        let mut text: String = body.chars().take(len - 1).collect();
+        text.push(last);
+        text
+    };
+    let key = |scope: char, session: char, lane: char| {
+        let scope = crate::Scope::new(&long(crate::Scope::MAX_LEN, scope)).expect("a scope");
+        let key = AffinityKey::new(&long(AffinityKey::MAX_SESSION_LEN, session)).expect("an id");
+        let lane = long(AffinityKey::MAX_SESSION_LEN, lane);
+        key.with_scope(Some(scope)).with_lane(&lane).expect("a lane")
+    };
+    let keys = [key('a', 'a', 'a'), key('b', 'a', 'a'), key('a', 'b', 'a'), key('a', 'a', 'b')];
     for (n, key) in keys.iter().enumerate() {
         assert!(claim(store, key, &format!("a/m{n}")).await.won, "{n}");
     }
@@ -266,18 +339,18 @@ async fn keys_do_not_meet<St: AffinityStore>(store: &St, namespace: &str) {
 async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut futures: Vec<_> = futures.into_iter().map(|future| Some(Box::pin(future))).collect();
     let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         for (slot, output) in futures.iter_mut().zip(&mut outputs) {
             let Some(future) = slot else { continue };
-            if let std::task::Poll::Ready(value) = future.as_mut().poll(cx) {
+            if let Poll::Ready(value) = future.as_mut().poll(cx) {
                 *output = Some(value);
                 *slot = None;
             }
         }
         if futures.iter().all(Option::is_none) {
-            return std::task::Poll::Ready(());
+            return Poll::Ready(());
         }
-        std::task::Poll::Pending
+        Poll::Pending
     })
     .await;
     outputs.into_iter().flatten().collect()

@@ -33,6 +33,7 @@ mod invariants;
 mod key_settings;
 mod memory_store;
 mod mode;
+mod mutants;
 mod observers;
 mod recognised;
 mod refusals;

@@ -3,10 +3,12 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use affinity_layer::{AffinityLayer, AnswerLayer, MemoryStore, PinnedModel};
+use affinity_layer::{
+    AffinityLayer, AnswerLayer, BodyId, MemoryStore, PinnedModel, RouteDecision, RouteRequest,
+};
 use axum::Router;
 use axum::body::Body;
-use axum::routing::post as axum_post;
+use axum::routing::{any, post as axum_post};
 use http::{Request, Response, StatusCode};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::ServiceBuilderExt;
@@ -100,7 +102,44 @@ async fn two_routes_under_one_layer_share_their_sessions() {
 }
 
 #[tokio::test]
-async fn a_handler_without_the_layer_is_told_so() {
+async fn a_handler_without_a_model_is_told_why() {
+    let strict = |_: PinnedModel| async {};
+    let failing = service_fn(|_: RouteRequest| async { Err::<RouteDecision, _>("it is away") });
+    let app = |layer: AffinityLayer<MemoryStore>| -> Router {
+        Router::new().route("/strict", any(strict)).layer(layer)
+    };
+    let routes = |layer: AffinityLayer<MemoryStore>| layer.route_unkeyed(true);
+    for (app, request, told) in [
+        (Router::new().route("/strict", any(strict)), post(&[]), "not below an AffinityLayer"),
+        (app(affinity()), Request::get("/").body(Body::empty()).unwrap(), "of this method"),
+        (app(affinity().route_unkeyed(false)), post(&[]), "names no session"),
+        (app(reading_bodies().route_unkeyed(false)), post(&[]), "names no session"),
+        (app(routes(layer(failing))), unnamed(), "the router named none"),
+    ] {
+        let mut request = request;
+        *request.uri_mut() = "/strict".parse().unwrap();
+        let response = app.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 500, "{told}");
+        let text = axum::body::to_bytes(response.into_body(), 1000).await.unwrap();
+        let text = String::from_utf8_lossy(&text);
+        assert!(text.starts_with("no model: ") && text.contains(told), "{text}");
+    }
+}
+
+/// A layer that looks for a session in the body before it lets a request through.
+fn reading_bodies() -> AffinityLayer<MemoryStore> {
+    affinity().body_ids([BodyId::SessionId])
+}
+
+/// A request that names a session and no model.
+fn unnamed() -> Request<Body> {
+    let mut request = post(&[("x-session-id", "s")]);
+    *request.body_mut() = Body::from("{}");
+    request
+}
+
+#[tokio::test]
+async fn a_handler_that_can_do_without_a_model_gets_none() {
     let strict = |_: PinnedModel| async {};
     let lenient = |model: Option<PinnedModel>| async move { model.is_none().to_string() };
     let app: Router =

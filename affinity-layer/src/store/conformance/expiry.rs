@@ -10,8 +10,8 @@ use super::{LONG, key, model, selection};
 use crate::Expiry;
 use crate::store::{AffinityStore, AnswerState};
 
-/// A use in the middle of a fixed lifetime does not defer the end, and `peek` agrees with `get`
-/// that the pin is gone.
+/// A use in the middle of a fixed lifetime does not defer the end, nor does a running answer, and every verb
+/// agrees that the pin is gone.
 pub(super) async fn a_fixed_pin_ends_though_used<St, W, F>(store: &St, namespace: &str, wait: &W)
 where
     St: AffinityStore,
@@ -23,12 +23,15 @@ where
     store.claim(&key, selection("a/one"), &expiry).await.expect("claim");
     wait(Duration::from_millis(1200)).await;
     assert!(store.get(&key, &expiry).await.expect("get").pin().is_some());
+    store.renew(&key, &expiry, AnswerState::Running);
     wait(Duration::from_millis(1200)).await;
+    assert!(!store.release(&key, None).await.expect("release"), "there is nothing to release");
     assert_eq!(store.get(&key, &expiry).await.expect("get").pin(), None);
     assert!(store.peek(&key, &expiry).is_none());
 }
 
-/// Uses keep a pin past its idle time, and its maximum age ends it all the same.
+/// Uses keep a pin past its idle time, and its maximum age ends it all the same. A look with a fixed expiry, as
+/// the layer takes for a request that is no use, keeps nothing.
 pub(super) async fn a_sliding_pin_lives_by_use_up_to_its_age<St, W, F>(
     store: &St,
     namespace: &str,
@@ -39,11 +42,16 @@ pub(super) async fn a_sliding_pin_lives_by_use_up_to_its_age<St, W, F>(
     F: Future<Output = ()>,
 {
     let key = key(namespace, "sliding");
+    let looked_at = self::key(namespace, "sliding-unused");
     let expiry = Expiry::sliding(Duration::from_secs(2), Duration::from_secs(4));
+    let look = expiry.without_use();
     store.claim(&key, selection("a/one"), &expiry).await.expect("claim");
-    for _ in 0..3 {
+    store.claim(&looked_at, selection("a/one"), &expiry).await.expect("claim");
+    for turn in 0..3 {
         wait(Duration::from_millis(1200)).await;
         assert!(store.get(&key, &expiry).await.expect("get").pin().is_some(), "used in time");
+        let seen = store.get(&looked_at, &look).await.expect("get").pin();
+        assert_eq!(seen.is_some(), turn == 0, "a look is no use");
     }
     wait(Duration::from_millis(1200)).await;
     assert_eq!(store.get(&key, &expiry).await.expect("get").pin(), None, "over its maximum age");
