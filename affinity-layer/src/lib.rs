@@ -174,6 +174,11 @@
 //! | `redis-rustls` | TLS to Redis |
 //! | `metrics` | counts and times through the `metrics` facade; `describe_metrics` lists them |
 //! | `conformance` | `store::conformance`, the suite for stores of your own |
+//!
+//! Their costs, time limits and retries of routers, and tests on paused time have pages in the guide, which is a
+//! module of these docs only.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod admin;
 pub mod affinity;
@@ -192,6 +197,8 @@ pub mod ext;
 mod extractor;
 pub mod failover;
 pub mod first_event;
+#[cfg(any(doc, doctest, test))]
+pub mod guide;
 pub mod headers;
 mod in_use;
 pub mod key;
@@ -228,6 +235,11 @@ pub use store::{RedisOptions, RedisStore, TieredStore};
 
 #[cfg(feature = "metrics")]
 pub use telemetry::describe_metrics;
+
+/// The example of the README is compiled with those of the documentation.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// A type-erased error, as tower uses it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -274,9 +274,10 @@ impl PinnedModel {
 
     /// Withdraws a pin that this request has made or moved, for no model has served it.
     pub(crate) async fn undo(&self) {
-        if self.has_made_pin()
-            && let Ok(Err(error)) = timeout(self.store_limit(), self.withdraw()).await
-        {
+        if !self.has_made_pin() {
+            return;
+        }
+        if let Ok(Err(error)) = timeout(self.store_limit(), self.withdraw()).await {
             tracing::debug!(%error, "a pin that never served could not be withdrawn");
         }
     }

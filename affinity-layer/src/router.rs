@@ -6,12 +6,11 @@
 //! of the layer. That last point is why a router with a `BoxError` may be used inside `tokio::spawn`: the
 //! compiler cannot prove `Box<dyn Error>: Into<Box<dyn Error>>` of a future that it checks for `Send`.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use tower::ServiceExt;
 use tower_service::Service;
 
 use crate::{BoxError, RouteDecision, RouteRequest, RouterService};
@@ -44,6 +43,15 @@ impl Service<RouteRequest> for AnyRouter {
     }
 }
 
+/// Calls a service once it is ready. It is tower's `oneshot`, without the five crates that come with that.
+pub(crate) async fn oneshot<S, Q>(mut service: S, question: Q) -> Result<S::Response, S::Error>
+where
+    S: Service<Q>,
+{
+    poll_fn(|cx| service.poll_ready(cx)).await?;
+    service.call(question).await
+}
+
 trait Ask: Send + Sync {
     fn ask(&self, question: RouteRequest) -> Answer;
 }
@@ -55,6 +63,6 @@ struct Template<R>(Mutex<R>);
 impl<R: RouterService> Ask for Template<R> {
     fn ask(&self, question: RouteRequest) -> Answer {
         let router = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Box::pin(async move { router.oneshot(question).await.map_err(Into::into) })
+        Box::pin(async move { oneshot(router, question).await.map_err(Into::into) })
     }
 }

@@ -82,8 +82,13 @@ pub(crate) fn ends(text: &str, limit: usize) -> Cow<'_, str> {
     if text.len() <= limit {
         return Cow::Borrowed(text);
     }
-    let (head, _) = text.split_at(text.floor_char_boundary(limit / 2));
-    let (_, tail) = text.split_at(text.ceil_char_boundary(text.len() - limit / 2));
+    let half = limit / 2;
+    // The nearest boundaries of characters: at most three bytes away, and there is always one.
+    let is_boundary = |at: &usize| text.is_char_boundary(*at);
+    let end_of_head = (0..=half).rev().find(is_boundary).unwrap_or(0);
+    let start_of_tail = (text.len() - half..=text.len()).find(is_boundary).unwrap_or(text.len());
+    let (head, _) = text.split_at(end_of_head);
+    let (_, tail) = text.split_at(start_of_tail);
     Cow::Owned(format!("{head} … {tail}"))
 }
 

@@ -52,13 +52,12 @@ impl Epilogue {
         if let Some(observed) = self.observed.filter(|_| !is_released) {
             observed.release();
         }
-        if !is_released
-            && let Some(model) = self.to_release
+        if let Some(model) = self.to_release.filter(|_| !is_released) {
             // The response is there: a store that stalls must not hold it back.
-            && let Err(error) =
-                Box::pin(Budget::new(self.store_budget).write(model.release())).await
-        {
-            tracing::debug!(%error, "the pin of a final request could not be released");
+            let mut budget = Budget::new(self.store_budget);
+            if let Err(error) = Box::pin(budget.write(model.release())).await {
+                tracing::debug!(%error, "the pin of a final request could not be released");
+            }
         }
         response
     }

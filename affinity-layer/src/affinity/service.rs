@@ -156,14 +156,17 @@ where
             _ => Some(Mode::Enforce),
         };
         let is_probe = request.extensions().get::<Probe>().is_some();
-        if let (Some(named), Control::Use) = (&key, control)
-            && matches!(mode, Some(Mode::Enforce) | None)
-            && request.extensions().get::<NewTurn>().is_none()
-            && let Some(pin) = self
-                .shared
-                .decider
-                .at_hand(named, is_probe, || request.extensions().get::<MidTurn>().is_some())
-        {
+        let is_enforced = matches!(mode, Some(Mode::Enforce) | None);
+        let at_hand = match (&key, control) {
+            (Some(named), Control::Use)
+                if is_enforced && request.extensions().get::<NewTurn>().is_none() =>
+            {
+                let continues = || request.extensions().get::<MidTurn>().is_some();
+                self.shared.decider.at_hand(named, is_probe, continues)
+            }
+            _ => None,
+        };
+        if let Some(pin) = at_hand {
             // A probe changes no pin, and so it has no epoch to change one by.
             let epoch = Some(pin.epoch).filter(|_| !is_probe);
             // The key moves into the model: a hit copies no id.

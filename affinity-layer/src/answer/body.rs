@@ -285,9 +285,7 @@ impl Reading {
     fn note(&mut self) -> Option<Hold> {
         let (noting, reader) = (self.noting.as_mut()?, self.reader.as_mut()?);
         let mut ids = reader.take_held_ids();
-        if noting.response
-            && let Some(id) = reader.response_id()
-        {
+        if let Some(id) = reader.response_id().filter(|_| noting.response) {
             noting.response = false;
             ids.push(id.to_owned());
         }

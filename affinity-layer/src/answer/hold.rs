@@ -115,9 +115,10 @@ impl Linked {
 /// Does what nobody waits for.
 pub(super) fn unheld(hold: Option<Hold>) {
     let Some(mut hold) = hold else { return };
-    if hold.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
-        && let Ok(runtime) = Handle::try_current()
-    {
+    if hold.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+        return;
+    }
+    if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(hold);
     }
 }

@@ -92,9 +92,7 @@ impl EventScanner {
 
     /// Skips the byte order mark that the stream may begin with. Returns what comes after it.
     fn start<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
-        while let State::Start(seen) = self.state
-            && let Some((byte, after)) = bytes.split_first()
-        {
+        while let (&State::Start(seen), Some((byte, after))) = (&self.state, bytes.split_first()) {
             let is_mark = BYTE_ORDER_MARK.get(seen) == Some(byte);
             self.state = match seen + 1 {
                 next if is_mark && next < BYTE_ORDER_MARK.len() => State::Start(next),

@@ -171,9 +171,8 @@ impl Table {
     ) -> Vec<CoolingTarget> {
         let mut ended = Vec::new();
         for target in targets {
-            if self.entries.get(&target).is_some_and(|entry| entry.since <= sent)
-                && let Some(entry) = self.entries.remove(&target)
-            {
+            let is_older = self.entries.get(&target).is_some_and(|entry| entry.since <= sent);
+            if let Some(entry) = is_older.then(|| self.entries.remove(&target)).flatten() {
                 ended.push(entry.told(&target, now));
             }
         }

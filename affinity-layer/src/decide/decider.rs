@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use tower::ServiceExt;
 
 use super::ask::Ask;
 use super::budget::Budget;
@@ -17,6 +16,7 @@ use super::rules::Rules;
 use super::verdict::{Agreement, Verdict};
 use crate::coalesce::Flights;
 use crate::headers::HeaderNames;
+use crate::router::oneshot;
 use crate::store::{Claim, PinRead, SharedStore};
 use crate::telemetry::{self, Call};
 use crate::{
@@ -143,7 +143,7 @@ impl<St: AffinityStore, R> Decider<St, R> {
         // The one copy of a request's head, which only a miss makes.
         let question = ask.question(key);
         let call = Call::router();
-        let mut decision = match self.router.clone().oneshot(question).await {
+        let mut decision = match oneshot(self.router.clone(), question).await {
             Ok(decision) => {
                 self.health.router_answered();
                 decision

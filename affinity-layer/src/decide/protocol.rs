@@ -153,23 +153,21 @@ where
         });
         let mut agreement = agreement.await;
         // By a layer of another configuration, with which the flights are shared.
-        if let (false, Some((model, epoch))) = (led, agreement.model())
-            && !decider.rules.accepts(model)
-        {
+        let adopted = agreement.model().filter(|(model, _)| !led && !decider.rules.accepts(model));
+        if let Some((_, epoch)) = adopted {
             self.budget = Budget::new(decider.rules.store_budget);
             (agreement, made) = self.decision(key, current.as_ref(), epoch).await;
         }
         if !led {
             telemetry::coalesced();
         }
-        if let Agreement::Pinned(claim) = &mut agreement
-            && made.is_none()
-            && let Some(pin) = decider.store.peek(key, &decider.rules.expiry)
-            && pin.epoch > claim.pin.epoch
-            && decider.rules.accepts(pin.selection.model())
-        {
-            // It was moved between the moment it was agreed on and the moment we heard of it.
-            claim.pin = pin;
+        if let (Agreement::Pinned(claim), None) = (&mut agreement, &made) {
+            let near = decider.store.peek(key, &decider.rules.expiry);
+            let newer = near.filter(|near| near.epoch > claim.pin.epoch);
+            if let Some(pin) = newer.filter(|pin| decider.rules.accepts(pin.selection.model())) {
+                // It was moved between the moment it was agreed on and the moment we heard of it.
+                claim.pin = pin;
+            }
         }
         Ok(self.concluded(agreement, made, current)?)
     }

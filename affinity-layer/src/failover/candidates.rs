@@ -11,13 +11,13 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{Request, Response};
 use tokio::time::{Instant, sleep};
-use tower::ServiceExt;
 use tower_service::Service;
 
 use super::attempt::{Attempt, Finding};
 use super::settings::Settings;
 use crate::cooldown::{Admission, CooldownCause, Cooldowns, Cooling, GiveUp, TargetKind, Trial};
 use crate::ext::{Bound, Probe, SendOnce};
+use crate::router::oneshot;
 use crate::{ModelName, PinnedModel, telemetry};
 
 /// The candidates of one request.
@@ -170,7 +170,7 @@ impl<'a> Candidates<'a> {
         S: Service<Request<ReqBody>, Response = Response<B>>,
     {
         let sent = Instant::now();
-        let result = service.oneshot(request).await;
+        let result = oneshot(service, request).await;
         self.learned(candidate, sent, result)
     }
 

@@ -149,9 +149,8 @@ impl<'a> Seen<'a> {
         let Some(named) = &mut self.session else { return };
         for (child, parent) in CHILD_HEADERS.iter().zip(&PARENT_HEADERS) {
             // OpenCode sends its id under one of our names too; any other id there is taken as it is.
-            if headers.get(child) == Some(named.value)
-                && let Some(value) = headers.get(parent)
-            {
+            let is_childs = headers.get(child) == Some(named.value);
+            if let Some(value) = headers.get(parent).filter(|_| is_childs) {
                 named.conflict |= single(headers, parent).is_err();
                 named.value = value;
                 self.sub_agent = true;

@@ -374,9 +374,8 @@ fn members(printer: &mut Printer, part: &RawValue, voice: Voice) -> bool {
     if matches!(kind, "thinking" | "redacted_thinking" | "reasoning") {
         return false;
     }
-    if let Some(text) = members.get("text")
-        && let Ok(text) = serde_json::from_str::<Cow<'_, str>>(text.get())
-    {
+    let text = members.get("text");
+    if let Some(Ok(text)) = text.map(|text| serde_json::from_str::<Cow<'_, str>>(text.get())) {
         return own_text(printer, &text, voice);
     }
     let mut any = false;

@@ -38,7 +38,7 @@ mod connection;
 mod epochs;
 mod errors;
 mod freshness;
-#[cfg(feature = "fuzzing")]
+#[cfg(feature = "__fuzzing")]
 pub mod fuzzing;
 mod guard;
 mod inspect;

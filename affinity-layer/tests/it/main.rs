@@ -18,6 +18,7 @@ mod conversations;
 mod cooldown;
 #[cfg(feature = "metrics")]
 mod counts;
+mod crates;
 mod decide;
 mod decided;
 mod detour;

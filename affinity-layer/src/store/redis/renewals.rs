@@ -188,7 +188,9 @@ impl Renewals {
         let now = Instant::now();
         let (due, next) = {
             let mut later = self.later_ones();
-            let due: Vec<_> = later.extract_if(|_, (at, _)| *at <= now).collect();
+            let all = std::mem::take(&mut *later).into_iter();
+            let (due, left): (HashMap<_, _>, _) = all.partition(|(_, (at, _))| *at <= now);
+            *later = left;
             (due, later.values().map(|(at, _)| *at).min())
         };
         for (_, (_, renewal)) in due {

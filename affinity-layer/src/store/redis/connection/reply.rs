@@ -78,9 +78,7 @@ impl ReplyScanner {
 
     /// Counts an element, opens its level, and closes the levels that it completes.
     fn enter(&mut self, element: &Element) -> Result<(), InvalidReply> {
-        if !element.is_attribute
-            && let Some(left) = self.open.last_mut()
-        {
+        if let Some(left) = self.open.last_mut().filter(|_| !element.is_attribute) {
             *left -= 1;
         }
         self.elements += element.opens;

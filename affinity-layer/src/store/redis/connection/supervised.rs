@@ -109,7 +109,7 @@ async fn supervise(
         }
         doubt.set_failure(Some(failure));
         // It cannot fail: the same settings have made a client before.
-        if was_connected && let Ok(next) = make() {
+        if let Some(Ok(next)) = was_connected.then(&*make) {
             place.send_replace(next);
         }
         drop(client);
