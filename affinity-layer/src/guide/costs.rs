@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | none | 37 | bytes, http, tokio, tracing, serde, dashmap |
 //! | `axum` | 40 | axum-core |
+//! | `body` | 40 | wide, which needs a newer Rust than the rest |
 //! | `fingerprint` | 41 | blake3 |
 //! | `metrics` | 40 | the `metrics` facade, without an exporter |
 //! | `redis` | 108 | fred, which brings url with its Unicode tables, futures and rand |
