@@ -1,5 +1,5 @@
 //! On the client's side: the body of the client's responses is mapped above the layer instead of below it.
-//~ cannot make a refusal whose body is of type `Incoming`
+//~ cannot make a refusal whose body is of type
 //~ right below the affinity layer
 use std::convert::Infallible;
 
