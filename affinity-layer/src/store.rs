@@ -34,7 +34,7 @@
 //! # Your own store
 //!
 //! Implement [`AffinityStore`] and run `store::conformance` (feature `conformance`) against it.
-//! `examples/own_store.rs` has one over rows, with the statement that each verb becomes in a
+//! `examples/own_store.rs` has one over an asynchronous map, with the statement that each verb becomes in a
 //! database. To have the pins listed and changed by an administrator, also implement
 //! [`Inspect`](crate::admin::Inspect).
 
