@@ -46,8 +46,8 @@ use crate::stack::heal::{HealLayer, Healer, LastServed};
 use crate::stack::holdings::Holdings;
 use crate::stack::intake::IntakeLayer;
 use crate::stack::layers::{
-    affinity, answer, call_limits, conversations, failover, shadow, switching, telling, turns,
-    withheld,
+    affinity, answer, cache_keys, call_limits, conversations, failover, shadow, switching, telling,
+    turns, withheld,
 };
 use crate::stack::memory::BodyMemory;
 use crate::stack::observe::Observer;
@@ -281,8 +281,8 @@ impl Common {
         let intake = IntakeLayer::new(upstreams.clone(), limits, memory, holdings.clone());
         let (withheld, limits) = (withheld(config), call_limits(config));
         let connector = connector(config.bases(), &config.proxies)?;
-        let proxy =
-            Proxy::new(upstreams.clone(), connector, withheld, limits, conversations(config));
+        let (named, cache_keys) = (conversations(config), cache_keys(config));
+        let proxy = Proxy::new(upstreams.clone(), connector, withheld, limits, named, cache_keys);
         Ok(Self { upstreams, holdings, intake, proxy })
     }
 }

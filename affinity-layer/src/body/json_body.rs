@@ -40,6 +40,8 @@ pub struct JsonBody {
     is_background: bool,
     /// The values that may name the session, in the order of [`BodyIds::MEMBERS`].
     ids: [Option<Range<usize>>; BodyIds::MEMBERS.len()],
+    /// What a provider is sent as `prompt_cache_key`.
+    cache_key: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -65,7 +67,7 @@ impl JsonBody {
             Preferences { value, member }
         });
         let Found { model, contents, is_background, ids, .. } = found;
-        Ok(Self { model, preferences, contents, is_background, ids, bytes })
+        Ok(Self { model, preferences, contents, is_background, ids, cache_key: None, bytes })
     }
 
     /// The whole body.
@@ -155,6 +157,29 @@ impl JsonBody {
         self.edited(model, cuts.iter().cloned())
     }
 
+    /// The same body, which [`for_model`](Self::for_model) and [`for_model_without`](Self::for_model_without)
+    /// give `value` as its `prompt_cache_key`; as it is if it has one already, `null` too. The member stands
+    /// behind the model, which is never cut out, so that there is a comma before it whatever else is.
+    ///
+    /// ```
+    /// use affinity_layer::body::{BodyError, JsonBody};
+    ///
+    /// let body = JsonBody::parse(r#"{"model": "auto", "n": 1}"#.into())?;
+    /// let sent = body.keyed("k").for_model("m").to_bytes();
+    /// assert_eq!(sent, r#"{"model": "m","prompt_cache_key":"k", "n": 1}"#);
+    /// # Ok::<(), BodyError>(())
+    /// ```
+    #[must_use]
+    pub fn keyed(self, value: &str) -> Self {
+        let cache_key = (!self.has_cache_key()).then(|| value.to_owned());
+        Self { cache_key, ..self }
+    }
+
+    fn has_cache_key(&self) -> bool {
+        let mut ids = BodyIds::MEMBERS.iter().zip(&self.ids);
+        ids.any(|(name, id)| *name == "prompt_cache_key" && id.is_some())
+    }
+
     /// The body with `value` as its `prompt_cache_key`, its first member; `None` if it has one already. Nothing
     /// else changes.
     ///
@@ -168,8 +193,7 @@ impl JsonBody {
     /// ```
     #[must_use]
     pub fn with_prompt_cache_key(&self, value: &str) -> Option<Slices> {
-        let has_one = BodyIds::MEMBERS.iter().zip(&self.ids);
-        if has_one.into_iter().any(|(name, id)| *name == "prompt_cache_key" && id.is_some()) {
+        if self.has_cache_key() {
             return None;
         }
         let inner = self.bytes.iter().position(|byte| *byte == b'{')? + 1;
@@ -187,8 +211,12 @@ impl JsonBody {
         let cuts = cuts.into_iter().map(|cut| (cut, Bytes::new()));
         let mut edits: Vec<(Range<usize>, Bytes)> = cuts.collect();
         if let Some(value) = &self.model {
-            let name = serde_json::Value::from(model).to_string();
-            edits.push((value.clone(), name.into()));
+            let mut text = serde_json::Value::from(model).to_string();
+            if let Some(key) = &self.cache_key {
+                text += ",\"prompt_cache_key\":";
+                text += &serde_json::Value::from(key.as_str()).to_string();
+            }
+            edits.push((value.clone(), text.into()));
         }
         edits.sort_by_key(|(range, _)| range.start);
         let mut slices = Slices::default();
@@ -230,6 +258,8 @@ fn member(text: &[u8], value: &Range<usize>) -> Range<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -424,6 +454,43 @@ mod tests {
         for body in [r#"{"a":1,"prompt_cache_key":"mine"}"#, r#"{"prompt_cache_key":null}"#] {
             assert_eq!(stamped(body), None, "{body}");
         }
+    }
+
+    #[test]
+    fn a_key_is_put_in_behind_the_model_and_no_other_byte_changes() {
+        let keyed = |body: &str| {
+            let body = JsonBody::parse(Bytes::copy_from_slice(body.as_bytes())).unwrap();
+            String::from_utf8(body.keyed("k").for_model("m").to_bytes().into()).unwrap()
+        };
+        for (body, expected) in [
+            (r#"{"model":"a"}"#, r#"{"model":"m","prompt_cache_key":"k"}"#),
+            (
+                " {\"n\" : 1.50,\n\"model\" : \"a\" , \"z\":[ ]}\n",
+                " {\"n\" : 1.50,\n\"model\" : \"m\",\"prompt_cache_key\":\"k\" , \"z\":[ ]}\n",
+            ),
+            (
+                r#"{"model":"a","routing_preferences":[]}"#,
+                r#"{"model":"m","prompt_cache_key":"k"}"#,
+            ),
+            (
+                r#"{"routing_preferences":[],"model":"a","x":{"prompt_cache_key":1}}"#,
+                r#"{"model":"m","prompt_cache_key":"k","x":{"prompt_cache_key":1}}"#,
+            ),
+            (
+                r#"{"prompt_cache_key":"own","model":"a"}"#,
+                r#"{"prompt_cache_key":"own","model":"m"}"#,
+            ),
+            (
+                r#"{"model":"a","prompt_cache_key":null}"#,
+                r#"{"model":"m","prompt_cache_key":null}"#,
+            ),
+            (r#"{"messages":[]}"#, r#"{"messages":[]}"#),
+        ] {
+            assert_eq!(keyed(body), expected);
+        }
+        let body = JsonBody::parse(Bytes::from(r#"{"a":1,"model":"a"}"#)).unwrap();
+        let sent = body.keyed("k\"").for_model_without("m", from_ref(&(1..7))).to_bytes();
+        assert_eq!(sent, r#"{"model":"m","prompt_cache_key":"k\""}"#);
     }
 
     #[test]

@@ -56,6 +56,11 @@ impl Envelope {
         Self { healing: healing.map(Arc::new), ..self }
     }
 
+    /// The same body for a provider that gets it with a cache key; see [`JsonBody::keyed`].
+    pub(crate) fn keyed(self, value: &str) -> Self {
+        Self { body: self.body.keyed(value), ..self }
+    }
+
     /// The body for a provider: `model` replaced, `routing_preferences` and what was healed cut out.
     /// Nothing is copied but the new name.
     #[must_use]

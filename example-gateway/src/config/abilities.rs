@@ -6,6 +6,7 @@
 use affinity_layer::body::Inputs;
 
 use super::at::At;
+use crate::protocol::Protocol;
 
 /// The protocols that a provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,15 @@ impl Protocols {
     #[must_use]
     pub fn named(self) -> [(&'static str, bool); 3] {
         [("chat", self.chat), ("messages", self.messages), ("responses", self.responses)]
+    }
+
+    /// Whether `protocol` is one of them.
+    pub(crate) fn include(self, protocol: Protocol) -> bool {
+        match protocol {
+            Protocol::Chat => self.chat,
+            Protocol::Messages => self.messages,
+            Protocol::Responses => self.responses,
+        }
     }
 
     /// What either of them speaks.

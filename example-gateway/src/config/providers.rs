@@ -51,6 +51,8 @@ pub struct Provider {
     pub(super) cache_ttl: Option<Duration>,
     /// Where the file has it, as the start of a finding.
     pub(super) place: String,
+    /// What the file says of its taking a `prompt_cache_key`.
+    pub(super) prompt_cache_key: Option<bool>,
 }
 
 impl Provider {
@@ -84,6 +86,16 @@ impl Provider {
         self.id() == "*"
     }
 
+    /// Whether requests of `protocol` may have a `prompt_cache_key`: as the file says, else as the vendor
+    /// documents for its own address. A server that only speaks like it may refuse what it does not know.
+    pub(crate) fn takes_cache_key(&self, protocol: Protocol) -> bool {
+        let vendor =
+            || Vendor::named(self.prefix()).filter(|vendor| vendor.base() == self.base_url);
+        let known = || vendor().is_some_and(|vendor| vendor.cache_key.include(protocol));
+        // Messages marks the ends of what is cached in the prompt itself.
+        protocol != Protocol::Messages && self.prompt_cache_key.unwrap_or_else(known)
+    }
+
     /// What tokens of `model`, which this entry serves, cost: as the file says, else as the table of
     /// well-known models does. `None` is unknown.
     #[must_use]
@@ -101,11 +113,7 @@ impl Provider {
 
     /// Whether the provider takes requests of `protocol`.
     pub(crate) fn speaks(&self, protocol: Protocol) -> bool {
-        match protocol {
-            Protocol::Chat => self.protocols.chat,
-            Protocol::Messages => self.protocols.messages,
-            Protocol::Responses => self.protocols.responses,
-        }
+        self.protocols.include(protocol)
     }
 }
 
@@ -230,6 +238,7 @@ fn read_one(at: &At<'_>) -> Option<Provider> {
         price: prices::price(at),
         cache_ttl: prices::cache_ttl(at),
         place: at.place(),
+        prompt_cache_key: at.get("prompt_cache_key").and_then(|flag| flag.flag()),
         model: model?,
     };
     if provider.default && provider.is_wildcard() {

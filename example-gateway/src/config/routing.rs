@@ -62,6 +62,8 @@ pub struct Routing {
     /// Whether responses carry the epoch of the pin behind them, as `x-plano-epoch`; no by default. For
     /// tests of consistency.
     pub expose_epoch: bool,
+    /// Whether requests of a session name it to providers that take a `prompt_cache_key`; no by default.
+    pub stamp_cache_key: bool,
     /// The share of pinned turns that is routed once more in the shadow, 0 to 1; 0 by default.
     pub regret_sample: f64,
     /// What decides a request without a pin.
@@ -122,6 +124,7 @@ impl Routing {
             failover: true,
             on_move: OnMove::default(),
             expose_epoch: false,
+            stamp_cache_key: false,
             regret_sample: 0.0,
             router,
         }
@@ -167,6 +170,7 @@ fn read_section(at: &At<'_>, providers: &[Provider], router: Router) -> Routing 
         failover: at.flag_or("failover", default.failover),
         on_move: on_move(at),
         expose_epoch: at.flag_or("expose_epoch", default.expose_epoch),
+        stamp_cache_key: at.flag_or("stamp_cache_key", default.stamp_cache_key),
         regret_sample: at
             .get("regret_sample")
             .and_then(|share| share.number(0.0..=1.0))

@@ -9,7 +9,7 @@ use http::Uri;
 use super::abilities::Protocols;
 
 /// A vendor, as its own documentation describes it.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Vendor {
     /// The first part of the names of its models.
     pub(super) name: &'static str,
@@ -17,10 +17,14 @@ pub(super) struct Vendor {
     base: &'static str,
     /// What it speaks there.
     pub(super) protocols: Protocols,
+    /// In which of them it takes a `prompt_cache_key`.
+    pub(super) cache_key: Protocols,
     /// How the ids of its own models begin.
     families: &'static [&'static str],
 }
 
+const NONE: Protocols = Protocols { chat: false, messages: false, responses: false };
+const RESPONSES: Protocols = Protocols { responses: true, ..NONE };
 const CHAT: Protocols = Protocols { chat: true, messages: false, responses: false };
 const CHAT_MESSAGES: Protocols = Protocols { messages: true, ..CHAT };
 const CHAT_RESPONSES: Protocols = Protocols { responses: true, ..CHAT };
@@ -42,23 +46,29 @@ const VENDORS: [Vendor; 14] = [
     vendor("gemini", "https://generativelanguage.googleapis.com/v1beta/openai", CHAT, &["gemini-"]),
     // console.groq.com/docs/openai and …/docs/responses-api
     vendor("groq", "https://api.groq.com/openai/v1", CHAT_RESPONSES, &[]),
-    // docs.mistral.ai/inference/conversations
-    vendor(
-        "mistral",
-        "https://api.mistral.ai/v1",
-        CHAT_RESPONSES,
-        &["mistral-", "ministral-", "magistral-", "codestral-", "devstral-", "pixtral-"],
+    // docs.mistral.ai/inference/conversations and …/advanced/prompt-caching
+    keyed(
+        vendor(
+            "mistral",
+            "https://api.mistral.ai/v1",
+            CHAT_RESPONSES,
+            &["mistral-", "ministral-", "magistral-", "codestral-", "devstral-", "pixtral-"],
+        ),
+        CHAT,
     ),
     // platform.kimi.ai/docs/api/overview
     vendor("moonshotai", "https://api.moonshot.ai/v1", CHAT_RESPONSES, &["kimi-", "moonshot-"]),
     // docs.ollama.com/api/openai-compatibility and …/api/anthropic-compatibility
     vendor("ollama", "http://localhost:11434/v1", ALL, &[]),
-    // platform.openai.com/docs/api-reference
-    vendor(
-        "openai",
-        "https://api.openai.com/v1",
+    // platform.openai.com/docs/api-reference and …/docs/guides/prompt-caching
+    keyed(
+        vendor(
+            "openai",
+            "https://api.openai.com/v1",
+            CHAT_RESPONSES,
+            &["gpt-", "chatgpt-", "codex-", "o1", "o3", "o4"],
+        ),
         CHAT_RESPONSES,
-        &["gpt-", "chatgpt-", "codex-", "o1", "o3", "o4"],
     ),
     // openrouter.ai/docs/api-reference
     vendor("openrouter", "https://openrouter.ai/api/v1", ALL, &[]),
@@ -66,8 +76,8 @@ const VENDORS: [Vendor; 14] = [
     vendor("together_ai", "https://api.together.ai/v1", CHAT, &[]),
     // vercel.com/docs/ai-gateway/sdks-and-apis and …/anthropic-compat
     vendor("vercel", "https://ai-gateway.vercel.sh/v1", ALL, &[]),
-    // docs.x.ai/developers/rest-api-reference/inference
-    vendor("xai", "https://api.x.ai/v1", CHAT_RESPONSES, &["grok-"]),
+    // docs.x.ai/developers/rest-api-reference/inference and …/advanced-api-usage/prompt-caching
+    keyed(vendor("xai", "https://api.x.ai/v1", CHAT_RESPONSES, &["grok-"]), RESPONSES),
 ];
 
 const fn vendor(
@@ -76,7 +86,12 @@ const fn vendor(
     protocols: Protocols,
     families: &'static [&'static str],
 ) -> Vendor {
-    Vendor { name, base, protocols, families }
+    Vendor { name, base, protocols, cache_key: NONE, families }
+}
+
+/// The same vendor, which takes a `prompt_cache_key`.
+const fn keyed(vendor: Vendor, cache_key: Protocols) -> Vendor {
+    Vendor { cache_key, ..vendor }
 }
 
 impl Vendor {

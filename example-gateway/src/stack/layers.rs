@@ -195,9 +195,22 @@ pub(crate) fn call_limits(config: &Config) -> Limits {
     Limits { first_event: held, ..config.limits }
 }
 
-/// The secret by which spans name sessions. Where the store has a secret of its own, all replicas name a
-/// session alike; else this process has one that was drawn.
+/// The secret by which spans name sessions.
 pub(crate) fn conversations(config: &Config) -> NameSecret {
+    // No span shows what a pin is called in Redis.
+    NameSecret::new(&format!("conversations of spans: {}", secret(config)))
+}
+
+/// The secret by which requests name sessions to providers, if they do.
+pub(crate) fn cache_keys(config: &Config) -> Option<NameSecret> {
+    // No provider learns what a span or a pin is called.
+    let named = || NameSecret::new(&format!("cache keys for providers: {}", secret(config)));
+    config.routing.stamp_cache_key.then(named)
+}
+
+/// The secret from which others are derived. Where the store has one, all replicas name a session alike; else
+/// this process has one that was drawn.
+fn secret(config: &Config) -> &str {
     static DRAWN: LazyLock<String> = LazyLock::new(|| {
         let half = || RandomState::new().hash_one(());
         format!("{:x}{:x}", half(), half())
@@ -206,9 +219,7 @@ pub(crate) fn conversations(config: &Config) -> NameSecret {
         SessionCache::Redis(redis) => redis.key_secret.as_ref(),
         SessionCache::Memory => None,
     };
-    let secret = secret.map_or_else(|| DRAWN.as_str(), ExposeSecret::expose_secret);
-    // No span shows what a pin is called in Redis.
-    NameSecret::new(&format!("conversations of spans: {secret}"))
+    secret.map_or_else(|| DRAWN.as_str(), ExposeSecret::expose_secret)
 }
 
 /// The headers that are for us and not for the providers.

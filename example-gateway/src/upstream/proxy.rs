@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use affinity_layer::ModelName;
-use affinity_layer::ext::{LastingFailure, PassingFailure};
+use affinity_layer::ext::{LastingFailure, PassingFailure, Probe};
 use affinity_layer::first_event::{Held, HeldBody, hold};
 use affinity_layer::store::NameSecret;
 use axum::body::Body;
@@ -74,17 +74,20 @@ struct Shared {
     withheld: Vec<HeaderName>,
     limits: Limits,
     conversations: NameSecret,
+    /// What cache keys are hashes of, if requests get them.
+    cache_keys: Option<NameSecret>,
 }
 
 impl Proxy {
     /// A proxy to `upstreams`; of a request's headers, those in `withheld` are not sent on. Its spans name
-    /// sessions by hashes of `conversations`.
+    /// sessions by hashes of `conversations`, and with `cache_keys` requests do so to their providers.
     pub(crate) fn new(
         upstreams: Arc<Upstreams>,
         connector: Connector,
         withheld: Vec<HeaderName>,
         limits: Limits,
         conversations: NameSecret,
+        cache_keys: Option<NameSecret>,
     ) -> Self {
         let targets = targets(upstreams.providers());
         let pools = ThreadLocal::new();
@@ -96,6 +99,7 @@ impl Proxy {
             withheld,
             limits,
             conversations,
+            cache_keys,
         }))
     }
 
@@ -131,7 +135,15 @@ impl Shared {
         let (target, pool) = self.place(to.place).ok_or_else(ApiError::internal)?;
         let model = to.model.model();
         let name = to.provider.upstream_id(model);
-        let mut request = Request::new(Outgoing::Whole(body.for_model(name)));
+        let secret = self.cache_keys.as_ref().filter(|_| {
+            to.provider.takes_cache_key(protocol) && parts.extensions.get::<Probe>().is_none()
+        });
+        let cache_key = secret.and_then(|secret| Some(secret.hash(to.model.key()?)));
+        let sent = match cache_key {
+            Some(key) => body.clone().keyed(&key).for_model(name),
+            None => body.for_model(name),
+        };
+        let mut request = Request::new(Outgoing::Whole(sent));
         *request.method_mut() = parts.method.clone();
         *request.uri_mut() = target.uri(&parts.uri).ok_or_else(ApiError::internal)?;
         *request.headers_mut() = target.head(protocol, &self.withheld, headers);

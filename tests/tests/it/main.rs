@@ -12,6 +12,7 @@ mod agents;
 mod answers;
 mod bodies;
 mod browsers;
+mod cache_keys;
 mod commands;
 mod connections;
 mod cooldown;

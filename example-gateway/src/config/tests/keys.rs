@@ -46,6 +46,7 @@ model_providers:
     input: [text]
     context_window: 200000
     cache_ttl_seconds: 300
+    prompt_cache_key: true
     price:
       input: 2
       cached_input: 0.1
@@ -118,6 +119,7 @@ routing:
   on_move: heal
   forward_session_header: true
   expose_epoch: false
+  stamp_cache_key: true
   regret_sample: 0.5
   router:
     type: llm
