@@ -7,6 +7,7 @@
 mod check;
 mod demo;
 mod file;
+mod replay;
 pub mod report;
 
 use std::io;
@@ -27,6 +28,7 @@ use uuid::Uuid;
 use self::check::Check;
 use self::demo::Demo;
 use self::file::configured_file;
+use self::replay::Replay;
 use crate::config::{self, Config, ForwardProxies, Mode, http_base, socket_address};
 use crate::edge::shutdown;
 use crate::gateway::{Gateway, Inherited, Reloads};
@@ -64,6 +66,8 @@ enum Command {
     Check(Check),
     /// Print what pins have saved and what turns have cost, from a gateway's admin listener.
     Report(Report),
+    /// Compute what pins would have cost or saved on a trace of requests.
+    Replay(Replay),
     /// Print a script that completes commands and options in a shell.
     Completions {
         /// The shell.
@@ -152,7 +156,7 @@ impl Cli {
             Command::Serve(_) => {}
             Command::Demo(_) | Command::Verify(_) | Command::Report(_) => log("warn")?,
             Command::Provider(_) | Command::Check(_) => log(telemetry::LINES)?,
-            Command::Completions { .. } => {}
+            Command::Replay(_) | Command::Completions { .. } => {}
         }
         match command {
             Command::Serve(serve) => serve.run(self.log_format).await,
@@ -169,6 +173,7 @@ impl Cli {
             Command::Report(Report { url, token, json }) => {
                 Ok(code(report::run(&url, &token, json, &mut Terminal::stdio()).await?))
             }
+            Command::Replay(replay) => replay.run(),
             Command::Completions { shell } => {
                 let name = env!("CARGO_PKG_NAME");
                 clap_complete::generate(shell, &mut Self::command(), name, &mut io::stdout());
