@@ -10,7 +10,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use affinity_layer::{BodyId, BoxError, RouteRequest, RouterService, agents::AGENT_HEADERS};
+use affinity_layer::{
+    BodyId, BoxError, RouteRequest, RouterService, agents::AGENT_HEADERS, mode::Rollout,
+};
 use http::{HeaderMap, header};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -58,6 +60,9 @@ struct Settings {
     agents: bool,
     fingerprint: bool,
     body_ids: Vec<BodyId>,
+    /// Whether a request without a session is one that names none: sessions that are not pinned are routed as
+    /// if they had none.
+    are_all_pinned: bool,
 }
 
 /// One kind of client.
@@ -81,6 +86,7 @@ impl Unnamed {
             agents: routing.agents.is_some(),
             fingerprint: routing.fingerprint.is_some(),
             body_ids: routing.body_ids.clone(),
+            are_all_pinned: routing.mode == Rollout::default(),
         });
         self.noting_under(router, settings)
     }
@@ -91,7 +97,7 @@ impl Unnamed {
         settings: Arc<Settings>,
     ) -> impl RouterService + use<R> {
         service_fn(move |request: RouteRequest| {
-            if request.key.is_none() {
+            if request.key.is_none() && settings.are_all_pinned {
                 self.note(&request, &settings);
             }
             let router = router.clone();
@@ -212,7 +218,8 @@ mod tests {
     use http::Request;
 
     fn settings() -> Settings {
-        Settings { agents: true, fingerprint: false, body_ids: Vec::new() }
+        let body_ids = Vec::new();
+        Settings { agents: true, fingerprint: false, body_ids, are_all_pinned: true }
     }
 
     fn request(fields: &[(&str, &str)], body: &str) -> RouteRequest {
@@ -289,6 +296,16 @@ mod tests {
         let named = request(&[("user-agent", "curl/8")], "{}").with_key(Some(key));
         let router = unnamed.clone().noting_under(service_fn(decide), Arc::new(settings()));
         assert!(router.oneshot(named).await.is_ok());
+        assert_eq!(unnamed.clients(), []);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_noted_while_some_sessions_are_routed_as_if_they_had_none() {
+        let unnamed = Unnamed::default();
+        let decide = |_: RouteRequest| async { Ok::<_, BoxError>(RouteDecision::none()) };
+        let observing = Arc::new(Settings { are_all_pinned: false, ..settings() });
+        let router = unnamed.clone().noting_under(service_fn(decide), observing);
+        assert!(router.oneshot(request(&[("user-agent", "curl/8")], "{}")).await.is_ok());
         assert_eq!(unnamed.clients(), []);
     }
 }
