@@ -58,6 +58,9 @@
 //! 5. What a provider gets as `prompt_cache_key` is a keyed hash: it groups the requests of a session and
 //!    does not tell its id.
 //!
+//! The package `recipes` of the repository has this stack for the clients of hyper-util and reqwest and for
+//! async-openai, tested against a simulated provider.
+//!
 //! For requests that are no `http::Request`, such as those of reqwest, [`SessionLayer::stamp`] and
 //! [`WithholdLayer::withhold`] take their headers.
 
