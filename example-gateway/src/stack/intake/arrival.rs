@@ -36,13 +36,15 @@ pub(super) async fn collect_inflated<B>(
     coding: Option<Coding>,
     body: B,
     limits: &Limits,
-    held: Held,
+    mut held: Held,
 ) -> Result<Arrived, ApiError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let Some(coding) = coding else { return collect(body, limits, Some(held)).await };
     check_length(&body, limits)?;
+    // Given back when the body is whole. Thousands that send nothing would take it uncounted.
+    held.grow(coding::STATE).await?;
     let inflated = coding.inflate(Limited::new(body, limits.body_bytes));
     let told = |error: ApiError| match error.code() {
         "invalid_body" => coding::broken(),
@@ -194,6 +196,27 @@ mod tests {
         assert_eq!((bytes.len(), memory.used()), (1_999_980, 1_999_980));
         drop(bytes);
         assert_eq!(memory.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_inflates_a_body_counts_as_its_memory_until_the_body_is_whole() {
+        let memory = BodyMemory::new(16 << 20);
+        let limits = Limits::default();
+        let coding = Coding::of("gzip").unwrap();
+        let (sender, mut receiver) = unbounded_channel::<Bytes>();
+        let frames = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
+        let body = StreamBody::new(frames.map(|data| Ok::<_, BoxError>(Frame::data(data))));
+        let held = memory.hold(&Extensions::new());
+        let mut arriving = Box::pin(collect_inflated(coding, body, &limits, held));
+        assert!(arriving.as_mut().now_or_never().is_none());
+        assert_eq!(memory.used(), coding::STATE);
+        // "{}", stored.
+        let sent = b"\x1f\x8b\x08\0\0\0\0\0\0\xff\x01\x02\0\xfd\xff{}\x43\xbf\xa6\xa3\x02\0\0\0";
+        sender.send(Bytes::from_static(sent)).unwrap();
+        drop(sender);
+        let Ok(arrived) = arriving.await else { panic!("it is whole") };
+        let bytes = arrived.join();
+        assert_eq!((&*bytes, memory.used()), (&b"{}"[..], 2));
     }
 
     #[tokio::test]
