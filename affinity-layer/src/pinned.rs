@@ -320,7 +320,6 @@ impl PinnedModel {
 
 /// In the extensions of a request that went through the layer without a model: why it has none.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "axum"), expect(dead_code, reason = "only the extractor reads it"))]
 pub(crate) enum Unselected {
     NotAsked,
     NoSession,

@@ -128,7 +128,7 @@ fn route_name(content: &str) -> Option<String> {
     }
     let content = without_tail(after_thoughts(content)?);
     // With one fence alone, the answer lost its beginning or its end.
-    let is_whole = content.fences % 2 == 0;
+    let is_whole = content.fences.is_multiple_of(2);
     content.text.match_indices('{').filter(|_| is_whole).find_map(|(start, _)| {
         let (_, object) = content.text.split_at_checked(start)?;
         // The first object that reaches the end decides, even if it names no route.

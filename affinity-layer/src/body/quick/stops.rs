@@ -30,7 +30,6 @@ fn look_at(block: &[u8; BLOCK]) -> Seen {
     let [quote, backslash, control] = [b'"', b'\\', b' ' - 1].map(u8x16::splat);
     let mut seen = Seen::default();
     let mut all = u8x16::ZERO;
-    #[expect(clippy::incompatible_msrv, reason = "the feature needs Rust 1.89 for `wide` anyway")]
     let (chunks, _) = block.as_chunks();
     for (chunk, place) in chunks.iter().zip([0, 16, 32, 48]) {
         let bytes = u8x16::new(*chunk);
