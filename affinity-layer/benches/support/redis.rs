@@ -1,6 +1,7 @@
 //! A `redis-server` of the bench's own, and a store with near copies of it.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::Failure;
 #[derive(Debug)]
 pub struct Redis {
     process: Child,
+    url: String,
     options: RedisOptions,
 }
 
@@ -37,9 +39,32 @@ impl Redis {
             .spawn()
             .map_err(|error| format!("redis-server does not start: {error}"))?;
         // A program under valgrind is slow at everything.
-        let options = RedisOptions::from_url(&format!("redis://127.0.0.1:{port}"))?
-            .command_timeout(Duration::from_secs(10));
-        Ok(Self { process, options })
+        let url = format!("redis://127.0.0.1:{port}");
+        let options = RedisOptions::from_url(&url)?.command_timeout(Duration::from_secs(10));
+        Ok(Self { process, url, options })
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What it answers to `command`, which is a line; the answer is one string.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or answers something else.
+    pub fn ask(&self, command: &str) -> Result<String, Failure> {
+        let address = self.url.trim_start_matches("redis://");
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        write!(stream, "{command}\r\n")?;
+        let (mut replies, mut line) = (BufReader::new(stream), String::new());
+        replies.read_line(&mut line)?;
+        let length = line.trim_end().strip_prefix('$').ok_or_else(|| line.clone())?;
+        let mut text = vec![0; length.parse()?];
+        replies.read_exact(&mut text)?;
+        Ok(String::from_utf8(text)?)
     }
 
     /// A store without near copies. It must be made within a tokio runtime.

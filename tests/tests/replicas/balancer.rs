@@ -27,6 +27,54 @@ struct Balancer {
     _folder: TempDir,
 }
 
+/// The first block of this language in the document about Redis.
+fn documented(language: &str) -> String {
+    let text = fs::read_to_string("../docs/redis.md").unwrap();
+    let (_, block) = text.split_once(&format!("```{language}\n")).unwrap();
+    block.split_once("```").unwrap().0.to_owned()
+}
+
+/// What a program says of a configuration that it is to check.
+async fn checked(program: &str, arguments: &[&str]) -> String {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new(program)
+        .env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"))
+        .args(arguments)
+        .output()
+        .await
+        .unwrap_or_else(|error| panic!("{program} does not run: {error}"));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{program}: {text}");
+    text
+}
+
+#[tokio::test]
+async fn the_documented_configurations_are_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let timeouts = "timeout connect 2s\n  timeout client 10s\n  timeout server 10s";
+    let backend = documented("haproxy");
+    let haproxy = file(
+        "haproxy.cfg",
+        format!(
+            "defaults\n  mode http\n  {timeouts}\nfrontend all\n  bind 127.0.0.1:8080\n  \
+             default_backend affinity\n{backend}"
+        ),
+    );
+    checked("haproxy", &["-c", "-f", &haproxy]).await;
+    let servers = documented("nginx");
+    let pid = folder.path().join("nginx.pid");
+    let nginx = file(
+        "nginx.conf",
+        format!("pid {};\nerror_log stderr;\nevents {{}}\nhttp {{\n{servers}}}\n", pid.display()),
+    );
+    checked("nginx", &["-t", "-c", &nginx]).await;
+}
+
 impl Balancer {
     async fn start(replicas: &Replicas) -> Self {
         let taken =
