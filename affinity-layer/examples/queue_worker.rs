@@ -48,6 +48,9 @@ async fn import(shard: &TargetName, job: &Job, is_down: bool) -> Result<(), BoxE
     Ok(())
 }
 
+/// For each account the shards that did its jobs, before and after shard-a went down.
+type ShardsByAccount = BTreeMap<(bool, String), BTreeSet<String>>;
+
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let asked = Arc::new(AtomicUsize::new(0));
@@ -55,8 +58,7 @@ async fn main() -> Result<(), BoxError> {
     let (sender, receiver) = mpsc::channel::<Job>(100);
     let receiver = Arc::new(Mutex::new(receiver));
     let is_down = Arc::new(AtomicBool::new(false));
-    // For each account the shards that did its jobs, before and after shard-a went down.
-    let done: Arc<Mutex<BTreeMap<(bool, String), BTreeSet<String>>>> = Arc::default();
+    let done: Arc<Mutex<ShardsByAccount>> = Arc::default();
 
     let mut workers = JoinSet::new();
     for _ in 0..3 {
