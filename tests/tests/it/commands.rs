@@ -241,7 +241,10 @@ async fn check_finds_what_serve_would() {
     std::fs::write(&file, "model_providers:\n  - {model: openai/gpt-4o}\n").unwrap();
     let output = run(&["check", file.to_str().unwrap()], &[]).await;
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(output.err.contains("warning: openai/gpt-4o has neither access_key"), "{output:?}");
+    assert!(
+        output.err.contains("model_providers[0]: openai/gpt-4o has neither access_key"),
+        "{output:?}"
+    );
     assert!(output.out.contains("https://api.openai.com/v1, without a key"), "{output:?}");
 }
 

@@ -145,8 +145,12 @@ async fn a_pair_that_cannot_be_used_is_an_error_of_check_and_of_serve() {
     let empty = pair.path("empty.pem");
     std::fs::write(&empty, "").unwrap();
     for (line, named) in [
-        (line(&cert, &other.path("key.pem")), "listeners[0].tls: cannot be used"),
-        (line(&key, &cert), "listeners[0].tls.cert: holds no certificate"),
+        (
+            line(&cert, &other.path("key.pem")),
+            "listeners[0].tls: the key is not that of the certificate",
+        ),
+        (line(&key, &cert), "listeners[0].tls: cert names the key, and key the certificate"),
+        (line(&key, &key), "listeners[0].tls.cert: holds no certificate"),
         (line(&cert, &empty), "listeners[0].tls.key: holds no private key"),
         (line(&pair.path("none"), &key), "listeners[0].tls.cert: cannot be read"),
         ("tls: {cert: x}".to_owned(), "listeners[0].tls: key is missing"),
