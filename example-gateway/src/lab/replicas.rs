@@ -135,7 +135,9 @@ async fn show_pin(
     out.line(&value)?;
     out.line("")?;
     out.line(&format!("$ redis-cli TTL {key}"))?;
-    let seconds = left.map_or("-1".to_owned(), |left| left.as_secs().to_string());
+    // Redis rounds to the nearest second.
+    let seconds = left.map(|left| (left + Duration::from_millis(500)).as_secs().to_string());
+    let seconds = seconds.unwrap_or_else(|| "-1".to_owned());
     out.line(&format!("{seconds}  (seconds left)"))?;
     Ok(left.is_some())
 }
