@@ -8,7 +8,7 @@
 //! 1. A trace is read line by line and never held. What is kept grows with its sessions, which are bounded.
 //! 2. The policies differ only in the model that answers a call. Prices and money are those of the ledger, and
 //!    the decision of `cost` is that of the gateway.
-//! 3. A [provider's cache](caches) is modelled by what decides its price: what it has seen of the session, for
+//! 3. A provider's cache (`caches`) is modelled by what decides its price: what it has seen of the session, for
 //!    how long, from how many tokens on.
 //! 4. The same trace, prices and options give the same figures, to the last digit.
 //!
