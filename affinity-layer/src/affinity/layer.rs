@@ -77,7 +77,7 @@ impl<St: AffinityStore> AffinityLayer<St> {
     /// A layer that keeps pins in `store` and asks `router` when there is none.
     ///
     /// The store belongs to the layer from here on. To look at its pins from elsewhere, keep a clone of a
-    /// store that is cheap to clone, such as [`SharedStore`].
+    /// store that is cheap to clone, such as [`SharedStore`](crate::SharedStore).
     pub fn new(store: St, router: impl RouterService) -> Self {
         Self::deciding(Arc::new(Decider::new(store, AnyRouter::new(router))))
     }
