@@ -68,7 +68,7 @@ check_dependencies() {
 # Each example of the layer checks itself and ends.
 run_examples() {
     local example
-    for example in axum own_router own_store queue_worker reverse_proxy; do
+    for example in axum own_router own_store queue_worker reverse_proxy sqlite_store; do
         timeout 120 cargo run --quiet -p affinity-layer --all-features --example "$example" || return
     done
 }

@@ -5,8 +5,7 @@
 //!
 //! Such a map can load, save and delete, and cannot compare. So each verb takes a lock of this process
 //! around its steps, and one process has to own the map. A database needs no lock: there each verb is one
-//! statement or one transaction: `claim` an `INSERT ... ON CONFLICT DO NOTHING`, `repin` an
-//! `UPDATE ... WHERE epoch = ?`, `release` a `DELETE ... WHERE epoch = ?`.
+//! statement or one transaction, as in `sqlite_store.rs`.
 
 // An example prints what it found.
 #![allow(clippy::print_stdout)]

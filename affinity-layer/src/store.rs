@@ -34,9 +34,8 @@
 //! # Your own store
 //!
 //! Implement [`AffinityStore`] and run `store::conformance` (feature `conformance`) against it.
-//! `examples/own_store.rs` has one over an asynchronous map, with the statement that each verb becomes in a
-//! database. To have the pins listed and changed by an administrator, also implement
-//! [`Inspect`](crate::admin::Inspect).
+//! `examples/sqlite_store.rs` has one on SQLite, `examples/own_store.rs` one over an asynchronous map. To have
+//! the pins listed and changed by an administrator, also implement [`Inspect`](crate::admin::Inspect).
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
