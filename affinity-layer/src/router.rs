@@ -19,7 +19,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<RouteDecision, BoxError>> + Sen
 
 /// A router of any type. Cloning shares it.
 #[derive(Clone)]
-pub(crate) struct AnyRouter(Arc<dyn Ask>);
+pub(crate) struct AnyRouter(Arc<dyn DynRouter>);
 
 impl AnyRouter {
     pub(crate) fn new(router: impl RouterService) -> Self {
@@ -52,7 +52,8 @@ where
     service.call(question).await
 }
 
-trait Ask: Send + Sync {
+/// A router as an object. A [`Service`] is none: `ask` needs no router of one's own.
+trait DynRouter: Send + Sync {
     fn ask(&self, question: RouteRequest) -> Answer;
 }
 
@@ -60,7 +61,7 @@ trait Ask: Send + Sync {
 /// tower's `BoxCloneService`.
 struct Template<R>(Mutex<R>);
 
-impl<R: RouterService> Ask for Template<R> {
+impl<R: RouterService> DynRouter for Template<R> {
     fn ask(&self, question: RouteRequest) -> Answer {
         let router = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Box::pin(async move { oneshot(router, question).await.map_err(Into::into) })
