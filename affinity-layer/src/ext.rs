@@ -132,6 +132,7 @@ pub struct SendOnce;
 /// [failover](crate::failover) asks only candidates that
 /// [share the vendor](crate::FailoverLayer::same_vendor) of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Bound {
     /// It refers to what only that provider has, such as a file or an earlier response. If it fails, and a
     /// pin was there before, the outcome is [`Outcome::Bound`](crate::Outcome::Bound).
@@ -143,6 +144,7 @@ pub enum Bound {
 /// In the extensions of a response to a request of which something was left out, because the model could
 /// not read it; see [`state`](crate::state).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LeftOut {
     /// The kinds of what was left out, for [`HEALED_HEADER`](crate::headers::HEALED_HEADER).
     pub kinds: HeaderValue,
@@ -150,9 +152,18 @@ pub struct LeftOut {
     pub last: Option<StateMark>,
 }
 
+impl LeftOut {
+    /// Blocks of these `kinds` were left out, and `last` is the last that the model cannot read.
+    #[must_use]
+    pub fn new(kinds: HeaderValue, last: Option<StateMark>) -> Self {
+        Self { kinds, last }
+    }
+}
+
 /// In the extensions of a response that replaces one: nothing of the request reached the model, for there
 /// was no connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NotReached {
     /// None to the model's address.
     #[default]
@@ -168,15 +179,25 @@ pub struct PassedOver(pub ModelName);
 
 /// In the extensions of a response that replaces one: there was no answer in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TimedOut {
     /// Whether nobody else had an answer from the same address meanwhile: then it is the address that
     /// [cools down](crate::cooldown), and not the model alone.
     pub is_silent: bool,
 }
 
+impl TimedOut {
+    /// There was no answer in time, and the address was silent towards everybody, if `is_silent`.
+    #[must_use]
+    pub const fn new(is_silent: bool) -> Self {
+        Self { is_silent }
+    }
+}
+
 /// In the extensions of a response that replaces what a provider has answered: the status and the wait of
 /// that answer, by which a target [cools down](crate::cooldown).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Replaced {
     /// The provider's status.
     pub status: StatusCode,
@@ -185,6 +206,12 @@ pub struct Replaced {
 }
 
 impl Replaced {
+    /// An answer with this status, and this wait if it named one.
+    #[must_use]
+    pub const fn new(status: StatusCode, retry_after: Option<Duration>) -> Self {
+        Self { status, retry_after }
+    }
+
     /// What a provider has answered. A date in `Retry-After` counts from now by the wall clock.
     ///
     /// ```

@@ -48,6 +48,7 @@ use crate::{AffinityKey, RouteName, Scope};
 
 /// What is done with the pins of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Mode {
     /// The session is pinned.
     #[default]

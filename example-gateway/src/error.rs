@@ -198,7 +198,7 @@ impl ApiError {
             Failure::SecondChance => drop(response.extensions_mut().insert(SecondChance)),
             Failure::NotReached(missing) => drop(response.extensions_mut().insert(missing)),
             Failure::TimedOut { is_silent } => {
-                response.extensions_mut().insert(TimedOut { is_silent });
+                response.extensions_mut().insert(TimedOut::new(is_silent));
             }
             Failure::Lasting => drop(response.extensions_mut().insert(LastingFailure)),
             Failure::Replaced(answer) => {

@@ -40,11 +40,11 @@ const NAME_WEIGHT: f64 = 2.0;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let route = |name, description: &str, model| {
-///     Ok::<_, Box<dyn std::error::Error>>(Preference {
-///         name: RouteName::new(name)?,
-///         description: description.into(),
-///         models: vec![ModelName::new(model)?],
-///     })
+///     Ok::<_, Box<dyn std::error::Error>>(Preference::new(
+///         RouteName::new(name)?,
+///         description,
+///         [ModelName::new(model)?],
+///     ))
 /// };
 /// let router = LexicalRouter::new(Preferences::new([
 ///     route("code", "writing functions and tests", "anthropic/claude-opus-4-8")?,

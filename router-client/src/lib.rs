@@ -46,11 +46,11 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let preferences = Preferences::new([Preference {
-//!     name: RouteName::new("code_generation")?,
-//!     description: "writing functions, snippets and boilerplate code".into(),
-//!     models: vec![ModelName::new("anthropic/claude-sonnet-4-20250514")?],
-//! }]);
+//! let preferences = Preferences::new([Preference::new(
+//!     RouteName::new("code_generation")?,
+//!     "writing functions, snippets and boilerplate code",
+//!     [ModelName::new("anthropic/claude-sonnet-4-20250514")?],
+//! )]);
 //! let router = RouterClient::builder(LexicalRouter::new(preferences))
 //!     .timeout(Duration::from_millis(500))
 //!     .build();

@@ -66,11 +66,11 @@ use dialect::Dialect;
 /// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 /// # let url = format!("http://{}", listener.local_addr()?).parse()?;
 /// # tokio::spawn(async { axum::serve(listener, app).await });
-/// let preferences = Preferences::new([Preference {
-///     name: RouteName::new("code")?,
-///     description: "writing functions and tests".into(),
-///     models: vec![ModelName::new("anthropic/claude-opus-4-8")?],
-/// }]);
+/// let preferences = Preferences::new([Preference::new(
+///     RouteName::new("code")?,
+///     "writing functions and tests",
+///     [ModelName::new("anthropic/claude-opus-4-8")?],
+/// )]);
 /// // `url` is the base address, for example http://localhost:8000/v1
 /// let model = LlmRouter::new(url, "Arch-Router", preferences).bearer("router-key");
 /// let router = RouterClient::builder(model).timeout(Duration::from_secs(10)).build();

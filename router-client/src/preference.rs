@@ -10,7 +10,18 @@ use serde::Deserialize;
 ///
 /// It can be deserialized from an entry of `routing_preferences`; fields that are not listed here
 /// are skipped.
+///
+/// ```
+/// use affinity_layer::{ModelName, RouteName};
+/// use router_client::Preference;
+///
+/// let models = [ModelName::new("openai/gpt-4o")?];
+/// let poetry = Preference::new(RouteName::new("poetry")?, "poems and songs", models);
+/// assert_eq!(poetry.description, "poems and songs");
+/// # Ok::<(), affinity_layer::name::InvalidName>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct Preference {
     /// The name of the route.
     pub name: RouteName,
@@ -19,6 +30,19 @@ pub struct Preference {
     pub description: String,
     /// The models that serve the route, best first. A route without models never matches.
     pub models: Vec<ModelName>,
+}
+
+impl Preference {
+    /// A route of this name and description, served by `models`, best first.
+    #[must_use]
+    pub fn new(
+        name: RouteName,
+        description: impl Into<String>,
+        models: impl IntoIterator<Item = ModelName>,
+    ) -> Self {
+        let (description, models) = (description.into(), models.into_iter().collect());
+        Self { name, description, models }
+    }
 }
 
 /// The routes that a router may choose from, in order. Cloning shares them.

@@ -34,6 +34,7 @@ pub enum BodyError {
 
 /// What a parser of JSON stumbles over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fault {
     /// No JSON.
     Json,

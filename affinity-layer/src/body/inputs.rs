@@ -1,7 +1,16 @@
 //! Kinds of input other than text.
 
 /// Kinds of input other than text: those that a model accepts, or those in a request.
+///
+/// ```
+/// use affinity_layer::body::Inputs;
+///
+/// let mut taken = Inputs::default();
+/// taken.image = true;
+/// assert!(Inputs::ALL.cover(taken) && !taken.cover(Inputs::ALL));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Inputs {
     /// Pictures.
     pub image: bool,

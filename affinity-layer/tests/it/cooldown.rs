@@ -94,15 +94,14 @@ impl Bench {
             Act::NoProxy => response.status(502).extension(NotReached::Proxy),
             Act::Silent => {
                 sleep(Duration::from_secs(60)).await;
-                response.status(504).extension(TimedOut { is_silent: true })
+                response.status(504).extension(TimedOut::new(true))
             }
             Act::Slow => {
                 sleep(Duration::from_secs(60)).await;
-                response.status(504).extension(TimedOut { is_silent: false })
+                response.status(504).extension(TimedOut::new(false))
             }
             Act::Locked(status) => {
-                let (status, retry_after) = (StatusCode::from_u16(status)?, None);
-                let replaced = Replaced { status, retry_after };
+                let replaced = Replaced::new(StatusCode::from_u16(status)?, None);
                 response.status(502).extension(LastingFailure).extension(replaced)
             }
             Act::Hang => pending().await,

@@ -34,7 +34,7 @@ fn top_level(at: &At<'_>, declared: &[Provider]) -> Option<Preference> {
         at.error("models must name at least one model");
     }
     let models = list.map(|list| models(&list, declared)).unwrap_or_default();
-    Some(Preference { name: name?, description, models })
+    Some(Preference::new(name?, description, models))
 }
 
 /// The older form: a provider lists the routes that it serves. The same name on several providers is
@@ -50,7 +50,7 @@ fn inline(provider: &At<'_>, preferences: &mut Vec<Preference>) {
         match preferences.iter_mut().find(|preference| preference.name == name) {
             Some(known) if known.models.contains(&model) => {}
             Some(known) => known.models.push(model),
-            None => preferences.push(Preference { name, description, models: vec![model] }),
+            None => preferences.push(Preference::new(name, description, [model])),
         }
     }
 }

@@ -264,11 +264,9 @@ async fn healing_of_all(body: &Envelope) -> Option<Healing> {
 
 fn left_out(healing: &Healing, body: &Envelope, key: Option<&AffinityKey>) -> LeftOut {
     let block = body.bytes().get(healing.last()).unwrap_or_default();
-    LeftOut {
-        kinds: HeaderValue::try_from(healing.kinds())
-            .unwrap_or_else(|_| HeaderValue::from_static("")),
-        last: key.map(|key| StateMark::of(key, block)),
-    }
+    let kinds = HeaderValue::try_from(healing.kinds());
+    let kinds = kinds.unwrap_or_else(|_| HeaderValue::from_static(""));
+    LeftOut::new(kinds, key.map(|key| StateMark::of(key, block)))
 }
 
 /// Whether this is an answer that failover lets pass.

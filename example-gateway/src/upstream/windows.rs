@@ -153,7 +153,8 @@ mod tests {
         let fits = |place, bytes| windows.fits(place, &request(bytes, Inputs::default()));
         assert!(fits(0, 4000) && !fits(0, 4008));
         assert!(fits(1, u64::MAX), "a model without a window takes all");
-        let image = Inputs { image: true, ..Inputs::default() };
+        let mut image = Inputs::default();
+        image.image = true;
         assert!(windows.fits(0, &request(1 << 20, image)), "its bytes say nothing");
         assert!(windows.fits(0, &Extensions::new()));
     }

@@ -7,10 +7,12 @@ use serde_json::{Value, json};
 
 static PREFERENCES: LazyLock<Preferences> = LazyLock::new(|| {
     let names = [("code", vec!["a/b", "c/d"]), ("it's", vec!["c/d"]), ("für dich", vec!["a/b"])];
-    Preferences::new(names.map(|(name, models)| Preference {
-        name: RouteName::new(name).unwrap(),
-        description: String::new(),
-        models: models.into_iter().map(|model| ModelName::new(model).unwrap()).collect(),
+    Preferences::new(names.map(|(name, models)| {
+        Preference::new(
+            RouteName::new(name).unwrap(),
+            "",
+            models.into_iter().map(|model| ModelName::new(model).unwrap()),
+        )
     }))
 });
 

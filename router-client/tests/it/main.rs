@@ -19,10 +19,8 @@ use router_client::{Preference, Preferences};
 use serde_json::{Value, json};
 
 fn preferences(routes: &[(&str, &str, &[&str])]) -> Preferences {
-    Preferences::new(routes.iter().map(|(name, description, models)| Preference {
-        name: RouteName::new(name).unwrap(),
-        description: (*description).to_owned(),
-        models: models_of(models),
+    Preferences::new(routes.iter().map(|(name, description, models)| {
+        Preference::new(RouteName::new(name).unwrap(), *description, models_of(models))
     }))
 }
 

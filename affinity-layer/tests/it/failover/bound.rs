@@ -67,7 +67,7 @@ async fn the_mark_of_what_was_left_out_is_stored_with_the_move() {
             response = response.status(503);
         } else if given.session_model() != given.model() {
             let kinds = HeaderValue::from_static("thinking");
-            response = response.extension(LeftOut { kinds, last: Some(last) });
+            response = response.extension(LeftOut::new(kinds, Some(last)));
         } else {
             assert_eq!(given.foreign(), Some(last), "every later request is told");
             // An upstream cannot say so in our place.

@@ -5,6 +5,12 @@ use super::*;
 const THREE: &str = "model_providers: [{model: openai/gpt-4o}, {model: openai/gpt-4o-mini}, \
                      {model: groq/llama, input: [text]}]\n";
 
+fn inputs(image: bool, audio: bool, file: bool) -> Inputs {
+    let mut inputs = Inputs::default();
+    (inputs.image, inputs.audio, inputs.file) = (image, audio, file);
+    inputs
+}
+
 #[test]
 fn a_model_takes_everything_unless_it_says_what() {
     for (input, expected) in [
@@ -12,8 +18,8 @@ fn a_model_takes_everything_unless_it_says_what() {
         (", input: [text, image, audio, file]", Inputs::ALL),
         (", input: [text]", Inputs::default()),
         (", input: []", Inputs::default()),
-        (", input: [image]", Inputs { image: true, ..Inputs::default() }),
-        (", input: [file, audio]", Inputs { audio: true, file: true, ..Inputs::default() }),
+        (", input: [image]", inputs(true, false, false)),
+        (", input: [file, audio]", inputs(false, true, true)),
     ] {
         let config = read(&format!("model_providers: [{{model: groq/m{input}}}]\n")).unwrap();
         assert_eq!(config.providers[0].input, expected, "{input}");
@@ -26,10 +32,11 @@ fn a_model_takes_everything_unless_it_says_what() {
 
 #[test]
 fn inputs_cover_what_they_name() {
-    let one = |image, audio, file| Inputs { image, audio, file };
     assert!(Inputs::default().cover(Inputs::default()));
     assert!(Inputs::ALL.cover(Inputs::ALL));
-    for needed in [one(true, false, false), one(false, true, false), one(false, false, true)] {
+    for needed in
+        [inputs(true, false, false), inputs(false, true, false), inputs(false, false, true)]
+    {
         assert!(needed.cover(needed) && Inputs::ALL.cover(needed));
         assert!(!Inputs::default().cover(needed) && !needed.cover(Inputs::ALL));
     }
