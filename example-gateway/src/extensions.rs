@@ -52,12 +52,12 @@ pub(crate) struct HeldAt(pub(crate) Vendor);
 #[derive(Clone, Debug)]
 pub(crate) struct Follows(pub(crate) String);
 
-/// Where a request comes from. Set by `edge::connection`, read by the admin API.
+/// Where a request comes from. Set by `edge::connection`, read by `edge::front` and the admin API.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
-/// Whose request it is, where what one client may take is limited. Set by `edge::front` for requests
-/// whose body may be long, read by `stack::memory`.
+/// Whose request it is, where what one client may take is limited. Set by `edge::front`, read by
+/// `stack::intake`, `stack::memory` and `stack::routing`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Client {
     /// One that showed a key: a hash of it.

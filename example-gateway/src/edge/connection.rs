@@ -48,7 +48,6 @@ use crate::error::ApiError;
 use crate::extensions::{Introduction, Peer};
 use crate::protocol::Protocol;
 use crate::stack::condition::Condition;
-use crate::stack::memory::may_be_long;
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::metrics;
 
@@ -76,8 +75,6 @@ enum Taken {
 pub(crate) struct Server {
     pub(crate) front: Front,
     pub(crate) browsers: Browsers,
-    /// Whether every request carries its origin, as [`Peer`], and not only those that may be long.
-    pub(crate) tells_peer: bool,
     pub(crate) limits: Limits,
     pub(crate) http: Builder<Streams>,
     /// Whether each request has a line in the log.
@@ -150,13 +147,12 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (activity, tells_peer) = (requests.activity.clone(), self.tells_peer);
+        let activity = requests.activity.clone();
         let stream = TokioIo::new(Noting { stream, activity: activity.clone() });
         let service = service_fn(move |mut request: Request<Incoming>| {
             let Requests { switch, activity, peer, introduction } = &requests;
-            // Each extension costs an allocation; few requests need this one.
-            if let Some(peer) = peer.filter(|_| tells_peer || may_be_long(&request)) {
-                request.extensions_mut().insert(peer);
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(*peer);
             }
             if let Some(introduction) = introduction {
                 request.extensions_mut().insert(introduction.clone());

@@ -28,7 +28,6 @@ use crate::extensions::{Client, Peer};
 use crate::paths::canonical;
 use crate::protocol::Protocol;
 use crate::stack::answers;
-use crate::stack::memory::may_be_long;
 use crate::stack::observe::Observer;
 use crate::telemetry::access::AccessNote;
 
@@ -205,11 +204,9 @@ impl Front {
         if let (Some(key), Some(note)) = (key, request.extensions().get::<AccessNote>()) {
             note.client(&key.name);
         }
-        if may_be_long(&request) {
-            let key = key.map(|key| Client::with_key(key.key.expose_secret()));
-            let client = key.or_else(|| self.client_at(&request)).unwrap_or(Client::Unknown);
-            request.extensions_mut().insert(client);
-        }
+        let key = key.map(|key| Client::with_key(key.key.expose_secret()));
+        let client = key.or_else(|| self.client_at(&request)).unwrap_or(Client::Unknown);
+        request.extensions_mut().insert(client);
         // A panic ends this request; connection and process go on.
         let answering = async { (endpoint.stack)(request).await };
         let Ok(answered) = AssertUnwindSafe(answering).catch_unwind().await else {

@@ -119,7 +119,6 @@ impl Serving {
         Server {
             front,
             browsers,
-            tells_peer: is_admin,
             limits,
             http: connection::http(&limits),
             // What an operator changes has its own lines.

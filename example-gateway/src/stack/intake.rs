@@ -361,8 +361,7 @@ where
         let standby = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, standby);
         let settings = self.settings.clone();
-        // Only a request that may be long has one.
-        let client = request.extensions().get::<Client>().copied();
+        let client = request.extensions().get().copied().unwrap_or(Client::Unknown);
         let serving = async move {
             let (mut parts, body) = request.into_parts();
             match settings.read(&mut parts, body).await {
@@ -373,9 +372,6 @@ where
                 }
             }
         };
-        match client {
-            Some(client) => Box::pin(of_client(client, serving)),
-            None => Box::pin(serving),
-        }
+        Box::pin(of_client(client, serving))
     }
 }

@@ -15,8 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Extensions, Request, header};
-use http_body::Body;
+use http::Extensions;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -26,13 +25,6 @@ use crate::telemetry::metrics;
 
 /// The largest body that counts as small: 64 KiB.
 pub(crate) const SMALL: usize = 64 * 1024;
-
-/// Whether a body is larger than a small one, or does not tell, as one that is compressed.
-pub(crate) fn may_be_long<B: Body>(request: &Request<B>) -> bool {
-    let length = request.body().size_hint().upper();
-    length.is_none_or(|length| length > SMALL as u64)
-        || request.headers().contains_key(header::CONTENT_ENCODING)
-}
 
 /// A body younger than this is not slow.
 const YOUNG: Duration = Duration::from_secs(1);

@@ -11,11 +11,10 @@ use affinity_layer::{
     BoxError, ModelName, RouteDecision, RouteRequest, RouterService, ext::RequestedModel,
 };
 use router_client::{
-    ErrorKind, LexicalRouter, LlmRouter, PlanoRouter, Preferences, RouterClient, RouterError,
+    ErrorKind, LexicalRouter, LlmRouter, PlanoRouter, Preferences, RouterClient,
+    RouterClientBuilder, RouterError,
 };
 use secrecy::ExposeSecret;
-use tokio::time::error::Elapsed;
-use tokio::time::timeout;
 use tower::util::MapRequest;
 use tower::{Service, ServiceExt};
 
@@ -30,11 +29,16 @@ use crate::telemetry::context;
 use crate::upstream::dial::{Connector, client};
 use crate::upstream::providers::Upstreams;
 
-/// Decisions about long bodies at a time, of the 64 that a [`RouterClient`] allows: those about small ones
-/// never wait for them.
-const LONG_AT_A_TIME: usize = 32;
+/// Decisions at a time.
+const AT_A_TIME: usize = 64;
 
 /// Those of one client. A routing model that is slow keeps a place for seconds.
+const OF_ONE: usize = AT_A_TIME / 4 * 3;
+
+/// Those about long bodies: small ones never wait for them.
+const LONG_AT_A_TIME: usize = 32;
+
+/// Those about long bodies of one client.
 const LONG_OF_ONE: usize = LONG_AT_A_TIME / 4;
 
 /// Time for the router that asks nobody. All that it waits for is a thread to read a long body.
@@ -52,8 +56,8 @@ pub(crate) fn router(
     let preferences = Preferences::new(config.preferences.iter().cloned());
     let client = match &config.routing.router {
         Router::Lexical => {
-            let router = reading_apart(LexicalRouter::new(preferences));
-            RouterClient::builder(router).in_process().timeout(LEXICAL_TIME).build()
+            let router = in_turns(reading_apart(LexicalRouter::new(preferences)));
+            within(LEXICAL_TIME, RouterClient::builder(router).in_process())
         }
         Router::Llm { url, model, access_key, timeout: limit } => {
             let router = LlmRouter::new(url.clone(), model, preferences);
@@ -61,25 +65,19 @@ pub(crate) fn router(
             if let Some(key) = access_key {
                 router = router.bearer(key.expose_secret());
             }
-            RouterClient::builder(traced(reading_apart(router))).timeout(*limit).build()
+            within(*limit, RouterClient::builder(in_turns(traced(reading_apart(router)))))
         }
         Router::Plano { url, timeout: limit } => {
             // It sends the body as it is.
             let router = PlanoRouter::new(url.clone());
             let router = router.client(client(connector, &config.proxies, url));
-            RouterClient::builder(traced(router)).timeout(*limit).build()
+            within(*limit, RouterClient::builder(in_turns(traced(router))))
         }
     };
-    let patience = match &config.routing.router {
-        Router::Lexical => LEXICAL_TIME,
-        Router::Llm { timeout: limit, .. } | Router::Plano { timeout: limit, .. } => *limit,
-    };
-    let long = LongDecisions::new(patience);
     tower::service_fn(move |request: RouteRequest| {
-        let (mut client, upstreams, long) = (client.clone(), upstreams.clone(), long.clone());
+        let (mut client, upstreams) = (client.clone(), upstreams.clone());
         let holdings = holdings.clone();
         async move {
-            let _place = long.place(&request).await?;
             let mut parts = request.parts.clone();
             let protocol = Protocol::of(parts.uri.path());
             let timed = RouterClock::start(&parts.extensions);
@@ -103,27 +101,58 @@ pub(crate) fn router(
     })
 }
 
-/// The places for decisions about long bodies.
-#[derive(Clone, Debug)]
-struct LongDecisions {
-    places: FairPlaces,
-    /// How long a decision waits for its place.
-    patience: Duration,
+/// The router within its time limit. How many decisions it makes at a time is limited by [`in_turns`].
+fn within<R>(limit: Duration, router: RouterClientBuilder<R>) -> RouterClient
+where
+    R: Service<RouteRequest, Response = RouteDecision, Error = RouterError, Future: Send>,
+    R: Clone + Send + Sync + 'static,
+{
+    router.timeout(limit).concurrency(usize::MAX).build()
 }
 
-impl LongDecisions {
-    fn new(patience: Duration) -> Self {
-        Self { places: FairPlaces::new(LONG_AT_A_TIME, LONG_OF_ONE), patience }
+/// The places for decisions.
+#[derive(Clone, Debug)]
+struct Places {
+    all: FairPlaces,
+    /// Those about long bodies have one of these, too.
+    long: FairPlaces,
+}
+
+impl Places {
+    fn new() -> Self {
+        Self {
+            all: FairPlaces::new(AT_A_TIME, OF_ONE),
+            long: FairPlaces::new(LONG_AT_A_TIME, LONG_OF_ONE),
+        }
     }
 
-    /// The place of a decision until it is made; that about a small body needs none.
-    async fn place(&self, request: &RouteRequest) -> Result<Option<FairPlace>, Elapsed> {
-        if request.body.len() <= SMALL {
-            return Ok(None);
-        }
+    /// The places of a decision until it is made.
+    async fn of(&self, request: &RouteRequest) -> (Option<FairPlace>, FairPlace) {
         let client = request.parts.extensions.get().copied().unwrap_or(Client::Unknown);
-        timeout(self.patience, self.places.acquire(client)).await.map(Some)
+        let is_long = request.body.len() > SMALL;
+        // The scarce one first: whoever waits for it keeps none of the others.
+        let long = if is_long { Some(self.long.acquire(client).await) } else { None };
+        (long, self.all.acquire(client).await)
     }
+}
+
+/// A router whose clients take turns. It is below the time limit of the [`RouterClient`], which counts what
+/// a decision waits for its place.
+fn in_turns<R>(
+    router: R,
+) -> impl Service<RouteRequest, Response = RouteDecision, Error = RouterError, Future: Send> + Clone
+where
+    R: Service<RouteRequest, Response = RouteDecision, Error = RouterError, Future: Send>,
+    R: Clone + Send + Sync + 'static,
+{
+    let places = Places::new();
+    tower::service_fn(move |request: RouteRequest| {
+        let (mut router, places) = (router.clone(), places.clone());
+        async move {
+            let _places = places.of(&request).await;
+            router.ready().await?.call(request).await
+        }
+    })
 }
 
 /// A router that reads a long body apart from the threads that serve clients. It is below the limits of the
@@ -174,13 +203,24 @@ mod tests {
         RouteRequest::new(parts, Bytes::from(vec![b' '; length]))
     }
 
+    /// A router that takes `time` for each decision.
+    fn slow(
+        time: Duration,
+    ) -> impl Service<RouteRequest, Response = RouteDecision, Error = RouterError, Future: Send> + Clone
+    {
+        tower::service_fn(move |_| async move {
+            sleep(time).await;
+            Ok(RouteDecision::new([ModelName::new("m").unwrap()]))
+        })
+    }
+
     /// How many of these decisions, a second each, are made at a time, and how long all of them take.
     async fn decided(requests: Vec<RouteRequest>) -> (usize, u64) {
-        let long = LongDecisions::new(Duration::from_secs(1000));
+        let places = Places::new();
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let began = Instant::now();
         let decide = async |request: RouteRequest| {
-            let _place = long.place(&request).await.unwrap();
+            let _places = places.of(&request).await;
             most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
             sleep(Duration::from_secs(1)).await;
             now.fetch_sub(1, Ordering::Relaxed);
@@ -194,19 +234,49 @@ mod tests {
         let of = |count: usize, client: u8| vec![request(SMALL + 1, client); count];
         assert_eq!(decided(of(80, 1)).await, (8, 10));
         assert_eq!(decided((1..=8).flat_map(|client| of(8, client)).collect()).await, (32, 2));
-        assert_eq!(decided(vec![request(SMALL, 1); 100]).await, (100, 1), "short ones do not wait");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_small_bodies_one_client_decides_forty_eight_at_a_time_and_all_sixty_four() {
+        let of = |count: usize, client: u8| vec![request(SMALL, client); count];
+        assert_eq!(decided(of(96, 1)).await, (48, 2));
+        assert_eq!(decided((1..=4).flat_map(|client| of(32, client)).collect()).await, (64, 2));
+        let with_long = (1..=4).flat_map(|n| [of(8, n), vec![request(SMALL + 1, n); 8]].concat());
+        assert_eq!(decided(with_long.collect()).await, (64, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_asks_much_of_a_slow_router_keeps_no_other_waiting() {
+        let router = in_turns(slow(Duration::from_secs(1)));
+        let router = within(Duration::from_millis(1500), RouterClient::builder(router));
+        let flood = join_all((0..1000).map(|_| router.clone().oneshot(request(SMALL, 1))));
+        let other = async {
+            sleep(Duration::from_millis(10)).await;
+            let began = Instant::now();
+            router.clone().oneshot(request(SMALL, 2)).await.unwrap();
+            began.elapsed()
+        };
+        let (flood, other) = tokio::join!(flood, other);
+        assert_eq!(other.as_secs_f64(), 1.0, "it has a place at once");
+        // The time limit is that of waiting and deciding together.
+        assert_eq!(flood.iter().filter(|decided| decided.is_ok()).count(), OF_ONE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_decision_waits_for_others_of_its_client_and_gives_up() {
-        let long = LongDecisions::new(Duration::from_secs(2));
-        let of_one = request(SMALL + 1, 1);
-        let held = join_all((0..8).map(|_| long.place(&of_one))).await;
-        let began = Instant::now();
-        assert!(long.place(&request(SMALL + 1, 1)).await.is_err());
-        assert_eq!(began.elapsed().as_secs(), 2);
-        assert!(long.place(&request(SMALL + 1, 2)).await.is_ok());
-        drop(held);
-        assert!(long.place(&request(SMALL + 1, 1)).await.is_ok());
+        let router = in_turns(slow(Duration::from_secs(3)));
+        let decide = |of: RouteRequest, limit| {
+            within(Duration::from_secs(limit), RouterClient::builder(router.clone())).oneshot(of)
+        };
+        let held = join_all((0..8).map(|_| decide(request(SMALL + 1, 1), 4)));
+        let others = async {
+            let began = Instant::now();
+            let late = decide(request(SMALL + 1, 1), 2).await.unwrap_err();
+            assert_eq!((late.kind(), began.elapsed().as_secs()), (ErrorKind::Timeout, 2));
+            assert!(decide(request(SMALL + 1, 2), 4).await.is_ok());
+        };
+        let (held, ()) = tokio::join!(held, others);
+        assert!(held.iter().all(Result::is_ok));
+        assert!(decide(request(SMALL + 1, 1), 4).await.is_ok());
     }
 }
