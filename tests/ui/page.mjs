@@ -255,6 +255,45 @@ await check("cost and cache are shown by route and by model, pinned turns apart"
   assert.equal(await page.locator("#worth-rows :is(img, script)").count(), 0);
 });
 
+await check("pinned and observed sessions stand side by side while there are both", async () => {
+  const { groups: [enforced, ...others] } = await ledger();
+  assert.equal(enforced.group, "enforced");
+  assert.equal(await page.locator("#groups").isVisible(), false, "none is observed");
+  const observed = {
+    ...enforced, group: "observed", turns: 40, switches: 30,
+    tokens: { ...enforced.tokens, prompt: 2_000_000, cached: 500_000 },
+    cost: { ...enforced.cost, spent: "3.2" }, turns_without: { ...enforced.turns_without, cost: 0 },
+    observed: {
+      ...enforced.observed, turns: 40, switches: 30, switches_with_pins: 2, priced: 40,
+      cached: 500_000, cached_with_pins: 1_500_000, spent: "3.2", spent_with_pins: "1.1",
+    },
+  };
+  const answer = async (groups) => {
+    await page.unroute("**/admin/v1/ledger");
+    await page.route("**/admin/v1/ledger", (route) => route.fulfill({ json: { totals: observed, models: [], routes: [], groups } }));
+  };
+  await answer([enforced, observed, ...others]);
+  await until("the groups", () => page.locator("#groups").isVisible(), true);
+  assert.equal(await text(page, "#group-switches-observed"), "75 %");
+  assert.equal(await text(page, "#group-switches"), "30 of 40 observed turns; with pins 2");
+  assert.equal(await text(page, "#group-cached-observed"), "25 %");
+  assert.equal(await text(page, "#group-cached"), "500,000 tokens; with pins 1,500,000");
+  assert.equal(await text(page, "#group-spent-observed"), "$0.08");
+  assert.equal(await text(page, "#group-spent"), "$3.20 observed; with pins $1.10");
+  for (const width of [400, 800, 1400]) {
+    await page.setViewportSize({ width, height: 812 });
+    assert.deepEqual(await tooWide(page), [], `${width} px`);
+  }
+  for (const colorScheme of ["dark", "light"]) {
+    await page.emulateMedia({ colorScheme });
+    assert.deepEqual(await barriers(page), [], colorScheme);
+  }
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await answer([enforced, ...others]);
+  await until("no groups", () => page.locator("#groups").isVisible(), false);
+  await page.unroute("**/admin/v1/ledger");
+});
+
 await check("a drained model is listed, and put back into use with a second click", async () => {
   const path = `${ADMIN}/admin/v1/models/openai/gpt-4o-mini/drain`;
   const to = JSON.stringify({ sessions: "move", to: "openai/gpt-4o" });

@@ -13,7 +13,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
 /// Path, type and content of each file.
-const FILES: [(&str, &str, &str); 20] = [
+const FILES: [(&str, &str, &str); 21] = [
     ("/ui", HTML, include_str!("ui/index.html")),
     ("/ui/icon.svg", IMAGE, include_str!("ui/icon.svg")),
     ("/ui/page.css", CSS, include_str!("ui/page.css")),
@@ -26,6 +26,7 @@ const FILES: [(&str, &str, &str); 20] = [
     ("/ui/lane.js", SCRIPT, include_str!("ui/lane.js")),
     ("/ui/cell.js", SCRIPT, include_str!("ui/cell.js")),
     ("/ui/figures.js", SCRIPT, include_str!("ui/figures.js")),
+    ("/ui/groups.js", SCRIPT, include_str!("ui/groups.js")),
     ("/ui/steer.js", SCRIPT, include_str!("ui/steer.js")),
     ("/ui/cooldowns.js", SCRIPT, include_str!("ui/cooldowns.js")),
     ("/ui/drains.js", SCRIPT, include_str!("ui/drains.js")),

@@ -1,6 +1,6 @@
 // The figures at the top.
 
-import { money, number, percent, plural, time } from "./format.js";
+import { bar, money, number, percent, plural, text, time } from "./format.js";
 import { ofATurn } from "./worth.js";
 
 // Turns that medians are made of.
@@ -82,13 +82,4 @@ function median(values) {
   const sorted = Float64Array.from(values).sort();
   const middle = sorted.length >> 1;
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
-
-function text(id, value) {
-  const element = document.getElementById(id);
-  if (element.textContent !== value) element.textContent = value;
-}
-
-function bar(id, share) {
-  document.getElementById(id).style.width = `${Math.round(100 * share)}%`;
 }

@@ -1,4 +1,4 @@
-// Numbers and times as people read them.
+// Numbers and times as people read them, and where they stand on the page.
 
 export const number = new Intl.NumberFormat("en").format;
 
@@ -40,4 +40,15 @@ export function short(model) {
 
 export function plural(count, noun) {
   return `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+// What an element says.
+export function text(id, value) {
+  const element = document.getElementById(id);
+  if (element.textContent !== value) element.textContent = value;
+}
+
+// How far a bar is filled, from 0 to 1.
+export function bar(id, share) {
+  document.getElementById(id).style.width = `${Math.round(100 * share)}%`;
 }

@@ -10,16 +10,21 @@ const find = (id) => document.getElementById(id);
 
 export class Worth {
   #pace = new Pace();
+  #told;
 
-  constructor() {
+  // `told` gets each ledger that was asked for.
+  constructor(told) {
+    this.#told = told;
     find("worth").addEventListener("toggle", () => this.#pace.hurry());
   }
 
-  // To be called about once a second: it asks only while the table is open.
+  // To be called about once a second.
   async ask(token) {
-    if (!find("worth").open || !this.#pace.due()) return;
+    if (!this.#pace.due()) return;
     const { status, answer } = await call("GET", "/admin/v1/ledger", token);
-    if (status === 200) this.#show(answer);
+    if (status !== 200) return;
+    this.#told(answer);
+    if (find("worth").open) this.#show(answer);
   }
 
   reset() {
