@@ -224,7 +224,12 @@ impl Healer {
         response: &mut Response<Body>,
     ) {
         let Some(key) = model.key() else { return };
-        let known = self.0.served.get(key).filter(|known| known.vendor == vendor);
+        let known = self.0.served.get(key);
+        // Requests that leave the pin alone make no session: without one, they are as any of none.
+        if known.is_none() && model.outcome() == Outcome::Bypass {
+            return;
+        }
+        let known = known.filter(|known| known.vendor == vendor);
         let foreign = last.or(model.foreign()).or(known.and_then(|known| known.foreign));
         let served = Served { vendor, model: model.model().clone(), foreign };
         self.0.served.note(key, served);

@@ -29,6 +29,7 @@ mod identity;
 mod listener_tls;
 mod metrics;
 mod moves;
+mod observe;
 mod paths;
 mod policies;
 mod process;

@@ -3,6 +3,9 @@
 //! It outlives the pin: when a session is decided again after its pin has expired or was released, what
 //! the client sends back may be another vendor's. It is kept in this process only, and lost with it; then
 //! the new vendor's refusal tells.
+//!
+//! Requests with `x-plano-affinity: bypass` begin no session here: without a pin, they are served as requests of
+//! no session are, as are those of observed sessions. Where a session is known, they are part of it.
 
 use affinity_layer::ModelName;
 use affinity_layer::state::StateMark;
