@@ -279,7 +279,7 @@ await check("pinned and observed sessions stand side by side while there are bot
   assert.equal(await text(page, "#group-cached-observed"), "25 %");
   assert.equal(await text(page, "#group-cached"), "500,000 tokens; with pins 1,500,000");
   assert.equal(await text(page, "#group-spent-observed"), "$0.08");
-  assert.equal(await text(page, "#group-spent"), "$3.20 observed; with pins $1.10");
+  assert.equal(await text(page, "#group-spent"), "$3.2 observed; with pins $1.1");
   for (const width of [400, 800, 1400]) {
     await page.setViewportSize({ width, height: 812 });
     assert.deepEqual(await tooWide(page), [], `${width} px`);
