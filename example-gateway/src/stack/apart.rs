@@ -112,9 +112,13 @@ impl ReadBody for Envelope {
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
-    use std::sync::mpsc;
+    use std::sync::{Arc, mpsc};
+    use std::time::Duration;
 
     use futures_util::FutureExt;
+    use futures_util::future::join_all;
+    use tokio::sync::Barrier;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -128,7 +132,7 @@ mod tests {
             of_client(of, apart(SMALL + 1, move || sender.send(of).unwrap()))
         };
         // More than are read at once wait already when the other client's comes.
-        let mut of_many = Box::pin(futures_util::future::join_all((0..200).map(|_| read(many))));
+        let mut of_many = Box::pin(join_all((0..200).map(|_| read(many))));
         assert!((&mut of_many).now_or_never().is_none());
         let (of_many, of_few) = tokio::join!(of_many, read(few));
         assert!(of_many.into_iter().all(|read| read.is_ok()) && of_few.is_ok());
@@ -144,23 +148,29 @@ mod tests {
         assert_ne!(thread(SMALL + 1).await.unwrap(), here);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn work_that_waits_begins_on_another_thread_and_goes_on_here() {
         let here = thread::current().id();
         let work = async || {
             let began = thread::current().id();
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            tokio::task::yield_now().await;
             (began, thread::current().id())
         };
         assert_eq!(apart_until_it_waits(SMALL, work()).await.unwrap(), (here, here));
         let (began, ended) = apart_until_it_waits(SMALL + 1, work()).await.unwrap();
         assert_ne!(began, here);
         assert_eq!(ended, here);
-        // Those that wait hold no place, of which there are as many as half of the processors.
-        let all = (0..1000).map(|_| apart_until_it_waits(SMALL + 1, work()));
-        let began = tokio::time::Instant::now();
-        futures_util::future::join_all(all).await;
-        assert_eq!(began.elapsed().as_secs(), 1);
+    }
+
+    #[tokio::test]
+    async fn work_that_waits_holds_no_place() {
+        // Each waits until all have begun. There are as many places as half of the processors.
+        const ALL: usize = 1000;
+        let begun = Arc::new(Barrier::new(ALL));
+        let wait = |begun: Arc<Barrier>| async move { begun.wait().await.is_leader() };
+        let all = (0..ALL).map(|_| apart_until_it_waits(SMALL + 1, wait(begun.clone())));
+        let all = timeout(Duration::from_secs(60), join_all(all)).await.expect("some hold a place");
+        assert_eq!(all.into_iter().filter(|leads| *leads.as_ref().unwrap()).count(), 1);
     }
 
     #[tokio::test]
