@@ -105,7 +105,14 @@ impl State {
 
     fn wait(&mut self, client: Client, sender: oneshot::Sender<FairPlace>) {
         match self.waiting.entry(client) {
-            Entry::Occupied(mut waiting) => waiting.get_mut().push_back(sender),
+            Entry::Occupied(mut waiting) => {
+                let waiting = waiting.get_mut();
+                // Before it grows: a client that asks and gives up again and again leaves nothing.
+                if waiting.len() == waiting.capacity() {
+                    waiting.retain(|sender| !sender.is_closed());
+                }
+                waiting.push_back(sender);
+            }
             Entry::Vacant(waiting) => {
                 waiting.insert(VecDeque::from([sender]));
                 self.turns.push_back(client);
@@ -209,6 +216,18 @@ mod tests {
         drop(held);
         assert!(third.now_or_never().is_some());
         assert_eq!(places.lock().free, 4);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_asks_and_gives_up_again_and_again_leaves_nothing() {
+        let places = FairPlaces::new(1, 1);
+        let _held = has_a_place(&places, 1).unwrap();
+        let mut waits = Box::pin(places.acquire(client(2)));
+        assert!((&mut waits).now_or_never().is_none());
+        for _ in 0..10_000 {
+            assert!(has_a_place(&places, 2).is_none());
+        }
+        assert!(places.lock().waiting.values().all(|waiting| waiting.len() < 16));
     }
 
     #[tokio::test]
