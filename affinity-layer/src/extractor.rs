@@ -29,7 +29,7 @@ use http::StatusCode;
 use http::request::Parts;
 
 use crate::PinnedModel;
-use crate::pinned::Unselected;
+use crate::pinned::{NoDecision, NoSession, NotAsked};
 
 /// Why a handler that takes a [`PinnedModel`] gets none.
 ///
@@ -80,11 +80,14 @@ impl<S: Sync> FromRequestParts<S> for PinnedModel {
         if let Some(model) = parts.extensions.get::<Self>() {
             return Ok(model.clone());
         }
-        Err(match parts.extensions.get::<Unselected>() {
-            None => MissingPinnedModel::NoLayer,
-            Some(Unselected::NotAsked) => MissingPinnedModel::NotAsked,
-            Some(Unselected::NoSession) => MissingPinnedModel::NoSession,
-            Some(Unselected::NoDecision) => MissingPinnedModel::NoDecision,
+        Err(if parts.extensions.get::<NotAsked>().is_some() {
+            MissingPinnedModel::NotAsked
+        } else if parts.extensions.get::<NoSession>().is_some() {
+            MissingPinnedModel::NoSession
+        } else if parts.extensions.get::<NoDecision>().is_some() {
+            MissingPinnedModel::NoDecision
+        } else {
+            MissingPinnedModel::NoLayer
         })
     }
 }

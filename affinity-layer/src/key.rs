@@ -221,8 +221,8 @@ impl AffinityKey {
         Some(Self { kind: IdKind::Response, scope: None, session, lane: None, observed: false })
     }
 
-    /// The key of the note that says who holds the object `id`; `None` for an id that cannot be a key. The
-    /// id is a provider's, too.
+    /// The key of the note that names the holder of the object `id`; `None` for an id that cannot be a key.
+    /// That id also comes from a provider.
     pub(crate) fn of_held(id: &str) -> Option<Self> {
         Some(Self::of_response(id)?.with_kind(IdKind::Held))
     }

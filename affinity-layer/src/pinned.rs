@@ -318,13 +318,16 @@ impl PinnedModel {
     }
 }
 
-/// In the extensions of a request that went through the layer without a model: why it has none.
+/// Why a request went through the layer without a model, in its extensions. Three types and not the variants
+/// of one: what has no size is put there without an allocation, and most requests are of these.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Unselected {
-    NotAsked,
-    NoSession,
-    NoDecision,
-}
+pub(crate) struct NotAsked;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoSession;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoDecision;
 
 impl fmt::Debug for PinnedModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -19,7 +19,7 @@ use crate::ext::{ObservedPin, Probe};
 use crate::key::{BodyIds, IdKind, Told};
 use crate::mode::Mode;
 use crate::outcome::{Control, Outcome, Stamp};
-use crate::pinned::Unselected;
+use crate::pinned::{NoDecision, NoSession};
 use crate::{
     AffinityKey, AffinityStore, PinRead, PinnedModel, Rejection,
     answer::{Continuation, Link},
@@ -84,11 +84,11 @@ impl<St: AffinityStore> Arrival<St> {
                 model.stamp()
             }
             None => {
-                let why = match outcome {
-                    Outcome::None => Unselected::NoSession,
-                    _ => Unselected::NoDecision,
-                };
-                parts.extensions.insert(why);
+                if outcome == Outcome::None {
+                    parts.extensions.insert(NoSession);
+                } else {
+                    parts.extensions.insert(NoDecision);
+                }
                 Stamp { outcome, ..Stamp::none(self.shared.settings.names.clone()) }
             }
         };

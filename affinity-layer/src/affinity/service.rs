@@ -39,7 +39,7 @@ use crate::headers::HeaderNames;
 use crate::key::asks_a_model;
 use crate::mode::Mode;
 use crate::outcome::{Control, Outcome, Stamp};
-use crate::pinned::Unselected;
+use crate::pinned::{NoSession, NotAsked};
 use crate::{
     AffinityStore, PinnedModel, Rejection,
     ext::{MidTurn, NewTurn, Probe},
@@ -126,7 +126,7 @@ where
             Some(Control::Use)
         };
         if !asks_a_model {
-            request.extensions_mut().insert(Unselected::NotAsked);
+            request.extensions_mut().insert(NotAsked);
             let names = settings.names.clone();
             return ResponseFuture::untouched(self.inner.call(request), names);
         }
@@ -189,7 +189,7 @@ where
             && settings.passes_unkeyed(control)
             && (by_head || !settings.keys.reads_body_of(request.headers()))
         {
-            request.extensions_mut().insert(Unselected::NoSession);
+            request.extensions_mut().insert(NoSession);
             let names = settings.names.clone();
             return ResponseFuture::untouched(self.inner.call(request), names);
         }
