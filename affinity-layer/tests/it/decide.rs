@@ -1,13 +1,11 @@
 //! The core without HTTP: what a queue worker or a stream sees.
 
 use std::future::pending;
-use std::sync::Arc;
 use std::time::Duration;
 
 use affinity_layer::{
-    Affinity, AffinityKey, AffinityLayer, AffinityStore, BoxError, Claim, Epoch, Expiry,
-    MemoryStore, Outcome, PinRead, RouteDecision, RouteRequest, RouterService, Selection,
-    SharedStore, StoreError, TargetName, Turn, Undecided,
+    Affinity, AffinityKey, AffinityLayer, AffinityStore, BoxError, Expiry, MemoryStore, Outcome,
+    RouteDecision, RouteRequest, RouterService, SharedStore, TargetName, Turn, Undecided,
 };
 use bytes::Bytes;
 use http::Request;
@@ -15,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, advance, sleep};
 use tower::service_fn;
 
+use crate::broken_store::Broken;
 use crate::common::*;
 
 const IDLE: Duration = Duration::from_secs(2);
@@ -255,43 +254,11 @@ async fn no_more_calls_wait_for_a_first_decision_than_may() {
     assert_eq!(two.unwrap_err(), Undecided::Overloaded);
 }
 
-/// A store that never answers.
-#[derive(Clone)]
-struct Stalled;
-
-impl AffinityStore for Stalled {
-    async fn get(&self, _: &AffinityKey, _: &Expiry) -> Result<PinRead, StoreError> {
-        pending().await
-    }
-
-    async fn claim(
-        &self,
-        _: &AffinityKey,
-        _: Arc<Selection>,
-        _: &Expiry,
-    ) -> Result<Claim, StoreError> {
-        pending().await
-    }
-
-    async fn repin(
-        &self,
-        _: &AffinityKey,
-        _: Epoch,
-        _: Arc<Selection>,
-        _: &Expiry,
-    ) -> Result<Option<Claim>, StoreError> {
-        pending().await
-    }
-
-    async fn release(&self, _: &AffinityKey, _: Option<Epoch>) -> Result<bool, StoreError> {
-        pending().await
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_store_that_stalls_costs_its_budget_and_no_call() {
     let calls = Calls::default();
-    let affinity = Affinity::new(Stalled, router(&calls)).store_budget(Duration::from_millis(50));
+    let affinity = Affinity::new(Broken { stalls: true }, router(&calls))
+        .store_budget(Duration::from_millis(50));
     let began = Instant::now();
     let mut decision = affinity.decide(&key("s"), Job("job")).await.unwrap();
     assert_eq!((decision.outcome(), decision.epoch()), (Outcome::StoreUnavailable, None));

@@ -9,6 +9,7 @@
 
 mod agents;
 mod body_ids;
+mod broken_store;
 mod by_head;
 mod checked_bodies;
 mod client_side;

@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use affinity_layer::ext::{NewTurn, ObservedPin};
 use affinity_layer::mode::{Cohort, Mode, Rollout, Share};
 use affinity_layer::{
-    AffinityKey, AffinityLayer, AffinityStore, AnswerLayer, BodyId, BoxError, Claim, Epoch, Expiry,
+    AffinityKey, AffinityLayer, AffinityStore, AnswerLayer, BodyId, BoxError, Claim, Expiry,
     FailoverLayer, MemoryStore, ModelName, Outcome, PinRead, PinnedModel, RouteDecision, RouteName,
     RouteRequest, RouterService, Scope, Selection, StoreError,
 };
@@ -21,6 +20,7 @@ use tokio_stream::StreamExt;
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
+use crate::broken_store::Broken;
 use crate::common::*;
 
 /// What the inner service saw of observed sessions.
@@ -283,42 +283,10 @@ async fn a_session_that_its_body_names_is_observed_too() {
     }
 }
 
-/// A store that answers nothing.
-struct Stalled;
-
-impl AffinityStore for Stalled {
-    async fn get(&self, _: &AffinityKey, _: &Expiry) -> Result<PinRead, StoreError> {
-        pending().await
-    }
-
-    async fn claim(
-        &self,
-        _: &AffinityKey,
-        _: Arc<Selection>,
-        _: &Expiry,
-    ) -> Result<Claim, StoreError> {
-        pending().await
-    }
-
-    async fn repin(
-        &self,
-        _: &AffinityKey,
-        _: Epoch,
-        _: Arc<Selection>,
-        _: &Expiry,
-    ) -> Result<Option<Claim>, StoreError> {
-        pending().await
-    }
-
-    async fn release(&self, _: &AffinityKey, _: Option<Epoch>) -> Result<bool, StoreError> {
-        pending().await
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_store_that_stalls_delays_no_observed_request() {
     for require in [false, true] {
-        let layer = AffinityLayer::new(Stalled, Calls::default().router())
+        let layer = AffinityLayer::new(Broken { stalls: true }, Calls::default().router())
             .require_store(require)
             .mode(Mode::Observe);
         let (service, seen) = observing(layer);

@@ -3,56 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::broken_store::Broken;
 use crate::common::*;
 use affinity_layer::{
     AffinityKey, AffinityLayer, AffinityStore, BoxError, Claim, Epoch, Expiry, Pin, PinRead,
-    Selection, StoreError, StoreErrorKind,
+    Selection, StoreError,
 };
 use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
-
-/// Stalls for ever, or fails at once.
-struct Broken {
-    stalls: bool,
-}
-
-impl Broken {
-    async fn answer<T>(&self) -> Result<T, StoreError> {
-        if self.stalls {
-            std::future::pending::<()>().await;
-        }
-        Err(StoreError::new(StoreErrorKind::Unavailable, "refused"))
-    }
-}
-
-impl AffinityStore for Broken {
-    async fn get(&self, _: &AffinityKey, _: &Expiry) -> Result<PinRead, StoreError> {
-        self.answer().await
-    }
-
-    async fn claim(
-        &self,
-        _: &AffinityKey,
-        _: Arc<Selection>,
-        _: &Expiry,
-    ) -> Result<Claim, StoreError> {
-        self.answer().await
-    }
-
-    async fn repin(
-        &self,
-        _: &AffinityKey,
-        _: Epoch,
-        _: Arc<Selection>,
-        _: &Expiry,
-    ) -> Result<Option<Claim>, StoreError> {
-        self.answer().await
-    }
-
-    async fn release(&self, _: &AffinityKey, _: Option<Epoch>) -> Result<bool, StoreError> {
-        self.answer().await
-    }
-}
 
 fn broken(stalls: bool, require: bool, calls: &Calls) -> Stack {
     let layer = AffinityLayer::new(Broken { stalls }, calls.router())
