@@ -116,7 +116,7 @@ pub(crate) fn shadow(
     (config.routing.regret_sample > 0.0).then(layer)
 }
 
-/// The policy that weighs turns, if there is one; `observer` is told of its decisions.
+/// The policy that weighs turns, if there is one; `observer` receives its decisions.
 pub(crate) fn switching(
     config: &Config,
     upstreams: &Arc<Upstreams>,

@@ -63,7 +63,7 @@ struct Settings {
 }
 
 impl SwitchPolicy {
-    /// Moves of a session cost at most `max_share` of what it has spent; `observer` is told of decisions.
+    /// Moves of a session cost at most `max_share` of what it has spent; `observer` receives the decisions.
     pub(crate) fn new(
         upstreams: Arc<Upstreams>,
         max_share: Share,

@@ -21,7 +21,7 @@ pub enum Rule {
     Split,
     /// A request sent after an answer does not get an older pin than that answer.
     StepBack,
-    /// Once a fault is over, no replica goes on with an older pin than one that was told of.
+    /// Once a fault is over, no replica goes on with a pin older than one that an answer has shown.
     Behind,
     /// Every pin that is hit or joined was made by a request of the session.
     Unclaimed,

@@ -44,7 +44,7 @@ impl Rolling {
         gateway
     }
 
-    /// Sessions whose first requests race over both replicas get one model; those of before keep theirs.
+    /// Sessions whose first requests race over both replicas get one model; earlier sessions keep theirs.
     async fn is_whole(&mut self, when: &str) {
         let [a, b] = self.replicas.as_slice() else { panic!("two replicas") };
         let mut judged = 0;
